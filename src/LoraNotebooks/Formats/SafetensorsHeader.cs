@@ -1,0 +1,217 @@
+using System.Globalization;
+using System.Text.Json;
+using static TorchSharp.torch;
+
+namespace LoraNotebooks.Formats;
+
+/// <summary>One entry of a safetensors header.</summary>
+/// <param name="Name">The tensor's name.</param>
+/// <param name="DType">The type of its elements.</param>
+/// <param name="Shape">Its shape; empty for a scalar.</param>
+/// <param name="Offset">The first byte, counted from the end of the header.</param>
+/// <param name="Length">The number of bytes.</param>
+public sealed record SafetensorInfo(string Name, ScalarType DType, IReadOnlyList<long> Shape, long Offset, long Length)
+{
+    /// <summary>The number of elements.</summary>
+    public long Count => Shape.Aggregate(1L, static (product, size) => product * size);
+}
+
+/// <summary>Reads and checks the JSON header of a safetensors file (huggingface/safetensors, README "Format").</summary>
+internal static class SafetensorsHeader
+{
+    /// <summary>The largest header that upstream accepts: 100 MB.</summary>
+    public const long MaxLength = 100_000_000;
+
+    private static readonly Dictionary<string, (ScalarType Type, int Size)> Types = new()
+    {
+        ["BOOL"] = (ScalarType.Bool, 1),
+        ["U8"] = (ScalarType.Byte, 1),
+        ["I8"] = (ScalarType.Int8, 1),
+        ["I16"] = (ScalarType.Int16, 2),
+        ["I32"] = (ScalarType.Int32, 4),
+        ["I64"] = (ScalarType.Int64, 8),
+        ["F16"] = (ScalarType.Float16, 2),
+        ["BF16"] = (ScalarType.BFloat16, 2),
+        ["F32"] = (ScalarType.Float32, 4),
+        ["F64"] = (ScalarType.Float64, 8),
+    };
+
+    public static (string Name, int Size) Describe(ScalarType type)
+    {
+        foreach (var (name, entry) in Types)
+        {
+            if (entry.Type == type)
+            {
+                return (name, entry.Size);
+            }
+        }
+
+        throw new ArgumentException($"A safetensors file cannot hold {type}; expected one of {string.Join(", ", Types.Values.Select(t => t.Type))}. Convert the tensor first.");
+    }
+
+    /// <summary>Parses the header and checks every entry; all faults are reported in one error.</summary>
+    /// <param name="json">The header's bytes.</param>
+    /// <param name="dataLength">The bytes that follow the header.</param>
+    /// <param name="path">The file, for messages.</param>
+    public static (List<SafetensorInfo> Tensors, Dictionary<string, string> Metadata) Parse(ReadOnlySpan<byte> json, long dataLength, string path)
+    {
+        var tensors = new List<SafetensorInfo>();
+        var metadata = new Dictionary<string, string>(StringComparer.Ordinal);
+        var faults = new List<string>();
+        var names = new HashSet<string>(StringComparer.Ordinal);
+        try
+        {
+            var reader = new Utf8JsonReader(json);
+            Expect(reader.Read() && reader.TokenType == JsonTokenType.StartObject, "the header is not a JSON object");
+            while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
+            {
+                var name = reader.GetString()!;
+                if (!names.Add(name))
+                {
+                    faults.Add($"'{name}' appears twice");
+                }
+
+                using var value = Next(ref reader);
+                if (name == "__metadata__")
+                {
+                    ReadMetadata(value.RootElement, metadata, faults);
+                }
+                else if (ReadTensor(name, value.RootElement, dataLength, faults) is { } tensor)
+                {
+                    tensors.Add(tensor);
+                }
+            }
+        }
+        catch (Exception e) when (e is JsonException or InvalidOperationException or FormatException)
+        {
+            throw new InvalidDataException($"{path} is not a safetensors file: its header cannot be read ({e.Message}). Download or save the file again.", e);
+        }
+
+        CheckLayout(tensors, dataLength, faults);
+        if (faults.Count > 0)
+        {
+            const int shown = 10;
+            var rest = faults.Count > shown ? $"; and {faults.Count - shown} more" : "";
+            throw new InvalidDataException($"{path} has a faulty safetensors header: {string.Join("; ", faults.Take(shown))}{rest}. Download or save the file again.");
+        }
+
+        return (tensors, metadata);
+    }
+
+    private static JsonDocument Next(ref Utf8JsonReader reader)
+    {
+        reader.Read();
+        return JsonDocument.ParseValue(ref reader);
+    }
+
+    private static void ReadMetadata(JsonElement value, Dictionary<string, string> metadata, List<string> faults)
+    {
+        if (value.ValueKind != JsonValueKind.Object)
+        {
+            faults.Add("__metadata__ is not an object");
+            return;
+        }
+
+        foreach (var entry in value.EnumerateObject())
+        {
+            if (entry.Value.ValueKind == JsonValueKind.String)
+            {
+                metadata[entry.Name] = entry.Value.GetString()!;
+            }
+            else
+            {
+                faults.Add($"__metadata__['{entry.Name}'] is {entry.Value.ValueKind}, expected a string");
+            }
+        }
+    }
+
+    private static SafetensorInfo? ReadTensor(string name, JsonElement value, long dataLength, List<string> faults)
+    {
+        if (value.ValueKind != JsonValueKind.Object
+            || !value.TryGetProperty("dtype", out var dtype) || dtype.ValueKind != JsonValueKind.String
+            || !value.TryGetProperty("shape", out var shape) || shape.ValueKind != JsonValueKind.Array
+            || !value.TryGetProperty("data_offsets", out var offsets) || offsets.ValueKind != JsonValueKind.Array || offsets.GetArrayLength() != 2)
+        {
+            faults.Add($"'{name}' needs dtype, shape and two data_offsets");
+            return null;
+        }
+
+        if (!Types.TryGetValue(dtype.GetString()!, out var type))
+        {
+            faults.Add($"'{name}' has the unknown dtype {dtype.GetString()}, expected one of {string.Join(", ", Types.Keys)}");
+            return null;
+        }
+
+        var sizes = new List<long>();
+        foreach (var size in shape.EnumerateArray())
+        {
+            if (size.ValueKind != JsonValueKind.Number || !size.TryGetInt64(out var length) || length < 0)
+            {
+                faults.Add($"'{name}' has the size {size.GetRawText()} in its shape, expected a number of 0 or more");
+                return null;
+            }
+
+            sizes.Add(length);
+        }
+
+        if (!offsets[0].TryGetInt64(out var begin) || !offsets[1].TryGetInt64(out var end) || begin < 0 || end < begin || end > dataLength)
+        {
+            faults.Add($"'{name}' has data_offsets {offsets.GetRawText()}, expected 0 ≤ begin ≤ end ≤ {dataLength}");
+            return null;
+        }
+
+        var bytes = (Int128)type.Size;
+        foreach (var size in sizes)
+        {
+            bytes *= size;
+            if (bytes > long.MaxValue)
+            {
+                break;
+            }
+        }
+
+        if (bytes != end - begin)
+        {
+            faults.Add(string.Create(CultureInfo.InvariantCulture,
+                $"'{name}' of shape [{string.Join(", ", sizes)}] and dtype {dtype.GetString()} needs {bytes} bytes, its data_offsets give {end - begin}"));
+            return null;
+        }
+
+        return new SafetensorInfo(name, type.Type, sizes, begin, end - begin);
+    }
+
+    /// <summary>Upstream allows neither overlaps nor holes: the tensors cover the data from its first to its last byte.</summary>
+    private static void CheckLayout(List<SafetensorInfo> tensors, long dataLength, List<string> faults)
+    {
+        if (faults.Count > 0)
+        {
+            return;
+        }
+
+        var position = 0L;
+        foreach (var tensor in tensors.OrderBy(static t => t.Offset).ThenBy(static t => t.Length))
+        {
+            if (tensor.Offset != position)
+            {
+                faults.Add(tensor.Offset < position
+                    ? $"'{tensor.Name}' begins at {tensor.Offset} and overlaps the tensor before it, which ends at {position}"
+                    : $"bytes {position} to {tensor.Offset} before '{tensor.Name}' belong to no tensor");
+            }
+
+            position = Math.Max(position, tensor.Offset + tensor.Length);
+        }
+
+        if (position != dataLength && faults.Count == 0)
+        {
+            faults.Add($"the tensors end at {position}, the file has {dataLength} bytes of data");
+        }
+    }
+
+    private static void Expect(bool condition, string fault)
+    {
+        if (!condition)
+        {
+            throw new JsonException(fault);
+        }
+    }
+}

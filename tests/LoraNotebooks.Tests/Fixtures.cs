@@ -1,0 +1,49 @@
+using System.Runtime.CompilerServices;
+using System.Text.Json;
+using LoraNotebooks.Formats;
+using static TorchSharp.torch;
+
+namespace LoraNotebooks.Tests;
+
+/// <summary>
+/// The parity cases: models with inputs and outputs computed by the upstream libraries. They are read from tests/Fixtures,
+/// or from the folder that the variable LORANOTEBOOKS_FIXTURES names, which has the same layout.
+/// </summary>
+internal static class Fixtures
+{
+    public static string Root { get; } = Environment.GetEnvironmentVariable("LORANOTEBOOKS_FIXTURES") is { Length: > 0 } folder
+        ? folder
+        : Path.Combine(TestsFolder(), "Fixtures");
+
+    /// <summary>A case's folder; a missing one is an error, never a skipped test.</summary>
+    public static string Case(params string[] parts)
+    {
+        var folder = Path.Combine([Root, .. parts]);
+        return Directory.Exists(folder) ? folder : throw new DirectoryNotFoundException($"The parity case {folder} is missing. Fetch it, or set LORANOTEBOOKS_FIXTURES to a folder that has it.");
+    }
+
+    public static JsonElement Json(params string[] parts)
+    {
+        using var document = JsonDocument.Parse(File.ReadAllBytes(Path.Combine([Root, .. parts])));
+        return document.RootElement.Clone();
+    }
+
+    public static Dictionary<string, Tensor> Tensors(params string[] parts) => SafetensorsFile.LoadAll(Path.Combine([Root, .. parts]));
+
+    /// <summary>The largest absolute difference, as a number; shapes must agree.</summary>
+    public static double MaxDifference(Tensor expected, Tensor actual)
+    {
+        Assert.Equal(expected.shape, actual.shape);
+        using var scope = NewDisposeScope();
+        return expected.numel() == 0 ? 0 : (expected.to(ScalarType.Float64) - actual.detach().to(ScalarType.Float64)).abs().max().item<double>();
+    }
+
+    /// <summary>The largest absolute difference in parts of the largest expected value.</summary>
+    public static double RelativeDifference(Tensor expected, Tensor actual)
+    {
+        using var scope = NewDisposeScope();
+        return MaxDifference(expected, actual) / Math.Max(expected.to(ScalarType.Float64).abs().max().item<double>(), 1e-30);
+    }
+
+    private static string TestsFolder([CallerFilePath] string thisFile = "") => Path.GetFullPath(Path.Combine(Path.GetDirectoryName(thisFile)!, ".."));
+}
