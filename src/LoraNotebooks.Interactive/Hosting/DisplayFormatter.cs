@@ -1,0 +1,52 @@
+using System.Collections.Concurrent;
+
+namespace LoraNotebooks.Interactive;
+
+/// <summary>Turns any value into a <see cref="MimeBundle"/>: what a host does with the last value of a cell.</summary>
+public static class DisplayFormatter
+{
+    private static readonly ConcurrentDictionary<Type, Func<object, MimeBundle>> s_formatters = new();
+
+    /// <summary>Says how values of <typeparamref name="T"/> and of types derived from it are shown; the latest registration of a type wins.</summary>
+    public static void Register<T>(Func<T, MimeBundle> format)
+        where T : notnull
+    {
+        ArgumentNullException.ThrowIfNull(format);
+        s_formatters[typeof(T)] = value => format((T)value);
+    }
+
+    /// <summary>
+    /// The forms of a value: of <see cref="IRichDisplay"/> its own, of a registered type what the registration says,
+    /// of anything else its text.
+    /// </summary>
+    public static MimeBundle Format(object? value)
+    {
+        switch (value)
+        {
+            case null:
+                return MimeBundle.FromText("null");
+            case MimeBundle bundle:
+                return bundle;
+            case IRichDisplay display:
+                return display.ToMimeBundle();
+        }
+
+        for (var type = value.GetType(); type is not null; type = type.BaseType)
+        {
+            if (s_formatters.TryGetValue(type, out var format))
+            {
+                return format(value);
+            }
+        }
+
+        foreach (var contract in value.GetType().GetInterfaces())
+        {
+            if (s_formatters.TryGetValue(contract, out var format))
+            {
+                return format(value);
+            }
+        }
+
+        return MimeBundle.FromText(value.ToString() ?? "");
+    }
+}
