@@ -24,7 +24,7 @@ internal static class Fixtures
 
     public static JsonElement Json(params string[] parts)
     {
-        using var document = JsonDocument.Parse(File.ReadAllBytes(Path.Combine([Root, .. parts])));
+        using var document = JsonDocument.Parse(PythonJson.ToStandard(File.ReadAllText(Path.Combine([Root, .. parts]))));
         return document.RootElement.Clone();
     }
 
