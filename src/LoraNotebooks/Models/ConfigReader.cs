@@ -1,0 +1,110 @@
+using System.Text.Json;
+using System.Text.Json.Nodes;
+
+namespace LoraNotebooks.Models;
+
+/// <summary>Reads typed values from a model's config.json, collecting every fault instead of stopping at the first.</summary>
+/// <param name="source">The JSON object.</param>
+internal sealed class ConfigReader(JsonObject source)
+{
+    private readonly HashSet<string> read = new(StringComparer.Ordinal);
+
+    /// <summary>The faults found so far.</summary>
+    public List<string> Faults { get; } = [];
+
+    /// <summary>Reads a JSON file that holds one object.</summary>
+    /// <param name="path">The file.</param>
+    /// <exception cref="FileNotFoundException">There is no such file.</exception>
+    /// <exception cref="InvalidDataException">The file is not a JSON object.</exception>
+    public static JsonObject ReadObject(string path)
+    {
+        if (!File.Exists(path))
+        {
+            throw new FileNotFoundException($"'{path}' does not exist: expected the configuration of a model in Hugging Face layout. Give the component's own folder (e.g. '…/unet').", path);
+        }
+
+        try
+        {
+            return JsonNode.Parse(File.ReadAllText(path)) as JsonObject
+                ?? throw new InvalidDataException($"'{path}' is not a JSON object: expected the configuration of a model.");
+        }
+        catch (JsonException e)
+        {
+            throw new InvalidDataException($"'{path}' is not valid JSON: {e.Message}", e);
+        }
+    }
+
+    /// <summary>The value of a key, or its default where the key is absent or null.</summary>
+    /// <typeparam name="T">int, double, bool or string.</typeparam>
+    /// <param name="key">The key.</param>
+    /// <param name="defaultValue">The value of an absent key.</param>
+    public T Value<T>(string key, T defaultValue)
+    {
+        read.Add(key);
+        return source[key] is { } node ? Convert(key, node, defaultValue) : defaultValue;
+    }
+
+    /// <summary>The value of a key, or <see langword="null"/> where the key is absent or null.</summary>
+    /// <typeparam name="T">int, double or bool.</typeparam>
+    /// <param name="key">The key.</param>
+    public T? Optional<T>(string key)
+        where T : struct
+    {
+        read.Add(key);
+        return source[key] is { } node ? Convert(key, node, default(T)) : null;
+    }
+
+    /// <summary>A list, or its default where the key is absent or null.</summary>
+    /// <typeparam name="T">The type of an item.</typeparam>
+    /// <param name="key">The key.</param>
+    /// <param name="defaultValue">The value of an absent key.</param>
+    public IReadOnlyList<T> List<T>(string key, IReadOnlyList<T> defaultValue)
+    {
+        read.Add(key);
+        return source[key] switch
+        {
+            null => defaultValue,
+            JsonArray array => Items<T>(key, array),
+            var node => Fault(key, node, "a list", defaultValue),
+        };
+    }
+
+    /// <summary>One value or one per level, or its default where the key is absent or null.</summary>
+    /// <typeparam name="T">The type of a value.</typeparam>
+    /// <param name="key">The key.</param>
+    /// <param name="defaultValue">The value of an absent key.</param>
+    public PerBlock<T> PerBlock<T>(string key, PerBlock<T> defaultValue)
+    {
+        read.Add(key);
+        return source[key] switch
+        {
+            null => defaultValue,
+            JsonArray array => new PerBlock<T>((IEnumerable<T>)Items<T>(key, array)),
+            var node => new PerBlock<T>(Convert(key, node, defaultValue[0])),
+        };
+    }
+
+    /// <summary>The keys that were not asked for, with copies of their values.</summary>
+    public IReadOnlyDictionary<string, JsonNode?> Rest() =>
+        source.Where(pair => !read.Contains(pair.Key)).ToDictionary(pair => pair.Key, pair => pair.Value?.DeepClone(), StringComparer.Ordinal);
+
+    private T[] Items<T>(string key, JsonArray array) =>
+        [.. array.Select(item => item is null ? Fault(key, item, TypeName<T>(), default(T)!) : Convert(key, item, default(T)!))];
+
+    private T Convert<T>(string key, JsonNode node, T fallback) =>
+        node is JsonValue value && value.TryGetValue<T>(out var result) ? result : Fault(key, node, TypeName<T>(), fallback);
+
+    private T Fault<T>(string key, JsonNode? node, string expected, T fallback)
+    {
+        Faults.Add($"{key}: got {node?.ToJsonString() ?? "null"}, expected {expected}");
+        return fallback;
+    }
+
+    private static string TypeName<T>() => Type.GetTypeCode(typeof(T)) switch
+    {
+        TypeCode.Int32 => "a whole number",
+        TypeCode.Double => "a number",
+        TypeCode.Boolean => "true or false",
+        _ => "a text",
+    };
+}

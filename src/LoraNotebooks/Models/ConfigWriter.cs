@@ -1,0 +1,49 @@
+using System.Text.Encodings.Web;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+
+namespace LoraNotebooks.Models;
+
+/// <summary>Builds a model's config.json: the keys it knows and the ones it only carries, sorted, indented by two blanks, as upstream writes it.</summary>
+internal static class ConfigWriter
+{
+    private static readonly JsonSerializerOptions Layout = new()
+    {
+        WriteIndented = true,
+        NewLine = "\n",
+        Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
+    };
+
+    /// <summary>Joins the carried keys and the known ones into one object with sorted keys.</summary>
+    /// <param name="carried">Keys that were in the file and mean nothing to the model class.</param>
+    /// <param name="known">The keys that the class gives their values.</param>
+    public static JsonObject Join(IReadOnlyDictionary<string, JsonNode?> carried, IEnumerable<KeyValuePair<string, JsonNode?>> known)
+    {
+        var all = new SortedDictionary<string, JsonNode?>(StringComparer.Ordinal);
+        foreach (var (key, value) in carried)
+        {
+            all[key] = value?.DeepClone();
+        }
+
+        foreach (var (key, value) in known)
+        {
+            all[key] = value;
+        }
+
+        return new JsonObject(all);
+    }
+
+    /// <summary>A single value or a list.</summary>
+    /// <typeparam name="T">The type of a value.</typeparam>
+    /// <param name="value">The value.</param>
+    public static JsonNode? Node<T>(PerBlock<T> value) => value.IsUniform ? JsonValue.Create(value[0]) : Node((IReadOnlyList<T>)value);
+
+    /// <summary>A list.</summary>
+    /// <typeparam name="T">The type of an item.</typeparam>
+    /// <param name="values">The items.</param>
+    public static JsonArray Node<T>(IReadOnlyList<T> values) => new([.. values.Select(value => JsonValue.Create(value))]);
+
+    /// <summary>The text of a config.json.</summary>
+    /// <param name="config">The object.</param>
+    public static string Text(JsonObject config) => config.ToJsonString(Layout) + "\n";
+}
