@@ -1,0 +1,134 @@
+using System.Diagnostics;
+using System.Reflection;
+using System.Text.RegularExpressions;
+using Microsoft.CodeAnalysis;
+
+namespace LoraNotebooks.Kernel.Sessions;
+
+/// <summary>Turns compiler diagnostics and exceptions into text that speaks of cells and lines.</summary>
+internal static partial class CellErrors
+{
+    private const int MaximumErrors = 20;
+    private const int MaximumFrames = 30;
+    private const int MaximumCauses = 5;
+
+    private static readonly string[] EngineNamespaces =
+        ["Microsoft.CodeAnalysis", "System.Runtime.CompilerServices", "System.Runtime.ExceptionServices", "LoraNotebooks.Kernel.Sessions"];
+
+    /// <summary>Each diagnostic with its cell, line, column, the source line and a mark under the place.</summary>
+    public static CellError OfCompilation(IReadOnlyList<Diagnostic> errors)
+    {
+        var lines = new List<string>();
+        foreach (var error in errors.OrderBy(error => error.Location.SourceSpan.Start).Take(MaximumErrors))
+        {
+            lines.AddRange(Describe(error));
+        }
+
+        if (errors.Count > MaximumErrors)
+        {
+            lines.Add($"… and {errors.Count - MaximumErrors} more errors");
+        }
+
+        return new CellError("CompileError", lines[0], lines);
+    }
+
+    /// <summary>The exception, its causes, and the places in cells and in the toolkit that led to it.</summary>
+    public static CellError OfException(Exception error, CellSources sources)
+    {
+        var shown = error is AggregateException { InnerExceptions: [var only] } ? only : error;
+        var lines = new List<string>();
+        var cause = shown;
+        for (var depth = 0; cause is not null && depth < MaximumCauses; depth++, cause = cause.InnerException)
+        {
+            lines.AddRange($"{(depth == 0 ? "" : "Caused by ")}{TypeName(cause.GetType())}: {Message(cause)}".Split('\n'));
+            lines.AddRange(Frames(cause, sources));
+        }
+
+        return new CellError(TypeName(shown.GetType()), Message(shown), lines);
+    }
+
+    private static IEnumerable<string> Describe(Diagnostic error)
+    {
+        var place = error.Location.GetMappedLineSpan();
+        if (!error.Location.IsInSource)
+        {
+            yield return $"error {error.Id}: {error.GetMessage()}";
+            yield break;
+        }
+
+        var name = Path.GetFileName(place.Path);
+        var (line, column) = (place.StartLinePosition.Line + 1, place.StartLinePosition.Character + 1);
+        yield return $"{name}, line {line}, column {column}: error {error.Id}: {error.GetMessage()}";
+        var text = error.Location.SourceTree!.GetText().Lines[error.Location.GetLineSpan().StartLinePosition.Line].ToString();
+        var gutter = $"{line,5} | ";
+        yield return gutter + text.Replace('\t', ' ').TrimEnd();
+        var sameLine = place.EndLinePosition.Line == place.StartLinePosition.Line;
+        var width = sameLine ? Math.Max(1, place.EndLinePosition.Character - place.StartLinePosition.Character) : Math.Max(1, text.TrimEnd().Length - column + 1);
+        yield return new string(' ', gutter.Length - 2) + "| " + new string(' ', column - 1) + new string('^', width);
+    }
+
+    private static IEnumerable<string> Frames(Exception error, CellSources sources)
+    {
+        var frames = new StackTrace(error, fNeedFileInfo: true).GetFrames();
+        // Outside the outermost line of a cell there is only the machinery that started the cell.
+        var outermost = Array.FindLastIndex(frames, frame => sources.CellOf(frame.GetFileName()) is not null);
+        var described = frames.Take(outermost < 0 ? frames.Length : outermost + 1)
+            .Select(frame => Describe(frame, sources))
+            .OfType<string>()
+            .ToArray();
+        return described.Length <= MaximumFrames
+            ? described
+            : [.. described[..(MaximumFrames / 2)], $"   … {described.Length - MaximumFrames} more …", .. described[^(MaximumFrames / 2)..]];
+    }
+
+    private static string? Describe(StackFrame frame, CellSources sources)
+    {
+        var method = frame.GetMethod();
+        var name = method is null ? "" : MethodName(method);
+        if (sources.CellOf(frame.GetFileName()) is { } cell)
+        {
+            var line = frame.GetFileLineNumber();
+            return $"   at {cell}, line {line}{(name.Length > 0 ? ", in " + name : "")}: {sources.Line(cell, line)}";
+        }
+
+        var type = method?.DeclaringType;
+        var isEngine = method is null
+            || method.IsDefined(typeof(StackTraceHiddenAttribute), inherit: false)
+            || type?.IsDefined(typeof(StackTraceHiddenAttribute), inherit: false) == true
+            || EngineNamespaces.Any(engine => type?.Namespace?.StartsWith(engine, StringComparison.Ordinal) == true);
+        if (isEngine)
+        {
+            return null;
+        }
+
+        while (type is { IsNested: true } && type.Name.StartsWith('<'))
+        {
+            type = type.DeclaringType;
+        }
+
+        return $"   at {(type is null ? "" : TypeName(type) + ".")}{name}";
+    }
+
+    /// <summary>The name as it was written: of a state machine or a lambda the method around it; empty for a cell's own top level.</summary>
+    private static string MethodName(MethodBase method)
+    {
+        var generated = GeneratedName().Match(method.Name + " " + method.DeclaringType?.Name);
+        var name = generated.Success ? generated.Groups[1].Value : method.Name;
+        return name is "Initialize" or "Factory" || name.StartsWith('<') ? "" : name;
+    }
+
+    private static string TypeName(Type type) => (type.FullName ?? type.Name) is var name && name.IndexOf('`', StringComparison.Ordinal) is > 0 and var tick
+        ? name[..tick]
+        : name.Replace('+', '.');
+
+    // libtorch appends its own C++ stack to every message; the first part says what was wrong.
+    private static string Message(Exception error)
+    {
+        var message = error.Message.ReplaceLineEndings("\n");
+        var native = message.IndexOf("\nException raised from ", StringComparison.Ordinal);
+        return (native > 0 ? message[..native] : message).Trim();
+    }
+
+    [GeneratedRegex("<+([A-Za-z_][A-Za-z0-9_]*)>")]
+    private static partial Regex GeneratedName();
+}

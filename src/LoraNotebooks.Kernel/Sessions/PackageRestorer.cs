@@ -1,0 +1,180 @@
+using System.Diagnostics;
+using System.Runtime.InteropServices;
+using System.Security.Cryptography;
+using System.Text;
+using System.Text.Json.Nodes;
+using System.Xml.Linq;
+using LoraNotebooks.Formats;
+
+namespace LoraNotebooks.Kernel.Sessions;
+
+/// <summary>The files of restored packages, all in NuGet's own package folder.</summary>
+/// <param name="CompileFiles">Assemblies to compile against.</param>
+/// <param name="RuntimeFiles">Assemblies to load.</param>
+/// <param name="NativeFiles">Native libraries for this system.</param>
+internal sealed record RestoredPackages(IReadOnlyList<string> CompileFiles, IReadOnlyList<string> RuntimeFiles, IReadOnlyList<string> NativeFiles);
+
+/// <summary>A package could not be restored; the message says why, in NuGet's words.</summary>
+internal sealed class PackageRestoreException(string message) : Exception(message);
+
+/// <summary>Restores packages by <c>dotnet restore</c> on a temporary project and reads the files from its <c>project.assets.json</c>.</summary>
+/// <remarks>
+/// The answer is cached under a hash of the request, so that a notebook that ran once starts without asking NuGet.
+/// A floating version keeps the version of the first time.
+/// </remarks>
+internal static class PackageRestorer
+{
+    private static readonly string Framework = $"net{Environment.Version.Major}.0";
+
+    private static string CacheFolder => Path.Combine(
+        Environment.GetFolderPath(Environment.SpecialFolder.LocalApplicationData, Environment.SpecialFolderOption.DoNotVerify) is { Length: > 0 } local
+            ? local
+            : Path.GetTempPath(),
+        "lora-notebooks", "packages");
+
+    /// <summary>Restores a set of packages together, so that their versions agree.</summary>
+    /// <param name="requests">The packages.</param>
+    /// <param name="configFolder">The folder whose <c>nuget.config</c> chain counts, usually the notebook's.</param>
+    /// <param name="cancellation">Stops the restore.</param>
+    /// <exception cref="PackageRestoreException">NuGet refused, or no SDK was found.</exception>
+    public static async Task<RestoredPackages> RestoreAsync(IReadOnlyCollection<PackageRequest> requests, string configFolder, CancellationToken cancellation)
+    {
+        var project = ProjectXml(requests, configFolder);
+        var cached = Path.Combine(CacheFolder, Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(project)))[..24] + ".assets.json");
+        if (File.Exists(cached) && ReadAssets(await File.ReadAllTextAsync(cached, cancellation).ConfigureAwait(false)) is { } known)
+        {
+            return known;
+        }
+
+        var folder = Directory.CreateTempSubdirectory("lora-notebooks-restore-").FullName;
+        try
+        {
+            await File.WriteAllTextAsync(Path.Combine(folder, "packages.csproj"), project, cancellation).ConfigureAwait(false);
+            foreach (var barrier in (string[])["Directory.Build.props", "Directory.Build.targets", "Directory.Packages.props"])
+            {
+                await File.WriteAllTextAsync(Path.Combine(folder, barrier), "<Project />", cancellation).ConfigureAwait(false);
+            }
+
+            var (exitCode, output) = await DotnetAsync(folder, ["restore", "packages.csproj", "-nologo", "-verbosity:quiet", "-nodeReuse:false"], cancellation).ConfigureAwait(false);
+            var assets = Path.Combine(folder, "obj", "project.assets.json");
+            if (exitCode != 0 || !File.Exists(assets))
+            {
+                throw new PackageRestoreException(Failure(requests, output));
+            }
+
+            var text = await File.ReadAllTextAsync(assets, cancellation).ConfigureAwait(false);
+            var restored = ReadAssets(text) ?? throw new PackageRestoreException(Failure(requests, "The restored files are not where NuGet says they are. Clear its package cache (dotnet nuget locals all --clear) and try again."));
+            Directory.CreateDirectory(CacheFolder);
+            AtomicFile.WriteAllText(cached, text);
+            return restored;
+        }
+        finally
+        {
+            TryDelete(folder);
+        }
+    }
+
+    private static string ProjectXml(IEnumerable<PackageRequest> requests, string configFolder)
+    {
+        var references = requests
+            .OrderBy(request => request.Id, StringComparer.OrdinalIgnoreCase)
+            .Select(request => new XElement("PackageReference", new XAttribute("Include", request.Id), new XAttribute("Version", request.Version)));
+        return new XElement("Project", new XAttribute("Sdk", "Microsoft.NET.Sdk"),
+            new XElement("PropertyGroup",
+                new XElement("TargetFramework", Framework),
+                new XElement("RuntimeIdentifier", RuntimeInformation.RuntimeIdentifier),
+                new XElement("SelfContained", "false"),
+                new XElement("UseAppHost", "false"),
+                new XElement("ManagePackageVersionsCentrally", "false"),
+                new XElement("RestoreRootConfigDirectory", configFolder),
+                new XElement("NuGetAudit", "false")),
+            new XElement("ItemGroup", references)).ToString();
+    }
+
+    /// <summary>The files that an assets file names, or null if one of them is gone.</summary>
+    private static RestoredPackages? ReadAssets(string json)
+    {
+        var root = JsonNode.Parse(json)!;
+        var folders = root["packageFolders"]!.AsObject().Select(folder => folder.Key).ToArray();
+        var target = root["targets"]!.AsObject().First(entry => entry.Key.Contains('/', StringComparison.Ordinal)).Value!.AsObject();
+        var (compile, runtime, native) = (new List<string>(), new List<string>(), new List<string>());
+        foreach (var (name, package) in target)
+        {
+            if (root["libraries"]![name]?["path"]?.GetValue<string>() is not { } path || folders.Select(f => Path.Combine(f, path)).FirstOrDefault(Directory.Exists) is not { } folder)
+            {
+                return null;
+            }
+
+            Collect(package!["compile"], compile, ".dll");
+            Collect(package["runtime"], runtime, ".dll");
+            Collect(package["native"], native, "");
+
+            void Collect(JsonNode? files, List<string> list, string extension) => list.AddRange(
+                (files as JsonObject ?? []).Select(file => file.Key)
+                    .Where(file => !file.EndsWith("/_._", StringComparison.Ordinal) && file.EndsWith(extension, StringComparison.OrdinalIgnoreCase))
+                    .Select(file => Path.GetFullPath(Path.Combine(folder, file))));
+        }
+
+        return compile.Concat(runtime).Concat(native).All(File.Exists) ? new RestoredPackages(compile, runtime, native) : null;
+    }
+
+    private static async Task<(int ExitCode, string Output)> DotnetAsync(string folder, IReadOnlyList<string> arguments, CancellationToken cancellation)
+    {
+        var start = new ProcessStartInfo(DotnetHost.Path, arguments)
+        {
+            WorkingDirectory = folder,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+        };
+        DotnetHost.CleanEnvironment(start);
+        using var process = StartOrExplain(start);
+        try
+        {
+            var output = process.StandardOutput.ReadToEndAsync(cancellation);
+            var error = process.StandardError.ReadToEndAsync(cancellation);
+            await process.WaitForExitAsync(cancellation).ConfigureAwait(false);
+            return (process.ExitCode, await output.ConfigureAwait(false) + await error.ConfigureAwait(false));
+        }
+        catch (OperationCanceledException)
+        {
+            process.Kill(entireProcessTree: true);
+            throw;
+        }
+    }
+
+    private static Process StartOrExplain(ProcessStartInfo start)
+    {
+        try
+        {
+            return Process.Start(start)!;
+        }
+        catch (System.ComponentModel.Win32Exception error)
+        {
+            throw new PackageRestoreException($"#r \"nuget: …\" needs the .NET SDK, but '{start.FileName}' could not be started ({error.Message}). Install the .NET 10 SDK and make sure that dotnet is on the PATH.");
+        }
+    }
+
+    private static string Failure(IEnumerable<PackageRequest> requests, string output)
+    {
+        var errors = output.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries)
+            .Where(line => line.Contains("error", StringComparison.OrdinalIgnoreCase))
+            .Select(line => line.IndexOf("error ", StringComparison.Ordinal) is > 0 and var at ? line[at..] : line)
+            .Select(line => line.LastIndexOf(" [", StringComparison.Ordinal) is > 0 and var at ? line[..at] : line)
+            .Distinct()
+            .Take(10);
+        return $"NuGet could not restore {string.Join(" and ", requests.Select(r => $"{r.Id} {r.Version}"))}:\n  {string.Join("\n  ", errors.DefaultIfEmpty(output.Trim()))}\n"
+            + "Check the package's name and version, the network, and the sources of nuget.config.";
+    }
+
+    private static void TryDelete(string folder)
+    {
+        try
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+        catch (IOException)
+        {
+            // A scanner may hold a file of the temporary folder; the system clears it later.
+        }
+    }
+}

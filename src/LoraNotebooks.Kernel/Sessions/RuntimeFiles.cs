@@ -1,0 +1,51 @@
+using System.Collections.Concurrent;
+using System.Reflection;
+using System.Runtime.InteropServices;
+using System.Runtime.Loader;
+
+namespace LoraNotebooks.Kernel.Sessions;
+
+/// <summary>Loads the assemblies and native libraries of packages and of <c>#r "file.dll"</c> from where they lie.</summary>
+/// <remarks>They go into the default load context, which a process has only one of: of two versions of an assembly the first one stays.</remarks>
+internal static class RuntimeFiles
+{
+    private static readonly ConcurrentDictionary<string, string> s_assemblies = new(StringComparer.OrdinalIgnoreCase);
+    private static readonly ConcurrentDictionary<string, string> s_natives = new(StringComparer.OrdinalIgnoreCase);
+    private static readonly Lazy<bool> s_registered = new(Register);
+
+    /// <summary>Makes an assembly loadable by its simple name.</summary>
+    /// <returns>The path of an assembly of that name that was there before and stays; null if this one is used.</returns>
+    public static string? AddAssembly(string path)
+    {
+        _ = s_registered.Value;
+        var used = s_assemblies.GetOrAdd(Path.GetFileNameWithoutExtension(path), path);
+        return used == path ? null : used;
+    }
+
+    /// <summary>Makes a native library loadable by its file name, with or without prefix and extension.</summary>
+    public static void AddNative(string path)
+    {
+        _ = s_registered.Value;
+        s_natives.TryAdd(Path.GetFileName(path), path);
+    }
+
+    private static bool Register()
+    {
+        AppDomain.CurrentDomain.AssemblyResolve += static (_, request) =>
+            new AssemblyName(request.Name).Name is { } name && s_assemblies.TryGetValue(name, out var path)
+                ? AssemblyLoadContext.Default.LoadFromAssemblyPath(path)
+                : null;
+        AssemblyLoadContext.Default.ResolvingUnmanagedDll += static (_, name) => FileNames(name)
+            .Select(file => s_natives.GetValueOrDefault(file))
+            .OfType<string>()
+            .Select(NativeLibrary.Load)
+            .FirstOrDefault();
+        return true;
+    }
+
+    private static IEnumerable<string> FileNames(string name)
+    {
+        var extension = OperatingSystem.IsWindows() ? ".dll" : OperatingSystem.IsMacOS() ? ".dylib" : ".so";
+        return [name, name + extension, "lib" + name, "lib" + name + extension];
+    }
+}
