@@ -10,10 +10,10 @@ public sealed class Attention : Module<Tensor, Tensor, Tensor>
 {
     private readonly int heads;
     private readonly bool upcast;
-    private readonly Module<Tensor, Tensor> toQuery;
-    private readonly Module<Tensor, Tensor> toKey;
-    private readonly Module<Tensor, Tensor> toValue;
-    private readonly ModuleList<Module<Tensor, Tensor>> toOut;
+    private readonly Module<Tensor, Tensor> to_q;
+    private readonly Module<Tensor, Tensor> to_k;
+    private readonly Module<Tensor, Tensor> to_v;
+    private readonly ModuleList<Module<Tensor, Tensor>> to_out;
 
     /// <summary>Creates the projections; query, key and value have no bias.</summary>
     /// <param name="queryDimension">The size of a token.</param>
@@ -28,10 +28,11 @@ public sealed class Attention : Module<Tensor, Tensor, Tensor>
         var inner = heads * headDimension;
         this.heads = heads;
         this.upcast = upcast;
-        register_module("to_q", toQuery = Linear(queryDimension, inner, hasBias: false));
-        register_module("to_k", toKey = Linear(contextDimension, inner, hasBias: false));
-        register_module("to_v", toValue = Linear(contextDimension, inner, hasBias: false));
-        register_module("to_out", toOut = ModuleList<Module<Tensor, Tensor>>(Linear(inner, queryDimension), Dropout(dropout)));
+        to_q = Linear(queryDimension, inner, hasBias: false);
+        to_k = Linear(contextDimension, inner, hasBias: false);
+        to_v = Linear(contextDimension, inner, hasBias: false);
+        to_out = ModuleList<Module<Tensor, Tensor>>(Linear(inner, queryDimension), Dropout(dropout));
+        RegisterComponents();
     }
 
     /// <summary>W_o·softmax(QKᵀ/√d)·V + b_o with Q = W_q·x, K = W_k·c, V = W_v·c.</summary>
@@ -41,9 +42,9 @@ public sealed class Attention : Module<Tensor, Tensor, Tensor>
     public override Tensor forward(Tensor x, Tensor context)
     {
         using var scope = NewDisposeScope();
-        var attended = ScaledDotProduct.Attend(toQuery.call(x), toKey.call(context), toValue.call(context), heads, upcast);
-        var y = toOut[0].call(attended);
-        return (((Dropout)toOut[1]).p > 0 ? toOut[1].call(y) : y).MoveToOuterDisposeScope();
+        var attended = ScaledDotProduct.Attend(to_q.call(x), to_k.call(context), to_v.call(context), heads, upcast);
+        var y = to_out[0].call(attended);
+        return (((Dropout)to_out[1]).p > 0 ? to_out[1].call(y) : y).MoveToOuterDisposeScope();
     }
 }
 
@@ -83,8 +84,9 @@ internal static class ScaledDotProduct
         }
         else
         {
-            var weights = Scores(q.reshape(batch * heads, -1, dimension), k.reshape(batch * heads, -1, dimension)).softmax(-1);
-            attended = weights.bmm(v.reshape(batch * heads, -1, dimension)).view(batch, heads, length, dimension);
+            // Text has fewer tokens than an image has, so scaling the keys is the cheapest way to scale the scores.
+            var scores = Flat(q).bmm(Flat(k * (1 / Math.Sqrt(dimension))).transpose(1, 2));
+            attended = scores.softmax(-1).bmm(Flat(v)).view(batch, heads, length, dimension);
         }
 
         return attended.transpose(1, 2).reshape(batch, length, inner).to(type).MoveToOuterDisposeScope();
@@ -94,7 +96,6 @@ internal static class ScaledDotProduct
     private static Tensor SplitHeads(Tensor tokens, long batch, int heads, long dimension) =>
         tokens.view(batch, -1, heads, dimension).transpose(1, 2);
 
-    /// <summary>QKᵀ/√d in one pass: with β = 0 the first argument of baddbmm is never read.</summary>
-    private static Tensor Scores(Tensor q, Tensor k) =>
-        baddbmm(empty(1, q.dtype, q.device), q, k.transpose(1, 2), beta: 0, alpha: (float)(1 / Math.Sqrt(q.shape[2])));
+    /// <summary>[N, heads, T, d] as [N·heads, T, d].</summary>
+    private static Tensor Flat(Tensor heads) => heads.flatten(0, 1);
 }

@@ -57,8 +57,8 @@ public sealed class AutoencoderKL : Module<Tensor, Tensor>
 
     private readonly VaeEncoder encoder;
     private readonly VaeDecoder decoder;
-    private readonly Module<Tensor, Tensor>? quantConv;
-    private readonly Module<Tensor, Tensor>? postQuantConv;
+    private readonly Module<Tensor, Tensor>? quant_conv;
+    private readonly Module<Tensor, Tensor>? post_quant_conv;
 
     /// <summary>Creates an autoencoder with PyTorch's default initialisation.</summary>
     /// <param name="config">The architecture.</param>
@@ -70,18 +70,19 @@ public sealed class AutoencoderKL : Module<Tensor, Tensor>
         ArgumentNullException.ThrowIfNull(config);
         config.ThrowIfInvalid();
         Config = config;
-        register_module("encoder", encoder = new VaeEncoder(config));
-        register_module("decoder", decoder = new VaeDecoder(config));
+        encoder = new VaeEncoder(config);
+        decoder = new VaeDecoder(config);
         if (config.UseQuantConv)
         {
-            register_module("quant_conv", quantConv = Conv2d(2 * config.LatentChannels, 2 * config.LatentChannels, kernel_size: 1));
+            quant_conv = Conv2d(2 * config.LatentChannels, 2 * config.LatentChannels, kernel_size: 1);
         }
 
         if (config.UsePostQuantConv)
         {
-            register_module("post_quant_conv", postQuantConv = Conv2d(config.LatentChannels, config.LatentChannels, kernel_size: 1));
+            post_quant_conv = Conv2d(config.LatentChannels, config.LatentChannels, kernel_size: 1);
         }
 
+        RegisterComponents();
         if (generator is not null)
         {
             ParameterInitialization.Reset(this, generator);
@@ -122,7 +123,7 @@ public sealed class AutoencoderKL : Module<Tensor, Tensor>
         Check(pixels, Config.InChannels, nameof(pixels));
         using var scope = NewDisposeScope();
         var moments = encoder.call(pixels);
-        var halves = (quantConv is null ? moments : quantConv.call(moments)).chunk(2, 1);
+        var halves = (quant_conv is null ? moments : quant_conv.call(moments)).chunk(2, 1);
         return new LatentDistribution(
             halves[0].MoveToOuterDisposeScope(),
             halves[1].clamp(MinLogVariance, MaxLogVariance).MoveToOuterDisposeScope());
@@ -136,7 +137,7 @@ public sealed class AutoencoderKL : Module<Tensor, Tensor>
     {
         Check(latents, Config.LatentChannels, nameof(latents));
         using var scope = NewDisposeScope();
-        return decoder.call(postQuantConv is null ? latents : postQuantConv.call(latents)).MoveToOuterDisposeScope();
+        return decoder.call(post_quant_conv is null ? latents : post_quant_conv.call(latents)).MoveToOuterDisposeScope();
     }
 
     /// <summary>x₀ = (z − shift)·scaling factor: from the autoencoder's latents to the diffusion model's.</summary>

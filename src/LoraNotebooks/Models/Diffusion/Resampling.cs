@@ -17,7 +17,8 @@ public sealed class Downsample2D : Module<Tensor, Tensor>
         : base(nameof(Downsample2D))
     {
         padFarSideOnly = padding == 0;
-        register_module("conv", conv = Conv2d(channels, channels, kernel_size: 3, stride: 2, padding: padding));
+        conv = Conv2d(channels, channels, kernel_size: 3, stride: 2, padding: padding);
+        RegisterComponents();
     }
 
     /// <summary>Halves height and width, rounding up (padding 1) or down (padding 0).</summary>
@@ -46,7 +47,8 @@ public sealed class Upsample2D : Module<Tensor, long, long, Tensor>
     public Upsample2D(int channels)
         : base(nameof(Upsample2D))
     {
-        register_module("conv", conv = Conv2d(channels, channels, kernel_size: 3, padding: 1));
+        conv = Conv2d(channels, channels, kernel_size: 3, padding: 1);
+        RegisterComponents();
     }
 
     /// <summary>Enlarges to a given size: twice the input's, or one pixel less where a skip connection has an odd size.</summary>

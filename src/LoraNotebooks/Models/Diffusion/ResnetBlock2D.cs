@@ -9,11 +9,11 @@ public sealed class ResnetBlock2D : Module<Tensor, Tensor?, Tensor>
 {
     private readonly Module<Tensor, Tensor> norm1;
     private readonly Module<Tensor, Tensor> conv1;
-    private readonly Module<Tensor, Tensor>? timeProjection;
+    private readonly Module<Tensor, Tensor>? time_emb_proj;
     private readonly Module<Tensor, Tensor> norm2;
     private readonly Module<Tensor, Tensor>? dropout;
     private readonly Module<Tensor, Tensor> conv2;
-    private readonly Module<Tensor, Tensor>? shortcut;
+    private readonly Module<Tensor, Tensor>? conv_shortcut;
 
     /// <summary>Creates the layers with PyTorch's default initialisation.</summary>
     /// <param name="inChannels">The number of channels in; another number out adds a 1×1 convolution to the shortcut.</param>
@@ -25,24 +25,26 @@ public sealed class ResnetBlock2D : Module<Tensor, Tensor?, Tensor>
     public ResnetBlock2D(int inChannels, int outChannels, int? timeDimension, int groups, double epsilon, double dropout = 0)
         : base(nameof(ResnetBlock2D))
     {
-        register_module("norm1", norm1 = GroupNorm(groups, inChannels, epsilon));
-        register_module("conv1", conv1 = Conv2d(inChannels, outChannels, kernel_size: 3, padding: 1));
+        norm1 = GroupNorm(groups, inChannels, epsilon);
+        conv1 = Conv2d(inChannels, outChannels, kernel_size: 3, padding: 1);
         if (timeDimension is { } size)
         {
-            register_module("time_emb_proj", timeProjection = Linear(size, outChannels));
+            time_emb_proj = Linear(size, outChannels);
         }
 
-        register_module("norm2", norm2 = GroupNorm(groups, outChannels, epsilon));
+        norm2 = GroupNorm(groups, outChannels, epsilon);
         if (dropout > 0)
         {
-            register_module("dropout", this.dropout = Dropout(dropout));
+            this.dropout = Dropout(dropout);
         }
 
-        register_module("conv2", conv2 = Conv2d(outChannels, outChannels, kernel_size: 3, padding: 1));
+        conv2 = Conv2d(outChannels, outChannels, kernel_size: 3, padding: 1);
         if (inChannels != outChannels)
         {
-            register_module("conv_shortcut", shortcut = Conv2d(inChannels, outChannels, kernel_size: 1));
+            conv_shortcut = Conv2d(inChannels, outChannels, kernel_size: 1);
         }
+
+        RegisterComponents();
     }
 
     /// <summary>
@@ -55,13 +57,13 @@ public sealed class ResnetBlock2D : Module<Tensor, Tensor?, Tensor>
     {
         using var scope = NewDisposeScope();
         var h = conv1.call(functional.silu(norm1.call(x)));
-        if (timeProjection is not null)
+        if (time_emb_proj is not null)
         {
-            h = h + timeProjection.call(activatedTime!).unsqueeze(-1).unsqueeze(-1);
+            h = h + time_emb_proj.call(activatedTime!).unsqueeze(-1).unsqueeze(-1);
         }
 
         h = functional.silu(norm2.call(h));
         h = conv2.call(dropout is null ? h : dropout.call(h));
-        return (h + (shortcut is null ? x : shortcut.call(x))).MoveToOuterDisposeScope();
+        return (h + (conv_shortcut is null ? x : conv_shortcut.call(x))).MoveToOuterDisposeScope();
     }
 }

@@ -37,8 +37,8 @@ public static class Timesteps
 /// <remarks>Source: diffusers, models/embeddings.py, <c>TimestepEmbedding</c>.</remarks>
 public sealed class TimestepEmbedding : Module<Tensor, Tensor>
 {
-    private readonly Module<Tensor, Tensor> linear1;
-    private readonly Module<Tensor, Tensor> linear2;
+    private readonly Module<Tensor, Tensor> linear_1;
+    private readonly Module<Tensor, Tensor> linear_2;
 
     /// <summary>Creates the layers with PyTorch's default initialisation.</summary>
     /// <param name="inFeatures">The number of timestep features.</param>
@@ -46,8 +46,9 @@ public sealed class TimestepEmbedding : Module<Tensor, Tensor>
     public TimestepEmbedding(int inFeatures, int embeddingDimension)
         : base(nameof(TimestepEmbedding))
     {
-        register_module("linear_1", linear1 = Linear(inFeatures, embeddingDimension));
-        register_module("linear_2", linear2 = Linear(embeddingDimension, embeddingDimension));
+        linear_1 = Linear(inFeatures, embeddingDimension);
+        linear_2 = Linear(embeddingDimension, embeddingDimension);
+        RegisterComponents();
     }
 
     /// <summary>W₂·silu(W₁·e + b₁) + b₂.</summary>
@@ -56,6 +57,6 @@ public sealed class TimestepEmbedding : Module<Tensor, Tensor>
     public override Tensor forward(Tensor input)
     {
         using var scope = NewDisposeScope();
-        return linear2.call(functional.silu(linear1.call(input))).MoveToOuterDisposeScope();
+        return linear_2.call(functional.silu(linear_1.call(input))).MoveToOuterDisposeScope();
     }
 }

@@ -12,9 +12,9 @@ public sealed class Transformer2DModel : Module<Tensor, Tensor, Tensor>
 
     private readonly bool linearProjection;
     private readonly Module<Tensor, Tensor> norm;
-    private readonly Module<Tensor, Tensor> projIn;
-    private readonly ModuleList<BasicTransformerBlock> blocks;
-    private readonly Module<Tensor, Tensor> projOut;
+    private readonly Module<Tensor, Tensor> proj_in;
+    private readonly ModuleList<BasicTransformerBlock> transformer_blocks;
+    private readonly Module<Tensor, Tensor> proj_out;
 
     /// <summary>Creates the layers with PyTorch's default initialisation.</summary>
     /// <param name="channels">C, the number of channels in and out; each head has ⌊C/heads⌋ of them.</param>
@@ -25,11 +25,12 @@ public sealed class Transformer2DModel : Module<Tensor, Tensor, Tensor>
         ArgumentNullException.ThrowIfNull(options);
         var inner = options.Heads * (channels / options.Heads);
         linearProjection = options.UseLinearProjection;
-        register_module("norm", norm = GroupNorm(options.NormGroups, channels, NormEpsilon));
-        register_module("proj_in", projIn = linearProjection ? Linear(channels, inner) : Conv2d(channels, inner, kernel_size: 1));
-        register_module("transformer_blocks", blocks = ModuleList(
-            Enumerable.Range(0, options.Layers).Select(_ => new BasicTransformerBlock(inner, options)).ToArray()));
-        register_module("proj_out", projOut = linearProjection ? Linear(inner, channels) : Conv2d(inner, channels, kernel_size: 1));
+        norm = GroupNorm(options.NormGroups, channels, NormEpsilon);
+        proj_in = linearProjection ? Linear(channels, inner) : Conv2d(channels, inner, kernel_size: 1);
+        transformer_blocks = ModuleList(
+            Enumerable.Range(0, options.Layers).Select(_ => new BasicTransformerBlock(inner, options)).ToArray());
+        proj_out = linearProjection ? Linear(inner, channels) : Conv2d(inner, channels, kernel_size: 1);
+        RegisterComponents();
     }
 
     /// <summary>y = x + proj_out(blocks(proj_in(norm(x)), c)).</summary>
@@ -41,13 +42,13 @@ public sealed class Transformer2DModel : Module<Tensor, Tensor, Tensor>
         using var scope = NewDisposeScope();
         var shape = x.shape;
         var h = norm.call(x);
-        h = linearProjection ? projIn.call(ToTokens(h)) : ToTokens(projIn.call(h));
-        foreach (var block in blocks)
+        h = linearProjection ? proj_in.call(ToTokens(h)) : ToTokens(proj_in.call(h));
+        foreach (var block in transformer_blocks)
         {
             h = block.call(h, context);
         }
 
-        h = linearProjection ? ToPixels(projOut.call(h), shape) : projOut.call(ToPixels(h, shape));
+        h = linearProjection ? ToPixels(proj_out.call(h), shape) : proj_out.call(ToPixels(h, shape));
         return (h + x).MoveToOuterDisposeScope();
     }
 
@@ -87,7 +88,7 @@ public sealed class BasicTransformerBlock : Module<Tensor, Tensor, Tensor>
     private readonly Module<Tensor, Tensor> norm2;
     private readonly Attention attn2;
     private readonly Module<Tensor, Tensor> norm3;
-    private readonly FeedForward feedForward;
+    private readonly FeedForward ff;
 
     /// <summary>Creates the layers with PyTorch's default initialisation.</summary>
     /// <param name="dimension">The size of a token.</param>
@@ -98,12 +99,13 @@ public sealed class BasicTransformerBlock : Module<Tensor, Tensor, Tensor>
         ArgumentNullException.ThrowIfNull(options);
         onlyCrossAttention = options.OnlyCrossAttention;
         var (heads, text) = (options.Heads, options.CrossAttentionDimension);
-        register_module("norm1", norm1 = LayerNorm(dimension));
-        register_module("attn1", attn1 = new Attention(dimension, onlyCrossAttention ? text : dimension, heads, dimension / heads, options.UpcastAttention, options.Dropout));
-        register_module("norm2", norm2 = LayerNorm(dimension));
-        register_module("attn2", attn2 = new Attention(dimension, text, heads, dimension / heads, options.UpcastAttention, options.Dropout));
-        register_module("norm3", norm3 = LayerNorm(dimension));
-        register_module("ff", feedForward = new FeedForward(dimension, options.Dropout));
+        norm1 = LayerNorm(dimension);
+        attn1 = new Attention(dimension, onlyCrossAttention ? text : dimension, heads, dimension / heads, options.UpcastAttention, options.Dropout);
+        norm2 = LayerNorm(dimension);
+        attn2 = new Attention(dimension, text, heads, dimension / heads, options.UpcastAttention, options.Dropout);
+        norm3 = LayerNorm(dimension);
+        ff = new FeedForward(dimension, options.Dropout);
+        RegisterComponents();
     }
 
     /// <summary>x ← x + attn₁(norm₁(x)); x ← x + attn₂(norm₂(x), c); y = x + ff(norm₃(x)).</summary>
@@ -116,7 +118,7 @@ public sealed class BasicTransformerBlock : Module<Tensor, Tensor, Tensor>
         var h = norm1.call(x);
         x = attn1.call(h, onlyCrossAttention ? context : h) + x;
         x = attn2.call(norm2.call(x), context) + x;
-        return (feedForward.call(norm3.call(x)) + x).MoveToOuterDisposeScope();
+        return (ff.call(norm3.call(x)) + x).MoveToOuterDisposeScope();
     }
 }
 
@@ -135,7 +137,8 @@ public sealed class FeedForward : Module<Tensor, Tensor>
         : base(nameof(FeedForward))
     {
         var inner = Expansion * dimension;
-        register_module("net", net = ModuleList<Module<Tensor, Tensor>>(new GatedGelu(dimension, inner), Dropout(dropout), Linear(inner, dimension)));
+        net = ModuleList<Module<Tensor, Tensor>>(new GatedGelu(dimension, inner), Dropout(dropout), Linear(inner, dimension));
+        RegisterComponents();
     }
 
     /// <summary>W₂·dropout(GEGLU(x)) + b₂.</summary>
@@ -154,7 +157,7 @@ public sealed class FeedForward : Module<Tensor, Tensor>
 /// <remarks>Source: Shazeer 2020, "GLU Variants Improve Transformer"; diffusers, models/activations.py, <c>GEGLU</c>.</remarks>
 public sealed class GatedGelu : Module<Tensor, Tensor>
 {
-    private readonly Module<Tensor, Tensor> projection;
+    private readonly Module<Tensor, Tensor> proj;
 
     /// <summary>Creates the projection to twice the output's size.</summary>
     /// <param name="inFeatures">The size of a token.</param>
@@ -162,7 +165,8 @@ public sealed class GatedGelu : Module<Tensor, Tensor>
     public GatedGelu(int inFeatures, int outFeatures)
         : base("GEGLU")
     {
-        register_module("proj", projection = Linear(inFeatures, 2 * outFeatures));
+        proj = Linear(inFeatures, 2 * outFeatures);
+        RegisterComponents();
     }
 
     /// <summary>[a, g] = W·x + b; a ⊙ gelu(g), with the exact (error function) gelu.</summary>
@@ -171,7 +175,7 @@ public sealed class GatedGelu : Module<Tensor, Tensor>
     public override Tensor forward(Tensor input)
     {
         using var scope = NewDisposeScope();
-        var halves = projection.call(input).chunk(2, -1);
+        var halves = proj.call(input).chunk(2, -1);
         return (halves[0] * functional.gelu(halves[1])).MoveToOuterDisposeScope();
     }
 }

@@ -11,13 +11,13 @@ namespace LoraNotebooks.Models.Diffusion;
 /// <remarks>Source: Ronneberger et al. 2015; Rombach et al. 2022; diffusers, models/unets/unet_2d_condition.py.</remarks>
 public sealed class UNet2DConditionModel : Module<Tensor, Tensor, Tensor, Tensor>
 {
-    private readonly Module<Tensor, Tensor> convIn;
-    private readonly TimestepEmbedding timeEmbedding;
-    private readonly ModuleList<UNetDownBlock> downBlocks;
-    private readonly UNetMidBlock midBlock;
-    private readonly ModuleList<UNetUpBlock> upBlocks;
-    private readonly Module<Tensor, Tensor> normOut;
-    private readonly Module<Tensor, Tensor> convOut;
+    private readonly Module<Tensor, Tensor> conv_in;
+    private readonly TimestepEmbedding time_embedding;
+    private readonly ModuleList<UNetDownBlock> down_blocks;
+    private readonly UNetMidBlock mid_block;
+    private readonly ModuleList<UNetUpBlock> up_blocks;
+    private readonly Module<Tensor, Tensor> conv_norm_out;
+    private readonly Module<Tensor, Tensor> conv_out;
 
     /// <summary>Creates a network with PyTorch's default initialisation.</summary>
     /// <param name="config">The architecture.</param>
@@ -33,13 +33,14 @@ public sealed class UNet2DConditionModel : Module<Tensor, Tensor, Tensor, Tensor
         var timeDimension = 4 * channels[0];
         var resnet = new ResnetOptions(timeDimension, config.NormNumGroups, config.NormEps, config.Dropout);
 
-        register_module("conv_in", convIn = Conv2d(config.InChannels, channels[0], kernel_size: 3, padding: 1));
-        register_module("time_embedding", timeEmbedding = new TimestepEmbedding(channels[0], timeDimension));
-        register_module("down_blocks", downBlocks = ModuleList(DownBlocks(config, resnet)));
-        register_module("up_blocks", upBlocks = ModuleList(UpBlocks(config, resnet)));
-        register_module("mid_block", midBlock = new UNetMidBlock(channels[^1], resnet, config.MidTransformer()));
-        register_module("conv_norm_out", normOut = GroupNorm(config.NormNumGroups, channels[0], config.NormEps));
-        register_module("conv_out", convOut = Conv2d(channels[0], config.OutChannels, kernel_size: 3, padding: 1));
+        conv_in = Conv2d(config.InChannels, channels[0], kernel_size: 3, padding: 1);
+        time_embedding = new TimestepEmbedding(channels[0], timeDimension);
+        down_blocks = ModuleList(DownBlocks(config, resnet));
+        up_blocks = ModuleList(UpBlocks(config, resnet));
+        mid_block = new UNetMidBlock(channels[^1], resnet, config.MidTransformer());
+        conv_norm_out = GroupNorm(config.NormNumGroups, channels[0], config.NormEps);
+        conv_out = Conv2d(channels[0], config.OutChannels, kernel_size: 3, padding: 1);
+        RegisterComponents();
         if (generator is not null)
         {
             ParameterInitialization.Reset(this, generator);
@@ -77,10 +78,10 @@ public sealed class UNet2DConditionModel : Module<Tensor, Tensor, Tensor, Tensor
         using var scope = NewDisposeScope();
         var time = functional.silu(TimeEmbedding(timesteps, sample));
 
-        var x = convIn.call(sample);
+        var x = conv_in.call(sample);
         var skips = new Stack<Tensor>();
         skips.Push(x);
-        foreach (var block in downBlocks)
+        foreach (var block in down_blocks)
         {
             foreach (var output in block.call(x, time, encoderHiddenStates))
             {
@@ -90,13 +91,13 @@ public sealed class UNet2DConditionModel : Module<Tensor, Tensor, Tensor, Tensor
             x = skips.Peek();
         }
 
-        x = midBlock.call(x, time, encoderHiddenStates);
-        foreach (var block in upBlocks)
+        x = mid_block.call(x, time, encoderHiddenStates);
+        foreach (var block in up_blocks)
         {
             x = block.call(x, skips, time, encoderHiddenStates);
         }
 
-        return convOut.call(functional.silu(normOut.call(x))).MoveToOuterDisposeScope();
+        return conv_out.call(functional.silu(conv_norm_out.call(x))).MoveToOuterDisposeScope();
     }
 
     /// <summary>τ, the conditioning of every residual block. Further conditions (image size, pooled text) would be added to it here.</summary>
@@ -104,7 +105,7 @@ public sealed class UNet2DConditionModel : Module<Tensor, Tensor, Tensor, Tensor
     {
         var perSample = timesteps.to(sample.device).reshape(-1).expand(sample.shape[0]);
         var features = Timesteps.Embed(perSample, Config.BlockOutChannels[0], Config.FlipSinToCos, Config.FreqShift);
-        return timeEmbedding.call(features.to(sample.dtype));
+        return time_embedding.call(features.to(sample.dtype));
     }
 
     private static UNetDownBlock[] DownBlocks(UNetConfig config, ResnetOptions resnet)

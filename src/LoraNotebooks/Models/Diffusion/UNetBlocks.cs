@@ -41,14 +41,16 @@ public sealed class UNetDownBlock : Module<Tensor, Tensor, Tensor, Tensor[]>
         var places = Enumerable.Range(0, layers);
         if (transformer is not null)
         {
-            register_module("attentions", attentions = ModuleList(places.Select(_ => new Transformer2DModel(outChannels, transformer)).ToArray()));
+            attentions = ModuleList(places.Select(_ => new Transformer2DModel(outChannels, transformer)).ToArray());
         }
 
-        register_module("resnets", resnets = ModuleList(places.Select(i => resnet.Create(i == 0 ? inChannels : outChannels, outChannels)).ToArray()));
+        resnets = ModuleList(places.Select(i => resnet.Create(i == 0 ? inChannels : outChannels, outChannels)).ToArray());
         if (downsamplePadding is { } padding)
         {
-            register_module("downsamplers", downsamplers = ModuleList(new Downsample2D(outChannels, padding)));
+            downsamplers = ModuleList(new Downsample2D(outChannels, padding));
         }
+
+        RegisterComponents();
     }
 
     /// <summary>Runs the level.</summary>
@@ -90,8 +92,9 @@ public sealed class UNetMidBlock : Module<Tensor, Tensor, Tensor, Tensor>
     public UNetMidBlock(int channels, ResnetOptions resnet, TransformerOptions transformer)
         : base("UNetMidBlock2DCrossAttn")
     {
-        register_module("attentions", attentions = ModuleList(new Transformer2DModel(channels, transformer)));
-        register_module("resnets", resnets = ModuleList(resnet.Create(channels, channels), resnet.Create(channels, channels)));
+        attentions = ModuleList(new Transformer2DModel(channels, transformer));
+        resnets = ModuleList(resnet.Create(channels, channels), resnet.Create(channels, channels));
+        RegisterComponents();
     }
 
     /// <summary>Runs the bottom.</summary>
@@ -132,19 +135,21 @@ public sealed class UNetUpBlock : Module<Tensor, Stack<Tensor>, Tensor, Tensor, 
         var places = Enumerable.Range(0, layers);
         if (transformer is not null)
         {
-            register_module("attentions", attentions = ModuleList(places.Select(_ => new Transformer2DModel(outChannels, transformer)).ToArray()));
+            attentions = ModuleList(places.Select(_ => new Transformer2DModel(outChannels, transformer)).ToArray());
         }
 
-        register_module("resnets", resnets = ModuleList(places.Select(i =>
+        resnets = ModuleList(places.Select(i =>
         {
             var carried = i == 0 ? inChannels : outChannels;
             var skipped = i == layers - 1 ? lastSkipChannels : outChannels;
             return resnet.Create(carried + skipped, outChannels);
-        }).ToArray()));
+        }).ToArray());
         if (upsample)
         {
-            register_module("upsamplers", upsamplers = ModuleList(new Upsample2D(outChannels)));
+            upsamplers = ModuleList(new Upsample2D(outChannels));
         }
+
+        RegisterComponents();
     }
 
     /// <summary>Runs the level.</summary>

@@ -20,12 +20,14 @@ public sealed class DownEncoderBlock2D : Module<Tensor, Tensor>
     public DownEncoderBlock2D(int inChannels, int outChannels, int layers, ResnetOptions resnet, bool downsample)
         : base(nameof(DownEncoderBlock2D))
     {
-        register_module("resnets", resnets = ModuleList(
-            Enumerable.Range(0, layers).Select(i => resnet.Create(i == 0 ? inChannels : outChannels, outChannels)).ToArray()));
+        resnets = ModuleList(
+            Enumerable.Range(0, layers).Select(i => resnet.Create(i == 0 ? inChannels : outChannels, outChannels)).ToArray());
         if (downsample)
         {
-            register_module("downsamplers", downsamplers = ModuleList(new Downsample2D(outChannels, padding: 0)));
+            downsamplers = ModuleList(new Downsample2D(outChannels, padding: 0));
         }
+
+        RegisterComponents();
     }
 
     /// <summary>Runs the level.</summary>
@@ -60,12 +62,14 @@ public sealed class UpDecoderBlock2D : Module<Tensor, Tensor>
     public UpDecoderBlock2D(int inChannels, int outChannels, int layers, ResnetOptions resnet, bool upsample)
         : base(nameof(UpDecoderBlock2D))
     {
-        register_module("resnets", resnets = ModuleList(
-            Enumerable.Range(0, layers).Select(i => resnet.Create(i == 0 ? inChannels : outChannels, outChannels)).ToArray()));
+        resnets = ModuleList(
+            Enumerable.Range(0, layers).Select(i => resnet.Create(i == 0 ? inChannels : outChannels, outChannels)).ToArray());
         if (upsample)
         {
-            register_module("upsamplers", upsamplers = ModuleList(new Upsample2D(outChannels)));
+            upsamplers = ModuleList(new Upsample2D(outChannels));
         }
+
+        RegisterComponents();
     }
 
     /// <summary>Runs the level.</summary>
@@ -107,10 +111,11 @@ public sealed class VaeMidBlock : Module<Tensor, Tensor>
         ArgumentNullException.ThrowIfNull(resnet);
         if (attention)
         {
-            register_module("attentions", attentions = ModuleList(new SpatialAttention(channels, resnet.NormGroups, resnet.NormEpsilon)));
+            attentions = ModuleList(new SpatialAttention(channels, resnet.NormGroups, resnet.NormEpsilon));
         }
 
-        register_module("resnets", resnets = ModuleList(resnet.Create(channels, channels), resnet.Create(channels, channels)));
+        resnets = ModuleList(resnet.Create(channels, channels), resnet.Create(channels, channels));
+        RegisterComponents();
     }
 
     /// <summary>Runs the block.</summary>
@@ -129,11 +134,11 @@ public sealed class VaeMidBlock : Module<Tensor, Tensor>
 /// <remarks>Source: diffusers, models/attention_processor.py, <c>Attention</c> as <c>UNetMidBlock2D</c> makes it.</remarks>
 public sealed class SpatialAttention : Module<Tensor, Tensor>
 {
-    private readonly Module<Tensor, Tensor> norm;
-    private readonly Module<Tensor, Tensor> toQuery;
-    private readonly Module<Tensor, Tensor> toKey;
-    private readonly Module<Tensor, Tensor> toValue;
-    private readonly ModuleList<Module<Tensor, Tensor>> toOut;
+    private readonly Module<Tensor, Tensor> group_norm;
+    private readonly Module<Tensor, Tensor> to_q;
+    private readonly Module<Tensor, Tensor> to_k;
+    private readonly Module<Tensor, Tensor> to_v;
+    private readonly ModuleList<Module<Tensor, Tensor>> to_out;
 
     /// <summary>Creates the layers.</summary>
     /// <param name="channels">C, the number of channels.</param>
@@ -142,11 +147,12 @@ public sealed class SpatialAttention : Module<Tensor, Tensor>
     public SpatialAttention(int channels, int groups, double epsilon)
         : base(nameof(Attention))
     {
-        register_module("group_norm", norm = GroupNorm(groups, channels, epsilon));
-        register_module("to_q", toQuery = Linear(channels, channels));
-        register_module("to_k", toKey = Linear(channels, channels));
-        register_module("to_v", toValue = Linear(channels, channels));
-        register_module("to_out", toOut = ModuleList<Module<Tensor, Tensor>>(Linear(channels, channels), Dropout(0)));
+        group_norm = GroupNorm(groups, channels, epsilon);
+        to_q = Linear(channels, channels);
+        to_k = Linear(channels, channels);
+        to_v = Linear(channels, channels);
+        to_out = ModuleList<Module<Tensor, Tensor>>(Linear(channels, channels), Dropout(0));
+        RegisterComponents();
     }
 
     /// <summary>y = x + W_o·softmax(QKᵀ/√C)·V + b_o over the pixels of norm(x).</summary>
@@ -155,9 +161,9 @@ public sealed class SpatialAttention : Module<Tensor, Tensor>
     public override Tensor forward(Tensor input)
     {
         using var scope = NewDisposeScope();
-        var h = norm.call(input).flatten(2).transpose(1, 2);
-        h = ScaledDotProduct.Attend(toQuery.call(h), toKey.call(h), toValue.call(h), heads: 1, upcast: false);
-        h = toOut[0].call(h).transpose(1, 2).reshape(input.shape);
+        var h = group_norm.call(input).flatten(2).transpose(1, 2);
+        h = ScaledDotProduct.Attend(to_q.call(h), to_k.call(h), to_v.call(h), heads: 1, upcast: false);
+        h = to_out[0].call(h).transpose(1, 2).reshape(input.shape);
         return (h + input).MoveToOuterDisposeScope();
     }
 }

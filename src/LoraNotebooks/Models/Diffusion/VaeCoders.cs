@@ -8,11 +8,11 @@ namespace LoraNotebooks.Models.Diffusion;
 /// <remarks>Source: diffusers, models/autoencoders/vae.py, <c>Encoder</c> with <c>double_z</c>.</remarks>
 public sealed class VaeEncoder : Module<Tensor, Tensor>
 {
-    private readonly Module<Tensor, Tensor> convIn;
-    private readonly ModuleList<DownEncoderBlock2D> downBlocks;
-    private readonly VaeMidBlock midBlock;
-    private readonly Module<Tensor, Tensor> normOut;
-    private readonly Module<Tensor, Tensor> convOut;
+    private readonly Module<Tensor, Tensor> conv_in;
+    private readonly ModuleList<DownEncoderBlock2D> down_blocks;
+    private readonly VaeMidBlock mid_block;
+    private readonly Module<Tensor, Tensor> conv_norm_out;
+    private readonly Module<Tensor, Tensor> conv_out;
 
     /// <summary>Creates the encoder.</summary>
     /// <param name="config">The architecture.</param>
@@ -26,11 +26,12 @@ public sealed class VaeEncoder : Module<Tensor, Tensor>
         var blocks = Enumerable.Range(0, channels.Count).Select(level => new DownEncoderBlock2D(
             channels[Math.Max(level - 1, 0)], channels[level], config.LayersPerBlock, resnet, downsample: level < lowest));
 
-        register_module("conv_in", convIn = Conv2d(config.InChannels, channels[0], kernel_size: 3, padding: 1));
-        register_module("down_blocks", downBlocks = ModuleList(blocks.ToArray()));
-        register_module("mid_block", midBlock = new VaeMidBlock(channels[^1], resnet, config.MidBlockAddAttention));
-        register_module("conv_norm_out", normOut = GroupNorm(config.NormNumGroups, channels[^1], VaeDecoder.NormEpsilon));
-        register_module("conv_out", convOut = Conv2d(channels[^1], 2 * config.LatentChannels, kernel_size: 3, padding: 1));
+        conv_in = Conv2d(config.InChannels, channels[0], kernel_size: 3, padding: 1);
+        down_blocks = ModuleList(blocks.ToArray());
+        mid_block = new VaeMidBlock(channels[^1], resnet, config.MidBlockAddAttention);
+        conv_norm_out = GroupNorm(config.NormNumGroups, channels[^1], VaeDecoder.NormEpsilon);
+        conv_out = Conv2d(channels[^1], 2 * config.LatentChannels, kernel_size: 3, padding: 1);
+        RegisterComponents();
     }
 
     /// <summary>Encodes images.</summary>
@@ -39,14 +40,14 @@ public sealed class VaeEncoder : Module<Tensor, Tensor>
     public override Tensor forward(Tensor input)
     {
         using var scope = NewDisposeScope();
-        var x = convIn.call(input);
-        foreach (var block in downBlocks)
+        var x = conv_in.call(input);
+        foreach (var block in down_blocks)
         {
             x = block.call(x);
         }
 
-        x = normOut.call(midBlock.call(x));
-        return convOut.call(functional.silu(x)).MoveToOuterDisposeScope();
+        x = conv_norm_out.call(mid_block.call(x));
+        return conv_out.call(functional.silu(x)).MoveToOuterDisposeScope();
     }
 }
 
@@ -57,11 +58,11 @@ public sealed class VaeDecoder : Module<Tensor, Tensor>
     /// <summary>ε of all group norms of the VAE; upstream has no key for it.</summary>
     internal const double NormEpsilon = 1e-6;
 
-    private readonly Module<Tensor, Tensor> convIn;
-    private readonly VaeMidBlock midBlock;
-    private readonly ModuleList<UpDecoderBlock2D> upBlocks;
-    private readonly Module<Tensor, Tensor> normOut;
-    private readonly Module<Tensor, Tensor> convOut;
+    private readonly Module<Tensor, Tensor> conv_in;
+    private readonly VaeMidBlock mid_block;
+    private readonly ModuleList<UpDecoderBlock2D> up_blocks;
+    private readonly Module<Tensor, Tensor> conv_norm_out;
+    private readonly Module<Tensor, Tensor> conv_out;
 
     /// <summary>Creates the decoder.</summary>
     /// <param name="config">The architecture.</param>
@@ -75,11 +76,12 @@ public sealed class VaeDecoder : Module<Tensor, Tensor>
         var blocks = Enumerable.Range(0, channels.Count).Select(i => lowest - i).Select(level => new UpDecoderBlock2D(
             channels[Math.Min(level + 1, lowest)], channels[level], config.LayersPerBlock + 1, resnet, upsample: level > 0));
 
-        register_module("conv_in", convIn = Conv2d(config.LatentChannels, channels[^1], kernel_size: 3, padding: 1));
-        register_module("up_blocks", upBlocks = ModuleList(blocks.ToArray()));
-        register_module("mid_block", midBlock = new VaeMidBlock(channels[^1], resnet, config.MidBlockAddAttention));
-        register_module("conv_norm_out", normOut = GroupNorm(config.NormNumGroups, channels[0], NormEpsilon));
-        register_module("conv_out", convOut = Conv2d(channels[0], config.OutChannels, kernel_size: 3, padding: 1));
+        conv_in = Conv2d(config.LatentChannels, channels[^1], kernel_size: 3, padding: 1);
+        up_blocks = ModuleList(blocks.ToArray());
+        mid_block = new VaeMidBlock(channels[^1], resnet, config.MidBlockAddAttention);
+        conv_norm_out = GroupNorm(config.NormNumGroups, channels[0], NormEpsilon);
+        conv_out = Conv2d(channels[0], config.OutChannels, kernel_size: 3, padding: 1);
+        RegisterComponents();
     }
 
     /// <summary>Decodes latents.</summary>
@@ -88,12 +90,12 @@ public sealed class VaeDecoder : Module<Tensor, Tensor>
     public override Tensor forward(Tensor input)
     {
         using var scope = NewDisposeScope();
-        var x = midBlock.call(convIn.call(input));
-        foreach (var block in upBlocks)
+        var x = mid_block.call(conv_in.call(input));
+        foreach (var block in up_blocks)
         {
             x = block.call(x);
         }
 
-        return convOut.call(functional.silu(normOut.call(x))).MoveToOuterDisposeScope();
+        return conv_out.call(functional.silu(conv_norm_out.call(x))).MoveToOuterDisposeScope();
     }
 }
