@@ -1,3 +1,4 @@
+using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
@@ -51,8 +52,10 @@ public sealed class Attention : Module<Tensor, Tensor, Tensor>
 /// <summary>Scaled dot-product attention over heads that lie side by side in the last dimension.</summary>
 internal static class ScaledDotProduct
 {
-    /// <summary>From this many queries on, the fused kernel (which never stores all scores) is the faster one on a CPU; below, two matrix products are.</summary>
-    private const long LongSequence = 1024;
+    // Measured on a CPU, forward and backward: in float32 the fused kernel, which never stores all scores, is faster from about
+    // 256 × 256 scores per head on; in 16 bits its backward pass is slow, so there it is for scores that would fill the memory.
+    private const long FusedScores32 = 256 * 256;
+    private const long FusedScores16 = 1024 * 1024;
 
     /// <summary>softmax(QKᵀ/√d)·V, head by head.</summary>
     /// <param name="query">Q, [N, T, heads·d].</param>
@@ -78,7 +81,7 @@ internal static class ScaledDotProduct
         var v = SplitHeads(value, batch, heads, dimension);
 
         Tensor attended;
-        if (length >= LongSequence)
+        if (IsFused(query, length * key.shape[1]))
         {
             attended = functional.scaled_dot_product_attention(q, k, v);
         }
@@ -91,6 +94,9 @@ internal static class ScaledDotProduct
 
         return attended.transpose(1, 2).reshape(batch, length, inner).to(type).MoveToOuterDisposeScope();
     }
+
+    private static bool IsFused(Tensor query, long scores) =>
+        query.device_type != DeviceType.CPU || scores >= (query.dtype == ScalarType.Float32 ? FusedScores32 : FusedScores16);
 
     /// <summary>[N, T, heads·d] seen as [N, heads, T, d].</summary>
     private static Tensor SplitHeads(Tensor tokens, long batch, int heads, long dimension) =>

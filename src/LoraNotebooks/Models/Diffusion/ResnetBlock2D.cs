@@ -25,14 +25,14 @@ public sealed class ResnetBlock2D : Module<Tensor, Tensor?, Tensor>
     public ResnetBlock2D(int inChannels, int outChannels, int? timeDimension, int groups, double epsilon, double dropout = 0)
         : base(nameof(ResnetBlock2D))
     {
-        norm1 = GroupNorm(groups, inChannels, epsilon);
+        norm1 = Layers.GroupNorm(groups, inChannels, epsilon);
         conv1 = Conv2d(inChannels, outChannels, kernel_size: 3, padding: 1);
         if (timeDimension is { } size)
         {
             time_emb_proj = Linear(size, outChannels);
         }
 
-        norm2 = GroupNorm(groups, outChannels, epsilon);
+        norm2 = Layers.GroupNorm(groups, outChannels, epsilon);
         if (dropout > 0)
         {
             this.dropout = Dropout(dropout);

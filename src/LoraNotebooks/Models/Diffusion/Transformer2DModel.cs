@@ -25,7 +25,7 @@ public sealed class Transformer2DModel : Module<Tensor, Tensor, Tensor>
         ArgumentNullException.ThrowIfNull(options);
         var inner = options.Heads * (channels / options.Heads);
         linearProjection = options.UseLinearProjection;
-        norm = GroupNorm(options.NormGroups, channels, NormEpsilon);
+        norm = Layers.GroupNorm(options.NormGroups, channels, NormEpsilon);
         proj_in = linearProjection ? Linear(channels, inner) : Conv2d(channels, inner, kernel_size: 1);
         transformer_blocks = ModuleList(
             Enumerable.Range(0, options.Layers).Select(_ => new BasicTransformerBlock(inner, options)).ToArray());

@@ -38,7 +38,7 @@ public sealed class UNet2DConditionModel : Module<Tensor, Tensor, Tensor, Tensor
         down_blocks = ModuleList(DownBlocks(config, resnet));
         up_blocks = ModuleList(UpBlocks(config, resnet));
         mid_block = new UNetMidBlock(channels[^1], resnet, config.MidTransformer());
-        conv_norm_out = GroupNorm(config.NormNumGroups, channels[0], config.NormEps);
+        conv_norm_out = Layers.GroupNorm(config.NormNumGroups, channels[0], config.NormEps);
         conv_out = Conv2d(channels[0], config.OutChannels, kernel_size: 3, padding: 1);
         RegisterComponents();
         if (generator is not null)
@@ -137,13 +137,13 @@ public sealed class UNet2DConditionModel : Module<Tensor, Tensor, Tensor, Tensor
 
     private void CheckShapes(Tensor sample, Tensor timesteps, Tensor context)
     {
-        var batch = sample.shape[0];
-        var textSize = Config.CrossAttentionDim[0];
         if (sample.dim() != 4 || sample.shape[1] != Config.InChannels)
         {
             throw new ArgumentException($"sample: got {Shapes.Text(sample)}, expected [N, {Config.InChannels}, H, W].", nameof(sample));
         }
 
+        var batch = sample.shape[0];
+        var textSize = Config.CrossAttentionDim[0];
         if (timesteps.dim() > 1 || (timesteps.numel() != 1 && timesteps.numel() != batch))
         {
             throw new ArgumentException($"timesteps: got {Shapes.Text(timesteps)}, expected [{batch}], one per sample, or one for all.", nameof(timesteps));

@@ -147,7 +147,7 @@ public sealed class SpatialAttention : Module<Tensor, Tensor>
     public SpatialAttention(int channels, int groups, double epsilon)
         : base(nameof(Attention))
     {
-        group_norm = GroupNorm(groups, channels, epsilon);
+        group_norm = Layers.GroupNorm(groups, channels, epsilon);
         to_q = Linear(channels, channels);
         to_k = Linear(channels, channels);
         to_v = Linear(channels, channels);

@@ -29,7 +29,7 @@ public sealed class VaeEncoder : Module<Tensor, Tensor>
         conv_in = Conv2d(config.InChannels, channels[0], kernel_size: 3, padding: 1);
         down_blocks = ModuleList(blocks.ToArray());
         mid_block = new VaeMidBlock(channels[^1], resnet, config.MidBlockAddAttention);
-        conv_norm_out = GroupNorm(config.NormNumGroups, channels[^1], VaeDecoder.NormEpsilon);
+        conv_norm_out = Layers.GroupNorm(config.NormNumGroups, channels[^1], VaeDecoder.NormEpsilon);
         conv_out = Conv2d(channels[^1], 2 * config.LatentChannels, kernel_size: 3, padding: 1);
         RegisterComponents();
     }
@@ -79,7 +79,7 @@ public sealed class VaeDecoder : Module<Tensor, Tensor>
         conv_in = Conv2d(config.LatentChannels, channels[^1], kernel_size: 3, padding: 1);
         up_blocks = ModuleList(blocks.ToArray());
         mid_block = new VaeMidBlock(channels[^1], resnet, config.MidBlockAddAttention);
-        conv_norm_out = GroupNorm(config.NormNumGroups, channels[0], NormEpsilon);
+        conv_norm_out = Layers.GroupNorm(config.NormNumGroups, channels[0], NormEpsilon);
         conv_out = Conv2d(channels[0], config.OutChannels, kernel_size: 3, padding: 1);
         RegisterComponents();
     }
