@@ -1,62 +1,14 @@
 using System.Text.Json.Nodes;
+using LoraNotebooks.Models;
 
 namespace LoraNotebooks.Diffusion;
-
-/// <summary>How β<sub>t</sub>, the variance of the noise added at training step t, grows.</summary>
-public enum BetaSchedule
-{
-    /// <summary>β is linear in t (Ho et al. 2020, arXiv:2006.11239).</summary>
-    Linear,
-
-    /// <summary>√β is linear in t (Rombach et al. 2022, arXiv:2112.10752; Stable Diffusion).</summary>
-    ScaledLinear,
-
-    /// <summary>ᾱ follows cos², β at most 0.999 (Nichol and Dhariwal 2021, arXiv:2102.09672, equation 17).</summary>
-    SquaredCosCapV2,
-}
-
-/// <summary>What the UNet's output means, given x<sub>t</sub> = √ᾱ·x₀ + √(1−ᾱ)·ε.</summary>
-public enum PredictionType
-{
-    /// <summary>The noise ε.</summary>
-    Epsilon,
-
-    /// <summary>The velocity v = √ᾱ·ε − √(1−ᾱ)·x₀ (Salimans and Ho 2022, arXiv:2202.00512, appendix D).</summary>
-    VPrediction,
-
-    /// <summary>The clean sample x₀.</summary>
-    Sample,
-}
-
-/// <summary>Which of the training timesteps a sampler visits (Lin et al. 2024, arXiv:2305.08891, table 2).</summary>
-public enum TimestepSpacing
-{
-    /// <summary>Multiples of ⌊T/n⌋ from 0, plus the offset: never the last timestep.</summary>
-    Leading,
-
-    /// <summary>Evenly from 0 to T−1, both included.</summary>
-    Linspace,
-
-    /// <summary>T−1 downwards in steps of T/n: always the last timestep; needed with zero terminal SNR.</summary>
-    Trailing,
-}
-
-/// <summary>Which noise level a σ-sampler ends at.</summary>
-public enum FinalSigma
-{
-    /// <summary>σ = 0: the last step gives the clean sample.</summary>
-    Zero,
-
-    /// <summary>σ of the first training timestep.</summary>
-    SigmaMin,
-}
 
 /// <summary>
 /// A noise schedule and the sampler's settings, as diffusers' <c>scheduler_config.json</c> holds them. Keys that mean nothing
 /// here are kept and written back.
 /// </summary>
 /// <remarks>The defaults are those of upstream's <c>DDIMScheduler</c>; see <see cref="StableDiffusion"/> for the usual values.</remarks>
-public sealed record SchedulerConfig
+public sealed partial record SchedulerConfig
 {
     /// <summary>Stable Diffusion's schedule: √β linear from 0.00085 to 0.012, DDIM with offset 1 that ends at the first ᾱ.</summary>
     public static SchedulerConfig StableDiffusion { get; } = new()
@@ -90,7 +42,7 @@ public sealed record SchedulerConfig
     /// <summary>What the model predicts. Default the noise.</summary>
     public PredictionType PredictionType { get; init; } = PredictionType.Epsilon;
 
-    /// <summary>Whether β is rescaled so that the last timestep holds no signal (see <see cref="NoiseSchedule"/>). Default off; excludes <see cref="PredictionType.Epsilon"/> with DDIM.</summary>
+    /// <summary>Whether β is rescaled so that the last timestep holds no signal (see <see cref="NoiseSchedule"/>). Default off; needs a prediction other than <see cref="PredictionType.Epsilon"/> and trailing spacing.</summary>
     public bool RescaleBetasZeroSnr { get; init; }
 
     /// <summary>Which timesteps are visited. Default leading.</summary>
@@ -110,6 +62,9 @@ public sealed record SchedulerConfig
 
     /// <summary>Euler and DPM++: noise levels spaced as in Karras et al. 2022 (arXiv:2206.00364, equation 5, ρ = 7). Default off.</summary>
     public bool UseKarrasSigmas { get; init; }
+
+    /// <summary>Euler and DPM++: noise levels spaced evenly in log σ. Default off; excludes <see cref="UseKarrasSigmas"/>.</summary>
+    public bool UseExponentialSigmas { get; init; }
 
     /// <summary>Euler and DPM++: the noise level at the end. Default 0.</summary>
     public FinalSigma FinalSigma { get; init; } = FinalSigma.Zero;
@@ -135,44 +90,28 @@ public sealed record SchedulerConfig
     /// <summary>Every fault of the settings, each with what was got, what is expected and what to do; empty when there is none.</summary>
     public IReadOnlyList<string> Validate()
     {
-        var faults = new List<string>();
-        Check(NumTrainTimesteps >= 1, $"num_train_timesteps: got {NumTrainTimesteps}, expected at least 1; Stable Diffusion has 1000.");
+        var faults = new ConfigFaults();
+        faults.Require(NumTrainTimesteps >= 1, $"num_train_timesteps: got {NumTrainTimesteps}, expected at least 1; Stable Diffusion has 1000.");
         if (TrainedBetas is not null)
         {
-            Check(TrainedBetas.Count == NumTrainTimesteps, $"trained_betas: got {TrainedBetas.Count} values, expected one for each of the {NumTrainTimesteps} timesteps.");
-            Check(TrainedBetas.All(beta => beta is > 0 and <= 1), "trained_betas: got a value outside (0, 1]; each β is a variance.");
+            faults.Require(TrainedBetas.Count == NumTrainTimesteps, $"trained_betas: got {TrainedBetas.Count} values, expected one for each of the {NumTrainTimesteps} timesteps.");
+            faults.Require(TrainedBetas.All(beta => beta is > 0 and <= 1), "trained_betas: got a value outside (0, 1]; each β is a variance.");
         }
         else if (BetaSchedule != BetaSchedule.SquaredCosCapV2)
         {
-            Check(BetaStart > 0 && BetaStart <= BetaEnd && BetaEnd < 1, $"beta_start, beta_end: got {BetaStart} and {BetaEnd}, expected 0 < start ≤ end < 1.");
+            faults.Require(BetaStart > 0 && BetaStart <= BetaEnd && BetaEnd < 1, $"beta_start, beta_end: got {BetaStart} and {BetaEnd}, expected 0 < start ≤ end < 1.");
         }
 
-        Check(StepsOffset >= 0, $"steps_offset: got {StepsOffset}, expected 0 or more; Stable Diffusion has 1.");
-        Check(ClipSampleRange > 0, $"clip_sample_range: got {ClipSampleRange}, expected more than 0.");
-        Check(
-            !RescaleBetasZeroSnr || PredictionType != PredictionType.Epsilon || !ClassName.StartsWith("DDIM", StringComparison.Ordinal),
-            "rescale_betas_zero_snr: with zero terminal SNR the last timestep is pure noise, and predicting noise there says nothing; set prediction_type to v_prediction or sample.");
-        Check(SolverOrder is 1 or 2, $"solver_order: got {SolverOrder}, expected 1 or 2.");
-        Check(SolverType is "midpoint" or "heun", $"solver_type: got {SolverType}, expected midpoint or heun.");
-        Check(AlgorithmType is "dpmsolver++" or "sde-dpmsolver++", $"algorithm_type: got {AlgorithmType}, expected dpmsolver++ or sde-dpmsolver++.");
-        return faults;
-
-        void Check(bool holds, string fault)
-        {
-            if (!holds)
-            {
-                faults.Add(fault);
-            }
-        }
+        faults.Require(StepsOffset >= 0, $"steps_offset: got {StepsOffset}, expected 0 or more; Stable Diffusion has 1.");
+        faults.Require(ClipSampleRange > 0, $"clip_sample_range: got {ClipSampleRange}, expected more than 0.");
+        faults.Require(!UseKarrasSigmas || !UseExponentialSigmas, "use_karras_sigmas, use_exponential_sigmas: got both, expected at most one; turn one off.");
+        faults.Require(SolverOrder is 1 or 2, $"solver_order: got {SolverOrder}, expected 1 or 2.");
+        faults.Require(SolverType is "midpoint" or "heun", $"solver_type: got {SolverType}, expected midpoint or heun.");
+        faults.Require(AlgorithmType is "dpmsolver++" or "sde-dpmsolver++", $"algorithm_type: got {AlgorithmType}, expected dpmsolver++ or sde-dpmsolver++.");
+        return faults.All;
     }
 
     /// <summary>Throws when the settings have faults.</summary>
     /// <exception cref="ArgumentException">Lists every fault.</exception>
-    public void ThrowIfInvalid()
-    {
-        if (Validate() is { Count: > 0 } faults)
-        {
-            throw new ArgumentException($"The scheduler's configuration has {faults.Count} fault(s):\n{string.Join('\n', faults)}");
-        }
-    }
+    public void ThrowIfInvalid() => ConfigFaults.ThrowIfAny(Validate());
 }

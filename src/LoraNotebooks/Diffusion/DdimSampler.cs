@@ -1,0 +1,37 @@
+using static TorchSharp.torch;
+
+namespace LoraNotebooks.Diffusion;
+
+/// <summary>DDIM (Song et al. 2021, arXiv:2010.02502, equation 12).</summary>
+internal sealed class DdimSampler : Sampler
+{
+    private readonly double eta;
+    private readonly int stride;
+
+    public DdimSampler(SchedulerConfig config, int steps, double eta)
+        : base(config)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(eta);
+        this.eta = eta;
+        Timesteps = TimestepSequence.Whole(config, steps);
+        stride = config.NumTrainTimesteps / steps;
+    }
+
+    public override bool AddsNoise => eta > 0;
+
+    private protected override Tensor Next(Tensor modelOutput, int step, Tensor sample, Func<Tensor> noise)
+    {
+        var t = (int)Timesteps[step];
+        double a = Schedule.AlphasCumprod[t];
+        double previous = t >= stride ? Schedule.AlphasCumprod[t - stride] : Config.SetAlphaToOne ? 1 : Schedule.AlphasCumprod[0];
+        var (signal, sigma) = (Math.Sqrt(a), Math.Sqrt(1 - a));
+
+        // σ_t = η·√((1−ᾱ_{t−1})/(1−ᾱ_t))·√(1−ᾱ_t/ᾱ_{t−1})
+        var deviation = eta * Math.Sqrt((1 - previous) / (1 - a)) * Math.Sqrt(1 - a / previous);
+
+        // x_{t−1} = √ᾱ_{t−1}·x₀ + √(1−ᾱ_{t−1}−σ_t²)·ε + σ_t·z
+        var next = Math.Sqrt(previous) * Clip(Original(modelOutput, sample, signal, sigma))
+            + Math.Sqrt(1 - previous - deviation * deviation) * Noise(modelOutput, sample, signal, sigma);
+        return eta > 0 ? next + deviation * noise() : next;
+    }
+}

@@ -1,0 +1,80 @@
+using static TorchSharp.torch;
+
+namespace LoraNotebooks.Diffusion;
+
+/// <summary>
+/// Pseudo linear multistep ("PLMS"; Liu et al. 2022, arXiv:2202.09778, equations 11 and 12): Adams–Bashforth over the model's last four
+/// answers. The start repeats the second timestep instead of Runge–Kutta steps (upstream's <c>skip_prk_steps</c>, which Stable Diffusion sets).
+/// </summary>
+internal sealed class PndmSampler : Sampler
+{
+    private const int Remembered = 4;
+
+    private readonly int stride;
+    private readonly List<Tensor> outputs = [];
+    private Tensor? firstSample;
+
+    public PndmSampler(SchedulerConfig config, int steps)
+        : base(config)
+    {
+        var once = TimestepSequence.Whole(config, steps);
+        Timesteps = steps == 1 ? once : [once[0], once[1], .. once[1..]];
+        stride = config.NumTrainTimesteps / steps;
+    }
+
+    public override void Dispose()
+    {
+        outputs.ForEach(output => output.Dispose());
+        outputs.Clear();
+        firstSample?.Dispose();
+        firstSample = null;
+        base.Dispose();
+    }
+
+    private protected override Tensor Next(Tensor modelOutput, int step, Tensor sample, Func<Tensor> noise)
+    {
+        var t = (int)Timesteps[step];
+        if (step == 1)
+        {
+            // The second evaluation corrects the first step: from the first sample again, with the mean of both answers.
+            var mean = (modelOutput + outputs[^1]) / 2;
+            return Move(mean, firstSample!, t + stride, t);
+        }
+
+        Remember(modelOutput, sample, step);
+        var e = outputs;
+        var combined = e.Count switch
+        {
+            1 => e[^1],
+            2 => (3 * e[^1] - e[^2]) / 2,
+            3 => (23 * e[^1] - 16 * e[^2] + 5 * e[^3]) / 12,
+            _ => (55 * e[^1] - 59 * e[^2] + 37 * e[^3] - 9 * e[^4]) / 24,
+        };
+        return Move(combined, sample, t, t - stride);
+    }
+
+    /// <summary>Equation 11: DDIM's step written so that x₀ never appears.</summary>
+    private Tensor Move(Tensor output, Tensor sample, int from, int to)
+    {
+        double a = Schedule.AlphasCumprod[from];
+        double b = to >= 0 ? Schedule.AlphasCumprod[to] : Config.SetAlphaToOne ? 1 : Schedule.AlphasCumprod[0];
+        var noise = Noise(output, sample, Math.Sqrt(a), Math.Sqrt(1 - a));
+        var denominator = a * Math.Sqrt(1 - b) + Math.Sqrt(a * (1 - a) * b);
+        return Math.Sqrt(b / a) * sample - (b - a) / denominator * noise;
+    }
+
+    private void Remember(Tensor output, Tensor sample, int step)
+    {
+        if (step == 0)
+        {
+            firstSample = sample.clone().DetachFromDisposeScope();
+        }
+
+        outputs.Add(output.clone().DetachFromDisposeScope());
+        if (outputs.Count > Remembered)
+        {
+            outputs[0].Dispose();
+            outputs.RemoveAt(0);
+        }
+    }
+}

@@ -1,0 +1,138 @@
+using System.Text.Json.Nodes;
+using LoraNotebooks.Formats;
+using LoraNotebooks.Models;
+
+namespace LoraNotebooks.Diffusion;
+
+/// <content>The file <c>scheduler_config.json</c>.</content>
+public sealed partial record SchedulerConfig
+{
+    private static readonly Dictionary<BetaSchedule, string> BetaSchedules = new()
+    {
+        [BetaSchedule.Linear] = "linear",
+        [BetaSchedule.ScaledLinear] = "scaled_linear",
+        [BetaSchedule.SquaredCosCapV2] = "squaredcos_cap_v2",
+    };
+
+    private static readonly Dictionary<PredictionType, string> PredictionTypes = new()
+    {
+        [PredictionType.Epsilon] = "epsilon",
+        [PredictionType.VPrediction] = "v_prediction",
+        [PredictionType.Sample] = "sample",
+    };
+
+    private static readonly Dictionary<TimestepSpacing, string> Spacings = new()
+    {
+        [TimestepSpacing.Leading] = "leading",
+        [TimestepSpacing.Linspace] = "linspace",
+        [TimestepSpacing.Trailing] = "trailing",
+    };
+
+    private static readonly Dictionary<FinalSigma, string> FinalSigmas = new() { [FinalSigma.Zero] = "zero", [FinalSigma.SigmaMin] = "sigma_min" };
+
+    /// <summary>Reads a <c>scheduler_config.json</c>. An absent key has the default of upstream's class that the file names.</summary>
+    /// <param name="path">The file.</param>
+    /// <exception cref="FileNotFoundException">There is no such file.</exception>
+    /// <exception cref="InvalidDataException">The file is damaged or asks for what is not supported; all faults are listed.</exception>
+    public static SchedulerConfig Load(string path) => File.Exists(path)
+        ? FromJson(PythonJson.ParseObject(File.ReadAllText(path), path), path)
+        : throw new FileNotFoundException($"'{path}' does not exist: expected a scheduler's configuration as diffusers saves it.", path);
+
+    /// <summary>Writes a <c>scheduler_config.json</c> that <see cref="Load"/> and diffusers read.</summary>
+    /// <param name="path">The file; it is replaced whole or not at all.</param>
+    public void Save(string path) => AtomicFile.WriteAllText(path, PythonJson.Write(ToJson()));
+
+    /// <summary>Reads the object of a <c>scheduler_config.json</c>.</summary>
+    /// <param name="json">The object.</param>
+    /// <param name="source">What to call it in an error.</param>
+    /// <exception cref="InvalidDataException">The object asks for what is not supported; all faults are listed.</exception>
+    internal static SchedulerConfig FromJson(JsonObject json, string source)
+    {
+        var reader = new ConfigReader(json);
+        var defaults = new SchedulerConfig();
+        var name = reader.Value("_class_name", defaults.ClassName);
+        var bySigma = !name.StartsWith("DDIM", StringComparison.Ordinal) && !name.StartsWith("DDPM", StringComparison.Ordinal) && !name.StartsWith("PNDM", StringComparison.Ordinal);
+        var config = new SchedulerConfig
+        {
+            ClassName = name,
+            NumTrainTimesteps = reader.Value("num_train_timesteps", defaults.NumTrainTimesteps),
+            BetaStart = reader.Value("beta_start", defaults.BetaStart),
+            BetaEnd = reader.Value("beta_end", defaults.BetaEnd),
+            BetaSchedule = Choice(reader, "beta_schedule", BetaSchedules, defaults.BetaSchedule),
+            TrainedBetas = reader.List<double>("trained_betas", []) is { Count: > 0 } trained ? trained : null,
+            PredictionType = Choice(reader, "prediction_type", PredictionTypes, defaults.PredictionType),
+            RescaleBetasZeroSnr = reader.Value("rescale_betas_zero_snr", defaults.RescaleBetasZeroSnr),
+            TimestepSpacing = Choice(reader, "timestep_spacing", Spacings, bySigma ? TimestepSpacing.Linspace : TimestepSpacing.Leading),
+            StepsOffset = reader.Value("steps_offset", defaults.StepsOffset),
+            SetAlphaToOne = reader.Value("set_alpha_to_one", name.StartsWith("DDIM", StringComparison.Ordinal)),
+            ClipSample = reader.Value("clip_sample", name.StartsWith("DD", StringComparison.Ordinal)),
+            ClipSampleRange = reader.Value("clip_sample_range", defaults.ClipSampleRange),
+            UseKarrasSigmas = reader.Value("use_karras_sigmas", defaults.UseKarrasSigmas),
+            UseExponentialSigmas = reader.Value("use_exponential_sigmas", defaults.UseExponentialSigmas),
+            FinalSigma = Choice(reader, "final_sigmas_type", FinalSigmas, defaults.FinalSigma),
+            SolverOrder = reader.Value("solver_order", defaults.SolverOrder),
+            SolverType = reader.Value("solver_type", defaults.SolverType),
+            AlgorithmType = reader.Value("algorithm_type", defaults.AlgorithmType),
+            LowerOrderFinal = reader.Value("lower_order_final", defaults.LowerOrderFinal),
+            EulerAtFinal = reader.Value("euler_at_final", defaults.EulerAtFinal),
+            OtherSettings = reader.Rest(),
+        };
+        ConfigFaults.ThrowIfAny(source, [.. reader.Faults, .. config.Validate()]);
+        return config;
+    }
+
+    /// <summary>The object of a <c>scheduler_config.json</c>; the samplers' own keys are left out where they have their defaults.</summary>
+    internal JsonObject ToJson()
+    {
+        var defaults = new SchedulerConfig();
+        var known = new Dictionary<string, JsonNode?>
+        {
+            ["_class_name"] = ClassName,
+            ["num_train_timesteps"] = NumTrainTimesteps,
+            ["beta_start"] = BetaStart,
+            ["beta_end"] = BetaEnd,
+            ["beta_schedule"] = BetaSchedules[BetaSchedule],
+            ["trained_betas"] = TrainedBetas is null ? null : ConfigWriter.Node(TrainedBetas),
+            ["prediction_type"] = PredictionTypes[PredictionType],
+            ["rescale_betas_zero_snr"] = RescaleBetasZeroSnr,
+            ["timestep_spacing"] = Spacings[TimestepSpacing],
+            ["steps_offset"] = StepsOffset,
+            ["set_alpha_to_one"] = SetAlphaToOne,
+            ["clip_sample"] = ClipSample,
+            ["clip_sample_range"] = ClipSampleRange,
+        };
+        Add("use_karras_sigmas", UseKarrasSigmas, defaults.UseKarrasSigmas);
+        Add("use_exponential_sigmas", UseExponentialSigmas, defaults.UseExponentialSigmas);
+        Add("final_sigmas_type", FinalSigmas[FinalSigma], FinalSigmas[defaults.FinalSigma]);
+        Add("solver_order", SolverOrder, defaults.SolverOrder);
+        Add("solver_type", SolverType, defaults.SolverType);
+        Add("algorithm_type", AlgorithmType, defaults.AlgorithmType);
+        Add("lower_order_final", LowerOrderFinal, defaults.LowerOrderFinal);
+        Add("euler_at_final", EulerAtFinal, defaults.EulerAtFinal);
+        return ConfigWriter.Join(OtherSettings, known);
+
+        void Add<T>(string key, T value, T defaultValue)
+        {
+            if (!EqualityComparer<T>.Default.Equals(value, defaultValue))
+            {
+                known[key] = JsonValue.Create(value);
+            }
+        }
+    }
+
+    private static T Choice<T>(ConfigReader reader, string key, Dictionary<T, string> names, T defaultValue)
+        where T : struct, Enum
+    {
+        var text = reader.Value(key, names[defaultValue]);
+        foreach (var (value, name) in names)
+        {
+            if (name == text)
+            {
+                return value;
+            }
+        }
+
+        reader.Faults.Add($"{key}: got {text}, expected {string.Join(", ", names.Values)}");
+        return defaultValue;
+    }
+}
