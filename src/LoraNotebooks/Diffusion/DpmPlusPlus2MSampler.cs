@@ -24,8 +24,9 @@ internal sealed class DpmPlusPlus2MSampler : Sampler
         {
             sigmas = spaced;
 
-            // Upstream gives the model whole timesteps; the cosine schedule's are cut off, the others' rounded.
-            timesteps = [.. spaced.Select(levels.TimestepOf).Select(t => config.BetaSchedule == BetaSchedule.SquaredCosCapV2 ? Math.Floor(t) : Math.Round(t, MidpointRounding.ToEven))];
+            // Upstream gives the model whole timesteps: Karras' are rounded, the others cut off.
+            var rounds = config.UseKarrasSigmas && config.BetaSchedule != BetaSchedule.SquaredCosCapV2;
+            timesteps = [.. spaced.Select(levels.TimestepOf).Select(t => rounds ? Math.Round(t, MidpointRounding.ToEven) : Math.Floor(t))];
         }
 
         Timesteps = timesteps;

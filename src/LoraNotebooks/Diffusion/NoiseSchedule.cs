@@ -20,16 +20,13 @@ public sealed class NoiseSchedule
         ArgumentNullException.ThrowIfNull(config);
         config.ThrowIfInvalid();
         PredictionType = config.PredictionType;
-        using var scope = NewDisposeScope();
-        using var noGrad = no_grad();
-        var beta = BetasOf(config);
+        betas = BetasOf(config);
         if (config.RescaleBetasZeroSnr)
         {
-            beta = RescaleZeroTerminalSnr(beta);
+            betas = RescaleZeroTerminalSnr(betas);
         }
 
-        betas = beta.data<float>().ToArray();
-        alphasCumprod = (1 - beta).cumprod(0).data<float>().ToArray();
+        alphasCumprod = CumulativeSignal(betas);
     }
 
     /// <summary>T, the number of timesteps.</summary>
@@ -100,19 +97,19 @@ public sealed class NoiseSchedule
         return indices;
     }
 
-    private static Tensor BetasOf(SchedulerConfig config)
+    private static float[] BetasOf(SchedulerConfig config)
     {
         var T = config.NumTrainTimesteps;
         if (config.TrainedBetas is { } trained)
         {
-            return tensor(trained.Select(beta => (float)beta).ToArray());
+            return [.. trained.Select(beta => (float)beta)];
         }
 
         return config.BetaSchedule switch
         {
-            BetaSchedule.Linear => linspace(config.BetaStart, config.BetaEnd, T, ScalarType.Float32),
-            BetaSchedule.ScaledLinear => linspace(Math.Sqrt(config.BetaStart), Math.Sqrt(config.BetaEnd), T, ScalarType.Float32).square(),
-            _ => tensor(Enumerable.Range(0, T).Select(t => (float)Math.Min(1 - CosineSignal((t + 1d) / T) / CosineSignal((double)t / T), 0.999)).ToArray()),
+            BetaSchedule.Linear => Linspace(config.BetaStart, config.BetaEnd, T),
+            BetaSchedule.ScaledLinear => [.. Linspace(Math.Sqrt(config.BetaStart), Math.Sqrt(config.BetaEnd), T).Select(root => root * root)],
+            _ => [.. Enumerable.Range(0, T).Select(t => (float)Math.Min(1 - CosineSignal((t + 1d) / T) / CosineSignal((double)t / T), 0.999))],
         };
     }
 
@@ -120,18 +117,32 @@ public sealed class NoiseSchedule
     private static double CosineSignal(double time) => Math.Pow(Math.Cos((time + 0.008) / 1.008 * Math.PI / 2), 2);
 
     /// <summary>
+    /// n float32 values from first to last, rounded as PyTorch's <c>linspace</c> rounds them: each half from its own end, with one rounding each.
+    /// Rescaling to zero terminal SNR magnifies a last digit thirtyfold, so it matters.
+    /// </summary>
+    private static float[] Linspace(double first, double last, int n)
+    {
+        var (start, end) = ((float)first, (float)last);
+        var step = n == 1 ? 0 : (end - start) / (n - 1);
+        return [.. Enumerable.Range(0, n).Select(i => i < n / 2 || n == 1 ? MathF.FusedMultiplyAdd(step, i, start) : MathF.FusedMultiplyAdd(-step, n - 1 - i, end))];
+    }
+
+    /// <summary>ᾱ from β: the running product of 1−β, kept in float64 and rounded at each entry.</summary>
+    private static float[] CumulativeSignal(float[] betas)
+    {
+        var product = 1d;
+        return [.. betas.Select(beta => (float)(product *= 1 - beta))];
+    }
+
+    /// <summary>
     /// Shifts and scales √ᾱ so that the last timestep holds no signal and the first stays as it was (Lin et al. 2024,
     /// arXiv:2305.08891, algorithm 1).
     /// </summary>
-    private static Tensor RescaleZeroTerminalSnr(Tensor betas)
+    private static float[] RescaleZeroTerminalSnr(float[] betas)
     {
-        var signal = (1 - betas).cumprod(0).sqrt();
-        var first = signal[0].clone();
-        var last = signal[-1].clone();
-        signal = (signal - last) * (first / (first - last));
-
-        var alphasCumprod = signal.square();
-        var alphas = cat([alphasCumprod[..1], alphasCumprod[1..] / alphasCumprod[..^1]]);
-        return 1 - alphas;
+        float[] signal = [.. CumulativeSignal(betas).Select(MathF.Sqrt)];
+        var (first, last) = (signal[0], signal[^1]);
+        float[] rescaled = [.. signal.Select(root => (root - last) * (first / (first - last))).Select(root => root * root)];
+        return [.. rescaled.Select((current, t) => t == 0 ? 1 - current : 1 - current / rescaled[t - 1])];
     }
 }

@@ -18,7 +18,7 @@ internal sealed class SigmaLevels
     public SigmaLevels(NoiseSchedule schedule)
     {
         table = [.. schedule.AlphasCumprod.Select(signal => signal == 0 ? SmallestSignal : signal).Select(signal => (double)MathF.Sqrt((1 - signal) / signal))];
-        logs = [.. table.Select(sigma => Math.Log(sigma))];
+        logs = [.. table.Select(sigma => (double)MathF.Log((float)sigma))];
     }
 
     /// <summary>σ of the first training timestep.</summary>

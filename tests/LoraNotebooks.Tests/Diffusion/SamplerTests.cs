@@ -1,0 +1,133 @@
+using System.Text.Json.Nodes;
+using LoraNotebooks.Diffusion;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace LoraNotebooks.Tests.Diffusion;
+
+public sealed class SamplerTests
+{
+    private static readonly string[] Supported = ["DDPMScheduler", "DDIMScheduler", "EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler", "DPMSolverMultistepScheduler", "PNDMScheduler"];
+
+    private static readonly SchedulerConfig Small = SchedulerConfig.StableDiffusion with { NumTrainTimesteps = 100, BetaEnd = 0.12 };
+
+    [Fact]
+    [Trait("Category", "Parity")]
+    public void Timesteps_EveryCaseOfSupportedClasses_EqualUpstream()
+    {
+        var file = Fixtures.Json("noise-schedulers", "noise-schedulers.json");
+        var basis = JsonObject.Create(file.GetProperty("betas").GetProperty("scaled_linear").GetProperty("config"))!;
+        var limit = Fixtures.Json("noise-schedulers", "case.json").GetProperty("tolerance").GetDouble();
+        var cases = file.GetProperty("timesteps").EnumerateArray().Where(entry => Supported.Contains(entry.GetProperty("class").GetString())).ToList();
+        var faults = new List<string>();
+        foreach (var entry in cases)
+        {
+            var json = (JsonObject)basis.DeepClone();
+            foreach (var setting in entry.GetProperty("config").EnumerateObject())
+            {
+                json[setting.Name] = JsonNode.Parse(setting.Value.GetRawText());
+            }
+
+            json["_class_name"] = entry.GetProperty("class").GetString();
+            using var sampler = Sampler.Create(SchedulerConfig.FromJson(json, "case"), entry.GetProperty("steps").GetInt32());
+            Compare("timesteps", sampler.Timesteps);
+            if (entry.TryGetProperty("sigmas", out _))
+            {
+                Compare("sigmas", sampler.Sigmas);
+            }
+
+            var sigma = entry.GetProperty("init_noise_sigma").GetDouble();
+            if (Math.Abs(sigma - sampler.InitialNoiseSigma) > limit * sigma)
+            {
+                faults.Add($"{json.ToJsonString()} init_noise_sigma: {sampler.InitialNoiseSigma}, expected {sigma}");
+            }
+
+            void Compare(string name, IReadOnlyList<double> actual)
+            {
+                double[] expected = [.. entry.GetProperty(name).EnumerateArray().Select(number => number.GetDouble())];
+                if (expected.Length != actual.Count || expected.Zip(actual).Any(pair => Math.Abs(pair.First - pair.Second) > limit * Math.Max(1, Math.Abs(pair.First))))
+                {
+                    faults.Add($"{json.ToJsonString()} {entry.GetProperty("steps")} {name}: {string.Join(' ', actual.Take(9))}, expected {string.Join(' ', expected.Take(9))}");
+                }
+            }
+        }
+
+        Assert.NotEmpty(cases);
+        Assert.True(faults.Count == 0, $"{faults.Count} of {cases.Count}:\n{string.Join('\n', faults.Take(20))}");
+    }
+
+    [Theory]
+    [InlineData(SamplerKind.Ddim)]
+    [InlineData(SamplerKind.Ddpm)]
+    [InlineData(SamplerKind.Euler)]
+    [InlineData(SamplerKind.EulerAncestral)]
+    [InlineData(SamplerKind.DpmPlusPlus2M)]
+    [InlineData(SamplerKind.Pndm)]
+    public void Step_PerfectModel_ArrivesAtTheOriginal(SamplerKind kind)
+    {
+        // A model that always answers with the x₀ it was told lets every sampler end there.
+        using var scope = NewDisposeScope();
+        using var generator = new Generator(3);
+        var x0 = randn(2, 3, generator: generator);
+        var config = Small with { PredictionType = PredictionType.Sample, SetAlphaToOne = true };
+        using var sampler = Sampler.Create(config, 10, kind);
+        var sample = randn(2, 3, generator: generator) * sampler.InitialNoiseSigma;
+        for (var step = 0; step < sampler.Timesteps.Count; step++)
+        {
+            sample = sampler.Step(x0, step, sample, () => randn(2, 3, generator: generator));
+        }
+
+        Assert.InRange(Fixtures.MaxDifference(x0, sample), 0, 0.12);
+    }
+
+    [Fact]
+    public void Step_EpsilonAtZeroTerminalSnr_IsAnErrorThatSaysWhatToDo()
+    {
+        using var scope = NewDisposeScope();
+        var config = Small with { RescaleBetasZeroSnr = true, TimestepSpacing = TimestepSpacing.Trailing };
+        using var sampler = Sampler.Create(config, 5, SamplerKind.Ddim);
+        var x = ones(1, 2);
+        Assert.Contains("v_prediction", Assert.Throws<InvalidOperationException>(() => sampler.Step(x, 0, x)).Message);
+        using var velocity = Sampler.Create(config with { PredictionType = PredictionType.VPrediction }, 5, SamplerKind.Ddim);
+        Assert.True(velocity.Step(x, 0, x).isfinite().all().item<bool>());
+    }
+
+    [Fact]
+    public void Step_NoNoiseWhereItIsNeeded_IsAnError()
+    {
+        using var scope = NewDisposeScope();
+        using var sampler = Sampler.Create(Small, 5, SamplerKind.EulerAncestral);
+        var x = ones(1, 2);
+        Assert.Throws<ArgumentException>(() => sampler.Step(x, 0, x));
+    }
+
+    [Theory]
+    [InlineData(SamplerKind.DpmPlusPlus2M)]
+    [InlineData(SamplerKind.Pndm)]
+    public void Dispose_AfterSteps_LeavesNoTensorBehind(SamplerKind kind)
+    {
+        using var x = ones(1, 2);
+        var before = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
+        using (var sampler = Sampler.Create(Small, 8, kind))
+        {
+            for (var step = 0; step < sampler.Timesteps.Count; step++)
+            {
+                sampler.Step(x, step, x).Dispose();
+            }
+        }
+
+        Assert.Equal(before, DisposeScopeManager.Statistics.ThreadTotalLiveCount);
+    }
+
+    [Fact]
+    public void Create_UnknownClass_NamesTheChoices()
+    {
+        var message = Assert.Throws<ArgumentException>(() => Sampler.Create(Small with { ClassName = "HeunDiscreteScheduler" }, 5)).Message;
+        Assert.Contains("HeunDiscreteScheduler", message);
+        Assert.Contains("DPMSolverMultistepScheduler", message);
+    }
+
+    [Fact]
+    public void Create_TooManySteps_SaysHowManyThereAre() =>
+        Assert.Contains("1 to 100", Assert.Throws<ArgumentException>(() => Sampler.Create(Small, 101)).Message);
+}
