@@ -1,3 +1,5 @@
+using System.Globalization;
+using System.Text.Json;
 using System.Text.Json.Nodes;
 
 namespace LoraNotebooks.Models;
@@ -80,7 +82,9 @@ internal sealed class FixedKeys(Dictionary<string, JsonNode?[]> supported)
     private static bool Same(JsonNode? a, JsonNode? b) =>
         JsonNode.DeepEquals(a, b) || (Number(a) is { } left && Number(b) is { } right && left == right);
 
-    private static double? Number(JsonNode? node) => node is JsonValue && double.TryParse(node.ToJsonString(), out var number) ? number : null;
+    private static double? Number(JsonNode? node) => node is JsonValue value && value.GetValueKind() == JsonValueKind.Number
+        ? double.Parse(node.ToJsonString(), CultureInfo.InvariantCulture)
+        : null;
 
     private static string Text(JsonNode? node) => node?.ToJsonString() ?? "null";
 }
