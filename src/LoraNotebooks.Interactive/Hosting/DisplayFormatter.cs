@@ -17,7 +17,7 @@ public static class DisplayFormatter
 
     /// <summary>
     /// The forms of a value: of <see cref="IRichDisplay"/> its own, of a registered type what the registration says,
-    /// of anything else its text.
+    /// of anything else its text, and a table for a sequence of records.
     /// </summary>
     public static MimeBundle Format(object? value)
     {
@@ -47,6 +47,6 @@ public static class DisplayFormatter
             }
         }
 
-        return MimeBundle.FromText(value.ToString() ?? "");
+        return ValueFormatter.Format(value);
     }
 }
