@@ -1,2 +1,11 @@
-Console.WriteLine(TorchSharp.torch.randn(2, 2).mm(TorchSharp.torch.randn(2, 2)).ToString(TorchSharp.TensorStringStyle.Julia));
-Console.WriteLine(LoraNotebooks.Tensors.NativeRuntime.Load());
+using System.CommandLine;
+using LoraNotebooks.Kernel.Commands;
+
+var root = new RootCommand("LoraNotebooks: LoRA fine-tuning in C# notebooks.")
+{
+    RunCommand.Create(),
+    DoctorCommand.Create(),
+};
+
+// After Ctrl+C a cell has a few seconds to end by itself, and the results are written.
+return await root.Parse(args).InvokeAsync(new InvocationConfiguration { ProcessTerminationTimeout = TimeSpan.FromSeconds(30) });

@@ -1,0 +1,139 @@
+using System.Diagnostics;
+using System.Globalization;
+using System.Runtime.InteropServices;
+using LoraNotebooks.Kernel.Sessions;
+using LoraNotebooks.Tensors;
+using TorchSharp;
+
+namespace LoraNotebooks.Kernel.Doctoring;
+
+/// <summary>Looks at everything that the toolkit needs from the machine, and says what to do where something is missing.</summary>
+public static class Doctor
+{
+    private const int NeededSdk = 10;
+    private const double ComfortableMemoryGiB = 4;
+
+    // Only what leads to a message is listed: a value that is not set is the normal case.
+    private static readonly string[] ThreadVariables = ["OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_PROC_BIND", "OMP_WAIT_POLICY", "KMP_AFFINITY"];
+
+    /// <summary>Runs all checks, the quick ones first.</summary>
+    /// <param name="measure">Whether to measure the speed of matrix products, which takes about a second.</param>
+    public static IEnumerable<Check> Examine(bool measure = true)
+    {
+        yield return new Check("System", Health.Ok, $"{RuntimeInformation.OSDescription}, {RuntimeInformation.ProcessArchitecture}, .NET {Environment.Version}");
+        yield return Sdk();
+        yield return Memory();
+        yield return ProcessorFeatures.Check();
+        var (natives, loaded) = Natives();
+        yield return natives;
+        if (loaded)
+        {
+            yield return Threads();
+            yield return Device();
+            if (measure)
+            {
+                yield return Speed(torch.ScalarType.Float32, "fp32");
+                yield return Speed(torch.ScalarType.BFloat16, "bf16");
+            }
+        }
+
+        yield return BaseModel();
+    }
+
+    private static Check Sdk()
+    {
+        const string advice = "Install the .NET 10 SDK (https://dotnet.microsoft.com/download). Without it, #r \"nuget: …\" cannot restore packages.";
+        try
+        {
+            var start = new ProcessStartInfo(DotnetHost.Path, ["--list-sdks"]) { RedirectStandardOutput = true, RedirectStandardError = true };
+            DotnetHost.CleanEnvironment(start);
+            using var process = Process.Start(start)!;
+            var versions = process.StandardOutput.ReadToEnd().Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(line => line.Split(' ')[0]).ToArray();
+            process.WaitForExit();
+            var newest = versions.LastOrDefault(version => int.TryParse(version.Split('.')[0], CultureInfo.InvariantCulture, out var major) && major >= NeededSdk);
+            return newest is not null
+                ? new Check(".NET SDK", Health.Ok, newest)
+                : new Check(".NET SDK", Health.Fail, versions.Length == 0 ? "none" : string.Join(", ", versions), advice);
+        }
+        catch (System.ComponentModel.Win32Exception error)
+        {
+            return new Check(".NET SDK", Health.Fail, error.Message, advice);
+        }
+    }
+
+    private static Check Memory()
+    {
+        var available = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / (double)(1 << 30);
+        var found = string.Create(CultureInfo.InvariantCulture, $"{available:0.0} GiB for this process");
+        return available >= ComfortableMemoryGiB
+            ? new Check("Memory", Health.Ok, found)
+            : new Check("Memory", Health.Warn, found, "The notebooks on the embedded model need about 2 GiB; larger models need more. Close other programs or raise the container's limit.");
+    }
+
+    private static (Check Check, bool Loaded) Natives()
+    {
+        try
+        {
+            var info = NativeRuntime.Load();
+            var version = torch.__version__;
+            var bridge = info.BridgeWasPatched ? "bridge adapted to this system's older C++ runtime" : "bridge as shipped";
+            return (new Check("libtorch", Health.Ok, $"{version} in {info.LibTorchFolder ?? "the system's folders"}; {bridge}"), true);
+        }
+        catch (Exception error) when (error is DllNotFoundException or TypeInitializationException or BadImageFormatException)
+        {
+            return (new Check("libtorch", Health.Fail, error.Message,
+                $"Run dotnet restore on the solution, or name a folder with libtorch in {NativeRuntime.FolderVariable}. On Linux it needs glibc and libstdc++ (Alpine's musl does not do)."), false);
+        }
+    }
+
+    private static Check Threads()
+    {
+        var threads = torch.get_num_threads();
+        var set = ThreadVariables.Where(name => Environment.GetEnvironmentVariable(name) is { Length: > 0 }).Select(name => $"{name}={Environment.GetEnvironmentVariable(name)}");
+        var found = $"{threads} of {Environment.ProcessorCount} processors{string.Concat(set.Select(s => ", " + s))}";
+        return threads >= Environment.ProcessorCount / 2
+            ? new Check("Threads", Health.Ok, found)
+            : new Check("Threads", Health.Warn, found, "Training uses fewer processors than there are. Unset OMP_NUM_THREADS, or set it to the number of cores.");
+    }
+
+    private static Check Device() => torch.cuda_is_available()
+        ? new Check("Device", Health.Ok, $"CUDA, {torch.cuda.device_count()} device(s)")
+        : new Check("Device", Health.Ok, "CPU (the embedded model is made for it; environment.md says how to switch CUDA on)");
+
+    /// <summary>2n³ floating-point operations of an n×n matrix product, best of several.</summary>
+    private static Check Speed(torch.ScalarType type, string name)
+    {
+        const int n = 1024;
+        using var scope = torch.NewDisposeScope();
+        using var noGradient = torch.no_grad();
+        using var a = torch.ones(n, n, dtype: type);
+        using var b = torch.ones(n, n, dtype: type);
+        var best = double.MaxValue;
+        var budget = Stopwatch.StartNew();
+        for (var i = 0; i < 20 && (i < 2 || budget.ElapsedMilliseconds < 500); i++)
+        {
+            var clock = Stopwatch.StartNew();
+            torch.mm(a, b).Dispose();
+            best = Math.Min(best, clock.Elapsed.TotalSeconds);
+        }
+
+        var gigaflops = 2.0 * n * n * n / best / 1e9;
+        var found = string.Create(CultureInfo.InvariantCulture, $"{gigaflops:0} GFLOP/s ({n}×{n} matrix product)");
+        return type == torch.ScalarType.Float32 && gigaflops < 10
+            ? new Check($"Speed {name}", Health.Warn, found, "That is slow; the notebooks will take several times longer than they say. Is the machine busy?")
+            : new Check($"Speed {name}", Health.Ok, found);
+    }
+
+    private static Check BaseModel()
+    {
+        var folder = BaseModelFolders().FirstOrDefault(path => File.Exists(Path.Combine(path, "model_index.json")));
+        return folder is not null
+            ? new Check("Base model", Health.Ok, folder)
+            : new Check("Base model", Health.Fail, "avatar-diffusion was not found", "Build the solution again: its weights are copied from src/LoraNotebooks/Assets/avatar-diffusion to the output folder. If they are missing there too, clone the repository anew.");
+    }
+
+    private static IEnumerable<string> BaseModelFolders()
+    {
+        yield return Path.Combine(AppContext.BaseDirectory, "Assets", "avatar-diffusion");
+    }
+}
