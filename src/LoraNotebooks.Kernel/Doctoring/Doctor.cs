@@ -13,7 +13,6 @@ public static class Doctor
     private const int NeededSdk = 10;
     private const double ComfortableMemoryGiB = 4;
 
-    // Only what leads to a message is listed: a value that is not set is the normal case.
     private static readonly string[] ThreadVariables = ["OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_PROC_BIND", "OMP_WAIT_POLICY", "KMP_AFFINITY"];
 
     /// <summary>Runs all checks, the quick ones first.</summary>
@@ -126,14 +125,9 @@ public static class Doctor
 
     private static Check BaseModel()
     {
-        var folder = BaseModelFolders().FirstOrDefault(path => File.Exists(Path.Combine(path, "model_index.json")));
-        return folder is not null
+        var folder = Path.Combine(AppContext.BaseDirectory, "Assets", "avatar-diffusion");
+        return File.Exists(Path.Combine(folder, "model_index.json"))
             ? new Check("Base model", Health.Ok, folder)
             : new Check("Base model", Health.Fail, "avatar-diffusion was not found", "Build the solution again: its weights are copied from src/LoraNotebooks/Assets/avatar-diffusion to the output folder. If they are missing there too, clone the repository anew.");
-    }
-
-    private static IEnumerable<string> BaseModelFolders()
-    {
-        yield return Path.Combine(AppContext.BaseDirectory, "Assets", "avatar-diffusion");
     }
 }

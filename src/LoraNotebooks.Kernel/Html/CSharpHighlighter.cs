@@ -1,4 +1,3 @@
-using System.Net;
 using System.Text;
 using Microsoft.CodeAnalysis;
 using Microsoft.CodeAnalysis.CSharp;
@@ -75,7 +74,7 @@ internal static class CSharpHighlighter
 
     private static void Append(StringBuilder html, string text, string? cssClass)
     {
-        var escaped = WebUtility.HtmlEncode(text);
+        var escaped = SafeHtml.Escape(text);
         if (cssClass is null || escaped.Length == 0)
         {
             html.Append(escaped);

@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Net;
 using System.Reflection;
 using System.Text;
 using System.Text.Json.Nodes;
@@ -46,7 +45,7 @@ public static partial class HtmlExport
         page.Append("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n")
             .Append(CultureInfo.InvariantCulture, $"<meta http-equiv=\"Content-Security-Policy\" content=\"{Policy}\">\n")
             .Append("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n")
-            .Append("<title>").Append(Escape(options.Title)).Append("</title>\n<style>\n").Append(Style.Value).Append("</style>\n</head>\n<body>\n<main>\n");
+            .Append("<title>").Append(SafeHtml.Escape(options.Title)).Append("</title>\n<style>\n").Append(Style.Value).Append("</style>\n</head>\n<body>\n<main>\n");
         AppendFailures(page, notebook);
         var markdown = new MarkdownHtml(options.BaseFolder);
         foreach (var cell in notebook.Cells)
@@ -60,7 +59,7 @@ public static partial class HtmlExport
                     AppendCode(page, cell, markdown, options);
                     break;
                 case CellKind.Raw:
-                    page.Append("<pre class=\"raw\">").Append(Escape(cell.Source)).Append("</pre>\n");
+                    page.Append("<pre class=\"raw\">").Append(SafeHtml.Escape(cell.Source)).Append("</pre>\n");
                     break;
             }
         }
@@ -68,7 +67,7 @@ public static partial class HtmlExport
         page.Append("</main>\n");
         if (options.Footer.Length > 0)
         {
-            page.Append("<footer>").Append(Escape(options.Footer)).Append("</footer>\n");
+            page.Append("<footer>").Append(SafeHtml.Escape(options.Footer)).Append("</footer>\n");
         }
 
         return page.Append("</body>\n</html>\n").ToString();
@@ -80,7 +79,7 @@ public static partial class HtmlExport
         {
             var error = cell.Outputs.First(output => Type(output) == "error")!;
             page.Append(CultureInfo.InvariantCulture, $"<p class=\"failure\"><a href=\"#{Anchor(cell)}\">Cell {cell.ExecutionCount} did not finish</a>: ")
-                .Append(Escape(FirstLine(Notebook.JoinText(error["evalue"])))).Append("</p>\n");
+                .Append(SafeHtml.Escape(FirstLine(Notebook.JoinText(error["evalue"])))).Append("</p>\n");
         }
     }
 
@@ -107,12 +106,12 @@ public static partial class HtmlExport
         {
             case "stream":
                 var css = Notebook.JoinText(output["name"]) == "stderr" ? "stream error" : "stream";
-                page.Append(CultureInfo.InvariantCulture, $"<pre class=\"output {css}\">").Append(Escape(Terminal(Notebook.JoinText(output["text"])))).Append("</pre>\n");
+                page.Append(CultureInfo.InvariantCulture, $"<pre class=\"output {css}\">").Append(SafeHtml.Escape(Terminal(Notebook.JoinText(output["text"])))).Append("</pre>\n");
                 break;
             case "error":
                 var lines = (output["traceback"] as JsonArray)?.Select(Notebook.JoinText) ?? [];
                 var text = string.Join('\n', lines);
-                page.Append("<pre class=\"output failed\">").Append(Escape(Terminal(text.Length > 0 ? text : $"{output["ename"]}: {output["evalue"]}"))).Append("</pre>\n");
+                page.Append("<pre class=\"output failed\">").Append(SafeHtml.Escape(Terminal(text.Length > 0 ? text : $"{output["ename"]}: {output["evalue"]}"))).Append("</pre>\n");
                 break;
             case "execute_result" or "display_data" when output["data"] is JsonObject data:
                 page.Append("<div class=\"output rich\">").Append(Rich(data, markdown)).Append("</div>\n");
@@ -128,11 +127,11 @@ public static partial class HtmlExport
         var plain = data.ContainsKey(MimeTypes.PlainText) ? Notebook.JoinText(data[MimeTypes.PlainText]) : null;
         var needsScript = html is not null && (data.ContainsKey(MimeTypes.Plotly) || html.Contains("<script", StringComparison.OrdinalIgnoreCase));
         return html is not null && !(needsScript && picture is not null) ? html
-            : picture is not null ? $"<img src=\"{Escape(picture)}\" alt=\"{Escape(FirstLine(plain ?? "picture"))}\">"
+            : picture is not null ? $"<img src=\"{SafeHtml.Escape(picture)}\" alt=\"{SafeHtml.Escape(FirstLine(plain ?? "picture"))}\">"
             : data.ContainsKey(MimeTypes.Markdown) ? markdown.ToHtml(Notebook.JoinText(data[MimeTypes.Markdown]))
-            : plain is not null ? $"<pre>{Escape(Terminal(plain))}</pre>"
-            : data.ContainsKey(MimeTypes.Json) ? $"<pre>{Escape(data[MimeTypes.Json]?.ToJsonString() ?? "")}</pre>"
-            : $"<pre>({Escape(string.Join(", ", data.Select(form => form.Key)))})</pre>";
+            : plain is not null ? $"<pre>{SafeHtml.Escape(Terminal(plain))}</pre>"
+            : data.ContainsKey(MimeTypes.Json) ? $"<pre>{SafeHtml.Escape(data[MimeTypes.Json]?.ToJsonString() ?? "")}</pre>"
+            : $"<pre>({SafeHtml.Escape(string.Join(", ", data.Select(form => form.Key)))})</pre>";
     }
 
     private static string? Picture(JsonObject data) => ((string[])[MimeTypes.Png, MimeTypes.Jpeg])
@@ -151,11 +150,9 @@ public static partial class HtmlExport
 
     private static string Type(JsonNode? output) => Notebook.JoinText(output?["output_type"]);
 
-    private static string Anchor(NotebookCell cell) => "cell-" + Escape(cell.Id ?? "");
+    private static string Anchor(NotebookCell cell) => "cell-" + SafeHtml.Escape(cell.Id ?? "");
 
     private static string FirstLine(string text) => text.Trim().Split('\n', 2)[0];
-
-    private static string Escape(string text) => WebUtility.HtmlEncode(text);
 
     private static string ReadStyle()
     {

@@ -1,4 +1,3 @@
-using System.Net;
 using System.Text.Json.Nodes;
 using Markdig;
 using Markdig.Extensions.Mathematics;
@@ -132,7 +131,7 @@ internal sealed class MarkdownHtml(string baseFolder)
         {
             var text = code.Lines.ToString();
             var isCSharp = (code as FencedCodeBlock)?.Info is "csharp" or "cs" or "c#" or "C#";
-            renderer.Write("<pre class=\"code\"><code>").Write(isCSharp ? CSharpHighlighter.ToHtml(text) : WebUtility.HtmlEncode(text)).Write("</code></pre>\n");
+            renderer.Write("<pre class=\"code\"><code>").Write(isCSharp ? CSharpHighlighter.ToHtml(text) : SafeHtml.Escape(text)).Write("</code></pre>\n");
         }
     }
 

@@ -1,4 +1,3 @@
-using System.Net;
 using System.Text;
 
 namespace LoraNotebooks.Kernel.Html;
@@ -18,17 +17,17 @@ internal static class MathMl
     {
         var parser = new Parser(tex);
         var body = parser.Row(until: null);
-        var source = WebUtility.HtmlEncode(tex.Trim());
+        var source = SafeHtml.Escape(tex.Trim());
         return $"<math{(isBlock ? " display=\"block\"" : "")}><semantics><mrow>{body}</mrow><annotation encoding=\"application/x-tex\">{source}</annotation></semantics></math>";
     }
 
-    private ref struct Parser(string tex)
+    private ref struct Parser(string tex, int depth = 0)
     {
         private const int MaximumDepth = 50;
 
         private readonly ReadOnlySpan<char> _tex = tex;
         private int _at;
-        private int _depth;
+        private int _depth = depth;
 
         /// <summary>Everything up to a closing brace, a command such as <c>right</c>, or the end.</summary>
         public string Row(string? until)
@@ -181,7 +180,7 @@ internal static class MathMl
                     var bold = RawArgument();
                     return bold.All(char.IsAsciiLetterOrDigit)
                         ? Element("mi", string.Concat(bold.Select(TexSymbols.Bold)))
-                        : $"<mrow>{new Parser(bold).Row(until: null)}</mrow>";
+                        : $"<mrow>{new Parser(bold, _depth).Row(until: null)}</mrow>";
                 case "mathbb":
                     return Element("mi", string.Concat(RawArgument().Select(TexSymbols.DoubleStruck)));
                 case "mathcal" or "mathscr":
@@ -289,6 +288,6 @@ internal static class MathMl
 
         private static string Fence(string sign) => sign.Length == 0 ? "" : Element("mo", sign, " fence=\"true\"");
 
-        private static string Element(string name, string text, string attributes = "") => $"<{name}{attributes}>{WebUtility.HtmlEncode(text)}</{name}>";
+        private static string Element(string name, string text, string attributes = "") => $"<{name}{attributes}>{SafeHtml.Escape(text)}</{name}>";
     }
 }

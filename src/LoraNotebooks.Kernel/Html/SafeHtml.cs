@@ -14,6 +14,14 @@ internal static partial class SafeHtml
 
     private static readonly HashSet<string> AllowedSchemes = new(StringComparer.OrdinalIgnoreCase) { "http", "https", "mailto" };
 
+    /// <summary>Text as HTML, in an element or in a quoted attribute.</summary>
+    public static string Escape(string text) => text
+        .Replace("&", "&amp;", StringComparison.Ordinal)
+        .Replace("<", "&lt;", StringComparison.Ordinal)
+        .Replace(">", "&gt;", StringComparison.Ordinal)
+        .Replace("\"", "&quot;", StringComparison.Ordinal)
+        .Replace("'", "&#39;", StringComparison.Ordinal);
+
     /// <summary>Raw HTML from a Markdown cell: allowed tags without their attributes, pictures through <paramref name="picture"/>, the rest escaped.</summary>
     /// <param name="html">The raw markup.</param>
     /// <param name="picture">Gives the <c>src</c> of a picture that the page may show, or null.</param>
@@ -48,7 +56,7 @@ internal static partial class SafeHtml
         AppendText(html[at..]);
         return safe.ToString();
 
-        void AppendText(string text) => safe.Append(WebUtility.HtmlEncode(WebUtility.HtmlDecode(text)));
+        void AppendText(string text) => safe.Append(Escape(WebUtility.HtmlDecode(text)));
     }
 
     /// <summary>Whether a link may be followed: a place in the page, a relative path, or the web; never a script.</summary>
@@ -67,12 +75,12 @@ internal static partial class SafeHtml
             return null;
         }
 
-        var html = new StringBuilder("<img src=\"").Append(WebUtility.HtmlEncode(shown)).Append('"');
+        var html = new StringBuilder("<img src=\"").Append(Escape(shown)).Append('"');
         foreach (var name in (string[])["alt", "width", "height"])
         {
             if (attributes[name].FirstOrDefault() is { } value)
             {
-                html.Append(' ').Append(name).Append("=\"").Append(WebUtility.HtmlEncode(value)).Append('"');
+                html.Append(' ').Append(name).Append("=\"").Append(Escape(value)).Append('"');
             }
         }
 
