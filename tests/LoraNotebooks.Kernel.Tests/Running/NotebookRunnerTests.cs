@@ -116,7 +116,7 @@ public sealed class NotebookRunnerTests : IDisposable
     public async Task RunAsync_Timeout_KeepsWhatWasMade()
     {
         var path = Make("# t", "display(\"kept\");\nawait Task.Delay(60_000, Cancellation);", "1");
-        var outcome = await new NotebookRunner(new Silent()).RunAsync(path, new RunOptions { OutputFolder = _folder.File("out"), Timeout = TimeSpan.FromSeconds(4) });
+        var outcome = await new NotebookRunner(new Silent()).RunAsync(path, new RunOptions { OutputFolder = _folder.File("out"), Timeout = TimeSpan.FromSeconds(8) });
         Assert.Equal(RunExit.TimedOut, outcome.Exit);
         Assert.Equal(1, outcome.FailedCell?.Number);
         Assert.Equal(["display_data", "error"], Notebook.Load(outcome.Executed).Cells[1].Outputs.Select(output => (string?)output!["output_type"]));

@@ -218,8 +218,8 @@ public sealed class CSharpSessionTests : IDisposable
     [Fact]
     public async Task RunAsync_CellThatNeverStops_IsAbandonedAndTheSessionSaysSo()
     {
-        await ValueAsync("var stop = false;");
-        var result = await RunAsync("while (!System.Threading.Volatile.Read(ref stop)) { System.Threading.Thread.Sleep(5); }", TimeSpan.FromMilliseconds(100));
+        await ValueAsync("1");
+        var result = await RunAsync("var end = DateTime.UtcNow.AddSeconds(10);\nwhile (DateTime.UtcNow < end) { Thread.Sleep(5); }", TimeSpan.FromSeconds(2));
         Assert.Equal(CellStatus.TimedOut, result.Status);
         Assert.True(result.StillRunning);
         await Assert.ThrowsAsync<InvalidOperationException>(() => RunAsync("1"));
