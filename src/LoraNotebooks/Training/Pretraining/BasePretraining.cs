@@ -129,10 +129,8 @@ public static class BasePretraining
     {
         unet.to(ScalarType.Float32);
         text.to(ScalarType.Float32);
-        vae.Save(Path.Combine(config.Output, "vae"), ScalarType.Float16);
-        unet.Save(Path.Combine(config.Output, "unet"), ScalarType.Float16);
-        text.Save(Path.Combine(config.Output, "text_encoder"), ScalarType.Float16);
-        tokenizer.Save(Path.Combine(config.Output, "tokenizer"));
+        // The pipeline takes its parts over; the text encoder and the UNet go on living with their caller's scope.
+        new StableDiffusionPipeline(tokenizer, text, unet, vae, Scheduler()).Save(config.Output, ScalarType.Float16);
     }
 
     private static SchedulerConfig Scheduler() => new()
