@@ -31,7 +31,7 @@ public sealed class ConsoleHost : INotebookHost
             var text = bundle.Text(MimeTypes.PlainText) ?? "";
             lock (host._gate)
             {
-                if (text != _shown)
+                if (text.Length > 0 && text != _shown)
                 {
                     (host._writer ?? Console.Out).WriteLine(text.StartsWith(_shown, StringComparison.Ordinal) ? text[_shown.Length..].TrimStart('\r', '\n') : text);
                     _shown = text;

@@ -1,4 +1,8 @@
 using System.Collections.Concurrent;
+using LoraNotebooks.Comparison;
+using LoraNotebooks.Data;
+using Microsoft.Data.Analysis;
+using Plotly.NET;
 
 namespace LoraNotebooks.Interactive;
 
@@ -6,6 +10,16 @@ namespace LoraNotebooks.Interactive;
 public static class DisplayFormatter
 {
     private static readonly ConcurrentDictionary<Type, Func<object, MimeBundle>> s_formatters = new();
+
+    // The library's objects do not know how they are drawn; here is said which display draws which.
+    static DisplayFormatter()
+    {
+        Register<RgbImage>(image => new Gallery([image]).ToMimeBundle());
+        Register<IEnumerable<RgbImage>>(images => new Gallery(images).ToMimeBundle());
+        Register<XyzResult>(result => new XyzGridDisplay(result).ToMimeBundle());
+        Register<DataFrame>(frame => TableDisplay.Of(frame).ToMimeBundle());
+        Register<GenericChart>(chart => MimeBundle.FromText("chart").With(MimeTypes.Plotly, PlotlyJson.Of(chart)));
+    }
 
     /// <summary>Says how values of <typeparamref name="T"/> and of types derived from it are shown; the latest registration of a type wins.</summary>
     public static void Register<T>(Func<T, MimeBundle> format)

@@ -1,0 +1,95 @@
+using LoraNotebooks.Comparison;
+
+namespace LoraNotebooks.Interactive;
+
+/// <summary>The images of an X/Y/Z comparison in labelled grids, one under the other along Z.</summary>
+public sealed class XyzGridDisplay : RichDisplay
+{
+    /// <summary>A display of a result, also of one that was stopped halfway.</summary>
+    public XyzGridDisplay(XyzResult result)
+    {
+        ArgumentNullException.ThrowIfNull(result);
+        Result = result;
+    }
+
+    /// <summary>What is shown.</summary>
+    public XyzResult Result { get; }
+
+    /// <summary>The title; default <c>comparison</c>.</summary>
+    public string Title { get; init; } = "Comparison";
+
+    private XyzGrid Grid => Result.Grid;
+
+    private int Rows => Grid.Y?.Count ?? 1;
+
+    private int Depth => Grid.Z?.Count ?? 1;
+
+    /// <inheritdoc/>
+    public override Html ToHtml()
+    {
+        var longest = Math.Clamp(960 / Grid.X.Count, 64, 192);
+        var parts = new List<Html>();
+        for (var z = 0; z < Depth; z++)
+        {
+            if (Grid.Z is not null)
+            {
+                parts.Add(Html.Element("div", [("style", $"margin:{(z == 0 ? 0 : 14)}px 0 4px 0;font-weight:600")], Look.Quiet(Grid.Z.Name + " "), Grid.Z.Labels[z]));
+            }
+
+            var at = z;
+            parts.Add(ImageGrid.Of(
+                Grid.X.Name,
+                Grid.X.Labels,
+                Grid.Y?.Name,
+                Grid.Y?.Labels ?? [""],
+                (x, y) => Result[x, y, at],
+                Grid.X.Count,
+                longest,
+                (x, y) => Describe(x, y, at)));
+        }
+
+        return Look.Page(Title, Facts(), [.. parts]);
+    }
+
+    /// <inheritdoc/>
+    public override string ToText() => $"{Title}: {Grid.Statement}{(Result.IsComplete ? "" : $", stopped after {Result.Cells.Count}")}";
+
+    /// <summary>The whole comparison as one labelled PNG picture on white.</summary>
+    public byte[] ToPng()
+    {
+        var blocks = Enumerable.Range(0, Depth).Select(z => new MontageBlock(
+            Grid.Z is null ? null : $"{Grid.Z.Name}: {Grid.Z.Labels[z]}",
+            Grid.X.Labels,
+            Grid.Y?.Labels ?? [""],
+            (x, y) => Result[x, y, z]));
+        return Montage.Paint(Grid.X.Name, Grid.Y?.Name, [.. blocks]);
+    }
+
+    /// <summary>Saves <see cref="ToPng"/>.</summary>
+    public void SavePng(string path) => Formats.AtomicFile.WriteAllBytes(path, ToPng());
+
+    private string Facts()
+    {
+        var s = Grid.Settings;
+        XyzAxisKind[] varied = [.. new[] { Grid.X, Grid.Y, Grid.Z }.OfType<XyzAxis>().Select(axis => axis.Kind)];
+        (XyzAxisKind Kind, string Text)[] fixedSettings =
+        [
+            (XyzAxisKind.Seed, $"seed {s.Seed}"),
+            (XyzAxisKind.Steps, $"{s.Steps} steps"),
+            (XyzAxisKind.Guidance, $"guidance {Numbers.Short(s.Guidance)}"),
+        ];
+        string[] facts =
+        [
+            Result.IsComplete ? $"{Grid.Count} images" : $"{Result.Cells.Count} of {Grid.Count} images, stopped",
+            $"“{s.Prompt}”",
+            .. fixedSettings.Where(setting => !varied.Contains(setting.Kind)).Select(setting => setting.Text),
+        ];
+        return string.Join(" · ", facts);
+    }
+
+    private string Describe(int x, int y, int z)
+    {
+        (XyzAxis? Axis, int At)[] axes = [(Grid.X, x), (Grid.Y, y), (Grid.Z, z)];
+        return string.Join(", ", axes.Where(a => a.Axis is not null).Select(a => $"{a.Axis!.Name} {a.Axis.Labels[a.At]}"));
+    }
+}

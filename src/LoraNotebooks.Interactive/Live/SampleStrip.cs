@@ -1,0 +1,55 @@
+using LoraNotebooks.Data;
+
+namespace LoraNotebooks.Interactive;
+
+/// <summary>The sample pictures of a training run: a row for each prompt, a column for each epoch.</summary>
+internal sealed class SampleStrip : RichDisplay
+{
+    private const int MostColumns = 9;
+    private readonly int[] _epochs;
+    private readonly (string Prompt, int Occurrence)[] _rows;
+    private readonly Dictionary<(int Epoch, string Prompt, int Occurrence), RgbImage> _images = [];
+
+    /// <summary>The pictures so far, in the order in which they came.</summary>
+    public SampleStrip(IEnumerable<(int Epoch, string Prompt, RgbImage Image)> samples)
+    {
+        foreach (var (epoch, prompt, image) in samples)
+        {
+            // A prompt that is sampled with several seeds has a row for each.
+            var occurrence = 0;
+            while (_images.ContainsKey((epoch, prompt, occurrence)))
+            {
+                occurrence++;
+            }
+
+            _images[(epoch, prompt, occurrence)] = image;
+        }
+
+        _rows = [.. _images.Keys.Select(key => (key.Prompt, key.Occurrence)).Distinct()];
+        _epochs = [.. _images.Keys.Select(key => key.Epoch).Distinct().Order()];
+    }
+
+    /// <inheritdoc/>
+    public override Html ToHtml()
+    {
+        // Evenly picked, the first and the last always among them.
+        int[] shown = _epochs.Length <= MostColumns
+            ? _epochs
+            : [.. Enumerable.Range(0, MostColumns).Select(i => _epochs[(int)Math.Round(i * (_epochs.Length - 1) / (MostColumns - 1.0))])];
+        return Look.Page(
+            "Samples",
+            shown.Length < _epochs.Length ? $"{shown.Length} of {_epochs.Length} epochs" : null,
+            ImageGrid.Of(
+                null,
+                [.. shown.Select(epoch => epoch == 0 ? "before" : $"epoch {epoch}")],
+                null,
+                [.. _rows.Select(row => row.Prompt)],
+                (x, y) => _images.GetValueOrDefault((shown[x], _rows[y].Prompt, _rows[y].Occurrence)),
+                shown.Length,
+                Math.Clamp(760 / Math.Max(1, shown.Length), 80, 128),
+                (x, y) => $"epoch {shown[x]}: {_rows[y].Prompt}"));
+    }
+
+    /// <inheritdoc/>
+    public override string ToText() => _epochs.Length == 0 ? "" : $"samples: {_rows.Length} at epoch {_epochs[^1]}";
+}

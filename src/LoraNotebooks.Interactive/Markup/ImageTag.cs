@@ -1,0 +1,57 @@
+using System.Globalization;
+using LoraNotebooks.Data;
+using SkiaSharp;
+
+namespace LoraNotebooks.Interactive;
+
+/// <summary>Images as data inside HTML, at a size that is good to look at and cheap to store.</summary>
+internal static class ImageTag
+{
+    /// <summary>Up to this side, images are kept exactly, as PNG; above it JPEG of twice the shown size is ten times smaller and looks the same.</summary>
+    private const int LargestExactSide = 256;
+
+    /// <summary>The shown width and height in CSS pixels: small pictures at twice their size, large ones at most <paramref name="longest"/>.</summary>
+    public static (int Width, int Height) ShownSize(int width, int height, int longest)
+    {
+        var scale = Math.Min(2.0, longest / (double)Math.Max(width, height));
+        return (Math.Max(1, (int)Math.Round(width * scale)), Math.Max(1, (int)Math.Round(height * scale)));
+    }
+
+    /// <summary>An image element.</summary>
+    /// <param name="image">The picture.</param>
+    /// <param name="alternative">What a reader without pictures gets.</param>
+    /// <param name="longest">The longest side as shown, in CSS pixels.</param>
+    public static Html Of(RgbImage image, string? alternative, int longest = 192)
+    {
+        var (width, height) = ShownSize(image.Width, image.Height, longest);
+        return Of(Source(image, 2 * longest), alternative, width, height);
+    }
+
+    /// <summary>An image element from encoded PNG bytes.</summary>
+    public static Html OfPng(byte[] png, string? alternative, int width, int height) =>
+        Of("data:image/png;base64," + Convert.ToBase64String(png), alternative, width, height, "max-width:100%;height:auto");
+
+    private static Html Of(string source, string? alternative, int width, int height, string style = "border-radius:6px;box-shadow:0 0 0 1px rgba(128,128,128,0.16)") => Html.Element("img",
+    [
+        ("src", source),
+        ("alt", alternative ?? ""),
+        ("title", string.IsNullOrEmpty(alternative) ? null : alternative),
+        ("width", width.ToString(CultureInfo.InvariantCulture)),
+        ("height", height.ToString(CultureInfo.InvariantCulture)),
+        ("style", $"display:inline-block;margin:0;max-width:none;image-rendering:auto;{style}"),
+    ]);
+
+    private static string Source(RgbImage image, int longestStored)
+    {
+        var side = Math.Max(image.Width, image.Height);
+        if (side <= LargestExactSide)
+        {
+            return "data:image/png;base64," + Convert.ToBase64String(image.EncodePng());
+        }
+
+        var scale = Math.Min(1.0, longestStored / (double)side);
+        using var stored = Picture.ToBitmap(image.Resize(Math.Max(1, (int)(image.Width * scale)), Math.Max(1, (int)(image.Height * scale))));
+        using var data = stored.Encode(SKEncodedImageFormat.Jpeg, 90);
+        return "data:image/jpeg;base64," + Convert.ToBase64String(data.AsSpan());
+    }
+}

@@ -1,0 +1,14 @@
+using LoraNotebooks.Data;
+
+namespace LoraNotebooks.Comparison;
+
+/// <summary>Paints one cell of a grid.</summary>
+/// <remarks>Calls come ordered so that what is costly to change changes least often: keep what the last call has loaded.</remarks>
+public interface IXyzRenderer
+{
+    /// <summary>Every fault that would keep these settings from being painted, such as a file that is missing; asked for all cells before the first is painted.</summary>
+    IReadOnlyList<string> Validate(XyzSettings settings) => [];
+
+    /// <summary>The image of these settings; the same settings give the same image.</summary>
+    RgbImage Render(XyzSettings settings, CancellationToken cancellationToken);
+}

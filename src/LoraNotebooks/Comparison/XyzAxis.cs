@@ -1,0 +1,146 @@
+using System.Globalization;
+
+namespace LoraNotebooks.Comparison;
+
+/// <summary>What an axis of a grid varies, the costliest to change first.</summary>
+public enum XyzAxisKind
+{
+    /// <summary>The LoRA file: a file is read and an adapter attached.</summary>
+    Checkpoint,
+
+    /// <summary>The factor on the LoRA's change of the weights: text embeddings change with it.</summary>
+    LoraWeight,
+
+    /// <summary>A part of the prompt that is replaced: the text is encoded again.</summary>
+    PromptSearchReplace,
+
+    /// <summary>The sampler.</summary>
+    Sampler,
+
+    /// <summary>The number of denoising steps.</summary>
+    Steps,
+
+    /// <summary>The classifier-free guidance scale.</summary>
+    Guidance,
+
+    /// <summary>The seed.</summary>
+    Seed,
+}
+
+/// <summary>One axis of an <see cref="XyzGrid"/>: what varies and the values it takes.</summary>
+/// <remarks>Each kind has a factory that takes values and one that takes them as text; the notation is that of <see cref="XyzValues"/>.</remarks>
+public sealed class XyzAxis
+{
+    private readonly Func<XyzSettings, int, XyzSettings> _apply;
+
+    private XyzAxis(XyzAxisKind kind, string name, IReadOnlyList<string> labels, Func<XyzSettings, int, XyzSettings> apply)
+    {
+        if (labels.Count == 0)
+        {
+            throw new ArgumentException($"The axis '{name}' has no values; give at least one.");
+        }
+
+        Kind = kind;
+        Name = name;
+        Labels = labels;
+        _apply = apply;
+    }
+
+    /// <summary>What varies.</summary>
+    public XyzAxisKind Kind { get; }
+
+    /// <summary>The axis' name as people read it.</summary>
+    public string Name { get; }
+
+    /// <summary>The value at each position as people read it.</summary>
+    public IReadOnlyList<string> Labels { get; }
+
+    /// <summary>The number of positions.</summary>
+    public int Count => Labels.Count;
+
+    /// <summary>For <see cref="XyzAxisKind.PromptSearchReplace"/> the texts, of which the first is searched; empty for the other kinds.</summary>
+    public IReadOnlyList<string> Replacements { get; private init; } = [];
+
+    /// <summary>LoRA weights, such as <c>"0-1 (+0.25)"</c>.</summary>
+    public static XyzAxis LoraWeight(string values) => LoraWeight([.. XyzValues.ParseNumbers(values)]);
+
+    /// <summary>LoRA weights.</summary>
+    public static XyzAxis LoraWeight(params IReadOnlyList<double> values) =>
+        new(XyzAxisKind.LoraWeight, "LoRA weight", [.. values.Select(Show)], (settings, i) => settings with { LoraWeight = values[i] });
+
+    /// <summary>LoRA files or folders, separated by commas.</summary>
+    public static XyzAxis Checkpoint(string values) => Checkpoint(XyzValues.ParseTexts(values));
+
+    /// <summary>LoRA files or folders; the shortest part of the path that tells them apart is the label.</summary>
+    public static XyzAxis Checkpoint(params IReadOnlyList<string> paths) =>
+        new(XyzAxisKind.Checkpoint, "checkpoint", ShortNames(paths), (settings, i) => settings with { Checkpoint = paths[i] });
+
+    /// <summary>Texts separated by commas: the first is searched in the prompt and the negative prompt and stays at the first position; each other one takes its place.</summary>
+    public static XyzAxis PromptSearchReplace(string values) => PromptSearchReplace(XyzValues.ParseTexts(values));
+
+    /// <summary>Texts of which the first is searched; see <see cref="PromptSearchReplace(string)"/>.</summary>
+    public static XyzAxis PromptSearchReplace(params IReadOnlyList<string> texts)
+    {
+        if (texts.Count > 0 && string.IsNullOrEmpty(texts[0]))
+        {
+            throw new ArgumentException("The first text of a search-and-replace axis is empty; it is what is searched in the prompt. Give a part of the prompt.", nameof(texts));
+        }
+
+        // XyzGrid replaces the texts of all such axes in one pass, so that one axis cannot hit what another has put in.
+        return new(XyzAxisKind.PromptSearchReplace, "prompt", [.. texts], (settings, _) => settings) { Replacements = [.. texts] };
+    }
+
+    /// <summary>Seeds, such as <c>"1-4"</c>.</summary>
+    public static XyzAxis Seed(string values) => Seed([.. XyzValues.ParseIntegers(values)]);
+
+    /// <summary>Seeds.</summary>
+    public static XyzAxis Seed(params IReadOnlyList<long> values) =>
+        new(XyzAxisKind.Seed, "seed", [.. values.Select(v => v.ToString(CultureInfo.InvariantCulture))], (settings, i) => settings with { Seed = values[i] });
+
+    /// <summary>Numbers of denoising steps, such as <c>"5-20 (+5)"</c>.</summary>
+    public static XyzAxis Steps(string values) => Steps([.. XyzValues.ParseIntegers(values).Select(value => (int)Math.Clamp(value, int.MinValue, int.MaxValue))]);
+
+    /// <summary>Numbers of denoising steps.</summary>
+    public static XyzAxis Steps(params IReadOnlyList<int> values) =>
+        new(XyzAxisKind.Steps, "steps", [.. values.Select(v => v.ToString(CultureInfo.InvariantCulture))], (settings, i) => settings with { Steps = values[i] });
+
+    /// <summary>Guidance scales, such as <c>"1-7 [4]"</c>.</summary>
+    public static XyzAxis Guidance(string values) => Guidance([.. XyzValues.ParseNumbers(values)]);
+
+    /// <summary>Guidance scales.</summary>
+    public static XyzAxis Guidance(params IReadOnlyList<double> values) =>
+        new(XyzAxisKind.Guidance, "guidance", [.. values.Select(Show)], (settings, i) => settings with { Guidance = values[i] });
+
+    /// <summary>Sampler names separated by commas.</summary>
+    public static XyzAxis Sampler(string values) => Sampler(XyzValues.ParseTexts(values));
+
+    /// <summary>Sampler names, as the renderer knows them.</summary>
+    public static XyzAxis Sampler(params IReadOnlyList<string> names) =>
+        new(XyzAxisKind.Sampler, "sampler", [.. names], (settings, i) => settings with { Sampler = names[i] });
+
+    /// <summary>Name and values in a line.</summary>
+    public override string ToString() => $"{Name}: {string.Join(", ", Labels)}";
+
+    /// <summary>The settings at a position.</summary>
+    internal XyzSettings Apply(XyzSettings settings, int position) => _apply(settings, position);
+
+    private static string Show(double value) => value.ToString("0.####", CultureInfo.InvariantCulture);
+
+    // epoch-05 rather than /runs/mika/epoch-05.safetensors; with folders in front as far as needed to tell two apart.
+    private static IReadOnlyList<string> ShortNames(IReadOnlyList<string> paths)
+    {
+        string[][] parts = [.. paths.Select(path => Path.TrimEndingDirectorySeparator(path ?? "").Split('/', '\\'))];
+        var depth = 1;
+        string[] names;
+        do
+        {
+            names = [.. parts.Select(p => WithoutExtension(string.Join('/', p[Math.Max(0, p.Length - depth)..])))];
+            depth++;
+        }
+        while (names.Distinct().Count() < paths.Distinct().Count() && depth <= parts.Max(p => p.Length));
+        return names;
+    }
+
+    private static string WithoutExtension(string name) =>
+        name.EndsWith(".safetensors", StringComparison.OrdinalIgnoreCase) ? name[..^".safetensors".Length] : name;
+}

@@ -1,0 +1,18 @@
+using LoraNotebooks.Data;
+
+namespace LoraNotebooks.Comparison;
+
+/// <summary>A finished cell of a grid.</summary>
+/// <param name="X">Its column.</param>
+/// <param name="Y">Its row.</param>
+/// <param name="Z">Its grid, of the stack.</param>
+/// <param name="Settings">What the image was made with.</param>
+/// <param name="Image">The image.</param>
+/// <param name="IsReused">Whether another cell had the same settings, so that nothing was computed.</param>
+public sealed record XyzCell(int X, int Y, int Z, XyzSettings Settings, RgbImage Image, bool IsReused);
+
+/// <summary>How far a grid has come.</summary>
+/// <param name="Done">Finished cells.</param>
+/// <param name="Total">All cells.</param>
+/// <param name="Cell">The cell that was finished last.</param>
+public sealed record XyzProgress(int Done, int Total, XyzCell Cell);

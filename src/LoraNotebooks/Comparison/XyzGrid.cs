@@ -1,0 +1,187 @@
+using System.Text.RegularExpressions;
+using LoraNotebooks.Data;
+
+namespace LoraNotebooks.Comparison;
+
+/// <summary>
+/// A comparison over one, two or three axes: columns X, rows Y, and a stack of grids Z. One image for each combination of values.
+/// </summary>
+/// <example><code>
+/// var grid = new XyzGrid(new XyzSettings { Prompt = "portrait of mika" }, x: XyzAxis.LoraWeight("0-1 (+0.25)"), y: XyzAxis.Seed("1-3"));
+/// Console.WriteLine(grid.Statement);
+/// var result = grid.Run(renderer);
+/// </code></example>
+public sealed class XyzGrid
+{
+    /// <summary>A grid; nothing is computed yet.</summary>
+    /// <param name="settings">What the axes do not vary.</param>
+    /// <param name="x">The columns.</param>
+    /// <param name="y">The rows; default one.</param>
+    /// <param name="z">The stack of grids; default one.</param>
+    public XyzGrid(XyzSettings settings, XyzAxis x, XyzAxis? y = null, XyzAxis? z = null)
+    {
+        ArgumentNullException.ThrowIfNull(settings);
+        ArgumentNullException.ThrowIfNull(x);
+        Settings = settings;
+        X = x;
+        Y = y;
+        Z = z;
+    }
+
+    /// <summary>What the axes do not vary.</summary>
+    public XyzSettings Settings { get; }
+
+    /// <summary>The columns.</summary>
+    public XyzAxis X { get; }
+
+    /// <summary>The rows, if there is such an axis.</summary>
+    public XyzAxis? Y { get; }
+
+    /// <summary>The stack of grids, if there is such an axis.</summary>
+    public XyzAxis? Z { get; }
+
+    /// <summary>The number of cells.</summary>
+    public int Count => X.Count * (Y?.Count ?? 1) * (Z?.Count ?? 1);
+
+    /// <summary>What a run will do, to be read before it starts: axis counts, cells, images that are really computed, denoising steps.</summary>
+    public string Statement
+    {
+        get
+        {
+            var axes = string.Join(" × ", Axes().Select(axis => $"{axis.Count} ({axis.Name})"));
+            XyzSettings[] distinct = [.. Positions().Select(p => At(p.X, p.Y, p.Z).Canonical()).Distinct()];
+            var reused = Count == distinct.Length ? "" : $", {distinct.Length} of them different";
+            return $"{axes} = {Count} {(Count == 1 ? "cell" : "cells")}{reused}, {distinct.Sum(s => (long)s.Steps)} denoising steps";
+        }
+    }
+
+    /// <summary>Every fault of the settings and the axes, each with what was got and what is expected; empty if there is none.</summary>
+    public IReadOnlyList<string> Validate()
+    {
+        var faults = new List<string>(Settings.Validate());
+        var repeated = Axes().GroupBy(axis => axis.Kind).Where(g => g.Key != XyzAxisKind.PromptSearchReplace && g.Count() > 1);
+        faults.AddRange(repeated.Select(g => $"{g.Count()} axes vary the {g.First().Name}; the later would undo the earlier. Give each axis a kind of its own."));
+
+        foreach (var axis in Axes())
+        {
+            if (axis.Replacements.Count > 0 && !Contains(axis.Replacements[0]))
+            {
+                faults.Add($"The search text '{axis.Replacements[0]}' is in neither the prompt '{Settings.Prompt}' nor the negative prompt '{Settings.NegativePrompt}'; the first text of a search-and-replace axis must be there, in the same case.");
+            }
+
+            for (var i = 0; i < axis.Count; i++)
+            {
+                // Only what this value breaks; the settings' own faults are listed already.
+                faults.AddRange(axis.Apply(Settings, i).Validate().Except(Settings.Validate()).Select(fault => $"Axis {axis.Name}, value {i + 1}: {fault}"));
+            }
+        }
+
+        var searched = Axes().Where(axis => axis.Replacements.Count > 0).GroupBy(axis => axis.Replacements[0]).Where(g => g.Count() > 1);
+        faults.AddRange(searched.Select(g => $"{g.Count()} axes search the same text '{g.Key}'; give each its own."));
+        return faults;
+    }
+
+    /// <summary>Throws if <see cref="Validate"/> finds faults.</summary>
+    /// <exception cref="ArgumentException">Lists them all.</exception>
+    public void ThrowIfInvalid() => Throw(Validate());
+
+    /// <summary>The settings of a cell.</summary>
+    public XyzSettings At(int x, int y = 0, int z = 0)
+    {
+        var settings = X.Apply(Settings, x);
+        settings = Y?.Apply(settings, y) ?? settings;
+        settings = Z?.Apply(settings, z) ?? settings;
+
+        (string Search, string Replacement)[] pairs =
+        [
+            .. new[] { (Axis: X, Position: x), (Axis: Y, Position: y), (Axis: Z, Position: z) }
+                .Where(p => p.Axis is { Replacements.Count: > 0 })
+                .Select(p => (p.Axis!.Replacements[0], p.Axis.Replacements[p.Position])),
+        ];
+        return pairs.Length == 0
+            ? settings
+            : settings with { Prompt = Replace(settings.Prompt, pairs), NegativePrompt = Replace(settings.NegativePrompt, pairs) };
+    }
+
+    /// <summary>Paints the cells, axes that are costly to change outermost, cells with the same settings once.</summary>
+    /// <param name="renderer">Paints.</param>
+    /// <param name="progress">Hears of each finished cell.</param>
+    /// <param name="cancellationToken">Stops; what is finished is returned.</param>
+    /// <returns>The finished cells; after a cancellation fewer than <see cref="Count"/>.</returns>
+    /// <exception cref="ArgumentException">The settings, an axis, or something that the renderer needs have faults.</exception>
+    public XyzResult Run(IXyzRenderer renderer, IProgress<XyzProgress>? progress = null, CancellationToken cancellationToken = default)
+    {
+        ArgumentNullException.ThrowIfNull(renderer);
+        ThrowIfInvalid();
+        Throw([.. Positions().Select(p => At(p.X, p.Y, p.Z)).SelectMany(renderer.Validate).Distinct()]);
+        var images = new Dictionary<XyzSettings, RgbImage>();
+        var cells = new List<XyzCell>(Count);
+        foreach (var (x, y, z) in Positions())
+        {
+            if (cancellationToken.IsCancellationRequested)
+            {
+                break;
+            }
+
+            var settings = At(x, y, z);
+            var key = settings.Canonical();
+            var isReused = images.TryGetValue(key, out var image);
+            if (!isReused)
+            {
+                try
+                {
+                    images[key] = image = renderer.Render(settings, cancellationToken);
+                }
+                catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
+                {
+                    break;
+                }
+            }
+
+            var cell = new XyzCell(x, y, z, settings, image!, isReused);
+            cells.Add(cell);
+            progress?.Report(new(cells.Count, Count, cell));
+        }
+
+        return new XyzResult(this, cells);
+    }
+
+    // The positions in the order of painting: the loop over the costliest kind is the outermost.
+    private IEnumerable<(int X, int Y, int Z)> Positions()
+    {
+        (XyzAxis? Axis, int Place)[] loops = [(X, 0), (Y, 1), (Z, 2)];
+        loops = [.. loops.OrderBy(loop => loop.Axis?.Kind ?? (XyzAxisKind)int.MaxValue).ThenByDescending(loop => loop.Place)];
+        var at = new int[3];
+        for (var outer = 0; outer < (loops[0].Axis?.Count ?? 1); outer++)
+        {
+            for (var middle = 0; middle < (loops[1].Axis?.Count ?? 1); middle++)
+            {
+                for (var inner = 0; inner < (loops[2].Axis?.Count ?? 1); inner++)
+                {
+                    (at[loops[0].Place], at[loops[1].Place], at[loops[2].Place]) = (outer, middle, inner);
+                    yield return (at[0], at[1], at[2]);
+                }
+            }
+        }
+    }
+
+    private static void Throw(IReadOnlyList<string> faults)
+    {
+        if (faults.Count > 0)
+        {
+            throw new ArgumentException($"The grid cannot be run:\n{string.Join('\n', faults.Select(fault => "- " + fault))}");
+        }
+    }
+
+    private IEnumerable<XyzAxis> Axes() => new[] { X, Y, Z }.OfType<XyzAxis>();
+
+    private bool Contains(string text) =>
+        (Settings.Prompt ?? "").Contains(text, StringComparison.Ordinal) || Settings.NegativePrompt.Contains(text, StringComparison.Ordinal);
+
+    // One pass over the text for all pairs, longer searches first: what was put in is not searched again.
+    private static string Replace(string text, (string Search, string Replacement)[] pairs)
+    {
+        var pattern = string.Join('|', pairs.OrderByDescending(p => p.Search.Length).Select(p => Regex.Escape(p.Search)));
+        return Regex.Replace(text, pattern, match => pairs.First(p => p.Search == match.Value).Replacement, RegexOptions.CultureInvariant);
+    }
+}

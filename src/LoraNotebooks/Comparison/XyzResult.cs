@@ -1,0 +1,101 @@
+using System.Globalization;
+using System.Text;
+using System.Text.Encodings.Web;
+using System.Text.Json;
+using LoraNotebooks.Data;
+using LoraNotebooks.Formats;
+
+namespace LoraNotebooks.Comparison;
+
+/// <summary>The images of a grid with the settings of each: plain data, which a display draws.</summary>
+public sealed class XyzResult
+{
+    private static readonly JsonSerializerOptions s_json = new() { WriteIndented = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping, NewLine = "\n" };
+
+    private readonly Dictionary<(int, int, int), XyzCell> _cells;
+
+    internal XyzResult(XyzGrid grid, IReadOnlyList<XyzCell> cells)
+    {
+        Grid = grid;
+        Cells = cells;
+        _cells = cells.ToDictionary(cell => (cell.X, cell.Y, cell.Z));
+    }
+
+    /// <summary>The grid that was run.</summary>
+    public XyzGrid Grid { get; }
+
+    /// <summary>The finished cells in the order in which they were painted.</summary>
+    public IReadOnlyList<XyzCell> Cells { get; }
+
+    /// <summary>Whether every cell was painted.</summary>
+    public bool IsComplete => Cells.Count == Grid.Count;
+
+    /// <summary>The image of a cell, or <see langword="null"/> if the run was stopped before it.</summary>
+    public RgbImage? this[int x, int y = 0, int z = 0] => _cells.GetValueOrDefault((x, y, z))?.Image;
+
+    /// <summary>Saves each image under a name that says its place and values, with an index of all settings as CSV and as JSON.</summary>
+    /// <param name="folder">Is created if it is missing.</param>
+    /// <returns>The paths of the images, in the order of <see cref="Cells"/>.</returns>
+    public IReadOnlyList<string> Save(string folder)
+    {
+        Directory.CreateDirectory(folder);
+        var paths = new List<string>(Cells.Count);
+        var csv = new StringBuilder("file,x,y,z,prompt,negative_prompt,seed,steps,guidance,sampler,checkpoint,lora_weight\n");
+        var index = new List<Dictionary<string, object?>>();
+        foreach (var cell in Cells)
+        {
+            var name = FileName(cell);
+            paths.Add(Path.Combine(folder, name));
+            AtomicFile.WriteAllBytes(paths[^1], cell.Image.EncodePng());
+
+            var s = cell.Settings;
+            (string Name, object? Value)[] row =
+            [
+                ("file", name), ("x", Grid.X.Labels[cell.X]), ("y", Grid.Y?.Labels[cell.Y]), ("z", Grid.Z?.Labels[cell.Z]),
+                ("prompt", s.Prompt), ("negative_prompt", s.NegativePrompt), ("seed", s.Seed), ("steps", s.Steps), ("guidance", s.Guidance),
+                ("sampler", s.Sampler), ("checkpoint", s.Checkpoint), ("lora_weight", s.LoraWeight),
+            ];
+            csv.AppendJoin(',', row.Select(field => Field(field.Value))).Append('\n');
+            index.Add(row.ToDictionary(field => field.Name, field => field.Value));
+        }
+
+        AtomicFile.WriteAllText(Path.Combine(folder, "index.csv"), csv.ToString());
+        AtomicFile.WriteAllText(Path.Combine(folder, "index.json"), JsonSerializer.Serialize(index, s_json) + "\n");
+        return paths;
+    }
+
+    // y01-x02_seed-7_lora-weight-0.5.png: sorts as the grid reads, and says what it shows.
+    private string FileName(XyzCell cell)
+    {
+        (char Letter, XyzAxis? Axis, int Position)[] axes = [('z', Grid.Z, cell.Z), ('y', Grid.Y, cell.Y), ('x', Grid.X, cell.X)];
+        var present = axes.Where(a => a.Axis is not null).ToArray();
+        var place = string.Join('-', present.Select(a => $"{a.Letter}{(a.Position + 1).ToString("00", CultureInfo.InvariantCulture)}"));
+        var values = present.Select(a => Plain(a.Axis!.Name) + "-" + Plain(a.Axis.Labels[a.Position]));
+        return $"{place}_{string.Join('_', values)}.png";
+    }
+
+    // Only characters that every file system takes, and not too many of them.
+    private static string Plain(string text)
+    {
+        var plain = new StringBuilder();
+        foreach (var c in text.ToLowerInvariant())
+        {
+            if (char.IsAsciiLetterOrDigit(c) || (c is '.' or '-' && plain.Length > 0) || (c == '-' && plain.Length == 0))
+            {
+                plain.Append(c);
+            }
+            else if (plain.Length > 0 && plain[^1] != '-')
+            {
+                plain.Append('-');
+            }
+        }
+
+        return plain.ToString(0, Math.Min(plain.Length, 40)).TrimEnd('-', '.');
+    }
+
+    private static string Field(object? value)
+    {
+        var text = Convert.ToString(value, CultureInfo.InvariantCulture) ?? "";
+        return text.AsSpan().ContainsAny(",\"\r\n") ? $"\"{text.Replace("\"", "\"\"")}\"" : text;
+    }
+}

@@ -1,0 +1,68 @@
+namespace LoraNotebooks.Comparison;
+
+/// <summary>Everything that decides one image of a grid. The axes change copies of it.</summary>
+public sealed record XyzSettings
+{
+    /// <summary>What to paint.</summary>
+    public required string Prompt { get; init; }
+
+    /// <summary>What to keep away from; default nothing.</summary>
+    public string NegativePrompt { get; init; } = "";
+
+    /// <summary>The seed of the initial noise; default 0.</summary>
+    public long Seed { get; init; }
+
+    /// <summary>Denoising steps; default 20.</summary>
+    public int Steps { get; init; } = 20;
+
+    /// <summary>Classifier-free guidance scale (Ho and Salimans 2022, with 1 meaning none); default 3, which suits the embedded base. Stable Diffusion is mostly run at 7.</summary>
+    public double Guidance { get; init; } = 3;
+
+    /// <summary>The sampler's name; default <see langword="null"/>: the renderer's own.</summary>
+    public string? Sampler { get; init; }
+
+    /// <summary>The LoRA file or folder; default <see langword="null"/>: the one that the renderer was made with, if any.</summary>
+    public string? Checkpoint { get; init; }
+
+    /// <summary>The factor on the LoRA's change of the weights; default 1. At 0 the base model paints alone.</summary>
+    public double LoraWeight { get; init; } = 1;
+
+    /// <summary>Image width in pixels; default <see langword="null"/>: the model's own.</summary>
+    public int? Width { get; init; }
+
+    /// <summary>Image height in pixels; default <see langword="null"/>: the model's own.</summary>
+    public int? Height { get; init; }
+
+    /// <summary>Every fault of the settings, each with what was got and what is expected; empty if there is none.</summary>
+    public IReadOnlyList<string> Validate()
+    {
+        var faults = new List<string>();
+        if (Prompt is null)
+        {
+            faults.Add("The prompt is missing (null); give a text, which may be empty.");
+        }
+
+        if (Steps < 1)
+        {
+            faults.Add($"Steps is {Steps}; give 1 or more, such as 20.");
+        }
+
+        if (!(Guidance >= 0 && double.IsFinite(Guidance)))
+        {
+            faults.Add($"Guidance is {Guidance}; give a number of at least 0, such as 3.");
+        }
+
+        if (!double.IsFinite(LoraWeight))
+        {
+            faults.Add($"The LoRA weight is {LoraWeight}; give a number, such as 0.8.");
+        }
+
+        return faults;
+    }
+
+    /// <summary>
+    /// The settings with what makes no difference left out, so that two cells with the same picture are recognised:
+    /// at weight 0 it does not matter which LoRA is loaded.
+    /// </summary>
+    internal XyzSettings Canonical() => LoraWeight == 0 ? this with { Checkpoint = null } : this;
+}

@@ -1,0 +1,112 @@
+using SkiaSharp;
+
+namespace LoraNotebooks.Interactive.Tests;
+
+public class ChartTests
+{
+    [Fact]
+    public void Smooth_ConstantSeries_StaysConstantFromTheStart() =>
+        Assert.All(Series.Smooth([3, 3, 3, 3], 0.9), value => Assert.Equal(3, value, 12));
+
+    [Fact]
+    public void Smooth_TwoValues_FollowsTheFormula()
+    {
+        var smoothed = Series.Smooth([1, 2], 0.5);
+        // s2 = 0.5 (0.5·1) + 0.5·2 = 1.25, over 1 − 0.5² = 0.75.
+        Assert.Equal([1, 1.25 / 0.75], smoothed, (a, b) => Math.Abs(a - b) < 1e-12);
+    }
+
+    [Fact]
+    public void Smooth_NotANumber_LeavesTheAverage() => Assert.Equal([1, 1, 1], Series.Smooth([1, double.NaN, 1], 0.5), (a, b) => Math.Abs(a - b) < 1e-12);
+
+    [Theory]
+    [InlineData(5_000, 2_000)]
+    [InlineData(12_345, 100)]
+    [InlineData(101, 100)]
+    [InlineData(7, 4)]
+    public void Thin_LongSeries_KeepsEndsAndExtremesAndOrder(int count, int most)
+    {
+        var random = new Random(count);
+        double[] values = [.. Enumerable.Range(0, count).Select(_ => random.NextDouble())];
+        values[count / 3] = 50;
+        values[count / 2] = -50;
+        var kept = Series.Thin(values, most);
+        Assert.InRange(kept.Length, 2, most);
+        Assert.Equal(kept.Order().Distinct(), kept);
+        Assert.Equal(0, kept[0]);
+        Assert.Equal(count - 1, kept[^1]);
+        Assert.Contains(count / 3, kept);
+        Assert.Contains(count / 2, kept);
+    }
+
+    [Fact]
+    public void Figure_LongRun_HasAtMostTwoThousandPointsInAll()
+    {
+        double[] steps = [.. Enumerable.Range(1, 50_000).Select(i => (double)i)];
+        var bundle = new LossChart(steps, [.. steps.Select(Math.Sin)], [.. steps.Select(s => 1 / s)], [10_000, 50_000]).ToMimeBundle();
+        var figure = bundle.Node(MimeTypes.Plotly)!;
+        var traces = figure["data"]!.AsArray();
+        Assert.Equal(3, traces.Count);
+        Assert.InRange(traces.Sum(t => t!["x"]!.AsArray().Count), 100, LineChart.MostPoints);
+        Assert.All(traces, t => Assert.Equal(t!["x"]!.AsArray().Count, t["y"]!.AsArray().Count));
+        Assert.Equal(50_000, traces[1]!["x"]!.AsArray()[^1]!.GetValue<double>());
+        Assert.Equal("y2", traces[0]!["yaxis"]!.GetValue<string>());
+        Assert.NotNull(figure["layout"]!["yaxis2"]);
+        Assert.Equal(2, figure["layout"]!["shapes"]!.AsArray().Count);
+    }
+
+    [Fact]
+    public void Figure_LossThatIsNotANumber_IsAGap()
+    {
+        var figure = new LossChart([1, double.NaN, 2]).ToMimeBundle().Node(MimeTypes.Plotly)!;
+        Assert.Equal(["1", "null", "2"], figure["data"]![0]!["y"]!.AsArray().Select(v => v?.GetValue<double>().ToString() ?? "null"));
+    }
+
+    public static TheoryData<double[]> OddSeries => [[], [1.0], [double.NaN], [2, 2, 2], [0, 0], [1e-9, 1e9], [double.PositiveInfinity, 1]];
+
+    [Theory]
+    [MemberData(nameof(OddSeries))]
+    public void Png_AnySeries_IsDrawnAtItsSize(double[] losses)
+    {
+        using var picture = SKBitmap.Decode(Convert.FromBase64String(new LossChart(losses).ToMimeBundle().Text(MimeTypes.Png)!));
+        Assert.Equal((2 * LineChart.Width, 2 * LineChart.Height), (picture.Width, picture.Height));
+    }
+
+    [Fact]
+    public void Png_Labels_AreDrawnWithoutSystemFonts()
+    {
+        // The embedded typeface itself has these; nothing is asked of the system.
+        using var letters = new Lettering(12, SKColors.Black);
+        Assert.InRange(letters.Measure("learning rate 0.5 — Größe"), 100, 250);
+        using var surface = SKSurface.Create(new SKImageInfo(100, 20));
+        letters.Draw(surface.Canvas, "loss", 2, 15);
+        using var pixels = SKBitmap.FromImage(surface.Snapshot());
+        Assert.Contains(pixels.Pixels, p => p.Alpha > 128);
+    }
+
+    [Fact]
+    public void Wrap_LongText_FitsAndEndsInAnEllipsis()
+    {
+        using var letters = new Lettering(12, SKColors.Black);
+        var lines = letters.Wrap("a very long caption that needs several lines 😀 averyveryveryverylongwordwithoutanyspace", 80, 3);
+        Assert.Equal(3, lines.Count);
+        Assert.All(lines, line => Assert.True(letters.Measure(line) <= 81, line));
+        Assert.EndsWith("…", lines[^1]);
+    }
+
+    [Theory]
+    [InlineData(0.000123456, "1.23e-4")]
+    [InlineData(0.0009996, "1e-3")]
+    [InlineData(0, "0")]
+    [InlineData(12345.6, "12,345.6")]
+    [InlineData(0.123456, "0.1235")]
+    [InlineData(double.NaN, "NaN")]
+    public void Short_Number_ReadsWell(double value, string expected) => Assert.Equal(expected, Numbers.Short(value));
+
+    [Fact]
+    public void LineChart_UnequalLengths_SaysSo()
+    {
+        var fault = Assert.Throws<ArgumentException>(() => new LineChart(new ChartSeries("s", [1, 2], [1])));
+        Assert.Contains("2 positions and 1 values", fault.Message);
+    }
+}

@@ -1,0 +1,77 @@
+using LoraNotebooks.Comparison;
+using Microsoft.Data.Analysis;
+using SkiaSharp;
+
+namespace LoraNotebooks.Interactive.Tests;
+
+public class DisplayTests
+{
+    [Fact]
+    public void Gallery_SmallImages_AreShownAtTwiceTheirSizeAndKeptExactly()
+    {
+        var image = Some.Image(64, 48);
+        var html = new Gallery([image]).ToHtml().ToString();
+        Assert.Contains("width=\"128\" height=\"96\"", html);
+        Assert.Contains("data:image/png;base64," + Convert.ToBase64String(image.EncodePng()), html);
+        Assert.DoesNotContain("pixelated", html);
+    }
+
+    [Fact]
+    public void Gallery_LargeImages_AreStoredSmall()
+    {
+        var html = new Gallery([Some.Image(1024, 768)]).ToHtml().ToString();
+        Assert.Contains("data:image/jpeg", html);
+        Assert.InRange(html.Length, 1_000, 200_000);
+    }
+
+    [Fact]
+    public void Gallery_Columns_MakeRows() =>
+        Assert.Equal(3, new Gallery(Enumerable.Repeat(Some.Image(), 5)) { Columns = 2 }.ToHtml().ToString().Split("<tr").Length - 1);
+
+    [Fact]
+    public void BeforeAfter_UnequalRows_SaysWhatItGot()
+    {
+        var fault = Assert.Throws<ArgumentException>(() => new BeforeAfter([Some.Image()], []));
+        Assert.Contains("1 and 0 images", fault.Message);
+    }
+
+    [Fact]
+    public void Grid_Png_HasAPlaceForEveryCell()
+    {
+        using var picture = SKBitmap.Decode(new XyzGridDisplay(Some.Result()).ToPng());
+        Assert.InRange(picture.Width, 2 * 128, 2 * 128 + 200);
+        Assert.InRange(picture.Height, 2 * 128, 2 * 128 + 120);
+    }
+
+    [Fact]
+    public void Grid_StoppedHalfway_ShowsWhatThereIs()
+    {
+        using var stop = new CancellationTokenSource();
+        var grid = new XyzGrid(new XyzSettings { Prompt = "p" }, XyzAxis.Seed(1, 2, 3));
+        var display = new XyzGridDisplay(grid.Run(new Painter(), new Stopper(stop), stop.Token));
+        Assert.Contains("1 of 3 images, stopped", display.ToHtml().ToString());
+        Assert.NotEmpty(display.ToPng());
+    }
+
+    [Fact]
+    public void Table_DataFrame_AlignsNumbersAndCutsLongTables()
+    {
+        var frame = new DataFrame(new StringDataFrameColumn("name", Enumerable.Range(0, 50).Select(i => $"n{i}")), new DoubleDataFrameColumn("value", Enumerable.Range(0, 50).Select(i => i / 8.0)));
+        var bundle = DisplayFormatter.Format(frame);
+        Assert.Contains("first 40 of 50 rows", bundle.Text(MimeTypes.Html));
+        Assert.Contains("n3    0.375", bundle.Text(MimeTypes.PlainText));
+    }
+
+    [Fact]
+    public void Format_LibraryObjects_DrawThemselves()
+    {
+        Assert.NotNull(DisplayFormatter.Format(Some.Image()).Text(MimeTypes.Png));
+        Assert.Contains("<table", DisplayFormatter.Format(Some.Result()).Text(MimeTypes.Html));
+        Assert.NotNull(DisplayFormatter.Format(new LossChart([1, 2]).Chart.ToFigure()).Node(MimeTypes.Plotly));
+    }
+
+    private sealed class Stopper(CancellationTokenSource stop) : IProgress<XyzProgress>
+    {
+        public void Report(XyzProgress value) => stop.Cancel();
+    }
+}

@@ -1,0 +1,91 @@
+using System.Text.Json.Nodes;
+
+namespace LoraNotebooks.Interactive.Tests;
+
+public class HostTests
+{
+    [Fact]
+    public async Task Current_TwoSessionsAtOnce_EachSeesItsOwnHost()
+    {
+        async Task<RecordingHost> Session(string text)
+        {
+            var host = new RecordingHost();
+            using (NotebookHost.Use(host))
+            {
+                await Task.Yield();
+                await Task.Run(() => text.Display());
+            }
+
+            return host;
+        }
+
+        var hosts = await Task.WhenAll(Session("a"), Session("b"));
+        Assert.Equal(["a", "b"], hosts.Select(host => Assert.Single(Assert.Single(host.Displays)).Text(MimeTypes.PlainText)));
+        Assert.IsType<ConsoleHost>(NotebookHost.Current);
+    }
+
+    [Fact]
+    public void Use_NestedAndDisposedTwice_RestoresTheOuterHost()
+    {
+        var outer = new RecordingHost();
+        using (NotebookHost.Use(outer))
+        {
+            var inner = NotebookHost.Use(new RecordingHost());
+            inner.Dispose();
+            inner.Dispose();
+            Assert.Same(outer, NotebookHost.Current);
+        }
+    }
+
+    [Fact]
+    public void Console_UpdateThatAppends_WritesOnlyWhatIsNew()
+    {
+        var output = new StringWriter { NewLine = "\n" };
+        var handle = new ConsoleHost(output).Display(MimeBundle.FromText("step 1"));
+        handle.Update(MimeBundle.FromText("step 1"));
+        handle.Update(MimeBundle.FromText("step 1\nstep 2"));
+        handle.Update(MimeBundle.FromText("done"));
+        Assert.Equal("step 1\nstep 2\ndone\n", output.ToString());
+    }
+
+    [Fact]
+    public void Bundle_ChangedCopies_LeaveTheOriginal()
+    {
+        var node = new JsonObject { ["a"] = 1 };
+        var first = MimeBundle.FromText("x").With(MimeTypes.Json, node).With(MimeTypes.Png, new byte[] { 1, 2, 3 });
+        node["a"] = 2;
+        first.ToJson()["extra"] = 1;
+        first.Node(MimeTypes.Json)!["a"] = 3;
+        Assert.Equal("""{"application/json":{"a":1},"image/png":"AQID","text/plain":"x"}""", first.ToJson().ToJsonString());
+    }
+
+    [Fact]
+    public void Format_ValueOfARegisteredBaseOrInterface_UsesTheRegistration()
+    {
+        DisplayFormatter.Register<IMarked>(value => MimeBundle.FromText("marked"));
+        Assert.Equal("marked", DisplayFormatter.Format(new Marked()).Text(MimeTypes.PlainText));
+        Assert.Equal("null", DisplayFormatter.Format(null).Text(MimeTypes.PlainText));
+        Assert.Equal("7", DisplayFormatter.Format(7).Text(MimeTypes.PlainText));
+    }
+
+    [Fact]
+    public void Convention_DotNetInteractivesOwnFormatter_FindsHtmlTextAndPlotly()
+    {
+        var chart = new LossChart([1.0, 0.5, 0.25]);
+        Assert.Equal(chart.ToHtml().ToString(), Write(chart, MimeTypes.Html));
+        Assert.Equal(chart.ToText(), Write(chart, MimeTypes.PlainText));
+        Assert.NotNull(JsonNode.Parse(Write(chart, MimeTypes.Plotly))!["data"]);
+        Assert.Contains(MimeTypes.Html, Microsoft.DotNet.Interactive.Formatting.Formatter.GetPreferredMimeTypesFor(typeof(LossChart)));
+
+        static string Write(object value, string type)
+        {
+            var writer = new StringWriter();
+            Microsoft.DotNet.Interactive.Formatting.Formatter.FormatTo(value, new Microsoft.DotNet.Interactive.Formatting.FormatContext(writer), type);
+            return writer.ToString();
+        }
+    }
+
+    private interface IMarked;
+
+    private sealed class Marked : IMarked;
+}

@@ -1,0 +1,72 @@
+namespace LoraNotebooks.Interactive.Tests;
+
+public class HtmlTests
+{
+    [Fact]
+    public void Text_EverythingWithAMeaning_IsEscaped() =>
+        Assert.Equal("&lt;b a=&quot;1&quot; c=&#39;2&#39;&gt; &amp;amp; &#96;x&#96; &#36;y&#36;", Html.Text("<b a=\"1\" c='2'> &amp; `x` $y$\u0000\u0007").ToString());
+
+    [Fact]
+    public void Attribute_QuotesAndBrackets_CannotLeaveTheValue() =>
+        Assert.Equal("<span title=\"&quot; onclick=&quot;x&lt;&gt;\"></span>", Html.Element("span", [("title", "\" onclick=\"x<>")]).ToString());
+
+    [Theory]
+    [InlineData("script")]
+    [InlineData("style")]
+    [InlineData("svg")]
+    [InlineData("iframe")]
+    [InlineData("b onclick=x")]
+    public void Element_OutsideTheList_IsRefused(string name) => Assert.Throws<ArgumentException>(() => Html.Element(name));
+
+    [Theory]
+    [InlineData("onerror", "x")]
+    [InlineData("srcset", "x")]
+    [InlineData("src", "http://e.example/x.png")]
+    [InlineData("src", "data:text/html;base64,PHNjcmlwdD4=")]
+    [InlineData("src", "data:image/svg+xml;base64,PHN2Zz4=")]
+    [InlineData("style", "background:URL(http://e.example)")]
+    public void Attribute_ThatLoadsOrRuns_IsRefused(string name, string value) => Assert.Throws<ArgumentException>(() => Html.Element("img", [(name, value)]));
+
+    public static TheoryData<string> EveryDisplay => [.. Displays("x").Select(d => d.Name)];
+
+    [Theory]
+    [MemberData(nameof(EveryDisplay))]
+    public void EveryDisplay_HostileTexts_AreShownAsText(string name)
+    {
+        foreach (var text in Some.HostileTexts)
+        {
+            var display = Displays(text).Single(d => d.Name == name).Display;
+            var bundle = display.ToMimeBundle();
+            Some.AssertHarmless(display.ToHtml());
+            Assert.Equal(display.ToHtml().ToString(), bundle.Text(MimeTypes.Html));
+            Assert.NotNull(bundle.Text(MimeTypes.PlainText));
+            Assert.DoesNotContain("<script", bundle.Node(MimeTypes.Plotly)?.ToJsonString() ?? "", StringComparison.OrdinalIgnoreCase);
+        }
+    }
+
+    [Fact]
+    public void EveryDisplay_IsListedAbove()
+    {
+        var types = typeof(RichDisplay).Assembly.GetTypes().Where(t => t.IsSubclassOf(typeof(RichDisplay)) && t.IsPublic);
+        Assert.Empty(types.Select(t => t.Name).Except(Displays("x").Select(d => d.Display.GetType().Name)));
+    }
+
+    private static IEnumerable<(string Name, RichDisplay Display)> Displays(string text)
+    {
+        using var host = NotebookHost.Use(new RecordingHost());
+        var image = Some.Image();
+        yield return ("gallery", new Gallery([image, image], [text, text]) { Title = text });
+        yield return ("gallery of one large image", new Gallery([Some.Image(300, 260)], [text]));
+        yield return ("before and after", new BeforeAfter([(text, [image]), (text, [image])], [text]) { Title = text });
+        yield return ("grid", new XyzGridDisplay(Some.Result(text, [text + text])) { Title = text });
+        yield return ("table", new TableDisplay([text, "n"], [[text, 1], [null, 2.5]]) { Title = text });
+        yield return ("loss", new LossChart([1, 2, 3]));
+        yield return ("chart", new LineChart(ChartSeries.Of(text, [1, 2])) { Title = text, XTitle = text, YTitle = text, Marks = [new(1, text)] });
+
+        var monitor = new TrainingMonitor(text);
+        monitor.Add(1, 2, 1, 1, 0.5, 1e-4);
+        monitor.Add(1, text, image);
+        monitor.Fail(new InvalidOperationException(text));
+        yield return ("monitor", monitor);
+    }
+}
