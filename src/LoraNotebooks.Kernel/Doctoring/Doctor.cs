@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Globalization;
 using System.Runtime.InteropServices;
+using LoraNotebooks.Diffusion;
 using LoraNotebooks.Kernel.Sessions;
 using LoraNotebooks.Tensors;
 using TorchSharp;
@@ -36,7 +37,7 @@ public static class Doctor
             }
         }
 
-        yield return BaseModel();
+        yield return EmbeddedModel();
     }
 
     private static Check Sdk()
@@ -123,11 +124,15 @@ public static class Doctor
             : new Check($"Speed {name}", Health.Ok, found);
     }
 
-    private static Check BaseModel()
+    private static Check EmbeddedModel()
     {
-        var folder = Path.Combine(AppContext.BaseDirectory, "Assets", "avatar-diffusion");
-        return File.Exists(Path.Combine(folder, "model_index.json"))
-            ? new Check("Base model", Health.Ok, folder)
-            : new Check("Base model", Health.Fail, "avatar-diffusion was not found", "Build the solution again: its weights are copied from src/LoraNotebooks/Assets/avatar-diffusion to the output folder. If they are missing there too, clone the repository anew.");
+        try
+        {
+            return new Check("Base model", Health.Ok, BaseModel.Folder);
+        }
+        catch (DirectoryNotFoundException error)
+        {
+            return new Check("Base model", Health.Fail, error.Message, "Build the solution again. If src/LoraNotebooks/Assets/avatar-diffusion is missing too, clone the repository anew.");
+        }
     }
 }

@@ -125,7 +125,7 @@ public static partial class HtmlExport
         var html = data.ContainsKey(MimeTypes.Html) ? Notebook.JoinText(data[MimeTypes.Html]) : null;
         var picture = Picture(data);
         var plain = data.ContainsKey(MimeTypes.PlainText) ? Notebook.JoinText(data[MimeTypes.PlainText]) : null;
-        var needsScript = html is not null && (data.ContainsKey(MimeTypes.Plotly) || html.Contains("<script", StringComparison.OrdinalIgnoreCase));
+        var needsScript = html is not null && html.Contains("<script", StringComparison.OrdinalIgnoreCase);
         return html is not null && !(needsScript && picture is not null) ? html
             : picture is not null ? $"<img src=\"{SafeHtml.Escape(picture)}\" alt=\"{SafeHtml.Escape(FirstLine(plain ?? "picture"))}\">"
             : data.ContainsKey(MimeTypes.Markdown) ? markdown.ToHtml(Notebook.JoinText(data[MimeTypes.Markdown]))

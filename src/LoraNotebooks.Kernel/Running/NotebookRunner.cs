@@ -93,6 +93,11 @@ public sealed class NotebookRunner(IRunProgress progress)
                 var (cell, title) = _cells[i];
                 progress.CellStarted(i + 1, _cells.Count, title);
                 var result = await ExecuteAsync(session, cell, i + 1, timeout - clock.Elapsed, cancellation).ConfigureAwait(false);
+                if (result.Status == CellStatus.TimedOut)
+                {
+                    progress.Output($"The time limit of {Durations.Format(timeout!.Value)} for the whole notebook was reached.\n", isError: true);
+                }
+
                 progress.CellEnded(result.Error is null, result.Elapsed);
                 if (result.Error is not null)
                 {

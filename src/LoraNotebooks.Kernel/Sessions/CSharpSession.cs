@@ -153,7 +153,7 @@ public sealed class CSharpSession : IDisposable
     {
         var (status, name, message) = cancellation.IsCancellationRequested
             ? (CellStatus.Canceled, "Canceled", $"{cellName} was stopped.")
-            : (CellStatus.TimedOut, "TimedOut", $"{cellName} did not end within its time limit of {limit!.Value.TotalSeconds:0.#} s.");
+            : (CellStatus.TimedOut, "TimedOut", $"{cellName} did not end in the {Math.Max(0, limit!.Value.TotalSeconds):0.#} s that it had.");
         if (result is null)
         {
             message += " It does not watch the token Cancellation and still runs.";

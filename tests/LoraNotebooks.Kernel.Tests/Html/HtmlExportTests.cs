@@ -41,10 +41,10 @@ public sealed class HtmlExportTests
     }
 
     [Fact]
-    public void Export_ChartWithPlotly_ShowsItsPicture()
+    public void Export_ChartThatNeedsAScript_ShowsItsPicture()
     {
         var notebook = Notebook.Create();
-        notebook.Add(CellKind.Code, "chart").SetOutputs([Display(("text/html", "<div>needs plotly</div>"), ("application/vnd.plotly.v1+json", "{}"), ("image/png", "QUJD"), ("text/plain", "loss chart"))]);
+        notebook.Add(CellKind.Code, "chart").SetOutputs([Display(("text/html", "<div>needs plotly</div><script>draw()</script>"), ("application/vnd.plotly.v1+json", "{}"), ("image/png", "QUJD"), ("text/plain", "loss chart"))]);
         var page = HtmlExport.Export(notebook);
         Assert.Contains("<img src=\"data:image/png;base64,QUJD\" alt=\"loss chart\">", page, StringComparison.Ordinal);
         Assert.DoesNotContain("needs plotly", page, StringComparison.Ordinal);

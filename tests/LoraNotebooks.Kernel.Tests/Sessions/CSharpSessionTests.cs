@@ -65,6 +65,18 @@ public sealed class CSharpSessionTests : IDisposable
     }
 
     [Fact]
+    public async Task RunAsync_EveryToolkitType_CanBeNamedWithoutItsNamespace()
+    {
+        var names = new[] { typeof(LoraNotebooks.Tensors.NativeRuntime), typeof(NotebookHost) }
+            .SelectMany(type => type.Assembly.GetExportedTypes())
+            .Where(type => !type.IsNested && type.Namespace is not null)
+            .Select(type => type.Name.IndexOf('`', StringComparison.Ordinal) is > 0 and var tick
+                ? $"{type.Name[..tick]}<{new string(',', type.GetGenericArguments().Length - 1)}>"
+                : type.Name);
+        await ValueAsync(string.Join('\n', names.Select(name => $"_ = typeof({name});")));
+    }
+
+    [Fact]
     public async Task RunAsync_NullableAnnotations_AreNoErrors() => Assert.Null(await ValueAsync("string? s = null;\ns"));
 
     [Fact]
