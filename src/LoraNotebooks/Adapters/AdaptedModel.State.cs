@@ -1,0 +1,80 @@
+using LoraNotebooks.Formats;
+using static TorchSharp.torch;
+
+namespace LoraNotebooks.Adapters;
+
+/// <content>Adapters to and from the neutral form that files are read into.</content>
+public sealed partial class AdaptedModel
+{
+    /// <summary>A copy of an adapter's weights and settings.</summary>
+    /// <exception cref="ArgumentException">There is no such adapter.</exception>
+    public LoraState ToState(string name)
+    {
+        var adapter = Find(name);
+        using var noGrad = no_grad();
+        var tensors = NamedParameters(name).ToDictionary(static p => p.Name, static p => p.Parameter.detach().clone().DetachFromDisposeScope(), StringComparer.Ordinal);
+
+        // α as files understand it, with s = α/r: for rank-stabilized LoRA that is α·√r.
+        var alphas = adapter.Layers.OfType<LoraLayer>().ToDictionary(
+            static layer => layer.Path, layer => adapter.Config.UseRsLora ? layer.Scale * layer.Rank : layer.Alpha, StringComparer.Ordinal);
+        return new LoraState(tensors, alphas, adapter.Config.ToPeftJson());
+    }
+
+    /// <summary>Adds an adapter with weights from a file.</summary>
+    /// <param name="name">A name that no other adapter has.</param>
+    /// <param name="state">What was read; it stays the caller's.</param>
+    /// <exception cref="ArgumentException">The name is taken or the settings have faults.</exception>
+    /// <exception cref="InvalidDataException">Weights are missing, unexpected or of another shape: all are listed, and nothing is added.</exception>
+    public void Add(string name, LoraState state)
+    {
+        ArgumentNullException.ThrowIfNull(state);
+        var config = state.Config is { } json ? LoraConfig.FromPeftJson(json) : LoraConfig.FromState(state);
+        using var generator = new Generator();
+        var adapter = Create(name, config, generator, strict: false);
+        try
+        {
+            Load(adapter, state);
+        }
+        catch
+        {
+            adapter.Dispose();
+            throw;
+        }
+
+        Attach(adapter);
+    }
+
+    /// <summary>Replaces the weights of an adapter, e.g. by those of a checkpoint.</summary>
+    /// <param name="name">The adapter.</param>
+    /// <param name="state">What <see cref="ToState"/> gave, or a file's.</param>
+    /// <exception cref="InvalidDataException">Weights are missing, unexpected or of another shape: all are listed, and nothing is changed.</exception>
+    public void LoadState(string name, LoraState state)
+    {
+        ArgumentNullException.ThrowIfNull(state);
+        var adapter = Find(name);
+        RequireUnmerged("loaded", [adapter]);
+        Load(adapter, state);
+    }
+
+    private static void Load(Adapter adapter, LoraState state)
+    {
+        var parameters = adapter.Layers.SelectMany(static layer => layer.Parameters.Select(pair => (Name: $"{layer.Path}.{pair.Key}", pair.Value))).ToDictionary(static p => p.Name, static p => p.Value, StringComparer.Ordinal);
+        var faults = new List<string>();
+        faults.AddRange(parameters.Keys.Where(name => !state.Tensors.ContainsKey(name)).Order(StringComparer.Ordinal).Select(name => $"missing: {name} {Shape(parameters[name])}"));
+        faults.AddRange(state.Tensors.Keys.Where(name => !parameters.ContainsKey(name)).Order(StringComparer.Ordinal).Select(name => $"unexpected: {name} {Shape(state.Tensors[name])}"));
+        faults.AddRange(parameters.Where(pair => state.Tensors.TryGetValue(pair.Key, out var tensor) && !tensor.shape.SequenceEqual(pair.Value.shape))
+            .Select(pair => $"wrong shape: {pair.Key} is {Shape(state.Tensors[pair.Key])}, expected {Shape(pair.Value)}"));
+        if (faults.Count > 0)
+        {
+            throw new InvalidDataException($"The weights of adapter '{adapter.Name}' do not fit ({faults.Count} fault{(faults.Count == 1 ? "" : "s")}); was it trained for another model?\n- {string.Join("\n- ", faults)}");
+        }
+
+        using var noGrad = no_grad();
+        foreach (var (name, parameter) in parameters)
+        {
+            parameter.copy_(state.Tensors[name]);
+        }
+    }
+
+    private static string Shape(Tensor tensor) => $"[{string.Join(", ", tensor.shape)}]";
+}

@@ -1,0 +1,272 @@
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+
+namespace LoraNotebooks.Adapters;
+
+/// <summary>
+/// A frozen model with named adapters beside it. Each adapter adds w·(its part) to the outputs of the layers that it targets,
+/// y = W·x + Σ w·s·B·A·x; several act at once, and each weight w can change at any time, also between two steps of a generation.
+/// </summary>
+/// <remarks>
+/// Adapters attach by forward hooks, so the model's code stays as it is and the model is used as before. Hooks run through a module's
+/// <c>call</c>, not through its <c>forward</c>: <see cref="Probe"/> tells targets that a model never calls.
+/// </remarks>
+public sealed partial class AdaptedModel : IDisposable
+{
+    private readonly IReadOnlyDictionary<string, nn.Module> modules;
+    private readonly List<string> trainableBefore;
+    private readonly SortedDictionary<string, Adapter> adapters = new(StringComparer.Ordinal);
+    private readonly OrderedDictionary<string, AttachmentPoint> points = new(StringComparer.Ordinal);
+    private bool enabled = true;
+    private bool disposed;
+
+    /// <summary>Freezes a model, so that only adapters train; disposing this gives it back as it was.</summary>
+    /// <param name="baseModel">The model, which stays the caller's.</param>
+    public AdaptedModel(nn.Module baseModel)
+    {
+        ArgumentNullException.ThrowIfNull(baseModel);
+        BaseModel = baseModel;
+        modules = new OrderedDictionary<string, nn.Module>(baseModel.named_modules().Where(static m => m.name.Length > 0).Select(static m => KeyValuePair.Create(m.name, m.module)), StringComparer.Ordinal);
+        trainableBefore = [.. baseModel.named_parameters().Where(static p => p.parameter.requires_grad).Select(static p => p.name)];
+        SetTrainable(trainableBefore, trainable: false);
+    }
+
+    /// <summary>The model underneath.</summary>
+    public nn.Module BaseModel { get; }
+
+    /// <summary>The paths of all modules of the base model.</summary>
+    public IReadOnlyCollection<string> ModulePaths => [.. modules.Keys];
+
+    /// <summary>The adapters' names.</summary>
+    public IReadOnlyCollection<string> Names => adapters.Keys;
+
+    /// <summary>Whether adapters act; default yes. Without, the model is the base, bit for bit.</summary>
+    /// <exception cref="InvalidOperationException">Adapters are merged: unmerge them first.</exception>
+    public bool Enabled
+    {
+        get => enabled;
+        set
+        {
+            RequireUnmerged("switched on or off", adapters.Values);
+            enabled = value;
+        }
+    }
+
+    /// <summary>Adds an adapter that begins as no change: B = 0.</summary>
+    /// <param name="name">A name that no other adapter has.</param>
+    /// <param name="config">Its settings.</param>
+    /// <param name="generator">Draws A; also seeds the dropout.</param>
+    /// <exception cref="ArgumentException">The name is taken, the settings have faults or do not fit the model; all faults are listed.</exception>
+    public void Add(string name, LoraConfig config, Generator generator)
+    {
+        ArgumentNullException.ThrowIfNull(config);
+        ArgumentNullException.ThrowIfNull(generator);
+        Attach(Create(name, config, generator, strict: true));
+    }
+
+    /// <summary>Takes an adapter away.</summary>
+    /// <exception cref="ArgumentException">There is no such adapter.</exception>
+    /// <exception cref="InvalidOperationException">It is merged: unmerge it first.</exception>
+    public void Remove(string name)
+    {
+        var adapter = Find(name);
+        RequireUnmerged("removed", [adapter]);
+        adapters.Remove(name);
+        foreach (var (path, point) in points.ToList())
+        {
+            point.Remove(adapter);
+            if (point.IsEmpty)
+            {
+                point.Dispose();
+                points.Remove(path);
+            }
+        }
+
+        adapter.Dispose();
+    }
+
+    /// <summary>w of an adapter, 1 at first.</summary>
+    /// <exception cref="ArgumentException">There is no such adapter.</exception>
+    public double GetWeight(string name) => Find(name).Weight;
+
+    /// <summary>Changes w of an adapter: 0 is the base, 1 the adapter as trained, more or negative exaggerates or reverses it.</summary>
+    /// <exception cref="ArgumentException">There is no such adapter, or the weight is not a finite number.</exception>
+    /// <exception cref="InvalidOperationException">It is merged: unmerge it first.</exception>
+    public void SetWeight(string name, double weight)
+    {
+        var adapter = Find(name);
+        if (!double.IsFinite(weight))
+        {
+            throw new ArgumentException($"Got weight {weight} for adapter '{name}', expected a finite number.");
+        }
+
+        RequireUnmerged("given another weight", [adapter]);
+        adapter.Weight = weight;
+    }
+
+    /// <summary>The settings of an adapter.</summary>
+    /// <exception cref="ArgumentException">There is no such adapter.</exception>
+    public LoraConfig GetConfig(string name) => Find(name).Config;
+
+    /// <summary>An adapter's layers, in the model's order; a layer with a trained bias comes twice.</summary>
+    /// <exception cref="ArgumentException">There is no such adapter.</exception>
+    public IReadOnlyList<AdapterLayer> GetLayers(string name) => Find(name).Layers;
+
+    /// <summary>What an optimizer of this adapter trains.</summary>
+    /// <exception cref="ArgumentException">There is no such adapter.</exception>
+    public IReadOnlyList<Parameter> TrainableParameters(string name) => [.. NamedParameters(name).Select(static p => p.Parameter).Where(static p => p.requires_grad)];
+
+    /// <summary>An adapter's weights by name, e.g. "mid_block.attentions.0.proj_in.lora_A.weight".</summary>
+    /// <exception cref="ArgumentException">There is no such adapter.</exception>
+    public IEnumerable<(string Name, Parameter Parameter)> NamedParameters(string name) =>
+        Find(name).Layers.SelectMany(static layer => layer.Parameters.Select(pair => ($"{layer.Path}.{pair.Key}", pair.Value)));
+
+    /// <summary>Switches the adapters' dropout on; the base model has its own switch.</summary>
+    public void Train() => SetTraining(true);
+
+    /// <summary>Switches the adapters' dropout off.</summary>
+    public void Eval() => SetTraining(false);
+
+    /// <summary>Moves the adapters' weights; the base model is moved by itself. Make optimizers after this.</summary>
+    /// <param name="device">The device.</param>
+    public void To(Device device)
+    {
+        foreach (var layer in adapters.Values.SelectMany(static adapter => adapter.Layers))
+        {
+            layer.To(device);
+        }
+    }
+
+    /// <summary>Runs a forward and checks that it came through every adapted layer.</summary>
+    /// <param name="forward">Runs the model once, on any input.</param>
+    /// <exception cref="InvalidOperationException">Some layers were never called; all are named.</exception>
+    public void Probe(Action forward)
+    {
+        ArgumentNullException.ThrowIfNull(forward);
+        foreach (var point in points.Values)
+        {
+            point.WasReached = false;
+        }
+
+        using (NewDisposeScope())
+        using (no_grad())
+        {
+            forward();
+        }
+
+        var unreached = points.Where(static pair => !pair.Value.WasReached).Select(static pair => pair.Key).ToList();
+        if (unreached.Count > 0)
+        {
+            throw new InvalidOperationException(
+                $"The forward did not come through {unreached.Count} of {points.Count} adapted layers, so their adapters have no effect:\n- {string.Join("\n- ", unreached)}\n"
+                + "Expected the model to run each of them by its call method, not by forward. Exclude them from the target modules, or change the model.");
+        }
+    }
+
+    /// <summary>What an adapter trains, in numbers.</summary>
+    /// <exception cref="ArgumentException">There is no such adapter.</exception>
+    public AdapterReport Report(string name) => new(
+        name,
+        [.. Find(name).Layers.Select(layer =>
+        {
+            var point = points[layer.Path].BaseLayer;
+            var shape = layer is BiasLayer || point is not WeightLayer whole ? point.Bias!.shape : whole.Weight.shape;
+            var count = layer.Parameters.Values.Sum(static p => p.numel());
+            return new AdapterReportRow(
+                layer.Path, modules[layer.Path].GetType().Name, shape, (layer as LoraLayer)?.Rank, (layer as LoraLayer)?.Alpha,
+                count, 100.0 * count / shape.Aggregate(1L, static (product, size) => product * size));
+        })],
+        BaseModel.parameters().Sum(static p => p.numel()));
+
+    /// <summary>Takes all adapters away, unmerges, and gives the model back as it was.</summary>
+    public void Dispose()
+    {
+        if (disposed)
+        {
+            return;
+        }
+
+        disposed = true;
+        Unmerge();
+        foreach (var name in adapters.Keys.ToList())
+        {
+            Remove(name);
+        }
+
+        SetTrainable(trainableBefore, trainable: true);
+    }
+
+    private Adapter Create(string name, LoraConfig config, Generator generator, bool strict)
+    {
+        ObjectDisposedException.ThrowIf(disposed, this);
+        ArgumentException.ThrowIfNullOrWhiteSpace(name);
+        if (adapters.ContainsKey(name))
+        {
+            throw new ArgumentException($"There is an adapter '{name}' already. Remove it first or take another name.");
+        }
+
+        config.ThrowIfInvalid();
+        var finder = new TargetFinder(modules);
+        var targets = finder.Targets(config, strict).Select(UseExisting).ToList();
+        var saved = finder.Saved(config).Select(UseExisting).ToList();
+        var biased = finder.Biased(config, targets).Select(UseExisting).ToList();
+        var adapted = targets.Select(static target => target.Path).ToHashSet(StringComparer.Ordinal);
+        var layers = new List<AdapterLayer>();
+        try
+        {
+            foreach (var target in targets)
+            {
+                layers.Add(target.CreateLora(config, generator));
+            }
+
+            layers.AddRange(saved.Select(static layer => new WholeLayer(layer)));
+            layers.AddRange(biased.Select(layer => new BiasLayer(layer, adapted.Contains(layer.Path))));
+            return new Adapter(name, config, layers);
+        }
+        catch
+        {
+            layers.ForEach(static layer => layer.Dispose());
+            throw;
+        }
+    }
+
+    /// <summary>A layer that other adapters change already knows its weights from before a merge.</summary>
+    private T UseExisting<T>(T layer)
+        where T : BaseLayer => points.TryGetValue(layer.Path, out var point) && point.BaseLayer is T existing ? existing : layer;
+
+    private void Attach(Adapter adapter)
+    {
+        adapters.Add(adapter.Name, adapter);
+        foreach (var layer in adapter.Layers)
+        {
+            if (!points.TryGetValue(layer.Path, out var point))
+            {
+                var module = modules[layer.Path];
+                point = new AttachmentPoint(WeightLayer.From(layer.Path, module) ?? new BaseLayer(layer.Path, (nn.Module<Tensor, Tensor>)module), () => enabled);
+                points.Add(layer.Path, point);
+            }
+
+            point.Add(adapter, layer);
+        }
+    }
+
+    private Adapter Find(string name) => adapters.TryGetValue(name, out var adapter)
+        ? adapter
+        : throw new ArgumentException($"There is no adapter '{name}'; there {(adapters.Count == 0 ? "are none" : $"are '{string.Join("', '", adapters.Keys)}'")}.");
+
+    private void SetTraining(bool training)
+    {
+        foreach (var layer in adapters.Values.SelectMany(static adapter => adapter.Layers))
+        {
+            layer.Training = training;
+        }
+    }
+
+    private void SetTrainable(IEnumerable<string> names, bool trainable)
+    {
+        foreach (var name in names)
+        {
+            BaseModel.get_parameter(name)!.requires_grad = trainable;
+        }
+    }
+}

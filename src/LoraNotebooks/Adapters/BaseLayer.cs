@@ -1,0 +1,150 @@
+using TorchSharp;
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+using static TorchSharp.torch.nn;
+
+namespace LoraNotebooks.Adapters;
+
+/// <summary>A layer of the frozen model, seen by adapters; of a layer of unknown kind only the bias can change.</summary>
+internal class BaseLayer(string path, Module<Tensor, Tensor> module) : IDisposable
+{
+    private Tensor? biasBackup;
+
+    /// <summary>The layer's path in the model.</summary>
+    public string Path { get; } = path;
+
+    /// <summary>The layer.</summary>
+    public Module<Tensor, Tensor> Module { get; } = module;
+
+    /// <summary>b, if the layer has one; asked for anew each time, because moving a module to another device replaces its parameters.</summary>
+    public Parameter? Bias => Module.get_parameter("bias");
+
+    /// <summary>b as it was before anything was merged.</summary>
+    public Tensor? OriginalBias => biasBackup ?? Bias;
+
+    /// <summary>A vector with one entry per output channel, shaped so that it adds to an output of so many dimensions: channels lie second in images, else last.</summary>
+    public Tensor AlongChannels(Tensor vector, long dimensions) =>
+        Module is Convolution or TorchSharp.Modules.GroupNorm ? vector.view([-1, .. Enumerable.Repeat(1L, (int)dimensions - 2)]) : vector;
+
+    /// <summary>W ← W + ΔW, b ← b + Δb; the originals are kept.</summary>
+    public virtual void Merge(Tensor? weightDelta, Tensor? biasDelta)
+    {
+        if (biasDelta is not null)
+        {
+            AddTo(Bias!, biasDelta, ref biasBackup);
+        }
+    }
+
+    /// <summary>Puts the originals back, bit for bit.</summary>
+    public virtual void Unmerge() => Restore(Bias, ref biasBackup);
+
+    /// <summary>Releases what was kept.</summary>
+    public virtual void Dispose() => biasBackup?.Dispose();
+
+    protected static void AddTo(Parameter parameter, Tensor delta, ref Tensor? backup)
+    {
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        backup ??= parameter.detach().clone().DetachFromDisposeScope();
+        parameter.copy_(parameter.to(ScalarType.Float32) + delta);
+    }
+
+    protected static void Restore(Parameter? parameter, ref Tensor? backup)
+    {
+        using var noGrad = no_grad();
+        if (backup is not null)
+        {
+            parameter!.copy_(backup);
+            backup.Dispose();
+            backup = null;
+        }
+    }
+}
+
+/// <summary>
+/// A layer y = f(x; W) + b where f is linear in W. That linearity is what every adapter uses: f(x; W + ΔW) = f(x; W) + f(x; ΔW),
+/// so its part can be added to the output or merged into the weight.
+/// </summary>
+internal abstract class WeightLayer(string path, Module<Tensor, Tensor> module) : BaseLayer(path, module)
+{
+    private Tensor? weightBackup;
+
+    /// <summary>W.</summary>
+    public abstract Parameter Weight { get; }
+
+    /// <summary>W as it was before anything was merged.</summary>
+    public Tensor OriginalWeight => weightBackup ?? Weight;
+
+    /// <summary>f(x; W) for another weight, without the bias.</summary>
+    public abstract Tensor Apply(Tensor x, Tensor weight);
+
+    /// <summary>A LoRA companion for this layer.</summary>
+    public abstract LoraLayer CreateLora(LoraConfig config, Generator generator);
+
+    public override void Merge(Tensor? weightDelta, Tensor? biasDelta)
+    {
+        if (weightDelta is not null)
+        {
+            AddTo(Weight, weightDelta, ref weightBackup);
+        }
+
+        base.Merge(weightDelta, biasDelta);
+    }
+
+    public override void Unmerge()
+    {
+        Restore(Weight, ref weightBackup);
+        base.Unmerge();
+    }
+
+    public override void Dispose()
+    {
+        weightBackup?.Dispose();
+        base.Dispose();
+    }
+
+    /// <summary>The layer of a module, or <see langword="null"/> if its weight is of a kind that adapters cannot change.</summary>
+    public static WeightLayer? From(string path, nn.Module module) => module switch
+    {
+        TorchSharp.Modules.Linear linear => new LinearLayer(path, linear),
+        TorchSharp.Modules.Conv2d { padding_mode: PaddingModes.Zeros } conv => new Conv2dLayer(path, conv),
+        TorchSharp.Modules.Embedding embedding => new EmbeddingLayer(path, embedding),
+        _ => null,
+    };
+}
+
+/// <summary>y = x·Wᵀ + b with W of shape [out, in].</summary>
+internal sealed class LinearLayer(string path, TorchSharp.Modules.Linear module) : WeightLayer(path, module)
+{
+    public override Parameter Weight => module.weight!;
+
+    public override Tensor Apply(Tensor x, Tensor weight) => functional.linear(x, weight);
+
+    public override LoraLayer CreateLora(LoraConfig config, Generator generator) => new LoraLinear(this, config, generator);
+}
+
+/// <summary>y = W ∗ x + b with W of shape [out, in/groups, kh, kw].</summary>
+internal sealed class Conv2dLayer(string path, TorchSharp.Modules.Conv2d module) : WeightLayer(path, module)
+{
+    private readonly long[] padding = module.padding
+        ?? [.. module.kernel_size.Select((size, i) => module.padding_type == Padding.Same ? module.dilation[i] * (size - 1) / 2 : 0)];
+
+    public override Parameter Weight => module.weight!;
+
+    public long Groups => module.groups;
+
+    public override Tensor Apply(Tensor x, Tensor weight) =>
+        functional.conv2d(x, weight, strides: module.stride, padding: padding, dilation: module.dilation, groups: module.groups);
+
+    public override LoraLayer CreateLora(LoraConfig config, Generator generator) => new LoraConv2d(this, config, generator);
+}
+
+/// <summary>y = W[ids] with W of shape [vocabulary, dimension].</summary>
+internal sealed class EmbeddingLayer(string path, TorchSharp.Modules.Embedding module) : WeightLayer(path, module)
+{
+    public override Parameter Weight => module.weight!;
+
+    public override Tensor Apply(Tensor x, Tensor weight) => weight[TensorIndex.Tensor(x)];
+
+    public override LoraLayer CreateLora(LoraConfig config, Generator generator) => new LoraEmbedding(this, config, generator);
+}

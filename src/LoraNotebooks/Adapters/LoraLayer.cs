@@ -1,0 +1,206 @@
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+
+namespace LoraNotebooks.Adapters;
+
+/// <summary>
+/// LoRA: ΔW = s·B·A with A of shape r×in and B of shape out×r, so r·(in + out) numbers train in place of in·out. B = 0 at the start,
+/// so the model begins as it was; the output gains s·B·(A·x), which costs two thin products and never forms ΔW.
+/// </summary>
+/// <remarks>Source: Hu et al. 2021 (arXiv:2106.09685), section 4.1; huggingface/peft, tuners/lora/layer.py.</remarks>
+internal abstract class LoraLayer : AdapterLayer
+{
+    private readonly double dropout;
+    private readonly Generator dropoutGenerator;
+
+    protected LoraLayer(WeightLayer baseLayer, LoraConfig config, Generator generator)
+        : base(baseLayer.Path)
+    {
+        Rank = config.RankOf(Path);
+        Alpha = config.AlphaOf(Path);
+        Scale = config.ScaleOf(Path);
+        dropout = config.Dropout;
+        using var seed = randint(long.MaxValue, 1, ScalarType.Int64, generator: generator);
+        dropoutGenerator = new Generator((ulong)seed.item<long>(), baseLayer.Weight.device);
+    }
+
+    /// <summary>r.</summary>
+    public int Rank { get; }
+
+    /// <summary>α.</summary>
+    public double Alpha { get; }
+
+    /// <summary>s = α/r, or α/√r.</summary>
+    public double Scale { get; }
+
+    /// <summary>A.</summary>
+    public Parameter A => Parameters[NameOfA];
+
+    /// <summary>B.</summary>
+    public Parameter B => Parameters[NameOfB];
+
+    protected virtual string NameOfA => "lora_A.weight";
+
+    protected virtual string NameOfB => "lora_B.weight";
+
+    /// <summary>b, the bias of B, where the configuration asks for one.</summary>
+    protected Parameter? BiasOfB => Parameters.GetValueOrDefault("lora_B.bias");
+
+    /// <summary>Δb = s·b.</summary>
+    public override Tensor? BiasDelta() => BiasOfB is { } bias ? bias * Scale : null;
+
+    /// <summary>Draws A and sets B (and its bias) to zero. All sizes of A but the first make n, the inputs of one output; B's first size is the number of outputs.</summary>
+    protected void Create(LoraConfig config, long[] shapeOfA, long[] shapeOfB, Generator generator, Device device)
+    {
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        var A = empty(shapeOfA);
+        if (config.Initialization == LoraInitialization.Gaussian)
+        {
+            A.normal_(0, 1.0 / Rank, generator);
+        }
+        else
+        {
+            // He's bound √(6/((1 + a²)·n)) with a = √5.
+            var n = shapeOfA[1..].Aggregate(1L, static (product, size) => product * size);
+            A.uniform_(-1 / Math.Sqrt(n), 1 / Math.Sqrt(n), generator);
+        }
+
+        Register(NameOfA, A, device);
+        Register(NameOfB, zeros(shapeOfB), device);
+        if (config.UseLoraBias)
+        {
+            Register("lora_B.bias", zeros(shapeOfB[0]), device);
+        }
+    }
+
+    /// <summary>Zeroes inputs with probability p and scales the others by 1/(1 − p), in training.</summary>
+    protected Tensor Dropout(Tensor x)
+    {
+        if (!Training || dropout == 0)
+        {
+            return x;
+        }
+
+        var keep = empty_like(x).bernoulli_(1 - dropout, dropoutGenerator);
+        return x * keep.div_(1 - dropout);
+    }
+
+    protected override void Dispose(bool disposing)
+    {
+        dropoutGenerator.Dispose();
+        base.Dispose(disposing);
+    }
+}
+
+/// <summary>LoRA beside a linear layer: A is [r, in], B is [out, r].</summary>
+internal sealed class LoraLinear : LoraLayer
+{
+    public LoraLinear(WeightLayer baseLayer, LoraConfig config, Generator generator)
+        : base(baseLayer, config, generator)
+    {
+        var W = baseLayer.Weight;
+        Create(config, [Rank, W.size(1)], [W.size(0), Rank], generator, W.device);
+    }
+
+    /// <summary>ΔW = s·B·A.</summary>
+    public override Tensor WeightDelta()
+    {
+        using var scope = NewDisposeScope();
+        return (Scale * B.matmul(A)).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>y + w·s·B·(A·dropout(x)), rows of x and y being the vectors.</summary>
+    internal override Tensor Add(Tensor y, Tensor x, double weight)
+    {
+        using var scope = NewDisposeScope();
+        var h = nn.functional.linear(Dropout(x), A.to(x.dtype)).view(-1, Rank);
+        var rows = y.view(-1, y.size(-1));
+        var s = (float)(weight * Scale);
+
+        // The sum is bound by memory, so the product is accumulated onto y. In place saves a pass, but inside a recorded graph an
+        // in-place write through a view makes autograd copy the whole gradient; there a fresh sum is the faster one.
+        var sum = y.requires_grad ? rows.addmm(h, B.to(y.dtype).t(), alpha: s) : rows.addmm_(h, B.to(y.dtype).t(), alpha: s);
+        if (BiasOfB is { } bias)
+        {
+            sum = sum.add(bias.to(y.dtype), s);
+        }
+
+        return sum.view(y.shape).MoveToOuterDisposeScope();
+    }
+}
+
+/// <summary>LoRA beside a 2D convolution: A is [r, in/groups, kh, kw] and moves as the base does, B is [out, r/groups, 1, 1].</summary>
+/// <remarks>With groups, A and B are grouped like W, so that the update can be merged; upstream leaves A whole there and cannot merge.</remarks>
+internal sealed class LoraConv2d : LoraLayer
+{
+    private readonly Conv2dLayer baseLayer;
+
+    public LoraConv2d(Conv2dLayer baseLayer, LoraConfig config, Generator generator)
+        : base(baseLayer, config, generator)
+    {
+        this.baseLayer = baseLayer;
+        var groups = baseLayer.Groups;
+        if (Rank % groups != 0)
+        {
+            throw new ArgumentException($"'{Path}' is a convolution with {groups} groups: got rank {Rank}, expected a multiple of {groups}. Give it one with RankPattern or exclude it.");
+        }
+
+        var W = baseLayer.Weight;
+        Create(config, [Rank, .. W.shape[1..]], [W.size(0), Rank / groups, 1, 1], generator, W.device);
+    }
+
+    /// <summary>ΔW = s·B·A, group by group, a kernel being a row of in/groups·kh·kw numbers.</summary>
+    public override Tensor WeightDelta()
+    {
+        using var scope = NewDisposeScope();
+        var a = A.view(baseLayer.Groups, Rank / baseLayer.Groups, -1);
+        var b = B.view(baseLayer.Groups, -1, Rank / baseLayer.Groups);
+        return (Scale * b.matmul(a)).view(baseLayer.Weight.shape).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>y + w·s·(B ∗ (A ∗ dropout(x))).</summary>
+    internal override Tensor Add(Tensor y, Tensor x, double weight)
+    {
+        using var scope = NewDisposeScope();
+        var h = baseLayer.Apply(Dropout(x), A.to(x.dtype));
+        var part = nn.functional.conv2d(h, B.to(x.dtype), BiasOfB?.to(x.dtype), groups: baseLayer.Groups);
+
+        // In place: a convolution with a frozen weight needs its input for the backward pass, not its output.
+        y.add_(part, weight * Scale);
+        return y;
+    }
+}
+
+/// <summary>LoRA beside an embedding: A is [r, vocabulary], B is [dimension, r]. Here A starts at zero and B ~ N(0, 1).</summary>
+internal sealed class LoraEmbedding : LoraLayer
+{
+    public LoraEmbedding(WeightLayer baseLayer, LoraConfig config, Generator generator)
+        : base(baseLayer, config, generator)
+    {
+        using var scope = NewDisposeScope();
+        var W = baseLayer.Weight;
+        Register(NameOfA, zeros(Rank, W.size(0)), W.device);
+        Register(NameOfB, randn([W.size(1), Rank], generator: generator), W.device);
+    }
+
+    protected override string NameOfA => "lora_embedding_A";
+
+    protected override string NameOfB => "lora_embedding_B";
+
+    /// <summary>ΔW = s·(B·A)ᵀ.</summary>
+    public override Tensor WeightDelta()
+    {
+        using var scope = NewDisposeScope();
+        return (Scale * A.t().matmul(B.t())).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>y + w·s·Aᵀ[ids]·Bᵀ.</summary>
+    internal override Tensor Add(Tensor y, Tensor x, double weight)
+    {
+        using var scope = NewDisposeScope();
+        var h = A.t()[TensorIndex.Tensor(x)].to(y.dtype);
+        y.add_(h.matmul(B.to(y.dtype).t()), weight * Scale);
+        return y;
+    }
+}

@@ -1,0 +1,66 @@
+using static TorchSharp.torch;
+
+namespace LoraNotebooks.Adapters;
+
+/// <summary>A layer that trains whole (PEFT's modules_to_save): its own copy W′, b′ of the base's weights, ΔW = W′ − W, Δb = b′ − b.</summary>
+internal sealed class WholeLayer : AdapterLayer
+{
+    private readonly WeightLayer baseLayer;
+
+    public WholeLayer(WeightLayer baseLayer)
+        : base(baseLayer.Path)
+    {
+        this.baseLayer = baseLayer;
+        Register("weight", baseLayer.OriginalWeight, baseLayer.Weight.device);
+        if (baseLayer.OriginalBias is { } bias)
+        {
+            Register("bias", bias, bias.device);
+        }
+    }
+
+    public override Tensor WeightDelta() => Parameters["weight"] - baseLayer.OriginalWeight;
+
+    public override Tensor? BiasDelta() => baseLayer.OriginalBias is { } bias ? Parameters["bias"] - bias : null;
+
+    /// <summary>y + w·(f(x; ΔW) + Δb).</summary>
+    internal override Tensor Add(Tensor y, Tensor x, double weight)
+    {
+        using var scope = NewDisposeScope();
+        var part = baseLayer.Apply(x, WeightDelta().to(y.dtype));
+        if (BiasDelta() is { } bias)
+        {
+            part = part + baseLayer.AlongChannels(bias.to(y.dtype), y.dim());
+        }
+
+        return y.add(part, weight).MoveToOuterDisposeScope();
+    }
+}
+
+/// <summary>A bias of the base that trains along (PEFT's bias "all" and "lora_only"): its own copy b′, Δb = b′ − b.</summary>
+internal sealed class BiasLayer : AdapterLayer
+{
+    private readonly BaseLayer baseLayer;
+    private readonly string name;
+
+    /// <summary>Copies a layer's bias.</summary>
+    /// <param name="baseLayer">Any layer with a bias that it adds to its output.</param>
+    /// <param name="adapted">Whether the layer also has a low-rank update; PEFT then names the bias differently.</param>
+    public BiasLayer(BaseLayer baseLayer, bool adapted)
+        : base(baseLayer.Path)
+    {
+        this.baseLayer = baseLayer;
+        name = adapted ? "base_layer.bias" : "bias";
+        Register(name, baseLayer.OriginalBias!, baseLayer.Bias!.device);
+    }
+
+    public override Tensor? WeightDelta() => null;
+
+    public override Tensor BiasDelta() => Parameters[name] - baseLayer.OriginalBias!;
+
+    /// <summary>y + w·Δb.</summary>
+    internal override Tensor Add(Tensor y, Tensor x, double weight)
+    {
+        using var scope = NewDisposeScope();
+        return y.add(baseLayer.AlongChannels(BiasDelta().to(y.dtype), y.dim()), weight).MoveToOuterDisposeScope();
+    }
+}
