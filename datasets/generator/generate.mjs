@@ -1,12 +1,15 @@
 import { parseArgs } from 'node:util';
 import { writeCorpus } from './corpus.mjs';
+import { writeDatasets } from './datasets.mjs';
 
 const USAGE = `Usage:
   node generate.mjs corpus --output DIR [--count-per-style 4500] [--count-per-held-out-style 500] [--seed 1]
-      64 x 64 portraits with captions, for training the base model`;
+      64 x 64 portraits with captions, for training the base model
+  node generate.mjs datasets --output DIR [--seed 1]
+      the sample datasets, 512 pixels and larger, for training LoRA`;
 
 const [command, ...rest] = process.argv.slice(2);
-const commands = { corpus };
+const commands = { corpus, datasets };
 if (!Object.hasOwn(commands, command ?? '')) {
   console.error(USAGE);
   process.exit(2);
@@ -27,6 +30,14 @@ function corpus(args) {
     seed: options.seed,
   });
   console.table(counts);
+}
+
+function datasets(args) {
+  const options = read(args, {
+    output: { type: 'string' },
+    seed: { type: 'string', default: '1' },
+  });
+  console.table(writeDatasets(options));
 }
 
 function read(args, options) {

@@ -47,15 +47,15 @@ export const BACKGROUND_COLOURS = {
   orange: 'f59b4c',
 };
 
-/** The colours of one portrait, by name. */
-export function drawColours(random) {
+/** The colours of one portrait, by name. A background may be given. */
+export function drawColours(random, background) {
   for (;;) {
     const colours = {
       hair: random.weighted(HAIR_COLOUR_WEIGHTS),
       clothing: random.pick(Object.keys(CLOTHING_COLOURS)),
       skin: random.weighted({ light: 2, tan: 1, dark: 1 }),
       skinShade: random.pick([0, 1]),
-      background: random.pick(Object.keys(BACKGROUND_COLOURS)),
+      background: background ?? random.pick(Object.keys(BACKGROUND_COLOURS)),
     };
     const hairVanishes = colours.hair === 'white' && colours.background === 'white';
     if (!hairVanishes) return colours;
