@@ -1,11 +1,13 @@
 import fs from 'node:fs';
 import path from 'node:path';
+import { drawMika } from './datasets.mjs';
 import { drawColours } from './palette.mjs';
 import { Random, hash } from './random.mjs';
 import { encodePng, halve, renderPortrait } from './render.mjs';
 import { BASE_STYLES, HELD_OUT_STYLES, captionTags } from './styles.mjs';
 
 const SIZE = 64;
+const CHARACTER_COUNT = 300;
 const TEST_SHARE = 0.04;
 const DRAWS_WITHOUT_NEW_PORTRAIT = 10000;
 
@@ -22,19 +24,25 @@ export function writeCorpus({ output, countPerStyle, countPerHeldOutStyle, seed 
   ];
   for (const { style, definition, count, base } of jobs) {
     for (const { portrait, colours } of distinctPortraits(style, definition, count, seed)) {
-      const split = base ? splitOf(style, portrait, colours) : 'vae';
-      const fileName = `images/${String(lines.length + 1).padStart(6, '0')}.png`;
-      const pixels = halve(renderPortrait(style, portrait.options, 2 * SIZE), 2 * SIZE);
-      fs.writeFileSync(path.join(output, fileName), encodePng(pixels, SIZE, SIZE));
-
-      const text = [definition.tag, ...captionTags(portrait, colours)].join(', ');
-      lines.push(JSON.stringify({ file_name: fileName, text, split, style }));
-      counts[style] ??= {};
-      counts[style][split] = (counts[style][split] ?? 0) + 1;
+      write(style, portrait, base ? splitOf(style, portrait, colours) : 'vae', [definition.tag, ...captionTags(portrait, colours)]);
     }
+  }
+
+  // Only the classifier that judges pictures sees the held-out character.
+  for (const { portrait, colours } of drawMika(new Random(`${seed}/classifier/mika`), CHARACTER_COUNT)) {
+    write('adventurer', portrait, 'character', [BASE_STYLES.adventurer.tag, 'mika', ...captionTags(portrait, colours)]);
   }
   fs.writeFileSync(path.join(output, 'metadata.jsonl'), lines.join('\n') + '\n');
   return counts;
+
+  function write(style, portrait, split, tags) {
+    const fileName = `images/${String(lines.length + 1).padStart(6, '0')}.png`;
+    const pixels = halve(renderPortrait(style, portrait.options, 2 * SIZE), 2 * SIZE);
+    fs.writeFileSync(path.join(output, fileName), encodePng(pixels, SIZE, SIZE));
+    lines.push(JSON.stringify({ file_name: fileName, text: tags.join(', '), split, style }));
+    counts[style] ??= {};
+    counts[style][split] = (counts[style][split] ?? 0) + 1;
+  }
 }
 
 function* distinctPortraits(style, definition, count, seed) {

@@ -86,7 +86,7 @@ function drawPicture(style, portrait, colours, layout) {
 }
 
 /** The held-out character. No picture of the base corpus has its hair shape or its glasses. */
-function drawMika(random, count) {
+export function drawMika(random, count) {
   const expressions = deck(random, EXPRESSIONS.mika, count);
   const backgrounds = deck(random, Object.keys(BACKGROUND_COLOURS), count);
   return expressions.map((expression, index) => {
