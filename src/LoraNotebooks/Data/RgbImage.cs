@@ -1,6 +1,4 @@
-using System.Runtime.InteropServices;
 using LoraNotebooks.Formats;
-using SkiaSharp;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Data;
@@ -8,7 +6,6 @@ namespace LoraNotebooks.Data;
 /// <summary>A picture in memory: rows of red, green, blue bytes. It never changes once made.</summary>
 public sealed class RgbImage
 {
-    private static readonly SKImageInfo Rgba = new(1, 1, SKColorType.Rgba8888, SKAlphaType.Opaque);
     private readonly byte[] pixels;
 
     /// <param name="width">Width in pixels, 1 or more.</param>
@@ -64,21 +61,7 @@ public sealed class RgbImage
     public static RgbImage Decode(byte[] bytes, string name = "image")
     {
         ArgumentNullException.ThrowIfNull(bytes);
-        if (bytes.Length == 0)
-        {
-            throw new InvalidDataException($"{name} is empty (0 bytes). Copy it again or remove it.");
-        }
-
-        using var codec = SKCodec.Create(new SKMemoryStream(bytes))
-            ?? throw new InvalidDataException($"{name} is not an image that can be read (PNG, JPEG, WebP, BMP, GIF). Convert it or remove it.");
-        using var decoded = new SKBitmap(new SKImageInfo(codec.Info.Width, codec.Info.Height, SKColorType.Rgba8888, SKAlphaType.Unpremul));
-        var result = codec.GetPixels(decoded.Info, decoded.GetPixels());
-        if (result != SKCodecResult.Success)
-        {
-            throw new InvalidDataException($"{name} is damaged or cut off ({result}). Copy it again or remove it.");
-        }
-
-        return FromBitmap(decoded, codec.EncodedOrigin);
+        return ImageCodec.Decode(bytes, name);
     }
 
     /// <summary>Makes an image from a tensor.</summary>
@@ -112,13 +95,7 @@ public sealed class RgbImage
     }
 
     /// <summary>The image as PNG; the same pixels always give the same bytes.</summary>
-    public byte[] EncodePng()
-    {
-        using var bitmap = ToBitmap();
-        using var pixmap = bitmap.PeekPixels()!;
-        using var data = pixmap.Encode(new SKPngEncoderOptions(SKPngEncoderFilterFlags.AllFilters, zLibLevel: 6))!;
-        return data.ToArray();
-    }
+    public byte[] EncodePng() => ImageCodec.EncodePng(this);
 
     /// <summary>Writes a PNG; the file is replaced whole or not at all.</summary>
     public void SavePng(string path) => AtomicFile.WriteAllBytes(path, EncodePng());
@@ -132,19 +109,7 @@ public sealed class RgbImage
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(width, 1);
         ArgumentOutOfRangeException.ThrowIfLessThan(height, 1);
-        if (width == Width && height == Height)
-        {
-            return this;
-        }
-
-        if (width <= Width && height <= Height)
-        {
-            return new RgbImage(width, height, AreaAverage(width, height));
-        }
-
-        using var bitmap = ToBitmap();
-        using var resized = bitmap.Resize(Rgba.WithSize(width, height), new SKSamplingOptions(SKCubicResampler.Mitchell));
-        return FromBitmap(resized, SKEncodedOrigin.TopLeft);
+        return ImageScaling.Resize(this, width, height);
     }
 
     /// <summary>A part of the image.</summary>
@@ -180,101 +145,38 @@ public sealed class RgbImage
         return new RgbImage(Width, Height, mirrored);
     }
 
-    /// <summary>Separable box filter: each new pixel is the mean of the area it covers, edges counted by their share.</summary>
-    private byte[] AreaAverage(int width, int height)
+    /// <summary>Several images in rows, from the upper left; each cell is as large as the largest image, which lies in its middle.</summary>
+    /// <param name="images">The images, one or more.</param>
+    /// <param name="columns">How many stand in a row; default null: as many as make the grid about square.</param>
+    /// <param name="padding">The white space around each cell in pixels. Default 2.</param>
+    /// <exception cref="ArgumentException">There are no images.</exception>
+    public static RgbImage Grid(IReadOnlyList<RgbImage> images, int? columns = null, int padding = 2)
     {
-        var columns = new float[Height * width * 3];
-        var (stepX, stepY) = ((double)Width / width, (double)Height / height);
-        for (var x = 0; x < width; x++)
+        ArgumentNullException.ThrowIfNull(images);
+        ArgumentOutOfRangeException.ThrowIfNegative(padding);
+        if (images.Count == 0)
         {
-            foreach (var (source, share) in Covered(x * stepX, (x + 1) * stepX, Width))
-            {
-                for (var y = 0; y < Height; y++)
-                {
-                    for (var c = 0; c < 3; c++)
-                    {
-                        columns[3 * (y * width + x) + c] += share * pixels[3 * (y * Width + source) + c];
-                    }
-                }
-            }
+            throw new ArgumentException("A grid needs one image or more, got none.", nameof(images));
         }
 
-        var result = new byte[3 * width * height];
-        var row = new float[3 * width];
-        for (var y = 0; y < height; y++)
+        var across = Math.Min(columns ?? (int)Math.Ceiling(Math.Sqrt(images.Count)), images.Count);
+        ArgumentOutOfRangeException.ThrowIfLessThan(across, 1, nameof(columns));
+        var down = (images.Count + across - 1) / across;
+        var (cellWidth, cellHeight) = (images.Max(static image => image.Width), images.Max(static image => image.Height));
+        var (width, height) = (padding + across * (cellWidth + padding), padding + down * (cellHeight + padding));
+        var bytes = new byte[3L * width * height];
+        Array.Fill(bytes, byte.MaxValue);
+        for (var i = 0; i < images.Count; i++)
         {
-            Array.Clear(row);
-            foreach (var (source, share) in Covered(y * stepY, (y + 1) * stepY, Height))
+            var image = images[i];
+            var left = padding + i % across * (cellWidth + padding) + (cellWidth - image.Width) / 2;
+            var top = padding + i / across * (cellHeight + padding) + (cellHeight - image.Height) / 2;
+            for (var y = 0; y < image.Height; y++)
             {
-                for (var i = 0; i < row.Length; i++)
-                {
-                    row[i] += share * columns[3 * source * width + i];
-                }
-            }
-
-            for (var i = 0; i < row.Length; i++)
-            {
-                result[3 * y * width + i] = (byte)Math.Clamp((int)MathF.Round(row[i]), 0, 255);
-            }
-        }
-
-        return result;
-    }
-
-    private static IEnumerable<(int Source, float Share)> Covered(double from, double to, int limit)
-    {
-        for (var i = (int)from; i < Math.Min(limit, (int)Math.Ceiling(to - 1e-9)); i++)
-        {
-            yield return (i, (float)((Math.Min(to, i + 1) - Math.Max(from, i)) / (to - from)));
-        }
-    }
-
-    private SKBitmap ToBitmap()
-    {
-        var bitmap = new SKBitmap(Rgba.WithSize(Width, Height));
-        var target = bitmap.GetPixelSpan();
-        for (int i = 0, j = 0; i < pixels.Length; i += 3, j += 4)
-        {
-            pixels.AsSpan(i, 3).CopyTo(target[j..]);
-            target[j + 3] = 255;
-        }
-
-        return bitmap;
-    }
-
-    private static RgbImage FromBitmap(SKBitmap bitmap, SKEncodedOrigin origin)
-    {
-        var (sourceWidth, sourceHeight) = (bitmap.Width, bitmap.Height);
-        var turned = origin >= SKEncodedOrigin.LeftTop;
-        var (width, height) = turned ? (sourceHeight, sourceWidth) : (sourceWidth, sourceHeight);
-        var source = MemoryMarshal.Cast<byte, int>(bitmap.GetPixelSpan());
-        var bytes = new byte[3 * width * height];
-        for (var y = 0; y < height; y++)
-        {
-            for (var x = 0; x < width; x++)
-            {
-                var (sx, sy) = origin switch
-                {
-                    SKEncodedOrigin.TopRight => (width - 1 - x, y),
-                    SKEncodedOrigin.BottomRight => (width - 1 - x, height - 1 - y),
-                    SKEncodedOrigin.BottomLeft => (x, height - 1 - y),
-                    SKEncodedOrigin.LeftTop => (y, x),
-                    SKEncodedOrigin.RightTop => (y, width - 1 - x),
-                    SKEncodedOrigin.RightBottom => (height - 1 - y, width - 1 - x),
-                    SKEncodedOrigin.LeftBottom => (height - 1 - y, x),
-                    _ => (x, y),
-                };
-                var pixel = source[sy * sourceWidth + sx];
-                var alpha = (pixel >> 24) & 255;
-                var at = 3 * (y * width + x);
-                bytes[at] = OnWhite(pixel & 255, alpha);
-                bytes[at + 1] = OnWhite((pixel >> 8) & 255, alpha);
-                bytes[at + 2] = OnWhite((pixel >> 16) & 255, alpha);
+                image.Pixels.Slice(3 * y * image.Width, 3 * image.Width).CopyTo(bytes.AsSpan(3 * ((top + y) * width + left)));
             }
         }
 
         return new RgbImage(width, height, bytes);
     }
-
-    private static byte OnWhite(int value, int alpha) => (byte)((value * alpha + 255 * (255 - alpha) + 127) / 255);
 }

@@ -1,0 +1,189 @@
+using System.Text.Json;
+
+namespace LoraNotebooks.Data;
+
+/// <summary>One pass over a dataset's folder: finds the images, their captions, crops and repeats, and everything that is wrong.</summary>
+internal sealed class DatasetReader
+{
+    private static readonly HashSet<string> Documents = ["README", "LICENSE", "LICENCE", "NOTICE", "COPYING", "ATTRIBUTION", "CREDITS", "SOURCES"];
+
+    private static readonly HashSet<string> Companions = [".md", ".json", ".npz", ".safetensors", ".ini", ".db"];
+
+    private static readonly Dictionary<string, JsonElement> NoFields = [];
+
+    private readonly string root;
+    private readonly ImageDatasetOptions options;
+    private readonly DatasetIssues issues;
+
+    /// <exception cref="DirectoryNotFoundException">There is no such folder.</exception>
+    public DatasetReader(string folder, ImageDatasetOptions options)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(folder);
+        options.ThrowIfInvalid();
+        root = Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder));
+        if (!Directory.Exists(root))
+        {
+            throw new DirectoryNotFoundException($"There is no folder {root}. Give the folder that holds the images.");
+        }
+
+        this.options = options;
+        issues = new DatasetIssues(root);
+    }
+
+    /// <summary>Reads the folder.</summary>
+    public (IReadOnlyList<ImageDatasetItem> Items, DatasetReport Report) Read()
+    {
+        var subfolders = Directory.GetDirectories(root).Order(StringComparer.Ordinal).ToList();
+        List<string> folders = [root, .. subfolders.Where(static folder => RepeatFolder.Parse(Path.GetFileName(folder)) is not null)];
+        var files = folders.SelectMany(static folder => Directory.GetFiles(folder).Order(StringComparer.Ordinal)).Where(static file => !Path.GetFileName(file).StartsWith('.')).ToList();
+        var present = files.ToHashSet(StringComparer.Ordinal);
+        var metadata = ReadMetadata(files.Where(static file => Path.GetFileName(file) == MetadataFile.Name));
+
+        List<string> images =
+        [
+            .. metadata.Keys.Where(path => IsUsable(path, metadata[path].File, present)),
+            .. files.Where(file => ImageFormats.OfName(file) is not null && !metadata.ContainsKey(file)),
+        ];
+        ReportNames(folders, subfolders, images);
+        ReportOtherFiles(files.Where(file => ImageFormats.OfName(file) is null && !metadata.ContainsKey(file)), images);
+
+        var listed = folders.ToHashSet(StringComparer.Ordinal);
+        var captions = new CaptionFinder(options, file => listed.Contains(Path.GetDirectoryName(file)!) ? present.Contains(file) : File.Exists(file), issues);
+        var items = images.Select(image => Item(image, metadata.GetValueOrDefault(image), captions)).ToArray();
+        Parallel.For(0, items.Length, i => items[i] = ImageCheck.Check(items[i], options, issues));
+        ReportSameContent(items);
+        return (items, issues.ToReport());
+    }
+
+    /// <summary>The lines of all metadata files by image, in their order.</summary>
+    private OrderedDictionary<string, (MetadataLine Line, string File)> ReadMetadata(IEnumerable<string> files)
+    {
+        var metadata = new OrderedDictionary<string, (MetadataLine, string)>(StringComparer.Ordinal);
+        foreach (var file in files)
+        {
+            foreach (var line in MetadataFile.Read(file, (fault, message) => issues.Error(fault, file, message)))
+            {
+                if (!metadata.TryAdd(line.Path, (line, file)))
+                {
+                    issues.Error(DatasetFault.DuplicateName, line.Path, $"stands in {issues.Relative(metadata[line.Path].Item2)} and in {issues.Relative(file)}. Keep one of the lines.");
+                }
+            }
+        }
+
+        return metadata;
+    }
+
+    private bool IsUsable(string path, string metadataFile, HashSet<string> present)
+    {
+        if (!present.Contains(path) && !File.Exists(path))
+        {
+            issues.Error(DatasetFault.MissingFile, path, $"{issues.Relative(metadataFile)} names this file, but it does not exist. Add it or remove the line.");
+            return false;
+        }
+
+        if (ImageFormats.OfName(path) is null)
+        {
+            issues.Error(DatasetFault.UnsupportedFile, path, $"got a name that ends in '{Path.GetExtension(path)}', expected {ImageFormats.Supported}. Convert it.");
+            return false;
+        }
+
+        return true;
+    }
+
+    private ImageDatasetItem Item(string image, (MetadataLine? Line, string? File) metadata, CaptionFinder captions)
+    {
+        var folder = FolderOf(image);
+        var (caption, files) = captions.Find(image, metadata.Line?.Text, folder);
+        return new ImageDatasetItem
+        {
+            File = issues.Relative(image),
+            Path = image,
+            Caption = caption,
+            StoredCaption = caption,
+            CaptionFiles = files,
+            MetadataFile = metadata.File,
+            Crop = metadata.Line?.Crop,
+            Repeats = folder?.Repeats ?? 1,
+            Fields = metadata.Line?.Fields ?? NoFields,
+        };
+    }
+
+    /// <summary>What the name of an image's folder says: of a folder below the root, or of the root itself.</summary>
+    private RepeatFolder? FolderOf(string image)
+    {
+        var below = Path.GetDirectoryName(Path.GetRelativePath(root, image))!;
+        return below.Length > 0 ? RepeatFolder.Parse(Path.GetFileName(below)) : RootFolder();
+    }
+
+    /// <summary>A root that is only a number is no count: temporary folders are called so.</summary>
+    private RepeatFolder? RootFolder() => Path.GetFileName(root).Contains('_') ? RepeatFolder.Parse(Path.GetFileName(root)) : null;
+
+    private void ReportNames(IEnumerable<string> folders, IEnumerable<string> subfolders, IReadOnlyList<string> images)
+    {
+        if (images.Count == 0)
+        {
+            issues.Error(DatasetFault.NoImages, root, $"got no images, expected files that end in {ImageFormats.Supported}, here or in subfolders called N_name.");
+        }
+
+        foreach (var folder in folders.Where(folder => (folder == root ? RootFolder() : RepeatFolder.Parse(Path.GetFileName(folder))) is { Repeats: > RepeatFolder.Many }))
+        {
+            issues.Warning(DatasetFault.ManyRepeats, folder, $"the folder's name {Path.GetFileName(folder)} asks for that many repeats of each image. If this is not meant, rename it so that it does not begin with a number.");
+        }
+
+        var used = images.ToHashSet(StringComparer.Ordinal);
+        foreach (var folder in subfolders.Except(folders).Where(static folder => !Path.GetFileName(folder).StartsWith('.')))
+        {
+            if (Directory.GetFiles(folder).Count(file => ImageFormats.OfName(file) is not null && !used.Contains(file)) is > 0 and var unused)
+            {
+                issues.Warning(DatasetFault.IgnoredFolder, folder, $"got {unused} image{(unused == 1 ? "" : "s")} that are not used. Call the folder N_{Path.GetFileName(folder)} for N repeats, or open it by itself.");
+            }
+        }
+
+        foreach (var group in images.GroupBy(static image => Path.ChangeExtension(image, null), StringComparer.OrdinalIgnoreCase).Where(static group => group.Count() > 1))
+        {
+            issues.Error(DatasetFault.DuplicateName, group.First(), $"shares its name with {string.Join(", ", group.Skip(1).Select(Path.GetFileName))}, so that one caption file would serve both. Rename one.");
+        }
+    }
+
+    /// <summary>Files that are no images by name: images in disguise, captions without an image, things that are not used.</summary>
+    private void ReportOtherFiles(IEnumerable<string> files, IEnumerable<string> images)
+    {
+        var stems = images.Select(static image => Path.ChangeExtension(image, null)).ToHashSet(StringComparer.Ordinal);
+        foreach (var file in files.Where(static file => Path.GetFileName(file) != MetadataFile.Name))
+        {
+            var extension = Path.GetExtension(file).ToLowerInvariant();
+            var isCaption = CaptionFinder.Extensions.Contains(extension);
+            if (isCaption && stems.Contains(Path.ChangeExtension(file, null)))
+            {
+                continue;
+            }
+
+            var isDocument = Companions.Contains(extension) || Documents.Contains(Path.GetFileNameWithoutExtension(file).ToUpperInvariant());
+            if (ImageFormats.IsOtherImage(file))
+            {
+                issues.Error(DatasetFault.UnsupportedFile, file, $"got a file that ends in '{extension}', expected {ImageFormats.Supported}. Convert it or remove it.");
+            }
+            else if (issues.Try(file, () => ImageFormats.OfContent(file), null) is { } format)
+            {
+                var remedy = ImageFormats.Extension(format) is { } right ? $"Rename it to end in {right}" : "Convert it";
+                issues.Error(DatasetFault.WrongExtension, file, $"the content is {format}, but the name ends in '{extension}'. {remedy}, or remove it.");
+            }
+            else if (isCaption && !isDocument)
+            {
+                issues.Warning(DatasetFault.OrphanCaption, file, "got a caption without an image of the same name. Add the image or remove the caption.");
+            }
+            else if (!isDocument)
+            {
+                issues.Warning(DatasetFault.UnsupportedFile, file, $"is not used, expected images ({ImageFormats.Supported}), captions (.txt, .caption) or {MetadataFile.Name}.");
+            }
+        }
+    }
+
+    private void ReportSameContent(IEnumerable<ImageDatasetItem> items)
+    {
+        foreach (var group in items.Where(static item => item.Sha256 is not null).GroupBy(static item => Convert.ToHexString(item.Sha256!)).Where(static group => group.Count() > 1))
+        {
+            issues.Warning(DatasetFault.DuplicateImage, group.First().Path, $"is the same file as {string.Join(", ", group.Skip(1).Select(static item => item.File))}. Keep one; repeats do the same.");
+        }
+    }
+}

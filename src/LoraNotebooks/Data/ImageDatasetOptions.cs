@@ -1,0 +1,54 @@
+namespace LoraNotebooks.Data;
+
+/// <summary>How closely the images are looked at when a dataset is opened.</summary>
+public enum ImageChecks
+{
+    /// <summary>Only that the file exists and is not empty. For large collections made by a program.</summary>
+    None,
+
+    /// <summary>Format and size are read from the file's header.</summary>
+    Header,
+
+    /// <summary>Every image is decoded whole, and identical files are found.</summary>
+    Full,
+}
+
+/// <summary>How a folder of images and captions is read.</summary>
+public sealed record ImageDatasetOptions
+{
+    /// <summary>How closely images are checked. Default <see cref="ImageChecks.Full"/>.</summary>
+    public ImageChecks Checks { get; init; } = ImageChecks.Full;
+
+    /// <summary>The side in pixels that the images will be trained at; a smaller image is reported. Default null: no limit. Needs checks of Header or Full.</summary>
+    public int? Resolution { get; init; }
+
+    /// <summary>Whether an image smaller than <see cref="Resolution"/> is only a warning. Default false: it is an error.</summary>
+    public bool AllowUpscaling { get; init; }
+
+    /// <summary>Whether an image without a caption is an error. Default true; with false its caption is empty and it is a warning.</summary>
+    public bool RequireCaptions { get; init; } = true;
+
+    /// <summary>Every fault of the options; empty when there is none.</summary>
+    public IReadOnlyList<string> Validate() =>
+    [
+        .. OptionFaults.Unless(Resolution is null or > 0, $"Resolution: got {Resolution}, expected a positive number of pixels, or null for no limit"),
+        .. OptionFaults.Unless(Resolution is null || Checks != ImageChecks.None, "Checks: got None together with a Resolution, expected Header or Full, because sizes are not read otherwise"),
+    ];
+
+    /// <summary>Throws when the options have faults.</summary>
+    /// <exception cref="ArgumentException">Lists every fault.</exception>
+    public void ThrowIfInvalid() => OptionFaults.ThrowIfAny(nameof(ImageDatasetOptions), Validate());
+}
+
+internal static class OptionFaults
+{
+    public static IEnumerable<string> Unless(bool condition, string fault) => condition ? [] : [fault];
+
+    public static void ThrowIfAny(string options, IReadOnlyList<string> faults)
+    {
+        if (faults.Count > 0)
+        {
+            throw new ArgumentException($"{options} has {faults.Count} wrong value{(faults.Count == 1 ? "" : "s")}:\n- {string.Join("\n- ", faults)}");
+        }
+    }
+}

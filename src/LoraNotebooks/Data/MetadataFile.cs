@@ -1,0 +1,129 @@
+using System.Text.Json;
+
+namespace LoraNotebooks.Data;
+
+/// <summary>One line of a metadata.jsonl.</summary>
+/// <param name="Path">The image's full path.</param>
+/// <param name="Text">The caption, if the line has one.</param>
+/// <param name="Crop">The crop, if the line has one.</param>
+/// <param name="Fields">All other fields.</param>
+internal sealed record MetadataLine(string Path, string? Text, CropRectangle? Crop, IReadOnlyDictionary<string, JsonElement> Fields);
+
+/// <summary>
+/// metadata.jsonl of Hugging Face's imagefolder: one JSON object a line with <c>file_name</c> (relative to the file's folder), <c>text</c>,
+/// and here optionally <c>crop</c> as [x, y, width, height].
+/// </summary>
+internal static class MetadataFile
+{
+    public const string Name = "metadata.jsonl";
+
+    private static readonly Dictionary<string, JsonElement> NoFields = [];
+
+    /// <summary>Reads the lines in order; what is wrong goes to <paramref name="report"/> as fault and message.</summary>
+    public static IReadOnlyList<MetadataLine> Read(string path, Action<DatasetFault, string> report)
+    {
+        var (text, encodingFault) = StrictText.Read(path);
+        if (text is null)
+        {
+            report(DatasetFault.TextEncoding, encodingFault!);
+            return [];
+        }
+
+        var folder = Path.GetDirectoryName(path)!;
+        var lines = new List<MetadataLine>();
+        var seen = new Dictionary<string, int>(StringComparer.Ordinal);
+        var number = 0;
+        foreach (var line in text.Split('\n'))
+        {
+            number++;
+            if (string.IsNullOrWhiteSpace(line))
+            {
+                continue;
+            }
+
+            var parsed = Parse(line, folder, (fault, message) => report(fault, $"line {number}: {message}"));
+            if (parsed is null)
+            {
+                continue;
+            }
+
+            if (!seen.TryAdd(parsed.Path, number))
+            {
+                report(DatasetFault.DuplicateName, $"line {number}: {Path.GetFileName(parsed.Path)} stands in line {seen[parsed.Path]} already. Keep one of the lines.");
+                continue;
+            }
+
+            lines.Add(parsed);
+        }
+
+        return lines;
+    }
+
+    private static MetadataLine? Parse(string line, string folder, Action<DatasetFault, string> report)
+    {
+        JsonElement entry;
+        try
+        {
+            using var document = JsonDocument.Parse(line);
+            entry = document.RootElement.Clone();
+        }
+        catch (JsonException error)
+        {
+            report(DatasetFault.InvalidMetadata, $"got no JSON ({error.Message.Split(" LineNumber")[0]}), expected an object such as {{\"file_name\": \"a.png\", \"text\": \"a caption\"}}.");
+            return null;
+        }
+
+        if (entry.ValueKind != JsonValueKind.Object || !entry.TryGetProperty("file_name", out var name) || name.ValueKind != JsonValueKind.String || name.GetString() is not { Length: > 0 } file)
+        {
+            report(DatasetFault.InvalidMetadata, "got no file_name, expected an object with the image's name as the text file_name.");
+            return null;
+        }
+
+        var path = Path.GetFullPath(file, folder);
+        if (file.Contains('\0') || !path.StartsWith(folder + Path.DirectorySeparatorChar, StringComparison.Ordinal))
+        {
+            report(DatasetFault.InvalidMetadata, $"got the file_name {file}, expected one inside this folder. Move the image here.");
+            return null;
+        }
+
+        var text = Text(entry, report);
+        var crop = Crop(entry, file, report);
+        var fields = entry.EnumerateObject().Where(static property => property.Name is not ("file_name" or "text" or "crop")).ToList();
+        return new MetadataLine(path, text, crop, fields.Count == 0 ? NoFields : fields.GroupBy(static p => p.Name).ToDictionary(static g => g.Key, static g => g.Last().Value));
+    }
+
+    private static string? Text(JsonElement entry, Action<DatasetFault, string> report)
+    {
+        if (!entry.TryGetProperty("text", out var text) || text.ValueKind == JsonValueKind.Null)
+        {
+            return null;
+        }
+
+        if (text.ValueKind == JsonValueKind.String)
+        {
+            return text.GetString();
+        }
+
+        report(DatasetFault.InvalidMetadata, $"text: got {text.GetRawText()}, expected a text in quotes.");
+        return null;
+    }
+
+    private static CropRectangle? Crop(JsonElement entry, string file, Action<DatasetFault, string> report)
+    {
+        if (!entry.TryGetProperty("crop", out var crop) || crop.ValueKind == JsonValueKind.Null)
+        {
+            return null;
+        }
+
+        var numbers = crop.ValueKind == JsonValueKind.Array
+            ? crop.EnumerateArray().Select(static e => e.ValueKind == JsonValueKind.Number && e.TryGetInt32(out var number) ? number : (int?)null).ToList()
+            : [];
+        if (numbers is [int x and >= 0, int y and >= 0, int width and > 0, int height and > 0])
+        {
+            return new CropRectangle(x, y, width, height);
+        }
+
+        report(DatasetFault.InvalidCrop, $"crop of {file}: got {crop.GetRawText()}, expected [x, y, width, height] in whole pixels, x and y from 0, width and height from 1.");
+        return null;
+    }
+}
