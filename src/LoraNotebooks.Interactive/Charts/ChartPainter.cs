@@ -10,6 +10,7 @@ internal sealed class ChartPainter
     public const string Ink = "#7d828a";
 
     private const float LegendHeight = 34;
+    private const float TitleHeight = 26;
     private readonly LineChart _chart;
     private readonly IReadOnlyList<ChartSeries> _series;
     private readonly (double Low, double High) _x;
@@ -53,7 +54,7 @@ internal sealed class ChartPainter
         var secondTicks = _hasSecond ? Series.Ticks(_second.Low, _second.High, 5) : [];
         var leftWidth = yTicks.Select(t => small.Measure(Label(t))).DefaultIfEmpty(0).Max() + (_chart.YTitle is null ? 12 : 32);
         var rightWidth = _hasSecond ? secondTicks.Select(t => small.Measure(Numbers.Short(t))).DefaultIfEmpty(0).Max() + (_chart.SecondTitle is null ? 14 : 34) : 14;
-        _plot = new SKRect(leftWidth, LegendHeight, width - rightWidth, height - (_chart.XTitle is null ? 26 : 46));
+        _plot = new SKRect(leftWidth, LegendHeight + (_chart.Title is null ? 0 : TitleHeight), width - rightWidth, height - (_chart.XTitle is null ? 26 : 46));
 
         DrawGrid(canvas, small, yTicks, secondTicks);
         DrawMarks(canvas);
@@ -159,6 +160,12 @@ internal sealed class ChartPainter
 
     private void DrawTitles(SKCanvas canvas, Lettering letters, int width, int height)
     {
+        if (_chart.Title is { } title)
+        {
+            using var large = new Lettering(14, SKColor.Parse(Ink), semibold: true);
+            large.Draw(canvas, large.Wrap(title, width - 28, 1)[0], 14, 19);
+        }
+
         if (_chart.XTitle is { } x)
         {
             letters.Draw(canvas, x, _plot.MidX, height - 8, 0.5f);
@@ -186,12 +193,12 @@ internal sealed class ChartPainter
 
     private void DrawLegend(SKCanvas canvas, Lettering letters)
     {
-        var x = _plot.Left;
+        var (x, y) = (_plot.Left, _plot.Top - LegendHeight + 15);
         foreach (var s in _series)
         {
             using var stroke = new SKPaint { Color = SKColor.Parse(s.Colour).WithAlpha((byte)(s.IsFaint ? 130 : 255)), StrokeWidth = s.IsFaint ? 1.5f : 3, IsAntialias = true, StrokeCap = SKStrokeCap.Round };
-            canvas.DrawLine(x + 1, 15, x + 17, 15, stroke);
-            letters.Draw(canvas, s.Name, x + 24, 19);
+            canvas.DrawLine(x + 1, y, x + 17, y, stroke);
+            letters.Draw(canvas, s.Name, x + 24, y + 4);
             x += 24 + letters.Measure(s.Name) + 22;
         }
     }

@@ -116,7 +116,7 @@ public sealed class LineChart : RichDisplay
             .With(MimeTypes.PlainText, ToText());
     }
 
-    private Html ToHtml(byte[] png) => Look.Page(Title, null, ImageTag.OfPng(png, ToText(), Width, Height));
+    private Html ToHtml(byte[] png) => Look.Page(null, null, ImageTag.OfPng(png, ToText(), Width, Height));
 
     // Each series gets its share of the points.
     private IEnumerable<ChartSeries> Drawn()
@@ -143,7 +143,7 @@ public sealed class LineChart : RichDisplay
         line.SetProperty("color", s.Colour!);
         line.SetProperty("width", s.IsFaint ? 1.0 : s.OnSecondAxis ? 1.5 : 2.0);
         var trace = new Trace("scatter");
-        trace.SetProperty("name", s.Name);
+        trace.SetProperty("name", PlotlyJson.Escape(s.Name));
         trace.SetProperty("mode", s.HasMarkers ? "lines+markers" : "lines");
         trace.SetProperty("x", s.X.Select(Numbers.SixDigits).ToArray());
         trace.SetProperty("y", s.Y.Select(Numbers.SixDigits).ToArray());
@@ -162,7 +162,12 @@ public sealed class LineChart : RichDisplay
     {
         var layout = new Layout();
         layout.SetProperty("height", Height);
-        layout.SetProperty("margin", Object(("l", 64), ("r", Series.Any(s => s.OnSecondAxis) ? 72 : 24), ("t", 44), ("b", 48)));
+        layout.SetProperty("margin", Object(("l", 64), ("r", Series.Any(s => s.OnSecondAxis) ? 72 : 24), ("t", Title is null ? 44 : 72), ("b", 48)));
+        if (Title is not null)
+        {
+            layout.SetProperty("title", Object(("text", $"<b>{PlotlyJson.Escape(Title)}</b>"), ("x", 0.01), ("font", Object(("size", 14)))));
+        }
+
         layout.SetProperty("paper_bgcolor", "rgba(0,0,0,0)");
         layout.SetProperty("plot_bgcolor", "rgba(0,0,0,0)");
         layout.SetProperty("font", Object(("color", ChartPainter.Ink), ("size", 12)));

@@ -1,4 +1,5 @@
 using System.Globalization;
+using LoraNotebooks.Diffusion;
 
 namespace LoraNotebooks.Comparison;
 
@@ -111,12 +112,16 @@ public sealed class XyzAxis
     public static XyzAxis Guidance(params IReadOnlyList<double> values) =>
         new(XyzAxisKind.Guidance, "guidance", [.. values.Select(Show)], (settings, i) => settings with { Guidance = values[i] });
 
-    /// <summary>Sampler names separated by commas.</summary>
-    public static XyzAxis Sampler(string values) => Sampler(XyzValues.ParseTexts(values));
+    /// <summary>Sampler names separated by commas, such as <c>"Ddim, Euler"</c>; upper and lower case are the same.</summary>
+    /// <exception cref="FormatException">A name that is none; the message lists those there are.</exception>
+    public static XyzAxis Sampler(string values) => Sampler([.. XyzValues.ParseTexts(values).Select(name =>
+        Enum.GetNames<SamplerKind>().Contains(name, StringComparer.OrdinalIgnoreCase)
+            ? Enum.Parse<SamplerKind>(name, ignoreCase: true)
+            : throw new FormatException($"Got the sampler '{name}'; there are {string.Join(", ", Enum.GetNames<SamplerKind>())}."))]);
 
-    /// <summary>Sampler names, as the renderer knows them.</summary>
-    public static XyzAxis Sampler(params IReadOnlyList<string> names) =>
-        new(XyzAxisKind.Sampler, "sampler", [.. names], (settings, i) => settings with { Sampler = names[i] });
+    /// <summary>Samplers.</summary>
+    public static XyzAxis Sampler(params IReadOnlyList<SamplerKind> kinds) =>
+        new(XyzAxisKind.Sampler, "sampler", [.. kinds.Select(kind => kind.ToString())], (settings, i) => settings with { Sampler = kinds[i] });
 
     /// <summary>Name and values in a line.</summary>
     public override string ToString() => $"{Name}: {string.Join(", ", Labels)}";

@@ -1,3 +1,5 @@
+using LoraNotebooks.Diffusion;
+
 namespace LoraNotebooks.Comparison;
 
 /// <summary>Everything that decides one image of a grid. The axes change copies of it.</summary>
@@ -18,8 +20,8 @@ public sealed record XyzSettings
     /// <summary>Classifier-free guidance scale (Ho and Salimans 2022, with 1 meaning none); default 3, which suits the embedded base. Stable Diffusion is mostly run at 7.</summary>
     public double Guidance { get; init; } = 3;
 
-    /// <summary>The sampler's name; default <see langword="null"/>: the renderer's own.</summary>
-    public string? Sampler { get; init; }
+    /// <summary>The sampler; default <see langword="null"/>: the model's own.</summary>
+    public SamplerKind? Sampler { get; init; }
 
     /// <summary>The LoRA file or folder; default <see langword="null"/>: the one that the renderer was made with, if any.</summary>
     public string? Checkpoint { get; init; }

@@ -139,6 +139,13 @@ public sealed class XyzGridTests : IDisposable
     }
 
     [Fact]
+    public void Sampler_Names_AreReadInAnyCaseAndListedWhenUnknown()
+    {
+        Assert.Equal(["Ddim", "Euler"], XyzAxis.Sampler("ddim, Euler").Labels);
+        Assert.Contains("DpmPlusPlus2M", Assert.Throws<FormatException>(() => XyzAxis.Sampler("k_euler")).Message);
+    }
+
+    [Fact]
     public void Axis_WithoutValues_IsAnError() => Assert.Contains("no values", Assert.Throws<ArgumentException>(() => XyzAxis.Seed([])).Message);
 
     [Fact]
