@@ -1,3 +1,5 @@
+using LoraNotebooks.Training;
+
 namespace LoraNotebooks.Interactive.Tests;
 
 public class HtmlTests
@@ -64,8 +66,8 @@ public class HtmlTests
         yield return ("chart", new LineChart(ChartSeries.Of(text, [1, 2])) { Title = text, XTitle = text, YTitle = text, Marks = [new(1, text)] });
 
         var monitor = new TrainingMonitor(text);
-        monitor.Add(1, 2, 1, 1, 0.5, 1e-4);
-        monitor.Add(1, text, image);
+        monitor.Report(Some.Step(1, 2, 1, 1, 0.5));
+        monitor.Report(new TrainingSample(1, text, 0, image));
         monitor.Fail(new InvalidOperationException(text));
         yield return ("monitor", monitor);
     }

@@ -1,6 +1,7 @@
 using System.Text.RegularExpressions;
 using LoraNotebooks.Comparison;
 using LoraNotebooks.Data;
+using LoraNotebooks.Training;
 
 namespace LoraNotebooks.Interactive.Tests;
 
@@ -22,6 +23,22 @@ internal static partial class Some
 
     public static RgbImage Image(int width = 8, int height = 8, byte shade = 200) =>
         new(width, height, [.. Enumerable.Range(0, width * height * 3).Select(i => (byte)((shade + 7 * i) % 256))]);
+
+    public static TrainingStep Step(int step, int steps, int epoch, int epochs, double loss) => new()
+    {
+        Step = step,
+        TotalSteps = steps,
+        Epoch = epoch,
+        TotalEpochs = epochs,
+        Loss = loss,
+        SmoothedLoss = loss,
+        UNetLearningRate = 1e-4,
+        TextEncoderLearningRate = null,
+        GradientNorm = 0.1,
+        Seconds = step / 2.0,
+        ImagesPerSecond = 8,
+        SecondsLeft = (steps - step) / 2.0,
+    };
 
     public static XyzResult Result(string prompt = "a cat", string[]? replacements = null) =>
         new XyzGrid(new XyzSettings { Prompt = prompt }, XyzAxis.PromptSearchReplace([prompt, .. replacements ?? ["a dog"]]), XyzAxis.Seed(1, 2)).Run(new Painter());

@@ -1,3 +1,4 @@
+using LoraNotebooks.Training;
 using Microsoft.Extensions.Time.Testing;
 using SkiaSharp;
 
@@ -22,7 +23,7 @@ public class TrainingMonitorTests
         var monitor = Monitor();
         for (var step = 1; step <= 300; step++)
         {
-            monitor.Add(step, 1000, 1 + step / 100, 10, 0.5, 1e-4);
+            monitor.Report(Some.Step(step, 1000, 1 + step / 100, 10, 0.5));
             _time.Advance(TimeSpan.FromMilliseconds(10));
         }
 
@@ -42,8 +43,8 @@ public class TrainingMonitorTests
         Assert.Throws<InvalidOperationException>((Action)(() =>
         {
             using var monitor = Monitor();
-            monitor.Add(1, 100, 1, 10, 0.7, 1e-4);
-            monitor.Add(2, 100, 1, 10, 0.6, 1e-4);
+            monitor.Report(Some.Step(1, 100, 1, 10, 0.7));
+            monitor.Report(Some.Step(2, 100, 1, 10, 0.6));
             throw new InvalidOperationException("out of memory");
         }));
 
@@ -60,14 +61,14 @@ public class TrainingMonitorTests
         var monitor = Monitor();
         for (var step = 1; step <= 20; step++)
         {
-            monitor.Add(step, 20, 1 + (step - 1) / 10, 2, 1.0 / step, 1e-4);
+            monitor.Report(Some.Step(step, 20, 1 + (step - 1) / 10, 2, 1.0 / step));
         }
 
-        monitor.Add(2, "a prompt", Some.Image());
+        monitor.Report(new TrainingSample(2, "a prompt", 0, Some.Image()));
         monitor.Complete();
         var counts = _host.Displays.Select(d => d.Count).ToArray();
         monitor.Complete();
-        monitor.Add(21, 20, 3, 2, 0, 0);
+        monitor.Report(Some.Step(21, 20, 3, 2, 0));
         monitor.Dispose();
         _time.Advance(TimeSpan.FromMinutes(1));
 
@@ -83,25 +84,49 @@ public class TrainingMonitorTests
     public void Fail_Exception_ShowsItsMessage()
     {
         var monitor = Monitor();
-        monitor.Add(1, 10, 1, 1, double.NaN, 1e-4);
+        monitor.Report(Some.Step(1, 10, 1, 1, double.NaN));
         monitor.Fail(new InvalidOperationException("the loss is not a number"));
         Assert.Contains("the loss is not a number", _host.Displays[0][^1].Text(MimeTypes.Html));
         Assert.Contains("failed", _host.Displays[0][^1].Text(MimeTypes.PlainText));
     }
 
     [Fact]
-    public void Figures_SteadySpeed_TellTheTimeLeft()
+    public void Report_SampleBeforeTheFirstStep_StandsUnderTheChart()
     {
         var monitor = Monitor();
-        for (var step = 1; step <= 20; step++)
+        monitor.Report(new TrainingSample(0, "a prompt", 1, Some.Image()));
+        Assert.Single(_host.Displays);
+        monitor.Report(Some.Step(1, 10, 1, 1, 0.5));
+        Assert.Equal(3, _host.Displays.Count);
+        Assert.Contains("before", _host.Displays[2][^1].Text(MimeTypes.Html));
+    }
+
+    [Fact]
+    public void Dispose_BeforeAnyReport_SaysSo()
+    {
+        Monitor().Dispose();
+        Assert.Contains("stopped before the first step", Assert.Single(Assert.Single(_host.Displays)).Text(MimeTypes.PlainText));
+    }
+
+    [Fact]
+    public async Task Report_FromManyThreads_ShowsTheLastState()
+    {
+        TrainingMonitor monitor;
+        using (NotebookHost.Use(_host))
         {
-            monitor.Add(step, 220, 1, 3, 0.5, 1e-4);
-            _time.Advance(TimeSpan.FromMilliseconds(500));
+            monitor = new TrainingMonitor("mika");
         }
 
-        var html = monitor.ToHtml().ToString();
-        Assert.Contains("2 steps/s", html);
-        Assert.Contains("1 min 40 s", html);
+        await Task.WhenAll(Enumerable.Range(0, 4).Select(t => Task.Run(() =>
+        {
+            for (var i = 1; i <= 100; i++)
+            {
+                monitor.Report(Some.Step(100 * t + i, 400, 1, 1, 0.5));
+            }
+        })));
+        monitor.Complete();
+        Assert.Equal(2, _host.Displays.Count);
+        Assert.Equal(400, _host.Displays[1][^1].Node(MimeTypes.Plotly)!["data"]![0]!["x"]!.AsArray().Count);
     }
 
     [Fact]
@@ -113,7 +138,7 @@ public class TrainingMonitorTests
             using var monitor = new TrainingMonitor("mika", time: _time);
             for (var step = 1; step <= 40; step++)
             {
-                monitor.Add(step, 40, 1, 1, 0.5, 1e-4);
+                monitor.Report(Some.Step(step, 40, 1, 1, 0.5));
                 _time.Advance(TimeSpan.FromSeconds(1));
             }
         }

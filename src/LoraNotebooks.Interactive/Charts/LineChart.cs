@@ -48,7 +48,7 @@ public sealed class LineChart : RichDisplay
     /// <summary>The height of the picture in CSS pixels.</summary>
     public const int Height = 320;
 
-    private static readonly string[] s_palette = [Look.Accent, Look.Second, Look.Good, "#a45fc9", "#d9534f", "#2aa5a5"];
+    private static readonly string[] s_palette = [Look.Accent, Look.Second, Look.Good, Look.Third, Look.Bad, "#2aa5a5"];
 
     /// <summary>A chart of series.</summary>
     /// <exception cref="ArgumentException">A series whose positions and values differ in number.</exception>

@@ -1,9 +1,11 @@
+using LoraNotebooks.Training;
+
 namespace LoraNotebooks.Interactive;
 
 /// <summary>The loss of a training run: raw and smoothed, the learning rate on the right axis, dotted lines where epochs end.</summary>
 public sealed class LossChart : RichDisplay
 {
-    /// <summary>The smoothing of <see cref="Smoothing"/> where none is given: 0.95, an average over about the last 20 steps.</summary>
+    /// <summary>β of the moving average where none is given: 0.95, an average over about the last 20 steps.</summary>
     public const double DefaultSmoothing = 0.95;
 
     private readonly LineChart _chart;
@@ -14,37 +16,15 @@ public sealed class LossChart : RichDisplay
     /// <param name="learningRates">The learning rate of each step; none leaves the right axis out.</param>
     /// <param name="epochEnds">The last step of each epoch; default none.</param>
     /// <param name="smoothing">β of the exponential moving average, in [0, 1).</param>
+    /// <exception cref="ArgumentOutOfRangeException">A smoothing outside [0, 1).</exception>
     public LossChart(
         IReadOnlyList<double> steps,
         IReadOnlyList<double> losses,
         IReadOnlyList<double>? learningRates = null,
         IReadOnlyList<double>? epochEnds = null,
         double smoothing = DefaultSmoothing)
+        : this(steps, losses, Series.Smooth(losses, Checked(smoothing)), learningRates is { Count: > 0 } ? [("learning rate", learningRates)] : [], [.. (epochEnds ?? []).Select((step, i) => new ChartMark(step, $"epoch {i + 1}"))])
     {
-        if (smoothing is not (>= 0 and < 1))
-        {
-            throw new ArgumentOutOfRangeException(nameof(smoothing), smoothing, "The smoothing is a share of the past: give a number from 0 (none) to below 1, such as 0.95.");
-        }
-
-        Smoothing = smoothing;
-        Smoothed = Series.Smooth(losses, smoothing);
-        List<ChartSeries> series =
-        [
-            new("loss", steps, losses) { IsFaint = true, Colour = Look.Accent },
-            new("loss, smoothed", steps, Smoothed) { Colour = Look.Accent },
-        ];
-        if (learningRates is { Count: > 0 })
-        {
-            series.Insert(0, new("learning rate", steps, learningRates) { OnSecondAxis = true, Colour = Look.Second });
-        }
-
-        _chart = new LineChart(series)
-        {
-            XTitle = "step",
-            YTitle = "loss",
-            SecondTitle = "learning rate",
-            Marks = [.. (epochEnds ?? []).Select((step, i) => new ChartMark(step, $"epoch {i + 1}"))],
-        };
     }
 
     /// <summary>A chart of losses at steps 1, 2, 3, ….</summary>
@@ -53,8 +33,33 @@ public sealed class LossChart : RichDisplay
     {
     }
 
-    /// <summary>β of the exponential moving average.</summary>
-    public double Smoothing { get; }
+    /// <summary>The chart of a training run, with the run's own moving average and the learning rates of both networks.</summary>
+    public LossChart(IReadOnlyList<TrainingStep> steps)
+        : this([.. steps.Select(s => (double)s.Step)], [.. steps.Select(s => s.Loss)], [.. steps.Select(s => s.SmoothedLoss)], Rates(steps), EpochEnds(steps))
+    {
+    }
+
+    private LossChart(
+        IReadOnlyList<double> steps,
+        IReadOnlyList<double> losses,
+        IReadOnlyList<double> smoothed,
+        IReadOnlyList<(string Name, IReadOnlyList<double> Values)> rates,
+        IReadOnlyList<ChartMark> epochs)
+    {
+        Smoothed = smoothed;
+        _chart = new LineChart(
+        [
+            .. rates.Select((rate, i) => new ChartSeries(rate.Name, steps, rate.Values) { OnSecondAxis = true, Colour = i == 0 ? Look.Second : Look.Third }),
+            new("loss", steps, losses) { IsFaint = true, Colour = Look.Accent },
+            new("loss, smoothed", steps, smoothed) { Colour = Look.Accent },
+        ])
+        {
+            XTitle = "step",
+            YTitle = "loss",
+            SecondTitle = "learning rate",
+            Marks = epochs,
+        };
+    }
 
     /// <summary>The smoothed loss of each step.</summary>
     public IReadOnlyList<double> Smoothed { get; }
@@ -70,4 +75,17 @@ public sealed class LossChart : RichDisplay
 
     /// <inheritdoc/>
     public override MimeBundle ToMimeBundle() => _chart.ToMimeBundle();
+
+    private static double Checked(double smoothing) => smoothing is >= 0 and < 1
+        ? smoothing
+        : throw new ArgumentOutOfRangeException(nameof(smoothing), smoothing, "The smoothing is the share of the past: give a number from 0 (none) to below 1, such as 0.95.");
+
+    private static (string, IReadOnlyList<double>)[] Rates(IReadOnlyList<TrainingStep> steps) => steps.Any(s => s.TextEncoderLearningRate is not null)
+        ? [("learning rate, UNet", [.. steps.Select(s => s.UNetLearningRate)]), ("text encoder", [.. steps.Select(s => s.TextEncoderLearningRate ?? double.NaN)])]
+        : [("learning rate", [.. steps.Select(s => s.UNetLearningRate)])];
+
+    private static ChartMark[] EpochEnds(IReadOnlyList<TrainingStep> steps) =>
+    [
+        .. steps.Where((s, i) => i + 1 < steps.Count ? steps[i + 1].Epoch > s.Epoch : s.Step == s.TotalSteps).Select(s => new ChartMark(s.Step, $"epoch {s.Epoch}")),
+    ];
 }

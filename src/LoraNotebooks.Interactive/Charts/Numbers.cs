@@ -44,6 +44,9 @@ internal static class Numbers
         _ => string.Create(CultureInfo.InvariantCulture, $"{(int)time.TotalHours} h {time.Minutes:00} min"),
     };
 
+    /// <summary>Seconds as a length of time; a dash where they are not known.</summary>
+    public static string Time(double seconds) => double.IsFinite(seconds) && seconds is >= 0 and < 1e9 ? Time(TimeSpan.FromSeconds(seconds)) : "–";
+
     /// <summary>The value to six significant digits, so that a figure's JSON stays small; <see langword="null"/> is Plotly's gap.</summary>
     public static object? SixDigits(double value) =>
         double.IsFinite(value) ? double.Parse(value.ToString("G6", CultureInfo.InvariantCulture), CultureInfo.InvariantCulture) : null;

@@ -1,6 +1,7 @@
 using System.Collections.Concurrent;
 using LoraNotebooks.Comparison;
 using LoraNotebooks.Data;
+using LoraNotebooks.Training;
 using Microsoft.Data.Analysis;
 using Plotly.NET;
 
@@ -16,6 +17,7 @@ public static class DisplayFormatter
     {
         Register<RgbImage>(image => new Gallery([image]).ToMimeBundle());
         Register<IEnumerable<RgbImage>>(images => new Gallery(images).ToMimeBundle());
+        Register<IEnumerable<TrainingStep>>(steps => new LossChart([.. steps]).ToMimeBundle());
         Register<XyzResult>(result => new XyzGridDisplay(result).ToMimeBundle());
         Register<DataFrame>(frame => TableDisplay.Of(frame).ToMimeBundle());
         Register<GenericChart>(chart => MimeBundle.FromText("chart").With(MimeTypes.Plotly, PlotlyJson.Of(chart)));

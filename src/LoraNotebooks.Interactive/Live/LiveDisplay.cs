@@ -21,7 +21,8 @@ internal sealed class LiveDisplay
     private readonly ITimer _timer;
     private IDisplayHandle? _handle;
     private long _notBefore;
-    private bool _isScheduled;
+    private bool _isDirty;     // the state has changed since the last drawing began
+    private bool _isScheduled; // a drawing is under way or the timer is set
     private bool _isComplete;
 
     /// <summary>An output that appears at the first change.</summary>
@@ -33,32 +34,29 @@ internal sealed class LiveDisplay
         _host = host;
         _draw = draw;
         _time = time;
-        _timer = time.CreateTimer(_ => OnTimer(), null, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
+        _timer = time.CreateTimer(_ => DrawOrSkip(), null, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
     }
 
     /// <summary>Says that the state has changed. The first call draws at once, later ones when it is time.</summary>
     public void Invalidate()
     {
-        TimeSpan wait;
         lock (_state)
         {
+            _isDirty = true;
             if (_isComplete || _isScheduled)
             {
                 return;
             }
 
             _isScheduled = true;
-            wait = _handle is null ? TimeSpan.Zero : _time.GetElapsedTime(_time.GetTimestamp(), _notBefore);
+            if (_handle is not null)
+            {
+                SetTimer();
+                return;
+            }
         }
 
-        if (_handle is null)
-        {
-            Draw(isFinal: false);
-        }
-        else
-        {
-            _timer.Change(wait > TimeSpan.Zero ? wait : TimeSpan.Zero, Timeout.InfiniteTimeSpan);
-        }
+        DrawOrSkip();
     }
 
     /// <summary>Draws the final state; later calls of any method do nothing.</summary>
@@ -78,7 +76,7 @@ internal sealed class LiveDisplay
         Draw(isFinal: true);
     }
 
-    private void OnTimer()
+    private void DrawOrSkip()
     {
         try
         {
@@ -86,7 +84,7 @@ internal sealed class LiveDisplay
         }
         catch (Exception)
         {
-            // Nothing above a timer's thread could take it. The final drawing runs on the caller's thread and says what is wrong.
+            // A picture that fails must not end the work that it follows. The final drawing says what is wrong.
         }
     }
 
@@ -96,31 +94,55 @@ internal sealed class LiveDisplay
         {
             lock (_state)
             {
-                // Reset before drawing: what changes from here on asks for another drawing.
-                _isScheduled = false;
                 if (_isComplete && !isFinal)
                 {
                     return;
                 }
+
+                // Cleared before drawing: what changes from here on asks for another drawing.
+                _isDirty = false;
             }
 
             var started = _time.GetTimestamp();
-            var bundle = _draw(isFinal);
-            if (_handle is null)
+            try
             {
-                _handle = _host.Display(bundle);
+                Show(_draw(isFinal));
             }
-            else
+            finally
             {
-                _handle.Update(bundle);
-            }
-
-            var ended = _time.GetTimestamp();
-            var pause = Math.Max(Interval.TotalSeconds, 10 * _time.GetElapsedTime(started, ended).TotalSeconds);
-            lock (_state)
-            {
-                _notBefore = ended + (long)(pause * _time.TimestampFrequency);
+                var ended = _time.GetTimestamp();
+                var pause = Math.Max(Interval.TotalSeconds, 10 * _time.GetElapsedTime(started, ended).TotalSeconds);
+                lock (_state)
+                {
+                    _notBefore = ended + (long)(pause * _time.TimestampFrequency);
+                    _isScheduled = _isDirty && !_isComplete;
+                    if (_isScheduled)
+                    {
+                        SetTimer();
+                    }
+                }
             }
         }
+    }
+
+    private void Show(MimeBundle bundle)
+    {
+        if (_handle is { } handle)
+        {
+            handle.Update(bundle);
+            return;
+        }
+
+        var shown = _host.Display(bundle);
+        lock (_state)
+        {
+            _handle = shown;
+        }
+    }
+
+    private void SetTimer()
+    {
+        var wait = _time.GetElapsedTime(_time.GetTimestamp(), _notBefore);
+        _timer.Change(wait > TimeSpan.Zero ? wait : TimeSpan.Zero, Timeout.InfiniteTimeSpan);
     }
 }

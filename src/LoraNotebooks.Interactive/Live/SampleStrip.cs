@@ -1,4 +1,5 @@
 using LoraNotebooks.Data;
+using LoraNotebooks.Training;
 
 namespace LoraNotebooks.Interactive;
 
@@ -7,25 +8,18 @@ internal sealed class SampleStrip : RichDisplay
 {
     private const int MostColumns = 9;
     private readonly int[] _epochs;
-    private readonly (string Prompt, int Occurrence)[] _rows;
-    private readonly Dictionary<(int Epoch, string Prompt, int Occurrence), RgbImage> _images = [];
+    private readonly (string Prompt, long Seed)[] _rows;
+    private readonly Dictionary<(int Epoch, string Prompt, long Seed), RgbImage> _images = [];
 
     /// <summary>The pictures so far, in the order in which they came.</summary>
-    public SampleStrip(IEnumerable<(int Epoch, string Prompt, RgbImage Image)> samples)
+    public SampleStrip(IEnumerable<TrainingSample> samples)
     {
-        foreach (var (epoch, prompt, image) in samples)
+        foreach (var sample in samples)
         {
-            // A prompt that is sampled with several seeds has a row for each.
-            var occurrence = 0;
-            while (_images.ContainsKey((epoch, prompt, occurrence)))
-            {
-                occurrence++;
-            }
-
-            _images[(epoch, prompt, occurrence)] = image;
+            _images[(sample.Epoch, sample.Prompt, sample.Seed)] = sample.Image;
         }
 
-        _rows = [.. _images.Keys.Select(key => (key.Prompt, key.Occurrence)).Distinct()];
+        _rows = [.. _images.Keys.Select(key => (key.Prompt, key.Seed)).Distinct()];
         _epochs = [.. _images.Keys.Select(key => key.Epoch).Distinct().Order()];
     }
 
@@ -44,7 +38,7 @@ internal sealed class SampleStrip : RichDisplay
                 [.. shown.Select(epoch => epoch == 0 ? "before" : $"epoch {epoch}")],
                 null,
                 [.. _rows.Select(row => row.Prompt)],
-                (x, y) => _images.GetValueOrDefault((shown[x], _rows[y].Prompt, _rows[y].Occurrence)),
+                (x, y) => _images.GetValueOrDefault((shown[x], _rows[y].Prompt, _rows[y].Seed)),
                 shown.Length,
                 Math.Clamp(760 / Math.Max(1, shown.Length), 80, 128),
                 (x, y) => $"epoch {shown[x]}: {_rows[y].Prompt}"));

@@ -1,3 +1,5 @@
+using LoraNotebooks.Training;
+
 namespace LoraNotebooks.Interactive;
 
 /// <summary>How a training run stands.</summary>
@@ -16,7 +18,7 @@ internal enum TrainingState
     Failed,
 }
 
-/// <summary>The figures over a running training: bar, step, epoch, loss, learning rate, speed, time left.</summary>
+/// <summary>The figures of a training run: bar, step, epoch, loss, learning rate, gradient norm, speed, time left.</summary>
 internal sealed class TrainingProgress : RichDisplay
 {
     /// <summary>The title.</summary>
@@ -28,31 +30,10 @@ internal sealed class TrainingProgress : RichDisplay
     /// <summary>Why the run failed, if it did.</summary>
     public string? Fault { get; init; }
 
-    /// <summary>Steps done.</summary>
-    public int Step { get; init; }
+    /// <summary>The last step, if one was done.</summary>
+    public TrainingStep? Last { get; init; }
 
-    /// <summary>All steps.</summary>
-    public int Steps { get; init; }
-
-    /// <summary>The running epoch, from 1.</summary>
-    public int Epoch { get; init; }
-
-    /// <summary>All epochs.</summary>
-    public int Epochs { get; init; }
-
-    /// <summary>The smoothed loss.</summary>
-    public double Loss { get; init; }
-
-    /// <summary>The learning rate.</summary>
-    public double LearningRate { get; init; }
-
-    /// <summary>Steps per second; 0 while unknown.</summary>
-    public double Speed { get; init; }
-
-    /// <summary>Time since the run began.</summary>
-    public TimeSpan Elapsed { get; init; }
-
-    private double Share => Steps > 0 ? (double)Step / Steps : 0;
+    private double Share => Last is { TotalSteps: > 0 } ? (double)Last.Step / Last.TotalSteps : 0;
 
     private string Word => State switch
     {
@@ -73,16 +54,19 @@ internal sealed class TrainingProgress : RichDisplay
     /// <inheritdoc/>
     public override Html ToHtml()
     {
-        (string Name, string Value)[] figures =
-        [
-            ("step", $"{Numbers.Count(Step)} of {Numbers.Count(Steps)}"),
-            ("epoch", $"{Epoch} of {Epochs}"),
-            ("loss, smoothed", Numbers.Short(Loss)),
-            ("learning rate", Numbers.Short(LearningRate)),
-            ("speed", Speed > 0 ? $"{Numbers.Short(Math.Round(Speed, 2))} steps/s" : "–"),
-            ("elapsed", Numbers.Time(Elapsed)),
-            .. State == TrainingState.Running ? [("left", Left)] : Array.Empty<(string, string)>(),
-        ];
+        (string Name, string Value)[] figures = Last is null
+            ? []
+            :
+            [
+                ("step", $"{Numbers.Count(Last.Step)} of {Numbers.Count(Last.TotalSteps)}"),
+                ("epoch", $"{Last.Epoch} of {Last.TotalEpochs}"),
+                ("loss, smoothed", Numbers.Short(Last.SmoothedLoss)),
+                ("learning rate", Numbers.Short(Last.UNetLearningRate)),
+                ("gradient norm", Numbers.Short(Last.GradientNorm)),
+                ("speed", $"{Numbers.Short(Math.Round(Last.ImagesPerSecond, 1))} images/s"),
+                ("elapsed", Numbers.Time(Last.Seconds)),
+                .. State == TrainingState.Running ? [("left", Numbers.Time(Last.SecondsLeft))] : Array.Empty<(string, string)>(),
+            ];
         var cells = figures.Select(f => Look.Td(
             Html.Concat([Html.Element("div", [("style", "font-size:11px;opacity:0.68")], f.Name), Html.Element("div", [("style", "font-weight:600;font-variant-numeric:tabular-nums;white-space:nowrap")], f.Value)]),
             style: "padding:8px 26px 0 0"));
@@ -96,15 +80,19 @@ internal sealed class TrainingProgress : RichDisplay
                 " ",
                 Look.Quiet(Numbers.Percent(Math.Floor(1000 * Share) / 1000))),
             Look.Bar(Share, LineChart.Width, 8, Colour),
-            Look.Grid(Look.Tr(cells)),
+            Last is null ? Html.Empty : Look.Grid(Look.Tr(cells)),
             Fault is null ? Html.Empty : Html.Element("div", [("style", $"margin-top:8px;color:{Look.Bad};white-space:pre-wrap")], Fault));
     }
 
     /// <inheritdoc/>
     /// <remarks>While the run goes on the text changes at every tenth only, so that a terminal is not flooded.</remarks>
-    public override string ToText() => State == TrainingState.Running
-        ? $"{Title}: {10 * (int)(10 * Share)} % of {Steps} steps"
-        : $"{Title}: {Word} at step {Step} of {Steps} after {Numbers.Time(Elapsed)}, smoothed loss {Numbers.Short(Loss)}{(Fault is null ? "" : $": {Fault}")}";
+    public override string ToText() => (State, Last) switch
+    {
+        (TrainingState.Running, null) => $"{Title}: starting",
+        (TrainingState.Running, { } last) => $"{Title}: {10 * (int)(10 * Share)} % of {last.TotalSteps} steps",
+        (_, null) => $"{Title}: {Word} before the first step{Reason}",
+        (_, { } last) => $"{Title}: {Word} at step {last.Step} of {last.TotalSteps} after {Numbers.Time(last.Seconds)}, smoothed loss {Numbers.Short(last.SmoothedLoss)}{Reason}",
+    };
 
-    private string Left => Speed > 0 ? Numbers.Time(TimeSpan.FromSeconds((Steps - Step) / Speed)) : "–";
+    private string Reason => Fault is null ? "" : $": {Fault}";
 }

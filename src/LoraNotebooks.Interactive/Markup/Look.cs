@@ -14,6 +14,9 @@ internal static class Look
     /// <summary>Amber, the second series.</summary>
     public const string Second = "#d08a1d";
 
+    /// <summary>Violet, the third series.</summary>
+    public const string Third = "#a45fc9";
+
     /// <summary>Green: done.</summary>
     public const string Good = "#2f9e5b";
 
