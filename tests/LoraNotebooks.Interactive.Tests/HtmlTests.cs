@@ -1,3 +1,4 @@
+using LoraNotebooks.Adapters;
 using LoraNotebooks.Training;
 
 namespace LoraNotebooks.Interactive.Tests;
@@ -61,6 +62,7 @@ public class HtmlTests
         yield return ("gallery of one large image", new Gallery([Some.Image(300, 260)], [text]));
         yield return ("before and after", new BeforeAfter([(text, [image]), (text, [image])], [text]) { Title = text });
         yield return ("grid", new XyzGridDisplay(Some.Result(text, [text + text])) { Title = text });
+        yield return ("parameters", new ParameterReportDisplay(new AdapterReport(text, [.. Enumerable.Range(0, 20).Select(i => new AdapterReportRow(text + i, text, [3, 4], i == 0 ? null : 2, null, 14, 116.7))], 1000)));
         yield return ("table", new TableDisplay([text, "n"], [[text, 1], [null, 2.5]]) { Title = text });
         yield return ("loss", new LossChart([1, 2, 3]));
         yield return ("chart", new LineChart(ChartSeries.Of(text, [1, 2])) { Title = text, XTitle = text, YTitle = text, Marks = [new(1, text)] });

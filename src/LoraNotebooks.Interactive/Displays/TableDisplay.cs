@@ -53,8 +53,8 @@ public sealed class TableDisplay : RichDisplay
     /// <inheritdoc/>
     public override Html ToHtml()
     {
-        var head = Look.Tr(Columns.Select((name, i) => Look.Th(name, Align(i), "padding-right:18px")));
-        var body = Rows.Take(MostRows).Select(row => Look.Tr(row.Select((value, i) => Look.Td(Show(value), Align(i), $"padding-right:18px;border-bottom:1px solid {Look.Line};overflow-wrap:anywhere{(_isNumeric[i] ? ";font-variant-numeric:tabular-nums" : "")}"))));
+        var head = Look.Tr(Columns.Select((name, i) => Look.Th(name, Align(i))));
+        var body = Rows.Take(MostRows).Select(row => Look.Tr(row.Select((value, i) => Look.Cell(Show(value), Align(i)))));
         return Look.Page(Title, Rows.Count > MostRows ? $"first {MostRows} of {Numbers.Count(Rows.Count)} rows" : null, Look.Grid(body.Prepend(head)));
     }
 

@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using LoraNotebooks.Adapters;
 using LoraNotebooks.Comparison;
 using LoraNotebooks.Data;
 using LoraNotebooks.Training;
@@ -18,6 +19,7 @@ public static class DisplayFormatter
         Register<RgbImage>(image => new Gallery([image]).ToMimeBundle());
         Register<IEnumerable<RgbImage>>(images => new Gallery(images).ToMimeBundle());
         Register<IEnumerable<TrainingStep>>(steps => new LossChart([.. steps]).ToMimeBundle());
+        Register<AdapterReport>(report => new ParameterReportDisplay(report).ToMimeBundle());
         Register<XyzResult>(result => new XyzGridDisplay(result).ToMimeBundle());
         Register<DataFrame>(frame => TableDisplay.Of(frame).ToMimeBundle());
         Register<GenericChart>(chart => MimeBundle.FromText("chart").With(MimeTypes.Plotly, PlotlyJson.Of(chart)));

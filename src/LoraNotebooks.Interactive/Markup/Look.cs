@@ -74,7 +74,11 @@ internal static class Look
 
     /// <summary>A header cell over a hairline.</summary>
     public static Html Th(string text, string align = "left", string? style = null) =>
-        Td(text, align, $"font-weight:600;white-space:nowrap;border-bottom:1px solid {Line};{style}", "bottom", header: true);
+        Td(text, align, $"font-weight:600;white-space:nowrap;padding-right:18px;border-bottom:1px solid {Line};{style}", "bottom", header: true);
+
+    /// <summary>A body cell over a hairline; numbers, to the right, in digits of one width.</summary>
+    public static Html Cell(Html content, string align = "left") =>
+        Td(content, align, $"padding-right:18px;border-bottom:1px solid {Line};overflow-wrap:anywhere{(align == "right" ? ";font-variant-numeric:tabular-nums;white-space:nowrap" : "")}", "middle");
 
     /// <summary>A small rounded label.</summary>
     public static Html Chip(string text, string? colour = null) => Html.Element(
