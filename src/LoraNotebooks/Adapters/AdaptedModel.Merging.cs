@@ -40,9 +40,12 @@ public sealed partial class AdaptedModel
         chosen.ForEach(static adapter => adapter.IsMerged = true);
     }
 
-    /// <summary>Takes all merged adapters out again: the base's weights are what they were, bit for bit, and the adapters act through their hooks.</summary>
-    public void Unmerge()
+    /// <summary>Takes merged adapters out again: the base's weights are what they were, bit for bit, and the adapters act through their hooks.</summary>
+    /// <param name="names">The adapters; by default all. Others that are merged stay so.</param>
+    /// <exception cref="ArgumentException">There is no such adapter.</exception>
+    public void Unmerge(params IReadOnlyList<string> names)
     {
+        var rest = names.Count == 0 ? [] : MergedNames.Except(names.Select(Find).Select(static adapter => adapter.Name)).ToList();
         foreach (var point in points.Values)
         {
             point.BaseLayer.Unmerge();
@@ -51,6 +54,11 @@ public sealed partial class AdaptedModel
         foreach (var adapter in adapters.Values)
         {
             adapter.IsMerged = false;
+        }
+
+        if (rest.Count > 0)
+        {
+            Merge(rest);
         }
     }
 

@@ -266,7 +266,11 @@ public sealed partial class AdaptedModel : IDisposable
     {
         foreach (var name in names)
         {
-            BaseModel.get_parameter(name)!.requires_grad = trainable;
+            // A model that was disposed before its adapters has nothing left to give back.
+            if (BaseModel.get_parameter(name) is { IsInvalid: false } parameter)
+            {
+                parameter.requires_grad = trainable;
+            }
         }
     }
 }

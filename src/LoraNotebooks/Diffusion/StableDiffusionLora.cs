@@ -1,0 +1,260 @@
+using System.Runtime.CompilerServices;
+using LoraNotebooks.Adapters;
+using LoraNotebooks.Formats;
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+
+namespace LoraNotebooks.Diffusion;
+
+/// <summary>A LoRA of a Stable Diffusion pipeline: one adapter beside the UNet and one beside the text encoder, with one weight, in one file.</summary>
+/// <remarks>Several can be attached to one pipeline at once; their parts add up. The pipeline is used as before.</remarks>
+public sealed class StableDiffusionLora : IDisposable
+{
+    private const string UNetName = "unet";
+    private const string TextEncoderName = "text_encoder";
+
+    /// <summary>One adapted model per network, shared by all LoRAs of it, so that the base is frozen once and given back once.</summary>
+    private static readonly ConditionalWeakTable<nn.Module, AdaptedModel> Shared = [];
+
+    private readonly StableDiffusionPipeline pipeline;
+    private readonly Dictionary<string, AdaptedModel> models = new(StringComparer.Ordinal);
+    private double weight = 1;
+    private bool enabled = true;
+
+    private StableDiffusionLora(StableDiffusionPipeline pipeline, string name, IReadOnlyDictionary<string, string> metadata)
+    {
+        this.pipeline = pipeline;
+        Name = name;
+        Metadata = metadata;
+    }
+
+    /// <summary>The adapter's name in both networks.</summary>
+    public string Name { get; }
+
+    /// <summary>The metadata of the file that this was loaded from; empty otherwise.</summary>
+    public IReadOnlyDictionary<string, string> Metadata { get; }
+
+    /// <summary>w, how strongly the LoRA acts: 0 is the base model, 1 (default) the LoRA as trained. It may change during a generation.</summary>
+    /// <exception cref="ArgumentException">Not a finite number.</exception>
+    /// <exception cref="InvalidOperationException">The LoRA is merged.</exception>
+    public double Weight
+    {
+        get => weight;
+        set => Apply(value, enabled);
+    }
+
+    /// <summary>Whether the LoRA acts; default yes.</summary>
+    /// <exception cref="InvalidOperationException">The LoRA is merged.</exception>
+    public bool Enabled
+    {
+        get => enabled;
+        set => Apply(weight, value);
+    }
+
+    /// <summary>The UNet with its adapters, or <see langword="null"/> if this LoRA leaves it alone.</summary>
+    public AdaptedModel? UNet => models.GetValueOrDefault(UNetName);
+
+    /// <summary>The text encoder with its adapters, or <see langword="null"/> if this LoRA leaves it alone.</summary>
+    public AdaptedModel? TextEncoder => models.GetValueOrDefault(TextEncoderName);
+
+    /// <summary>What an optimizer trains of the UNet's adapter.</summary>
+    public IReadOnlyList<Parameter> UNetParameters => UNet?.TrainableParameters(Name) ?? [];
+
+    /// <summary>What an optimizer trains of the text encoder's adapter.</summary>
+    public IReadOnlyList<Parameter> TextEncoderParameters => TextEncoder?.TrainableParameters(Name) ?? [];
+
+    /// <summary>What trains, in numbers, network by network.</summary>
+    public IReadOnlyList<AdapterReport> Reports => [.. models.Select(pair => pair.Value.Report(Name) with { Name = $"{Name}, {pair.Key}" })];
+
+    /// <summary>Attaches a new LoRA, which begins as no change.</summary>
+    /// <param name="pipeline">The pipeline; it stays the caller's.</param>
+    /// <param name="name">A name that no other LoRA of the pipeline has.</param>
+    /// <param name="unet">The settings for the UNet.</param>
+    /// <param name="textEncoder">The settings for the text encoder, or <see langword="null"/> to leave it alone.</param>
+    /// <param name="seed">Decides A and the dropout.</param>
+    /// <exception cref="ArgumentException">The name is taken, settings have faults or do not fit the networks; all faults are listed.</exception>
+    /// <exception cref="InvalidOperationException">A network does not run some of the target layers.</exception>
+    public static StableDiffusionLora Create(StableDiffusionPipeline pipeline, string name, LoraConfig unet, LoraConfig? textEncoder, long seed)
+    {
+        ArgumentNullException.ThrowIfNull(pipeline);
+        ArgumentNullException.ThrowIfNull(unet);
+        using var generator = new Generator(unchecked((ulong)seed));
+        return Attach(new StableDiffusionLora(pipeline, name, new Dictionary<string, string>()), part => (part == UNetName ? unet : textEncoder) is { } config
+            ? model => model.Add(name, config, generator)
+            : null);
+    }
+
+    /// <summary>Attaches a LoRA from a file of any kind: a folder with PEFT's unet/ and text_encoder/, a kohya or a diffusers .safetensors file.</summary>
+    /// <param name="pipeline">The pipeline; it stays the caller's.</param>
+    /// <param name="path">The folder or file.</param>
+    /// <param name="name">A name that no other LoRA of the pipeline has; by default the file's.</param>
+    /// <exception cref="FileNotFoundException">There is no LoRA at that path.</exception>
+    /// <exception cref="InvalidDataException">It does not fit the pipeline's networks; unexpected, missing and mis-shaped weights are all listed.</exception>
+    public static StableDiffusionLora Load(StableDiffusionPipeline pipeline, string path, string? name = null)
+    {
+        ArgumentNullException.ThrowIfNull(pipeline);
+        ArgumentNullException.ThrowIfNull(path);
+        name ??= Path.GetFileNameWithoutExtension(Path.TrimEndingDirectorySeparator(path));
+        using var file = LoraFile.Read(path, [Part(UNetName, pipeline.UNet), Part(TextEncoderName, pipeline.TextEncoder)]);
+        return Attach(new StableDiffusionLora(pipeline, name, file.Metadata), part => file.States.TryGetValue(part, out var state)
+            ? model => model.Add(name, state)
+            : null);
+    }
+
+    /// <summary>Switches dropout on; nothing else of the adapters differs in training.</summary>
+    public void Train() => ForEachModel(static model => model.Train());
+
+    /// <summary>Switches dropout off.</summary>
+    public void Eval() => ForEachModel(static model => model.Eval());
+
+    /// <summary>Writes a kohya .safetensors file, which WebUI and ComfyUI read.</summary>
+    /// <param name="path">The file to write or replace.</param>
+    /// <param name="metadata">Facts to note, e.g. <c>ss_output_name</c>; they go before those of the file that this was loaded from.</param>
+    /// <param name="dtype">The type of the weights in the file, default float32, which reads back exactly; float16 halves the file.</param>
+    /// <exception cref="ArgumentException">The adapter has weights for which the format has no name; all are listed.</exception>
+    public void SaveKohya(string path, IReadOnlyDictionary<string, string>? metadata = null, ScalarType dtype = ScalarType.Float32)
+    {
+        var size = pipeline.NativeSize;
+        var isSecond = pipeline.UNet.Config.CrossAttentionDim[0] == 1024;
+        var facts = new Dictionary<string, string>(StringComparer.Ordinal)
+        {
+            ["modelspec.sai_model_spec"] = "1.0.1",
+            ["modelspec.architecture"] = isSecond ? "stable-diffusion-v2/lora" : "stable-diffusion-v1/lora",
+            ["modelspec.implementation"] = "https://github.com/huggingface/diffusers",
+            ["modelspec.title"] = Name,
+            ["modelspec.resolution"] = $"{size}x{size}",
+            ["modelspec.prediction_type"] = pipeline.Scheduler.PredictionType == PredictionType.VPrediction ? "v" : "epsilon",
+            ["ss_v2"] = isSecond ? "True" : "False",
+        };
+        foreach (var (key, value) in Metadata.Concat(metadata ?? new Dictionary<string, string>()))
+        {
+            facts[key] = value;
+        }
+
+        WithStates(states => KohyaFile.Write(path, states, facts, dtype));
+    }
+
+    /// <summary>Writes a folder with one PEFT adapter folder per network: unet/, text_encoder/.</summary>
+    /// <param name="folder">Created where it is missing.</param>
+    /// <param name="dtype">The type of the weights in the files, default float32, which reads back exactly.</param>
+    public void SavePeft(string folder, ScalarType dtype = ScalarType.Float32) => WithStates(states =>
+    {
+        foreach (var (part, state) in states)
+        {
+            PeftFolder.Write(Path.Combine(folder, part.Name), state, dtype);
+        }
+    });
+
+    /// <summary>Writes a folder with diffusers' pytorch_lora_weights.safetensors, for <c>pipeline.load_lora_weights(folder)</c>.</summary>
+    /// <param name="folder">Created where it is missing.</param>
+    /// <param name="dtype">The type of the weights in the file, default float32, which reads back exactly.</param>
+    public void SaveDiffusers(string folder, ScalarType dtype = ScalarType.Float32) =>
+        WithStates(states => DiffusersLoraFile.Write(Path.Combine(folder, LoraFile.DiffusersName), states, dtype));
+
+    /// <summary>Detaches the LoRA; the pipeline is what it was.</summary>
+    public void Dispose()
+    {
+        ForEachModel(model =>
+        {
+            if (model.MergedNames.Contains(Name))
+            {
+                model.Unmerge(Name);
+            }
+
+            model.Remove(Name);
+            if (model.Names.Count == 0)
+            {
+                Shared.Remove(model.BaseModel);
+                model.Dispose();
+            }
+        });
+        models.Clear();
+    }
+
+    private static StableDiffusionLora Attach(StableDiffusionLora lora, Func<string, Action<AdaptedModel>?> adder)
+    {
+        try
+        {
+            lora.AttachTo(UNetName, lora.pipeline.UNet, adder(UNetName), lora.RunUNet);
+            lora.AttachTo(TextEncoderName, lora.pipeline.TextEncoder, adder(TextEncoderName), lora.RunTextEncoder);
+            return lora;
+        }
+        catch
+        {
+            lora.Dispose();
+            throw;
+        }
+    }
+
+    private void AttachTo(string part, nn.Module network, Action<AdaptedModel>? add, Action run)
+    {
+        if (add is null)
+        {
+            return;
+        }
+
+        var model = Shared.GetValue(network, static module => new AdaptedModel(module));
+        try
+        {
+            add(model);
+        }
+        catch when (model.Names.Count == 0)
+        {
+            Shared.Remove(network);
+            model.Dispose();
+            throw;
+        }
+
+        models.Add(part, model);
+        model.Probe(run);
+    }
+
+    /// <summary>The UNet on the smallest latents that its resolution levels can halve.</summary>
+    private void RunUNet()
+    {
+        var config = pipeline.UNet.Config;
+        var first = pipeline.UNet.parameters().First();
+        var side = 1L << (config.BlockOutChannels.Count - 1);
+        pipeline.UNet.call(
+            zeros(1, config.InChannels, side, side, first.dtype, first.device),
+            zeros(1, ScalarType.Int64, first.device),
+            zeros(1, 1, config.CrossAttentionDim[0], first.dtype, first.device));
+    }
+
+    private void RunTextEncoder() => pipeline.TextEncoder.call(zeros(1, 1, ScalarType.Int64, pipeline.TextEncoder.parameters().First().device));
+
+    private void Apply(double newWeight, bool newEnabled)
+    {
+        if (!double.IsFinite(newWeight))
+        {
+            throw new ArgumentException($"Got weight {newWeight} for LoRA '{Name}', expected a finite number; 0 to 1 is usual.");
+        }
+
+        ForEachModel(model => model.SetWeight(Name, newEnabled ? newWeight : 0));
+        (weight, enabled) = (newWeight, newEnabled);
+    }
+
+    private void WithStates(Action<IReadOnlyList<(LoraPart Part, LoraState State)>> write)
+    {
+        var states = models.Select(pair => (Part(pair.Key, pair.Value.BaseModel), pair.Value.ToState(Name))).ToList();
+        try
+        {
+            write(states);
+        }
+        finally
+        {
+            states.ForEach(static pair => pair.Item2.Dispose());
+        }
+    }
+
+    private void ForEachModel(Action<AdaptedModel> action)
+    {
+        foreach (var model in models.Values)
+        {
+            action(model);
+        }
+    }
+
+    private static LoraPart Part(string name, nn.Module network) =>
+        new(name, name == UNetName ? "lora_unet" : "lora_te", [.. network.named_modules().Select(static module => module.name).Where(static path => path.Length > 0)]);
+}
