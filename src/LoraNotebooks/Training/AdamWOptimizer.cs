@@ -64,10 +64,10 @@ public sealed class AdamWOptimizer : IDisposable
     /// <summary>t, the number of steps taken.</summary>
     public long Steps { get; private set; }
 
-    /// <summary>Clips the gradients of all groups together to a global L2 norm, takes one step and clears the gradients.</summary>
+    /// <summary>Clips the gradients of all groups together to a global L2 norm, and takes one step. The gradients stay, see <see cref="ClearGradients"/>.</summary>
     /// <param name="learningRates">η of each group.</param>
     /// <param name="maxNorm">The norm that gradients are scaled down to when theirs is larger; <see langword="null"/>: no clipping.</param>
-    /// <returns>The norm before clipping. If it is not finite, nothing was changed and the gradients are still there.</returns>
+    /// <returns>The norm before clipping. If it is not finite, nothing was changed.</returns>
     /// <exception cref="ArgumentException">There is not one learning rate per group.</exception>
     /// <exception cref="InvalidOperationException">No parameter has a gradient.</exception>
     public double Step(IReadOnlyList<double> learningRates, double? maxNorm = null)
@@ -105,7 +105,6 @@ public sealed class AdamWOptimizer : IDisposable
                 Groups[stretch.Group].WeightDecay);
         }
 
-        ClearGradients();
         return norm;
     }
 

@@ -1,0 +1,96 @@
+using LoraNotebooks.Diffusion;
+using LoraNotebooks.Models.Diffusion;
+using static TorchSharp.torch;
+
+namespace LoraNotebooks.Training;
+
+/// <summary>What one forward pass learns from; every random quantity is given.</summary>
+/// <param name="Latents">x₀, scaled latents, float32 [N, C, h, w].</param>
+/// <param name="Noise">ε, standard normal noise of the same shape.</param>
+/// <param name="Timesteps">t, int64 [N].</param>
+/// <param name="Text">Hidden states of the captions [N, T, D], or, where the step has a text encoder to train, their token ids, int64 [N, T].</param>
+public sealed record DiffusionBatch(Tensor Latents, Tensor Noise, Tensor Timesteps, Tensor Text);
+
+/// <summary>What an update did. Where a number is not finite, there was none.</summary>
+/// <param name="Loss">The mean of the batches' losses, before the update.</param>
+/// <param name="GradientNorm">The L2 norm of all gradients together, before clipping.</param>
+public readonly record struct UpdateResult(double Loss, double GradientNorm)
+{
+    /// <summary>Whether the update took place.</summary>
+    public bool IsFinite => double.IsFinite(Loss) && double.IsFinite(GradientNorm);
+}
+
+/// <summary>One step of training a latent diffusion model: from batches to a loss, gradients and an update.</summary>
+/// <param name="unet">The denoising network, with an adapter.</param>
+/// <param name="schedule">The noise schedule, which also tells what the network predicts.</param>
+/// <param name="optimizer">Holds the adapters' parameters.</param>
+/// <remarks>Source: Ho et al. 2020 (arXiv:2006.11239), algorithm 1; kohya-ss/sd-scripts, train_network.py.</remarks>
+public sealed class DiffusionTrainingStep(UNet2DConditionModel unet, NoiseSchedule schedule, AdamWOptimizer optimizer)
+{
+    private readonly ScalarType dtype = unet.parameters().First().dtype;
+
+    /// <summary>Turns token ids [N, T] into hidden states [N, T, D], so that gradients reach the text encoder. Default: none, batches hold hidden states.</summary>
+    public Func<Tensor, Tensor>? TextEncoder { get; init; }
+
+    /// <summary>γ of <see cref="LossWeighting.MinSnr"/>; default none: all timesteps count alike.</summary>
+    public double? MinSnrGamma { get; init; }
+
+    /// <summary>The norm that the gradients of all parameters together are clipped to; default 1, <see langword="null"/>: no clipping.</summary>
+    public double? MaxGradientNorm { get; init; } = 1;
+
+    /// <summary>The mean over the batch of w<sub>t</sub>·mean((model(x<sub>t</sub>, t, c) − target)²), the target being ε, v or x₀.</summary>
+    /// <param name="batch">N images.</param>
+    /// <returns>A scalar, float32, with its graph.</returns>
+    public Tensor Loss(DiffusionBatch batch)
+    {
+        ArgumentNullException.ThrowIfNull(batch);
+        using var scope = NewDisposeScope();
+        var (clean, noise, t, text) = batch;
+        var noisy = schedule.AddNoise(clean, noise, t);
+        var target = schedule.Target(clean, noise, t);
+        var context = TextEncoder is null ? text : TextEncoder(text);
+        var prediction = unet.call(noisy.to(dtype), t, context.to(dtype)).to(ScalarType.Float32);
+
+        var perImage = (prediction - target).square().mean([1, 2, 3]);
+        if (MinSnrGamma is { } gamma)
+        {
+            perImage *= LossWeighting.MinSnr(schedule, t, gamma);
+        }
+
+        return perImage.mean().MoveToOuterDisposeScope();
+    }
+
+    /// <summary>Accumulates the gradients of some batches, each an equal part of the loss, and updates the parameters once.</summary>
+    /// <param name="count">The number of batches.</param>
+    /// <param name="draw">Makes the batch of a number from 0; its tensors are freed after their use.</param>
+    /// <param name="learningRates">η of each group of the optimizer.</param>
+    /// <param name="cancellationToken">Stops between two batches; what they had accumulated is then dropped.</param>
+    /// <exception cref="OperationCanceledException">The step was cancelled; the parameters are as before.</exception>
+    public UpdateResult Update(int count, Func<int, DiffusionBatch> draw, IReadOnlyList<double> learningRates, CancellationToken cancellationToken = default)
+    {
+        ArgumentNullException.ThrowIfNull(draw);
+        var result = new UpdateResult(0, double.NaN);
+        try
+        {
+            for (var i = 0; i < count; i++)
+            {
+                cancellationToken.ThrowIfCancellationRequested();
+                using var scope = NewDisposeScope();
+                var loss = Loss(draw(i)) / count;
+                result = result with { Loss = result.Loss + loss.item<float>() };
+                if (!double.IsFinite(result.Loss))
+                {
+                    return result;
+                }
+
+                loss.backward();
+            }
+
+            return result with { GradientNorm = optimizer.Step(learningRates, MaxGradientNorm) };
+        }
+        finally
+        {
+            optimizer.ClearGradients();
+        }
+    }
+}

@@ -1,0 +1,60 @@
+using System.Globalization;
+using System.Text.Json;
+using LoraNotebooks.Data;
+
+namespace LoraNotebooks.Training;
+
+/// <summary>What a kohya file's metadata tells about its training (<c>ss_*</c>): text as Python writes it, nested values as JSON. Only what is true of the run.</summary>
+/// <remarks>Source: kohya-ss/sd-scripts, train_network.py. What the weights and the pipeline themselves tell is added by who writes the file.</remarks>
+internal static class KohyaTrainingFacts
+{
+    private const string None = "None";
+
+    public static Dictionary<string, string> Of(TrainingConfig config, TrainingPlan plan, PreparedDataset dataset, int steps, DateTimeOffset started)
+    {
+        var tags = dataset.Tags.Tags.ToDictionary(tag => tag.Tag, tag => tag.Count);
+        return new Dictionary<string, string>(StringComparer.Ordinal)
+        {
+            ["ss_output_name"] = config.Name,
+            ["ss_training_started_at"] = Seconds(started),
+            ["ss_training_finished_at"] = Seconds(DateTimeOffset.UtcNow),
+            ["ss_seed"] = Text(config.Seed),
+            ["ss_learning_rate"] = Text(config.UNetLearningRate),
+            ["ss_unet_lr"] = Text(config.UNetLearningRate),
+            ["ss_text_encoder_lr"] = config.TrainsTextEncoder ? Text(config.TextEncoderLearningRate!) : None,
+            ["ss_optimizer"] = $"{typeof(AdamWOptimizer).FullName}(weight_decay={Text(config.WeightDecay)})",
+            ["ss_lr_scheduler"] = JsonNamingPolicy.SnakeCaseLower.ConvertName(config.Schedule.Kind.ToString()),
+            ["ss_lr_warmup_steps"] = Text(plan.WarmupSteps),
+            ["ss_max_grad_norm"] = Text(config.MaxGradientNorm),
+            ["ss_min_snr_gamma"] = Text(config.MinSnrGamma),
+            ["ss_num_train_images"] = Text(plan.ImagesPerEpoch),
+            ["ss_num_reg_images"] = "0",
+            ["ss_num_batches_per_epoch"] = Text(plan.BatchesPerEpoch),
+            ["ss_num_epochs"] = Text(plan.Epochs),
+            ["ss_epoch"] = Text(steps / plan.StepsPerEpoch),
+            ["ss_steps"] = Text(steps),
+            ["ss_max_train_steps"] = Text(plan.TotalSteps),
+            ["ss_batch_size_per_device"] = Text(plan.BatchSize),
+            ["ss_total_batch_size"] = Text(plan.BatchSize),
+            ["ss_gradient_accumulation_steps"] = Text(plan.GradientAccumulation),
+            ["ss_gradient_checkpointing"] = "False",
+            ["ss_mixed_precision"] = config.Precision == TrainingPrecision.BFloat16 ? "bf16" : "no",
+            ["ss_clip_skip"] = Text(config.ClipSkip),
+            ["ss_resolution"] = $"({dataset.Width}, {dataset.Height})",
+            ["ss_cache_latents"] = "True",
+            ["ss_enable_bucket"] = "False",
+            ["ss_flip_aug"] = Text(dataset.Images.Any(image => image.Mirrored)),
+            ["ss_random_crop"] = "False",
+            ["ss_shuffle_caption"] = Text(config.Captions.Shuffle),
+            ["ss_keep_tokens"] = Text(config.Captions.KeepTokens),
+            ["ss_caption_dropout_rate"] = Text(config.Captions.CaptionDropout),
+            ["ss_caption_tag_dropout_rate"] = Text(config.Captions.TagDropout),
+            ["ss_dataset_dirs"] = JsonSerializer.Serialize(dataset.Images.GroupBy(image => image.Repeats).ToDictionary(images => $"{images.Key}_{config.Name}", images => new { n_repeats = images.Key, img_count = images.Count() })),
+            ["ss_tag_frequency"] = JsonSerializer.Serialize(new Dictionary<string, object> { [config.Name] = tags }),
+        };
+    }
+
+    private static string Seconds(DateTimeOffset time) => Text(time.ToUnixTimeMilliseconds() / 1000d);
+
+    private static string Text(object? value) => value is null ? None : Convert.ToString(value, CultureInfo.InvariantCulture)!;
+}

@@ -1,0 +1,46 @@
+using System.Diagnostics;
+
+namespace LoraNotebooks.Training;
+
+/// <summary>The losses of a run and their moving average, mᵢ = β·mᵢ₋₁ + (1 − β)·lossᵢ, divided by 1 − βⁱ because it begins at zero.</summary>
+internal sealed class LossCurve
+{
+    private const double Beta = 0.98;
+
+    private readonly List<double> losses = [];
+    private double average;
+
+    public IReadOnlyList<double> Losses => losses;
+
+    /// <summary>Adds a loss and returns the average.</summary>
+    public double Add(double loss)
+    {
+        losses.Add(loss);
+        average = (Beta * average) + ((1 - Beta) * loss);
+        return average / (1 - Math.Pow(Beta, losses.Count));
+    }
+}
+
+/// <summary>How fast the last steps were, without what happens between them.</summary>
+internal sealed class SpeedMeter
+{
+    private const int Window = 50;
+
+    private readonly Queue<(double Seconds, int Images)> recent = new();
+    private long started;
+
+    public double SecondsPerStep => recent.Average(step => step.Seconds);
+
+    public double ImagesPerSecond => recent.Sum(step => step.Images) / recent.Sum(step => step.Seconds);
+
+    public void Start() => started = Stopwatch.GetTimestamp();
+
+    public void Stop(int images)
+    {
+        recent.Enqueue((Stopwatch.GetElapsedTime(started).TotalSeconds, images));
+        if (recent.Count > Window)
+        {
+            recent.Dequeue();
+        }
+    }
+}

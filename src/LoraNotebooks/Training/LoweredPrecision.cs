@@ -1,0 +1,45 @@
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace LoraNotebooks.Training;
+
+/// <summary>Puts frozen networks into another number format for a while and gives their weights back bit for bit.</summary>
+internal sealed class LoweredPrecision : IDisposable
+{
+    private readonly List<(nn.Module Module, ScalarType Type, Dictionary<string, Tensor> Weights)> originals = [];
+
+    /// <summary>Converts networks; those that have the format already stay as they are.</summary>
+    public LoweredPrecision(ScalarType type, params IEnumerable<nn.Module> modules)
+    {
+        foreach (var module in modules)
+        {
+            var current = module.parameters().First().dtype;
+            if (current == type)
+            {
+                continue;
+            }
+
+            using (no_grad())
+            {
+                originals.Add((module, current, module.state_dict().ToDictionary(pair => pair.Key, pair => pair.Value.clone().DetachFromDisposeScope())));
+                module.to(type);
+            }
+        }
+    }
+
+    public void Dispose()
+    {
+        using var noGradient = no_grad();
+        foreach (var (module, type, weights) in originals)
+        {
+            module.to(type);
+            foreach (var (name, weight) in module.state_dict())
+            {
+                weight.copy_(weights[name]);
+                weights[name].Dispose();
+            }
+        }
+
+        originals.Clear();
+    }
+}

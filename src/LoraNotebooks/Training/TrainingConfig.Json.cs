@@ -1,0 +1,52 @@
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using System.Text.Json.Serialization;
+using LoraNotebooks.Adapters;
+
+namespace LoraNotebooks.Training;
+
+/// <content>Settings as JSON, for records and resuming.</content>
+public sealed partial record TrainingConfig
+{
+    private static readonly JsonSerializerOptions JsonOptions = new()
+    {
+        IgnoreReadOnlyProperties = true,
+        UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow,
+        Converters = { new JsonStringEnumConverter(), new LoraConfigConverter() },
+    };
+
+    /// <summary>These settings as JSON: properties by name, the adapters as PEFT's adapter_config.json.</summary>
+    public JsonObject ToJson() => JsonSerializer.SerializeToNode(this, JsonOptions)!.AsObject();
+
+    /// <summary>Settings from <see cref="ToJson"/>; what is absent has its default.</summary>
+    /// <param name="json">The object.</param>
+    /// <exception cref="InvalidDataException">A property is unknown, has a wrong type, or the settings have faults.</exception>
+    public static TrainingConfig FromJson(JsonObject json)
+    {
+        try
+        {
+            var config = json.Deserialize<TrainingConfig>(JsonOptions)!;
+            return config.Validate() is { Count: > 0 } faults ? throw new InvalidDataException($"The training settings have {faults.Count} faults:\n- {string.Join("\n- ", faults)}") : config;
+        }
+        catch (JsonException error)
+        {
+            throw new InvalidDataException($"The training settings cannot be read: {error.Message}", error);
+        }
+    }
+
+    /// <summary>The settings in which two runs differ that cannot have the same numbers, as "name: theirs, here ours". Epochs may differ.</summary>
+    internal IReadOnlyList<string> DifferencesInNumbers(JsonObject other)
+    {
+        string[] harmless = [nameof(Name), nameof(OutputFolder), nameof(Epochs), nameof(SaveEveryEpochs), nameof(SampleEveryEpochs), nameof(SamplePrompts), nameof(SampleOptions)];
+        return [.. ToJson().Where(pair => !harmless.Contains(pair.Key) && !JsonNode.DeepEquals(JsonNode.Parse(pair.Value?.ToJsonString() ?? "null"), other[pair.Key]))
+            .Select(pair => $"{pair.Key}: {other[pair.Key]?.ToJsonString() ?? "null"}, here {pair.Value?.ToJsonString() ?? "null"}")];
+    }
+
+    private sealed class LoraConfigConverter : JsonConverter<LoraConfig>
+    {
+        public override LoraConfig Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options) =>
+            LoraConfig.FromPeftJson(JsonNode.Parse(ref reader)!.AsObject());
+
+        public override void Write(Utf8JsonWriter writer, LoraConfig value, JsonSerializerOptions options) => value.ToPeftJson().WriteTo(writer);
+    }
+}

@@ -1,0 +1,43 @@
+using LoraNotebooks.Diffusion;
+
+namespace LoraNotebooks.Training;
+
+/// <summary>What a run left behind. The adapter stays attached to the pipeline, ready to draw with, until this is disposed.</summary>
+public sealed class TrainingResult : IDisposable
+{
+    /// <summary>The trained adapter on the pipeline.</summary>
+    public required StableDiffusionLora Lora { get; init; }
+
+    /// <summary>The settings of the run.</summary>
+    public required TrainingConfig Config { get; init; }
+
+    /// <summary>The planned steps.</summary>
+    public required TrainingPlan Plan { get; init; }
+
+    /// <summary>What each step did; of a resumed run only its own steps.</summary>
+    public required IReadOnlyList<TrainingStep> Steps { get; init; }
+
+    /// <summary>The pictures drawn on the way.</summary>
+    public required IReadOnlyList<TrainingSample> Samples { get; init; }
+
+    /// <summary>All adapter files that were written, in order; the last one is <see cref="File"/>.</summary>
+    public required IReadOnlyList<string> Checkpoints { get; init; }
+
+    /// <summary>The file that a stopped run is resumed from, see <see cref="LoraTrainer.ResumeFrom"/>.</summary>
+    public required string StateFile { get; init; }
+
+    /// <summary>The record of the run: settings, seed, hash of the data, versions, losses.</summary>
+    public required string RecordFile { get; init; }
+
+    /// <summary>Whether the run was cancelled before its last step.</summary>
+    public required bool WasCancelled { get; init; }
+
+    /// <summary>Seconds that the run took, with everything.</summary>
+    public required double Seconds { get; init; }
+
+    /// <summary>The adapter as it was at the end, in kohya's format, which most tools read.</summary>
+    public string File => Checkpoints[^1];
+
+    /// <summary>Takes the adapter off the pipeline.</summary>
+    public void Dispose() => Lora.Dispose();
+}

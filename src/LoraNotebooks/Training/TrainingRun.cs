@@ -1,0 +1,193 @@
+using System.Diagnostics;
+using LoraNotebooks.Data;
+using LoraNotebooks.Diffusion;
+
+namespace LoraNotebooks.Training;
+
+/// <summary>The loop of one run, and all that changes in it.</summary>
+internal sealed class TrainingRun : IDisposable
+{
+    private readonly TrainingConfig config;
+    private readonly TrainingPlan plan;
+    private readonly StableDiffusionPipeline pipeline;
+    private readonly TrainingSet set;
+    private readonly StableDiffusionLora lora;
+    private readonly IProgress<TrainingSample>? sampleProgress;
+    private readonly IProgress<TrainingStep>? progress;
+    private readonly AdamWOptimizer optimizer;
+    private readonly DiffusionTrainingStep trainingStep;
+    private readonly TrainingFiles files;
+    private readonly TrainingSeeds seeds;
+    private readonly LossCurve curve = new();
+    private readonly SpeedMeter speed = new();
+    private readonly List<TrainingStep> steps = [];
+    private readonly List<TrainingSample> samples = [];
+    private readonly Stopwatch total = Stopwatch.StartNew();
+    private IReadOnlyList<int[]> batches = [];
+    private int done;
+
+    public TrainingRun(
+        TrainingConfig config,
+        TrainingPlan plan,
+        StableDiffusionPipeline pipeline,
+        PreparedDataset dataset,
+        TrainingSet set,
+        NoiseSchedule schedule,
+        StableDiffusionLora lora,
+        IProgress<TrainingSample>? sampleProgress,
+        IProgress<TrainingStep>? progress)
+    {
+        (this.config, this.plan, this.pipeline, this.set, this.lora, this.sampleProgress, this.progress) = (config, plan, pipeline, set, lora, sampleProgress, progress);
+        seeds = new TrainingSeeds(config.Seed);
+        List<ParameterGroup> groups = [new("unet", lora.UNetParameters, config.WeightDecay)];
+        if (config.TrainsTextEncoder)
+        {
+            groups.Add(new("text encoder", lora.TextEncoderParameters, config.WeightDecay));
+        }
+
+        optimizer = new AdamWOptimizer(groups);
+        trainingStep = new DiffusionTrainingStep(pipeline.UNet, schedule, optimizer)
+        {
+            TextEncoder = config.TrainsTextEncoder ? ids => pipeline.TextEncoder.HiddenStates(ids, config.ClipSkip) : null,
+            MinSnrGamma = config.MinSnrGamma,
+            MaxGradientNorm = config.MaxGradientNorm,
+        };
+        files = new TrainingFiles(config, plan, pipeline, dataset, lora);
+    }
+
+    /// <summary>Takes weights, moments, step and losses of a stopped run.</summary>
+    public void Resume(string stateFile)
+    {
+        var losses = files.LoadState(stateFile, optimizer);
+        foreach (var loss in losses)
+        {
+            curve.Add(loss);
+        }
+
+        done = losses.Count;
+    }
+
+    /// <summary>Runs to the last step, or until cancelled.</summary>
+    public TrainingResult Execute(CancellationToken cancellationToken)
+    {
+        var wasCancelled = false;
+        try
+        {
+            if (done == 0)
+            {
+                DrawSamples(0, cancellationToken);
+            }
+
+            while (done < plan.TotalSteps)
+            {
+                TakeStep(cancellationToken);
+                if (done % plan.StepsPerEpoch == 0)
+                {
+                    FinishEpoch(done / plan.StepsPerEpoch, cancellationToken);
+                }
+            }
+        }
+        catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested && done > 0)
+        {
+            wasCancelled = done < plan.TotalSteps;
+        }
+
+        lora.Eval();
+        files.SaveFinal(done, optimizer, curve);
+        files.WriteRecord(steps, wasCancelled);
+        return new TrainingResult
+        {
+            Lora = lora,
+            Config = config,
+            Plan = plan,
+            Steps = steps,
+            Samples = samples,
+            Checkpoints = files.Checkpoints,
+            StateFile = files.StateFile,
+            RecordFile = files.RecordFile,
+            WasCancelled = wasCancelled,
+            Seconds = total.Elapsed.TotalSeconds,
+        };
+    }
+
+    public void Dispose() => optimizer.Dispose();
+
+    private void TakeStep(CancellationToken cancellationToken)
+    {
+        var (epoch, stepOfEpoch) = Math.DivRem(done, plan.StepsPerEpoch);
+        if (stepOfEpoch == 0 || batches.Count == 0)
+        {
+            batches = set.Batches(epoch);
+        }
+
+        speed.Start();
+        lora.Train();
+        var first = stepOfEpoch * config.GradientAccumulation;
+        var count = Math.Min(config.GradientAccumulation, batches.Count - first);
+        double[] baseRates = config.TrainsTextEncoder ? [config.UNetLearningRate, config.TextEncoderLearningRate!.Value] : [config.UNetLearningRate];
+        double[] rates = [.. baseRates.Select(rate => config.Schedule.Rate(done, plan.TotalSteps, rate))];
+        var update = trainingStep.Update(count, i => Draw(epoch, first + i), rates, cancellationToken);
+        if (!update.IsFinite)
+        {
+            throw new TrainingDivergedException(done + 1, update, files.Checkpoints.LastOrDefault());
+        }
+
+        done++;
+        speed.Stop(batches.Skip(first).Take(count).Sum(batch => batch.Length));
+        steps.Add(new TrainingStep
+        {
+            Step = done,
+            TotalSteps = plan.TotalSteps,
+            Epoch = epoch + 1,
+            TotalEpochs = plan.Epochs,
+            Loss = update.Loss,
+            SmoothedLoss = curve.Add(update.Loss),
+            UNetLearningRate = rates[0],
+            TextEncoderLearningRate = rates.Length > 1 ? rates[1] : null,
+            GradientNorm = update.GradientNorm,
+            Seconds = total.Elapsed.TotalSeconds,
+            ImagesPerSecond = speed.ImagesPerSecond,
+            SecondsLeft = speed.SecondsPerStep * (plan.TotalSteps - done),
+        });
+        progress?.Report(steps[^1]);
+    }
+
+    private DiffusionBatch Draw(int epoch, int batchOfEpoch)
+    {
+        var number = ((long)epoch * plan.BatchesPerEpoch) + batchOfEpoch;
+        return set.Draw(batches[batchOfEpoch], number);
+    }
+
+    private void FinishEpoch(int epochs, CancellationToken cancellationToken)
+    {
+        if (config.SaveEveryEpochs is { } saveEvery && epochs % saveEvery == 0 && epochs < plan.Epochs)
+        {
+            files.SaveCheckpoint(epochs, done, optimizer, curve);
+            files.WriteRecord(steps, wasCancelled: false);
+        }
+
+        if (config.SampleEveryEpochs is { } sampleEvery && epochs % sampleEvery == 0)
+        {
+            DrawSamples(epochs, cancellationToken);
+        }
+    }
+
+    private void DrawSamples(int epochs, CancellationToken cancellationToken)
+    {
+        if (config.SampleEveryEpochs is null)
+        {
+            return;
+        }
+
+        lora.Eval();
+        foreach (var prompt in config.SamplePrompts)
+        {
+            var options = config.SampleOptions with { Prompt = prompt };
+            foreach (var (index, image) in pipeline.Generate(options, cancellationToken).Index())
+            {
+                samples.Add(new TrainingSample(epochs, prompt, options.Seed + index, image));
+                sampleProgress?.Report(samples[^1]);
+            }
+        }
+    }
+}

@@ -1,0 +1,117 @@
+using LoraNotebooks.Data;
+using LoraNotebooks.Diffusion;
+using static TorchSharp.torch;
+
+namespace LoraNotebooks.Training;
+
+/// <summary>A dataset as the loop wants it: latents computed once, captions encoded once where that is possible, batches drawn by seed.</summary>
+internal sealed class TrainingSet : IDisposable
+{
+    private readonly StableDiffusionPipeline pipeline;
+    private readonly TrainingConfig config;
+    private readonly PreparedDataset dataset;
+    private readonly NoiseSchedule schedule;
+    private readonly TrainingSeeds seeds;
+    private readonly Device device;
+    private readonly Tensor latents;
+    private readonly Dictionary<string, Tensor> hiddenStates = new(StringComparer.Ordinal);
+
+    /// <summary>Encodes the images, and the captions where they stay the same and the text encoder is frozen.</summary>
+    /// <exception cref="ArgumentException">The images' size does not fit the autoencoder, or their latents are not finite.</exception>
+    /// <exception cref="OperationCanceledException">The run was cancelled.</exception>
+    public TrainingSet(StableDiffusionPipeline pipeline, TrainingConfig config, PreparedDataset dataset, NoiseSchedule schedule, CancellationToken cancellationToken)
+    {
+        (this.pipeline, this.config, this.dataset, this.schedule) = (pipeline, config, dataset, schedule);
+        seeds = new TrainingSeeds(config.Seed);
+        device = pipeline.UNet.parameters().First().device;
+        RequireSize(dataset, pipeline.Vae.DownsamplingFactor);
+
+        using var scope = NewDisposeScope();
+        using var noGradient = no_grad();
+        var encoded = Enumerable.Range(0, dataset.Count).Select(i => EncodeImage(i, cancellationToken)).ToArray();
+        if (!config.TrainsTextEncoder && !config.Captions.Shuffle && config.Captions.TagDropout == 0)
+        {
+            foreach (var caption in dataset.Images.Select(image => image.Caption).Append("").Distinct())
+            {
+                cancellationToken.ThrowIfCancellationRequested();
+                hiddenStates[caption] = pipeline.EncodePrompts([caption], config.ClipSkip);
+            }
+        }
+
+        latents = stack(encoded).DetachFromDisposeScope();
+        foreach (var states in hiddenStates.Values)
+        {
+            states.DetachFromDisposeScope();
+        }
+    }
+
+    /// <summary>The batches of an epoch as indices of images, in an order of its own.</summary>
+    /// <param name="epoch">From 0.</param>
+    public IReadOnlyList<int[]> Batches(int epoch)
+    {
+        using var generator = seeds.Generator(TrainingSeeds.Use.Order, epoch);
+        return [.. dataset.EpochIndices(generator).Chunk(config.BatchSize)];
+    }
+
+    /// <summary>A batch with its noise and timesteps.</summary>
+    /// <param name="indices">The images.</param>
+    /// <param name="number">The batch's number in the whole run, from 0, which the random numbers hang on.</param>
+    public DiffusionBatch Draw(int[] indices, long number)
+    {
+        using var scope = NewDisposeScope();
+        using var noGradient = no_grad();
+        var clean = latents.index_select(0, tensor(indices.Select(i => (long)i).ToArray(), device: device));
+        var text = EncodeCaptions(indices, number);
+
+        // Drawn on the CPU, so that they are the same for every device.
+        using var generator = seeds.Generator(TrainingSeeds.Use.Noise, number);
+        var noise = randn(clean.shape, generator: generator).to(device);
+        var timesteps = randint(0, schedule.NumTrainTimesteps, [indices.Length], ScalarType.Int64, generator: generator).to(device);
+        return new DiffusionBatch(
+            clean.MoveToOuterDisposeScope(), noise.MoveToOuterDisposeScope(), timesteps.MoveToOuterDisposeScope(), text.MoveToOuterDisposeScope());
+    }
+
+    public void Dispose()
+    {
+        latents.Dispose();
+        foreach (var states in hiddenStates.Values)
+        {
+            states.Dispose();
+        }
+    }
+
+    /// <summary>Scaled latents of one image, float32 [C, h, w]: the mean of the autoencoder's distribution, or one draw from it.</summary>
+    private Tensor EncodeImage(int index, CancellationToken cancellationToken)
+    {
+        cancellationToken.ThrowIfCancellationRequested();
+        using var scope = NewDisposeScope();
+        var weights = pipeline.Vae.parameters().First();
+        var distribution = pipeline.Vae.Encode(dataset.Pixels([index]).to(weights.dtype).to(weights.device));
+        using var generator = seeds.Generator(TrainingSeeds.Use.Latents, index);
+        var encoded = config.SampleLatents
+            ? distribution.Sample(randn(distribution.Mean.shape, generator: generator).to(weights.dtype).to(weights.device))
+            : distribution.Mean;
+        var scaled = pipeline.Vae.ScaleLatents(encoded.to(ScalarType.Float32)).squeeze(0).to(device);
+        return scaled.isfinite().all().item<bool>()
+            ? scaled.MoveToOuterDisposeScope()
+            : throw new ArgumentException($"{dataset.Images[index].Name}: got latents that are not finite from the autoencoder. Load the pipeline in float32, or remove the image.");
+    }
+
+    /// <summary>Token ids where the text encoder trains, else its outputs.</summary>
+    private Tensor EncodeCaptions(int[] indices, long number)
+    {
+        using var generator = seeds.Generator(TrainingSeeds.Use.Captions, number);
+        string[] captions = [.. indices.Select(i => config.Captions.Draw(dataset.Images[i].Caption, generator))];
+        return config.TrainsTextEncoder ? pipeline.Tokenize(captions)
+            : hiddenStates.Count > 0 ? cat([.. captions.Select(caption => hiddenStates[caption])])
+            : pipeline.EncodePrompts(captions, config.ClipSkip);
+    }
+
+    private static void RequireSize(PreparedDataset dataset, int factor)
+    {
+        if (dataset.Width % factor != 0 || dataset.Height % factor != 0)
+        {
+            throw new ArgumentException($"Got images of {dataset.Width} × {dataset.Height} pixels, expected multiples of {factor}, by which the autoencoder shrinks them. Prepare the dataset with another resolution.", nameof(dataset));
+        }
+    }
+}

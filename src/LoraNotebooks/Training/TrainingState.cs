@@ -1,0 +1,57 @@
+using System.Globalization;
+using System.Text.Json.Nodes;
+using LoraNotebooks.Formats;
+using static TorchSharp.torch;
+
+namespace LoraNotebooks.Training;
+
+/// <summary>
+/// Everything that a stopped run needs to go on, in one file, so that it is there whole or not at all: weights, moments, losses; as metadata the
+/// settings and the data's hash. Random numbers hang on the seed and the step alone, and learning rates on the step, so that neither is stored.
+/// </summary>
+internal static class TrainingState
+{
+    private const string Losses = "losses";
+    private const string Steps = "steps";
+    private const string Config = "config";
+    private const string DataHash = "data_hash";
+
+    public static void Save(string path, AdamWOptimizer optimizer, IReadOnlyList<double> losses, TrainingConfig config, string dataHash)
+    {
+        using var scope = NewDisposeScope();
+        var tensors = optimizer.State();
+        tensors[Losses] = tensor(losses.ToArray());
+        SafetensorsFile.Write(path, tensors, new Dictionary<string, string>
+        {
+            [Steps] = optimizer.Steps.ToString(CultureInfo.InvariantCulture),
+            [Config] = config.ToJson().ToJsonString(),
+            [DataHash] = dataHash,
+        });
+    }
+
+    /// <summary>Restores the optimizer and its parameters; returns the losses of the steps so far.</summary>
+    /// <exception cref="InvalidDataException">The file is no training state, or of a run with other settings or data; all differences are listed.</exception>
+    public static IReadOnlyList<double> Load(string path, AdamWOptimizer optimizer, TrainingConfig config, string dataHash)
+    {
+        using var scope = NewDisposeScope();
+        using var file = SafetensorsFile.Open(path);
+        if (!file.Metadata.TryGetValue(Steps, out var steps) || !file.Metadata.TryGetValue(Config, out var theirs) || !file.Tensors.ContainsKey(Losses))
+        {
+            throw new InvalidDataException($"'{path}' is no training state. Give the file called <name>-state.safetensors; an adapter's file holds only its weights.");
+        }
+
+        List<string> differences = [.. config.DifferencesInNumbers(JsonNode.Parse(theirs)!.AsObject())];
+        if (file.Metadata.GetValueOrDefault(DataHash) is var hash && hash != dataHash)
+        {
+            differences.Add($"data: hash {hash}, here {dataHash}");
+        }
+
+        if (differences.Count > 0)
+        {
+            throw new InvalidDataException($"'{path}' is of a run with other settings, so that it cannot be resumed with these. Take its settings, or start anew:\n- {string.Join("\n- ", differences)}");
+        }
+
+        optimizer.Restore(file.Tensors.Keys.Where(name => name != Losses).ToDictionary(name => name, name => file.Load(name)), long.Parse(steps, CultureInfo.InvariantCulture));
+        return file.Load(Losses).data<double>().ToArray();
+    }
+}
