@@ -35,9 +35,12 @@ internal sealed class DatasetReader
     {
         var subfolders = Directory.GetDirectories(root).Order(StringComparer.Ordinal).ToList();
         List<string> folders = [root, .. subfolders.Where(static folder => RepeatFolder.Parse(Path.GetFileName(folder)) is not null)];
-        var files = folders.SelectMany(static folder => Directory.GetFiles(folder).Order(StringComparer.Ordinal)).Where(static file => !Path.GetFileName(file).StartsWith('.')).ToList();
-        var present = files.ToHashSet(StringComparer.Ordinal);
+        var files = folders.SelectMany(FilesIn).ToList();
         var metadata = ReadMetadata(files.Where(static file => Path.GetFileName(file) == MetadataFile.Name));
+
+        // Metadata may name images further below. One listing per folder costs far less than a question per file.
+        var further = metadata.Keys.Select(static path => Path.GetDirectoryName(path)!).Distinct().Except(folders).Where(Directory.Exists);
+        var present = files.Concat(further.SelectMany(FilesIn)).ToHashSet(StringComparer.Ordinal);
 
         List<string> images =
         [
@@ -47,13 +50,15 @@ internal sealed class DatasetReader
         ReportNames(folders, subfolders, images);
         ReportOtherFiles(files.Where(file => ImageFormats.OfName(file) is null && !metadata.ContainsKey(file)), images);
 
-        var listed = folders.ToHashSet(StringComparer.Ordinal);
-        var captions = new CaptionFinder(options, file => listed.Contains(Path.GetDirectoryName(file)!) ? present.Contains(file) : File.Exists(file), issues);
+        var captions = new CaptionFinder(options, present.Contains, issues);
         var items = images.Select(image => Item(image, metadata.GetValueOrDefault(image), captions)).ToArray();
         Parallel.For(0, items.Length, i => items[i] = ImageCheck.Check(items[i], options, issues));
         ReportSameContent(items);
         return (items, issues.ToReport());
     }
+
+    private static IEnumerable<string> FilesIn(string folder) =>
+        Directory.GetFiles(folder).Where(static file => !Path.GetFileName(file).StartsWith('.')).Order(StringComparer.Ordinal);
 
     /// <summary>The lines of all metadata files by image, in their order.</summary>
     private OrderedDictionary<string, (MetadataLine Line, string File)> ReadMetadata(IEnumerable<string> files)
@@ -75,7 +80,7 @@ internal sealed class DatasetReader
 
     private bool IsUsable(string path, string metadataFile, HashSet<string> present)
     {
-        if (!present.Contains(path) && !File.Exists(path))
+        if (!present.Contains(path))
         {
             issues.Error(DatasetFault.MissingFile, path, $"{issues.Relative(metadataFile)} names this file, but it does not exist. Add it or remove the line.");
             return false;

@@ -56,31 +56,33 @@ internal static class ImageCodec
     /// <summary>The pixels of a bitmap, turned upright and laid on white.</summary>
     public static RgbImage FromBitmap(SKBitmap bitmap, SKEncodedOrigin origin = SKEncodedOrigin.TopLeft)
     {
-        var (sourceWidth, sourceHeight) = (bitmap.Width, bitmap.Height);
-        var (width, height) = IsTurned(origin) ? (sourceHeight, sourceWidth) : (sourceWidth, sourceHeight);
+        var (w, h) = (bitmap.Width, bitmap.Height);
+        var (width, height) = IsTurned(origin) ? (h, w) : (w, h);
+
+        // The stored pixel of the upright (x, y) is start + x·right + y·down.
+        var (start, right, down) = origin switch
+        {
+            SKEncodedOrigin.TopRight => (w - 1, -1, w),
+            SKEncodedOrigin.BottomRight => (w * h - 1, -1, -w),
+            SKEncodedOrigin.BottomLeft => (w * (h - 1), 1, -w),
+            SKEncodedOrigin.LeftTop => (0, w, 1),
+            SKEncodedOrigin.RightTop => (w * (h - 1), -w, 1),
+            SKEncodedOrigin.RightBottom => (w * h - 1, -w, -1),
+            SKEncodedOrigin.LeftBottom => (w - 1, w, -1),
+            _ => (0, 1, w),
+        };
         var source = MemoryMarshal.Cast<byte, int>(bitmap.GetPixelSpan());
         var bytes = new byte[3L * width * height];
+        var at = 0;
         for (var y = 0; y < height; y++)
         {
-            for (var x = 0; x < width; x++)
+            for (var (x, from) = (0, start + y * down); x < width; x++, from += right)
             {
-                var (sx, sy) = origin switch
-                {
-                    SKEncodedOrigin.TopRight => (width - 1 - x, y),
-                    SKEncodedOrigin.BottomRight => (width - 1 - x, height - 1 - y),
-                    SKEncodedOrigin.BottomLeft => (x, height - 1 - y),
-                    SKEncodedOrigin.LeftTop => (y, x),
-                    SKEncodedOrigin.RightTop => (y, width - 1 - x),
-                    SKEncodedOrigin.RightBottom => (height - 1 - y, width - 1 - x),
-                    SKEncodedOrigin.LeftBottom => (height - 1 - y, x),
-                    _ => (x, y),
-                };
-                var pixel = source[sy * sourceWidth + sx];
+                var pixel = source[from];
                 var alpha = (pixel >> 24) & 255;
-                var at = 3 * (y * width + x);
-                bytes[at] = OnWhite(pixel & 255, alpha);
-                bytes[at + 1] = OnWhite((pixel >> 8) & 255, alpha);
-                bytes[at + 2] = OnWhite((pixel >> 16) & 255, alpha);
+                bytes[at++] = OnWhite(pixel & 255, alpha);
+                bytes[at++] = OnWhite((pixel >> 8) & 255, alpha);
+                bytes[at++] = OnWhite((pixel >> 16) & 255, alpha);
             }
         }
 
