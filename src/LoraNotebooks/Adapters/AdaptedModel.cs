@@ -127,6 +127,18 @@ public sealed partial class AdaptedModel : IDisposable
     /// <summary>Switches the adapters' dropout off.</summary>
     public void Eval() => SetTraining(false);
 
+    /// <summary>Starts the random numbers of an adapter's dropout anew, so that a forward does not depend on those before.</summary>
+    /// <param name="name">The adapter.</param>
+    /// <param name="seed">The seed of the first layer; the others have the next numbers.</param>
+    /// <exception cref="ArgumentException">There is no such adapter.</exception>
+    public void SeedDropout(string name, long seed)
+    {
+        foreach (var layer in Find(name).Layers)
+        {
+            layer.SeedDropout(seed++);
+        }
+    }
+
     /// <summary>Moves the adapters' weights; the base model is moved by itself. Make optimizers after this.</summary>
     /// <param name="device">The device.</param>
     public void To(Device device)

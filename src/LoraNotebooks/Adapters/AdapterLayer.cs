@@ -22,6 +22,11 @@ public abstract class AdapterLayer : IDisposable
     /// <summary>Whether dropout acts.</summary>
     internal bool Training { get; set; } = true;
 
+    /// <summary>Starts the random numbers of dropout anew, where the layer has some.</summary>
+    internal virtual void SeedDropout(long seed)
+    {
+    }
+
     /// <summary>ΔW at weight 1, float32, in the shape of W; <see langword="null"/> if only the bias changes.</summary>
     public abstract Tensor? WeightDelta();
 

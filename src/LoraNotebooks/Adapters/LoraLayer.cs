@@ -49,6 +49,8 @@ internal abstract class LoraLayer : AdapterLayer
     /// <summary>Δb = s·b.</summary>
     public override Tensor? BiasDelta() => BiasOfB is { } bias ? bias * Scale : null;
 
+    internal override void SeedDropout(long seed) => dropoutGenerator.manual_seed(seed);
+
     /// <summary>Draws A and sets B (and its bias) to zero. All sizes of A but the first make n, the inputs of one output; B's first size is the number of outputs.</summary>
     protected void Create(LoraConfig config, long[] shapeOfA, long[] shapeOfB, Generator generator, Device device)
     {

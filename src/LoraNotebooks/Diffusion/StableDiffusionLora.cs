@@ -107,6 +107,10 @@ public sealed class StableDiffusionLora : IDisposable
     /// <summary>Switches dropout off.</summary>
     public void Eval() => ForEachModel(static model => model.Eval());
 
+    /// <summary>Starts the random numbers of dropout anew, so that a training step does not depend on those before.</summary>
+    /// <param name="seed">The seed.</param>
+    public void SeedDropout(long seed) => ForEachModel(model => model.SeedDropout(Name, unchecked(seed * (model == UNet ? 31 : 37))));
+
     /// <summary>Writes a kohya .safetensors file, which WebUI and ComfyUI read.</summary>
     /// <param name="path">The file to write or replace.</param>
     /// <param name="metadata">Facts to note, e.g. <c>ss_output_name</c>; they go before those of the file that this was loaded from.</param>

@@ -82,6 +82,7 @@ internal sealed class TrainingFiles
 
     private void Save(string path, int steps, AdamWOptimizer optimizer, LossCurve curve)
     {
+        using var scope = NewDisposeScope();
         losses = [.. curve.Losses];
         TrainingState.Save(StateFile, optimizer, losses, config, dataHash);
         lora.SaveKohya(path, KohyaTrainingFacts.Of(config, plan, dataset, steps, started));

@@ -155,6 +155,11 @@ internal sealed class TrainingRun : IDisposable
     private DiffusionBatch Draw(int epoch, int batchOfEpoch)
     {
         var number = ((long)epoch * plan.BatchesPerEpoch) + batchOfEpoch;
+        if (config.UNetLora.Dropout > 0 || config.TextEncoderLora.Dropout > 0)
+        {
+            lora.SeedDropout(seeds.Derive(TrainingSeeds.Use.Dropout, number));
+        }
+
         return set.Draw(batches[batchOfEpoch], number);
     }
 

@@ -1,0 +1,248 @@
+using System.Text.Json.Nodes;
+using LoraNotebooks.Adapters;
+using LoraNotebooks.Data;
+using LoraNotebooks.Diffusion;
+using LoraNotebooks.Formats;
+using LoraNotebooks.Tests.Diffusion;
+using LoraNotebooks.Tests.Models;
+using LoraNotebooks.Training;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace LoraNotebooks.Tests.Training;
+
+public sealed class LoraTrainerTests : IDisposable
+{
+    private readonly TemporaryFolder folder = new();
+    private readonly StableDiffusionPipeline pipeline = TinyPipeline.Create();
+
+    public void Dispose()
+    {
+        pipeline.Dispose();
+        folder.Dispose();
+    }
+
+    [Fact]
+    public void Train_SmallRun_LearnsAndWritesItsFiles()
+    {
+        var config = TinyRun.Config(folder.Path) with { SaveEveryEpochs = 2, TextEncoderLearningRate = 5e-4, MinSnrGamma = 5 };
+        var reported = new List<TrainingStep>();
+
+        using var result = new LoraTrainer().Train(config, pipeline, TinyRun.Dataset, new Immediate<TrainingStep>(reported.Add));
+
+        Assert.Equal(12, result.Plan.TotalSteps);
+        Assert.Equal(result.Steps, reported);
+        Assert.Equal(Enumerable.Range(1, 12), reported.Select(step => step.Step));
+        Assert.Equal([1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4], reported.Select(step => step.Epoch));
+        Assert.Equal([0, 5e-4, 1e-3], reported.Take(3).Select(step => step.UNetLearningRate));
+        Assert.Equal(5e-4, reported[2].TextEncoderLearningRate);
+        Assert.All(reported, step => Assert.True(step.GradientNorm > 0 && step.ImagesPerSecond > 0));
+        Assert.Equal(["tiny-000002.safetensors", "tiny.safetensors"], result.Checkpoints.Select(Path.GetFileName));
+        Assert.All([.. result.Checkpoints, result.StateFile, result.RecordFile], file => Assert.True(File.Exists(file), file));
+        Assert.Empty(Directory.GetFiles(folder.Path, "*.tmp"));
+        Assert.False(result.WasCancelled);
+        Assert.All(result.Lora.UNet!.NamedParameters("tiny").Where(pair => pair.Name.EndsWith("lora_B.weight", StringComparison.Ordinal)), pair => Assert.True(pair.Parameter.abs().max().item<float>() > 0));
+    }
+
+    [Fact]
+    public void Train_Files_TellTheTruthAboutTheRun()
+    {
+        var config = TinyRun.Config(folder.Path) with { SaveEveryEpochs = 1, Epochs = 2, GradientAccumulation = 2 };
+
+        using var result = new LoraTrainer().Train(config, pipeline, TinyRun.Dataset);
+
+        using var checkpoint = SafetensorsFile.Open(result.Checkpoints[0]);
+        Assert.Equal(("1", "2", "4", "2", "3"), (checkpoint.Metadata["ss_epoch"], checkpoint.Metadata["ss_steps"], checkpoint.Metadata["ss_max_train_steps"], checkpoint.Metadata["ss_network_dim"], checkpoint.Metadata["ss_seed"]));
+        Assert.Equal("None", checkpoint.Metadata["ss_text_encoder_lr"]);
+        var record = JsonNode.Parse(File.ReadAllText(result.RecordFile))!;
+        Assert.Equal(result.Steps.Select(step => step.Loss), record["losses"]!.AsArray().Select(loss => loss!.GetValue<double>()));
+        Assert.Equal(TinyRun.Dataset.ComputeHash(), record["data"]!["hash"]!.GetValue<string>());
+        Assert.Equal(config.ToJson().ToJsonString(), TrainingConfig.FromJson(record["config"]!.AsObject()).ToJson().ToJsonString());
+    }
+
+    [Fact]
+    public void Train_SameSeed_GivesTheSameLossesBitForBit()
+    {
+        var config = TinyRun.Config(folder.Path) with { Captions = new CaptionOptions { Shuffle = true, CaptionDropout = 0.2 }, SampleLatents = true };
+
+        Assert.Equal(Losses(config), Losses(config));
+    }
+
+    [Fact]
+    public void Train_OtherSeed_GivesOtherLosses()
+    {
+        var config = TinyRun.Config(folder.Path);
+
+        Assert.NotEqual(Losses(config), Losses(config with { Seed = 4 }));
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Train_StoppedAndResumed_GivesTheNumbersOfAnUninterruptedRun(bool everything)
+    {
+        var config = TinyRun.Config(folder.In("straight"));
+        if (everything)
+        {
+            config = config with { TextEncoderLearningRate = 1e-3, GradientAccumulation = 2, UNetLora = config.UNetLora with { Dropout = 0.3 }, Captions = new CaptionOptions { Shuffle = true, CaptionDropout = 0.3 } };
+        }
+
+        using var straight = new LoraTrainer().Train(config, pipeline, TinyRun.Dataset);
+        var expected = Weights(straight);
+        straight.Dispose();
+
+        using var source = new CancellationTokenSource();
+        var interrupted = config with { OutputFolder = folder.In("stopped") };
+        using var first = new LoraTrainer().Train(interrupted, pipeline, TinyRun.Dataset, StopAt(5, source), source.Token);
+        first.Dispose();
+        using var second = new LoraTrainer { ResumeFrom = first.StateFile }.Train(interrupted, pipeline, TinyRun.Dataset);
+
+        Assert.True(first.WasCancelled);
+        Assert.Equal(straight.Steps.Select(step => step.Loss), first.Steps.Concat(second.Steps).Select(step => step.Loss));
+        Assert.Equal(straight.Steps.Select(step => (step.Step, step.SmoothedLoss, step.GradientNorm, step.UNetLearningRate)), first.Steps.Concat(second.Steps).Select(step => (step.Step, step.SmoothedLoss, step.GradientNorm, step.UNetLearningRate)));
+        Assert.Equal(expected, Weights(second));
+    }
+
+    [Fact]
+    public void Train_ResumedWithOtherSettings_NamesEveryDifference()
+    {
+        var config = TinyRun.Config(folder.Path) with { Epochs = 1 };
+        using var result = new LoraTrainer().Train(config, pipeline, TinyRun.Dataset);
+        result.Dispose();
+        var changed = config with { Seed = 9, BatchSize = 1 };
+
+        var error = Assert.Throws<InvalidDataException>(() => new LoraTrainer { ResumeFrom = result.StateFile }.Train(changed, pipeline, TinyRun.Dataset));
+        var noState = Assert.Throws<InvalidDataException>(() => new LoraTrainer { ResumeFrom = result.File }.Train(config, pipeline, TinyRun.Dataset));
+
+        Assert.Contains("Seed: 3, here 9", error.Message, StringComparison.Ordinal);
+        Assert.Contains("BatchSize: 2, here 1", error.Message, StringComparison.Ordinal);
+        Assert.Contains("no training state", noState.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Train_Cancelled_StopsWithinOneStepAndKeepsWhatWasLearnt()
+    {
+        using var source = new CancellationTokenSource();
+
+        using var result = new LoraTrainer().Train(TinyRun.Config(folder.Path), pipeline, TinyRun.Dataset, StopAt(4, source), source.Token);
+
+        Assert.True(result.WasCancelled);
+        Assert.Equal(4, result.Steps.Count);
+        Assert.Equal("tiny-step00000004.safetensors", Path.GetFileName(result.File));
+        var learnt = Weights(result);
+        result.Dispose();
+        using var loaded = StableDiffusionLora.Load(pipeline, result.File, "loaded");
+        Assert.Equal(learnt, Weights(loaded, "loaded"));
+    }
+
+    [Fact]
+    public void Train_CancelledBeforeTheFirstStep_ThrowsAndLeavesThePipelineAlone()
+    {
+        using var source = new CancellationTokenSource();
+        source.Cancel();
+
+        Assert.ThrowsAny<OperationCanceledException>(() => new LoraTrainer().Train(TinyRun.Config(folder.Path), pipeline, TinyRun.Dataset, cancellationToken: source.Token));
+        Assert.All(pipeline.UNet.parameters(), parameter => Assert.True(parameter.requires_grad));
+    }
+
+    [Fact]
+    public void Train_LossNotFinite_StopsAndKeepsTheLastCheckpoint()
+    {
+        var config = TinyRun.Config(folder.Path) with { SaveEveryEpochs = 1 };
+        var poison = new Immediate<TrainingStep>(step =>
+        {
+            if (step.Step == 4)
+            {
+                using var noGradient = no_grad();
+                pipeline.UNet.get_parameter("conv_out.bias")!.fill_(float.NaN);
+            }
+        });
+
+        var error = Assert.Throws<TrainingDivergedException>(() => new LoraTrainer().Train(config, pipeline, TinyRun.Dataset, poison));
+
+        Assert.Equal(5, error.Step);
+        Assert.Equal(folder.In("tiny-000001.safetensors"), error.LastCheckpoint);
+        Assert.Contains("Lower the learning rate", error.Message, StringComparison.Ordinal);
+        using var file = SafetensorsFile.Open(error.LastCheckpoint!);
+        using var scope = NewDisposeScope();
+        Assert.All(file.Tensors.Keys, name => Assert.True(file.Load(name).isfinite().all().item<bool>()));
+    }
+
+    [Fact]
+    public void Train_Samples_AreDrawnFromTheSameNoiseBeforeAndAfterEpochs()
+    {
+        var config = TinyRun.Config(folder.Path) with
+        {
+            UNetLearningRate = 0.05,
+            SampleEveryEpochs = 2,
+            SamplePrompts = ["portrait", "long hair"],
+            SampleOptions = new GenerationOptions { Steps = 2, Seed = 11 },
+        };
+        var reported = new List<TrainingSample>();
+
+        using var result = new LoraTrainer { Samples = new Immediate<TrainingSample>(reported.Add) }.Train(config, pipeline, TinyRun.Dataset);
+
+        Assert.Equal([(0, "portrait", 11L), (0, "long hair", 11L), (2, "portrait", 11L), (2, "long hair", 11L), (4, "portrait", 11L), (4, "long hair", 11L)], reported.Select(sample => (sample.Epoch, sample.Prompt, sample.Seed)));
+        Assert.Equal(pipeline.Generate(config.SampleOptions with { Prompt = "portrait" })[0].Pixels.ToArray(), reported[4].Image.Pixels.ToArray());
+        Assert.NotEqual(reported[0].Image.Pixels.ToArray(), reported[4].Image.Pixels.ToArray());
+    }
+
+    [Fact]
+    public void Train_BFloat16_GivesTheBaseBackBitForBit()
+    {
+        var before = pipeline.UNet.state_dict().ToDictionary(pair => pair.Key, pair => pair.Value.clone());
+        var config = TinyRun.Config(folder.Path) with { Precision = TrainingPrecision.BFloat16 };
+        var full = Losses(config with { Precision = TrainingPrecision.AsLoaded });
+
+        using var result = new LoraTrainer().Train(config, pipeline, TinyRun.Dataset);
+
+        Assert.All(pipeline.UNet.state_dict(), pair => Assert.True(pair.Value.equal(before[pair.Key]).all().item<bool>()));
+        Assert.NotEqual(full, result.Steps.Select(step => step.Loss));
+        Assert.All(result.Steps.Zip(full), pair => Assert.Equal(pair.Second, pair.First.Loss, 0.05 * pair.Second));
+    }
+
+    [Fact]
+    public void Train_ManySteps_KeepsNoTensors()
+    {
+        var live = new List<long>();
+        var config = TinyRun.Config(folder.Path) with { Epochs = 100, SaveEveryEpochs = 10, TextEncoderLearningRate = 1e-4 };
+
+        using var result = new LoraTrainer().Train(config, pipeline, TinyRun.Dataset, new Immediate<TrainingStep>(_ => live.Add(DisposeScopeManager.Statistics.ThreadTotalLiveCount)));
+
+        Assert.Equal(300, live.Count);
+        Assert.Equal(live[1], live.Skip(1).Max());
+    }
+
+    [Fact]
+    public void Train_ImageSizeThatDoesNotFit_SaysSo()
+    {
+        var odd = new PreparedDataset([new PreparedImage("odd", new RgbImage(15, 15, new byte[15 * 15 * 3]), "", "odd.png")]);
+
+        var error = Assert.Throws<ArgumentException>(() => new LoraTrainer().Train(TinyRun.Config(folder.Path), pipeline, odd));
+
+        Assert.Contains("Got images of 15 × 15 pixels, expected multiples of 2", error.Message, StringComparison.Ordinal);
+    }
+
+    private static Immediate<TrainingStep> StopAt(int step, CancellationTokenSource source) => new(done =>
+    {
+        if (done.Step == step)
+        {
+            source.Cancel();
+        }
+    });
+
+    private double[] Losses(TrainingConfig config)
+    {
+        using var result = new LoraTrainer().Train(config, pipeline, TinyRun.Dataset);
+        return [.. result.Steps.Select(step => step.Loss)];
+    }
+
+    private static float[] Weights(TrainingResult result) => Weights(result.Lora, result.Config.Name);
+
+    private static float[] Weights(StableDiffusionLora lora, string name)
+    {
+        using var scope = NewDisposeScope();
+        AdaptedModel?[] models = [lora.UNet, lora.TextEncoder];
+        return [.. models.SelectMany(model => model?.NamedParameters(name) ?? []).OrderBy(pair => pair.Name, StringComparer.Ordinal).SelectMany(pair => pair.Parameter.detach().data<float>().ToArray())];
+    }
+}
