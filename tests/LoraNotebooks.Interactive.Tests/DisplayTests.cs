@@ -1,4 +1,5 @@
 using LoraNotebooks.Comparison;
+using LoraNotebooks.Data;
 using Microsoft.Data.Analysis;
 using SkiaSharp;
 
@@ -27,6 +28,36 @@ public class DisplayTests
     [Fact]
     public void Gallery_Columns_MakeRows() =>
         Assert.Equal(3, new Gallery(Enumerable.Repeat(Some.Image(), 5)) { Columns = 2 }.ToHtml().ToString().Split("<tr").Length - 1);
+
+    [Fact]
+    public void Tags_Table_ShowsCountShareAndFiles()
+    {
+        var html = new TagTableDisplay(new TagTable([new("a.png", "mika, smiling"), new("b.png", "mika")])) { MostTags = 1 }.ToHtml().ToString();
+        Assert.Contains("2 different in 2 captions, the first 1 shown", html);
+        Assert.Contains("100 %", html);
+        Assert.Contains("a.png, b.png", html);
+        Assert.DoesNotContain("smiling", html);
+    }
+
+    [Fact]
+    public void Dataset_Folder_ShowsImagesWithCaptions()
+    {
+        var folder = Directory.CreateTempSubdirectory("dataset").FullName;
+        try
+        {
+            Some.Image(300, 300).SavePng(Path.Combine(folder, "one.png"));
+            File.WriteAllText(Path.Combine(folder, "one.txt"), "mika, smiling");
+            var bundle = DisplayFormatter.Format(ImageDataset.Open(folder));
+            Assert.Contains("1 image", bundle.Text(MimeTypes.Html));
+            Assert.Contains("mika, smiling", bundle.Text(MimeTypes.Html));
+            Assert.Contains("one.png: mika, smiling", bundle.Text(MimeTypes.PlainText));
+            Assert.Contains("1 image of 64 × 64 pixels", DisplayFormatter.Format(ImageDataset.Open(folder).Prepare(new() { Resolution = 64, ResolutionStep = 8 })).Text(MimeTypes.Html));
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+    }
 
     [Fact]
     public void BeforeAfter_UnequalRows_SaysWhatItGot()

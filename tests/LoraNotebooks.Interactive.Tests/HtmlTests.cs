@@ -1,5 +1,7 @@
 using LoraNotebooks.Adapters;
+using LoraNotebooks.Data;
 using LoraNotebooks.Training;
+using TorchSharp;
 
 namespace LoraNotebooks.Interactive.Tests;
 
@@ -63,6 +65,10 @@ public class HtmlTests
         yield return ("before and after", new BeforeAfter([(text, [image]), (text, [image])], [text]) { Title = text });
         yield return ("grid", new XyzGridDisplay(Some.Result(text, [text + text])) { Title = text });
         yield return ("parameters", new ParameterReportDisplay(new AdapterReport(text, [.. Enumerable.Range(0, 20).Select(i => new AdapterReportRow(text + i, text, [3, 4], i == 0 ? null : 2, null, 14, 116.7))], 1000)));
+        yield return ("tags", new TagTableDisplay(new TagTable([new(text, text), new("b", text + ", x")])) { Title = text });
+        yield return ("prepared dataset", new DatasetDisplay(new PreparedDataset([new("a", image, text, text)])) { Title = text });
+        yield return ("dataset report", new DatasetReportDisplay(Report(text)));
+        yield return ("matrix", new MatrixDisplay((text, torch.eye(3))) { Title = text });
         yield return ("table", new TableDisplay([text, "n"], [[text, 1], [null, 2.5]]) { Title = text });
         yield return ("loss", new LossChart([1, 2, 3]));
         yield return ("chart", new LineChart(ChartSeries.Of(text, [1, 2])) { Title = text, XTitle = text, YTitle = text, Marks = [new(1, text)] });
@@ -72,5 +78,21 @@ public class HtmlTests
         monitor.Report(new TrainingSample(1, text, 0, image));
         monitor.Fail(new InvalidOperationException(text));
         yield return ("monitor", monitor);
+    }
+
+    // A folder with a file of that name, as far as a file system takes it, that is no image.
+    private static DatasetReport Report(string text)
+    {
+        var folder = Directory.CreateTempSubdirectory("dataset").FullName;
+        try
+        {
+            var name = string.Concat(text.Where(c => !char.IsControl(c) && !Path.GetInvalidFileNameChars().Contains(c)));
+            File.WriteAllText(Path.Combine(folder, name + ".png"), "");
+            return ImageDataset.Inspect(folder);
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
     }
 }

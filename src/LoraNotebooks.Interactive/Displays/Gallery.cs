@@ -33,26 +33,25 @@ public sealed class Gallery : RichDisplay
     public int ImageSize { get; init; } = 160;
 
     /// <inheritdoc/>
-    public override Html ToHtml()
-    {
-        if (Items.Count == 0)
-        {
-            return Look.Page(Title, "no images");
-        }
-
-        var size = Items.Max(item => ImageTag.ShownSize(item.Image.Width, item.Image.Height, ImageSize).Width);
-        var columns = Math.Clamp(Columns ?? Math.Min(6, 900 / (size + 14)), 1, Items.Count);
-        var rows = Items.Chunk(columns).Select(row => Look.Tr(row.Select(item => Look.Td(Figure(item, size), style: "padding:0 14px 14px 0"))));
-        return Look.Page(Title, Items.Count == 1 ? null : $"{Items.Count} images", Look.Grid(rows));
-    }
+    public override Html ToHtml() => Items.Count == 0
+        ? Look.Page(Title, "no images")
+        : Look.Page(Title, Items.Count == 1 ? null : $"{Items.Count} images", Table());
 
     /// <inheritdoc/>
     public override string ToText() =>
-        $"{Title ?? "gallery"}: {Items.Count} {(Items.Count == 1 ? "image" : "images")}{string.Concat(Items.Where(i => i.Caption is not null).Take(8).Select(i => "\n  " + i.Caption))}";
+        $"{Title ?? "gallery"}: {Numbers.Of(Items.Count, "image")}{string.Concat(Items.Where(i => i.Caption is not null).Take(8).Select(i => "\n  " + i.Caption))}";
 
     /// <inheritdoc/>
     public override MimeBundle ToMimeBundle() =>
         Items.Count == 1 ? base.ToMimeBundle().With(MimeTypes.Png, Items[0].Image.EncodePng()) : base.ToMimeBundle();
+
+    /// <summary>The pictures without a title.</summary>
+    internal Html Table()
+    {
+        var size = Items.Max(item => ImageTag.ShownSize(item.Image.Width, item.Image.Height, ImageSize).Width);
+        var columns = Math.Clamp(Columns ?? Math.Min(6, 900 / (size + 14)), 1, Items.Count);
+        return Look.Grid(Items.Chunk(columns).Select(row => Look.Tr(row.Select(item => Look.Td(Figure(item, size), style: "padding:0 14px 14px 0")))));
+    }
 
     private Html Figure(GalleryItem item, int width) => Html.Concat(
     [

@@ -44,5 +44,5 @@ public sealed class ParameterReportDisplay : RichDisplay
     public override string ToText() => Report.ToString();
 
     private string Facts() =>
-        $"trains {Numbers.Count(Report.Parameters)} of {Numbers.Count(Report.BaseParameters)} parameters ({Numbers.Percent(Report.Percentage / 100)}) in {Report.Rows.Count} {(Report.Rows.Count == 1 ? "layer" : "layers")}";
+        $"trains {Numbers.Count(Report.Parameters)} of {Numbers.Count(Report.BaseParameters)} parameters ({Numbers.Percent(Report.Percentage / 100)}) in {Numbers.Of(Report.Rows.Count, "layer")}";
 }

@@ -18,6 +18,10 @@ public static class DisplayFormatter
     {
         Register<RgbImage>(image => new Gallery([image]).ToMimeBundle());
         Register<IEnumerable<RgbImage>>(images => new Gallery(images).ToMimeBundle());
+        Register<ImageDataset>(dataset => new DatasetDisplay(dataset).ToMimeBundle());
+        Register<PreparedDataset>(dataset => new DatasetDisplay(dataset).ToMimeBundle());
+        Register<DatasetReport>(report => new DatasetReportDisplay(report).ToMimeBundle());
+        Register<TagTable>(table => new TagTableDisplay(table).ToMimeBundle());
         Register<IEnumerable<TrainingStep>>(steps => new LossChart([.. steps]).ToMimeBundle());
         Register<AdapterReport>(report => new ParameterReportDisplay(report).ToMimeBundle());
         Register<XyzResult>(result => new XyzGridDisplay(result).ToMimeBundle());

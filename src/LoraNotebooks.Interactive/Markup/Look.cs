@@ -93,7 +93,8 @@ internal static class Look
     /// <param name="colour">The filled part's colour.</param>
     public static Html Bar(double share, int width, int height, string colour = Accent)
     {
-        var filled = (int)Math.Round(Math.Clamp(double.IsNaN(share) ? 0 : share, 0, 1) * width);
+        // What is more than nothing is seen.
+        var filled = share > 0 ? Math.Max(2, (int)Math.Round(Math.Min(share, 1) * width)) : 0;
         return Html.Element("div", [("style", $"width:{width}px;max-width:100%;height:{height}px;background:{Line};border-radius:{height / 2}px;overflow:hidden")],
             Html.Element("div", [("style", $"width:{filled}px;height:{height}px;background:{colour};border-radius:{height / 2}px")]));
     }
