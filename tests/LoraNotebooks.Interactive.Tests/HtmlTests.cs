@@ -66,8 +66,10 @@ public class HtmlTests
         yield return ("grid", new XyzGridDisplay(Some.Result(text, [text + text])) { Title = text });
         yield return ("parameters", new ParameterReportDisplay(new AdapterReport(text, [.. Enumerable.Range(0, 20).Select(i => new AdapterReportRow(text + i, text, [3, 4], i == 0 ? null : 2, null, 14, 116.7))], 1000)));
         yield return ("tags", new TagTableDisplay(new TagTable([new(text, text), new("b", text + ", x")])) { Title = text });
-        yield return ("prepared dataset", new DatasetDisplay(new PreparedDataset([new("a", image, text, text)])) { Title = text });
+        yield return ("prepared dataset", new DatasetDisplay(new PreparedDataset([new("a", image, text.Replace('\0', ' '), text)])) { Title = text });
         yield return ("dataset report", new DatasetReportDisplay(Report(text)));
+        yield return ("plan", new TrainingPlanDisplay(TrainingPlan.For(new TrainingConfig { Name = "a" }, 20, 200)));
+        yield return ("result", new TrainingResultDisplay(Result(text, image)));
         yield return ("matrix", new MatrixDisplay((text, torch.eye(3))) { Title = text });
         yield return ("table", new TableDisplay([text, "n"], [[text, 1], [null, 2.5]]) { Title = text });
         yield return ("loss", new LossChart([1, 2, 3]));
@@ -79,6 +81,20 @@ public class HtmlTests
         monitor.Fail(new InvalidOperationException(text));
         yield return ("monitor", monitor);
     }
+
+    private static TrainingResult Result(string text, RgbImage image) => new()
+    {
+        Lora = null!,
+        Config = new TrainingConfig { Name = text },
+        Plan = TrainingPlan.For(new TrainingConfig { Name = "a" }, 20, 200),
+        Steps = [Some.Step(1, 2, 1, 1, 0.5)],
+        Samples = [new TrainingSample(0, text, 0, image)],
+        Checkpoints = [text],
+        StateFile = text,
+        RecordFile = text,
+        WasCancelled = true,
+        Seconds = 1,
+    };
 
     // A folder with a file of that name, as far as a file system takes it, that is no image.
     private static DatasetReport Report(string text)

@@ -50,7 +50,7 @@ internal static partial class Some
         var rest = Tag().Replace(html.ToString(), match =>
         {
             var name = match.Groups["name"].Value;
-            Assert.Contains(name, (string[])["b", "br", "div", "details", "summary", "em", "img", "span", "table", "tbody", "td", "th", "tr", "code"]);
+            Assert.Contains(name, (string[])["b", "br", "div", "details", "summary", "em", "img", "span", "strong", "table", "tbody", "td", "th", "tr", "code"]);
             foreach (Capture attribute in match.Groups["attribute"].Captures)
             {
                 Assert.Contains(attribute.Value, (string[])["align", "alt", "colspan", "height", "src", "style", "title", "valign", "width"]);

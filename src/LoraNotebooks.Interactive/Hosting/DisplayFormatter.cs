@@ -22,6 +22,8 @@ public static class DisplayFormatter
         Register<PreparedDataset>(dataset => new DatasetDisplay(dataset).ToMimeBundle());
         Register<DatasetReport>(report => new DatasetReportDisplay(report).ToMimeBundle());
         Register<TagTable>(table => new TagTableDisplay(table).ToMimeBundle());
+        Register<TrainingPlan>(plan => new TrainingPlanDisplay(plan).ToMimeBundle());
+        Register<TrainingResult>(result => new TrainingResultDisplay(result).ToMimeBundle());
         Register<IEnumerable<TrainingStep>>(steps => new LossChart([.. steps]).ToMimeBundle());
         Register<AdapterReport>(report => new ParameterReportDisplay(report).ToMimeBundle());
         Register<XyzResult>(result => new XyzGridDisplay(result).ToMimeBundle());

@@ -12,7 +12,7 @@ namespace LoraNotebooks.Interactive;
 /// </remarks>
 /// <example><code>
 /// using var monitor = new TrainingMonitor("mika");
-/// var result = trainer.Train(config, pipeline, dataset, monitor);
+/// using var result = new LoraTrainer { Samples = monitor }.Train(config, pipeline, dataset, monitor);
 /// </code></example>
 public sealed class TrainingMonitor : RichDisplay, IProgress<TrainingStep>, IProgress<TrainingSample>, IDisposable
 {
@@ -23,7 +23,7 @@ public sealed class TrainingMonitor : RichDisplay, IProgress<TrainingStep>, IPro
     private readonly string _title;
     private readonly List<TrainingStep> _steps = [];
     private readonly List<TrainingSample> _samples = [];
-    private TrainingState _state;
+    private RunState _state;
     private string? _fault;
     private bool _isComplete;
 
@@ -114,9 +114,9 @@ public sealed class TrainingMonitor : RichDisplay, IProgress<TrainingStep>, IPro
 
             _isComplete = true;
             _fault = fault;
-            _state = fault is not null ? TrainingState.Failed
-                : _steps.Count > 0 && _steps[^1].Step >= _steps[^1].TotalSteps ? TrainingState.Finished
-                : TrainingState.Stopped;
+            _state = fault is not null ? RunState.Failed
+                : _steps.Count > 0 && _steps[^1].Step >= _steps[^1].TotalSteps ? RunState.Finished
+                : RunState.Stopped;
         }
 
         _figures.Complete();

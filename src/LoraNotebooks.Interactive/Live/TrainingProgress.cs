@@ -3,7 +3,7 @@ using LoraNotebooks.Training;
 namespace LoraNotebooks.Interactive;
 
 /// <summary>How a training run stands.</summary>
-internal enum TrainingState
+internal enum RunState
 {
     /// <summary>Steps are coming.</summary>
     Running,
@@ -25,7 +25,7 @@ internal sealed class TrainingProgress : RichDisplay
     public required string Title { get; init; }
 
     /// <summary>How the run stands.</summary>
-    public TrainingState State { get; init; }
+    public RunState State { get; init; }
 
     /// <summary>Why the run failed, if it did.</summary>
     public string? Fault { get; init; }
@@ -37,17 +37,17 @@ internal sealed class TrainingProgress : RichDisplay
 
     private string Word => State switch
     {
-        TrainingState.Running => "running",
-        TrainingState.Finished => "finished",
-        TrainingState.Failed => "failed",
+        RunState.Running => "running",
+        RunState.Finished => "finished",
+        RunState.Failed => "failed",
         _ => "stopped",
     };
 
     private string Colour => State switch
     {
-        TrainingState.Running => Look.Accent,
-        TrainingState.Finished => Look.Good,
-        TrainingState.Failed => Look.Bad,
+        RunState.Running => Look.Accent,
+        RunState.Finished => Look.Good,
+        RunState.Failed => Look.Bad,
         _ => Look.Second,
     };
 
@@ -65,7 +65,7 @@ internal sealed class TrainingProgress : RichDisplay
                 ("gradient norm", Numbers.Short(Last.GradientNorm)),
                 ("speed", $"{Numbers.Short(Math.Round(Last.ImagesPerSecond, 1))} images/s"),
                 ("elapsed", Numbers.Time(Last.Seconds)),
-                .. State == TrainingState.Running ? [("left", Numbers.Time(Last.SecondsLeft))] : Array.Empty<(string, string)>(),
+                .. State == RunState.Running ? [("left", Numbers.Time(Last.SecondsLeft))] : Array.Empty<(string, string)>(),
             ];
         var cells = figures.Select(f => Look.Td(
             Html.Concat([Html.Element("div", [("style", "font-size:11px;opacity:0.68")], f.Name), Html.Element("div", [("style", "font-weight:600;font-variant-numeric:tabular-nums;white-space:nowrap")], f.Value)]),
@@ -88,8 +88,8 @@ internal sealed class TrainingProgress : RichDisplay
     /// <remarks>While the run goes on the text changes at every tenth only, so that a terminal is not flooded.</remarks>
     public override string ToText() => (State, Last) switch
     {
-        (TrainingState.Running, null) => $"{Title}: starting",
-        (TrainingState.Running, { } last) => $"{Title}: {10 * (int)(10 * Share)} % of {last.TotalSteps} steps",
+        (RunState.Running, null) => $"{Title}: starting",
+        (RunState.Running, { } last) => $"{Title}: {10 * (int)(10 * Share)} % of {last.TotalSteps} steps",
         (_, null) => $"{Title}: {Word} before the first step{Reason}",
         (_, { } last) => $"{Title}: {Word} at step {last.Step} of {last.TotalSteps} after {Numbers.Time(last.Seconds)}, smoothed loss {Numbers.Short(last.SmoothedLoss)}{Reason}",
     };

@@ -1,5 +1,6 @@
 using System.Text.RegularExpressions;
 using LoraNotebooks.Data;
+using LoraNotebooks.Diffusion;
 
 namespace LoraNotebooks.Comparison;
 
@@ -9,7 +10,7 @@ namespace LoraNotebooks.Comparison;
 /// <example><code>
 /// var grid = new XyzGrid(new XyzSettings { Prompt = "portrait of mika" }, x: XyzAxis.LoraWeight("0-1 (+0.25)"), y: XyzAxis.Seed("1-3"));
 /// Console.WriteLine(grid.Statement);
-/// var result = grid.Run(renderer);
+/// var result = grid.Run(pipeline, lora);
 /// </code></example>
 public sealed class XyzGrid
 {
@@ -101,6 +102,17 @@ public sealed class XyzGrid
         return pairs.Length == 0
             ? settings
             : settings with { Prompt = Replace(settings.Prompt, pairs), NegativePrompt = Replace(settings.NegativePrompt, pairs) };
+    }
+
+    /// <summary>Paints the cells with a pipeline, which is left as it was; see <see cref="Run(IXyzRenderer, IProgress{XyzProgress}?, CancellationToken)"/>.</summary>
+    /// <param name="pipeline">The base model.</param>
+    /// <param name="lora">The LoRA whose weight a weight axis varies; none where a checkpoint axis names files.</param>
+    /// <param name="progress">Hears of each finished cell.</param>
+    /// <param name="cancellationToken">Stops; what is finished is returned.</param>
+    public XyzResult Run(StableDiffusionPipeline pipeline, StableDiffusionLora? lora = null, IProgress<XyzProgress>? progress = null, CancellationToken cancellationToken = default)
+    {
+        using var renderer = new StableDiffusionRenderer(pipeline, lora);
+        return Run(renderer, progress, cancellationToken);
     }
 
     /// <summary>Paints the cells, axes that are costly to change outermost, cells with the same settings once.</summary>

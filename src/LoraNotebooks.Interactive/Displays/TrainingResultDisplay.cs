@@ -1,0 +1,36 @@
+using LoraNotebooks.Training;
+
+namespace LoraNotebooks.Interactive;
+
+/// <summary>What a training run did: its figures, the loss chart, the samples, and where its file lies.</summary>
+public sealed class TrainingResultDisplay : RichDisplay
+{
+    /// <summary>A display of a result.</summary>
+    public TrainingResultDisplay(TrainingResult result)
+    {
+        ArgumentNullException.ThrowIfNull(result);
+        Result = result;
+    }
+
+    /// <summary>What is shown.</summary>
+    public TrainingResult Result { get; }
+
+    /// <inheritdoc/>
+    public override Html ToHtml() => Html.Concat(
+    [
+        Figures().ToHtml(),
+        Result.Steps.Count > 0 ? new LossChart(Result.Steps).ToHtml() : Html.Empty,
+        Result.Samples.Count > 0 ? new SampleStrip(Result.Samples).ToHtml() : Html.Empty,
+        Look.Page(null, null, Look.Quiet("saved as "), Html.Element("code", Result.File)),
+    ]);
+
+    /// <inheritdoc/>
+    public override string ToText() => $"{Figures().ToText()}, saved as {Result.File}";
+
+    private TrainingProgress Figures() => new()
+    {
+        Title = Result.Config.Name,
+        State = Result.WasCancelled ? RunState.Stopped : RunState.Finished,
+        Last = Result.Steps.Count > 0 ? Result.Steps[^1] : null,
+    };
+}

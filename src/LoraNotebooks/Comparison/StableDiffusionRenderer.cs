@@ -1,0 +1,107 @@
+using LoraNotebooks.Data;
+using LoraNotebooks.Diffusion;
+
+namespace LoraNotebooks.Comparison;
+
+/// <summary>Paints cells with a Stable Diffusion pipeline and one LoRA at a time: the given one, or the file that a checkpoint axis names.</summary>
+/// <remarks>A file stays loaded until another is asked for. Disposing gives pipeline and LoRA back as they were.</remarks>
+public sealed class StableDiffusionRenderer : IXyzRenderer, IDisposable
+{
+    private const string LoadedName = "xyz-checkpoint";
+
+    private readonly StableDiffusionPipeline _pipeline;
+    private readonly StableDiffusionLora? _lora;
+    private readonly (double Weight, bool Enabled) _before;
+    private (string Path, StableDiffusionLora Lora)? _loaded;
+
+    /// <summary>A renderer; pipeline and LoRA stay the caller's.</summary>
+    /// <param name="pipeline">The base model.</param>
+    /// <param name="lora">The LoRA of that pipeline whose weight the settings give; it is switched off in cells that name a checkpoint. Default none.</param>
+    public StableDiffusionRenderer(StableDiffusionPipeline pipeline, StableDiffusionLora? lora = null)
+    {
+        ArgumentNullException.ThrowIfNull(pipeline);
+        _pipeline = pipeline;
+        _lora = lora;
+        _before = lora is null ? default : (lora.Weight, lora.Enabled);
+    }
+
+    /// <inheritdoc/>
+    public IReadOnlyList<string> Validate(XyzSettings settings)
+    {
+        ArgumentNullException.ThrowIfNull(settings);
+        var faults = new List<string>(Options(settings).Validate());
+        if (settings.Checkpoint is { } path && !File.Exists(path) && !Directory.Exists(path))
+        {
+            faults.Add($"The checkpoint '{path}' is not there ({Path.GetFullPath(path)}); give a LoRA file or folder.");
+        }
+
+        if (settings.Checkpoint is null && _lora is null && settings.LoraWeight is not (0 or 1))
+        {
+            faults.Add($"The LoRA weight is {settings.LoraWeight}, and there is no LoRA; hand one to the renderer, or name a checkpoint.");
+        }
+
+        var factor = _pipeline.Vae.DownsamplingFactor;
+        foreach (var (name, side) in new[] { ("width", settings.Width), ("height", settings.Height) })
+        {
+            if (side % factor is not (null or 0))
+            {
+                faults.Add($"The {name} is {side} pixels; give a multiple of {factor}, by which the autoencoder shrinks images.");
+            }
+        }
+
+        return faults;
+    }
+
+    /// <inheritdoc/>
+    public RgbImage Render(XyzSettings settings, CancellationToken cancellationToken)
+    {
+        ArgumentNullException.ThrowIfNull(settings);
+
+        // At weight 0 no LoRA acts, so no file is read for it.
+        if (settings.LoraWeight != 0 && settings.Checkpoint is { } path && _loaded?.Path != path)
+        {
+            Unload();
+            _loaded = (path, StableDiffusionLora.Load(_pipeline, path, LoadedName));
+        }
+
+        SetWeight(_loaded?.Lora, settings.Checkpoint is null ? 0 : settings.LoraWeight);
+        SetWeight(_lora, settings.Checkpoint is null ? settings.LoraWeight : 0);
+        return _pipeline.Generate(Options(settings), cancellationToken)[0];
+    }
+
+    /// <summary>Takes a loaded file off the pipeline and gives the LoRA its weight back.</summary>
+    public void Dispose()
+    {
+        Unload();
+        if (_lora is not null)
+        {
+            (_lora.Weight, _lora.Enabled) = _before;
+        }
+    }
+
+    private void Unload()
+    {
+        _loaded?.Lora.Dispose();
+        _loaded = null;
+    }
+
+    private static void SetWeight(StableDiffusionLora? lora, double weight)
+    {
+        if (lora is not null)
+        {
+            (lora.Weight, lora.Enabled) = (weight, weight != 0);
+        }
+    }
+
+    private static GenerationOptions Options(XyzSettings settings) => new()
+    {
+        Prompt = settings.Prompt,
+        NegativePrompt = settings.NegativePrompt,
+        Width = settings.Width,
+        Height = settings.Height,
+        Steps = settings.Steps,
+        Guidance = settings.Guidance,
+        Seed = settings.Seed,
+        Sampler = settings.Sampler,
+    };
+}
