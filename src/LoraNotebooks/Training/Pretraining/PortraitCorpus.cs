@@ -1,5 +1,4 @@
-using System.Text.Json;
-using SkiaSharp;
+using LoraNotebooks.Data;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Training.Pretraining;
@@ -27,44 +26,15 @@ internal sealed class PortraitCorpus : IDisposable
     /// <param name="splits">The splits to take: train, test, vae, character.</param>
     public static PortraitCorpus Load(string folder, params string[] splits)
     {
-        var entries = new List<(string File, string[] Tags)>();
-        foreach (var line in File.ReadLines(Path.Combine(folder, "metadata.jsonl")))
-        {
-            using var json = JsonDocument.Parse(line);
-            var entry = json.RootElement;
-            if (splits.Contains(entry.GetProperty("split").GetString()))
-            {
-                entries.Add((Path.Combine(folder, entry.GetProperty("file_name").GetString()!), entry.GetProperty("text").GetString()!.Split(", ")));
-            }
-        }
-
-        if (entries.Count == 0)
+        using var scope = NewDisposeScope();
+        var dataset = ImageDataset.Open(folder, new ImageDatasetOptions { Checks = ImageChecks.None }).Where(item => splits.Contains(item.Field("split")));
+        if (dataset.Count == 0)
         {
             throw new InvalidDataException($"{folder} has no portraits of the splits {string.Join(", ", splits)}. Make the corpus anew (datasets/README.md).");
         }
 
-        using var first = SKBitmap.Decode(entries[0].File);
-        var (width, height) = (first.Width, first.Height);
-        var pixels = new byte[(long)entries.Count * 3 * width * height];
-        Parallel.For(0, entries.Count, i =>
-        {
-            using var bitmap = SKBitmap.Decode(entries[i].File);
-            if (bitmap is null || bitmap.Width != width || bitmap.Height != height)
-            {
-                throw new InvalidDataException($"{entries[i].File} is not an image of {width}×{height}. Make the corpus anew (datasets/README.md).");
-            }
-
-            var colours = bitmap.Pixels;
-            var offset = (long)i * 3 * width * height;
-            for (var p = 0; p < colours.Length; p++)
-            {
-                pixels[offset + p] = colours[p].Red;
-                pixels[offset + colours.Length + p] = colours[p].Green;
-                pixels[offset + 2 * colours.Length + p] = colours[p].Blue;
-            }
-        });
-
-        return new PortraitCorpus(tensor(pixels, [entries.Count, 3, height, width]).DetachFromDisposeScope(), [.. entries.Select(static e => e.Tags)]);
+        var pixels = dataset.LoadPixels().permute(0, 3, 1, 2).contiguous();
+        return new PortraitCorpus(pixels.DetachFromDisposeScope(), [.. dataset.Items.Select(static item => item.Caption.Split(", "))]);
     }
 
     /// <summary>Some portraits as float32 in [-1, 1].</summary>
