@@ -13,7 +13,7 @@ public sealed class NotebookTests
 {
     private static readonly bool Full = Environment.GetEnvironmentVariable("LORANOTEBOOKS_FULL") == "1";
 
-    public static TheoryData<string> Chapters => [.. Directory.GetFiles(Folder(), "*.ipynb").Select(Path.GetFileName).Order()!];
+    public static TheoryData<string> Chapters => [.. Directory.GetFiles(Folder(), "*.ipynb").Select(static path => Path.GetFileName(path)).Order(StringComparer.Ordinal)];
 
     [Theory]
     [MemberData(nameof(Chapters))]
