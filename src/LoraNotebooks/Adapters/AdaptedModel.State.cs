@@ -20,7 +20,7 @@ public sealed partial class AdaptedModel
         return new LoraState(tensors, alphas, adapter.Config.ToPeftJson());
     }
 
-    /// <summary>Adds an adapter with weights from a file.</summary>
+    /// <summary>Adds an adapter with weights from a file; its dropout is off until <see cref="Train"/>.</summary>
     /// <param name="name">A name that no other adapter has.</param>
     /// <param name="state">What was read; it stays the caller's.</param>
     /// <exception cref="ArgumentException">The name is taken or the settings have faults.</exception>
@@ -39,6 +39,11 @@ public sealed partial class AdaptedModel
         {
             adapter.Dispose();
             throw;
+        }
+
+        foreach (var layer in adapter.Layers)
+        {
+            layer.Training = false;
         }
 
         Attach(adapter);

@@ -52,7 +52,7 @@ public sealed partial class AdaptedModel : IDisposable
         }
     }
 
-    /// <summary>Adds an adapter that begins as no change: B = 0.</summary>
+    /// <summary>Adds an adapter that begins as no change, B = 0, and in training mode.</summary>
     /// <param name="name">A name that no other adapter has.</param>
     /// <param name="config">Its settings.</param>
     /// <param name="generator">Draws A; also seeds the dropout.</param>

@@ -293,7 +293,8 @@ public sealed class AdaptedModelTests : IDisposable
     public void State_OfAnAdapter_BringsItBack()
     {
         using var adapted = new AdaptedModel(network);
-        AddTrained(adapted, "a", AllKinds with { UseRsLora = true, TargetModules = ["to_q", "conv"] });
+        AddTrained(adapted, "a", AllKinds with { UseRsLora = true, Dropout = 0.5, TargetModules = ["to_q", "conv"] });
+        adapted.Eval();
         var before = network.Run();
         using var state = adapted.ToState("a");
         adapted.Remove("a");

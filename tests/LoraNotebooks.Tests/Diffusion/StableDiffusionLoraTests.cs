@@ -1,0 +1,228 @@
+using LoraNotebooks.Adapters;
+using LoraNotebooks.Diffusion;
+using LoraNotebooks.Formats;
+using LoraNotebooks.Tests.Models;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace LoraNotebooks.Tests.Diffusion;
+
+public sealed class StableDiffusionLoraTests : IDisposable
+{
+    private static readonly LoraConfig UNetConfig = new() { Rank = 3, Alpha = 2, TargetModules = ["to_q", "to_out.0", "conv1"], RankPattern = new Dictionary<string, int> { ["conv1"] = 2 } };
+    private static readonly LoraConfig TextConfig = new() { Rank = 2, TargetModules = ["q_proj", "fc1"] };
+
+    private readonly DisposeScope scope = NewDisposeScope();
+    private readonly TemporaryFolder folder = new();
+    private readonly StableDiffusionPipeline pipeline = TinyPipeline.Create();
+
+    public void Dispose()
+    {
+        pipeline.Dispose();
+        folder.Dispose();
+        scope.Dispose();
+    }
+
+    [Theory]
+    [InlineData("kohya")]
+    [InlineData("peft")]
+    [InlineData("diffusers")]
+    public void SavedLora_OfEveryKind_ReadsBackToTheSameOutputAndTheSameBytes(string kind)
+    {
+        var (first, second) = (folder.In("first", "lora.safetensors"), folder.In("second", "lora.safetensors"));
+        Tensor expected;
+        using (var lora = Trained())
+        {
+            expected = Output();
+            Save(lora, kind, first);
+        }
+
+        Assert.True(Fixtures.MaxDifference(expected, Output()) > 0.01);
+        using var loaded = StableDiffusionLora.Load(pipeline, kind == "kohya" ? first : Path.GetDirectoryName(first)!, "mine");
+        Save(loaded, kind, second);
+
+        Assert.InRange(Fixtures.MaxDifference(expected, Output()), 0, 1e-6);
+        var files = Directory.EnumerateFiles(folder.In("first"), "*", SearchOption.AllDirectories).ToList();
+        Assert.Equal(kind == "peft" ? 4 : 1, files.Count);
+        Assert.All(files, file => Assert.Equal(File.ReadAllBytes(file), File.ReadAllBytes(file.Replace(folder.In("first"), folder.In("second")))));
+    }
+
+    [Fact]
+    public void KohyaFile_OfATrainedLora_HasUpstreamsNamesAndFacts()
+    {
+        using var lora = Trained();
+        var path = folder.In("mine.safetensors");
+
+        lora.SaveKohya(path, new Dictionary<string, string> { ["ss_output_name"] = "mine", ["ss_network_dim"] = "a lie" }, ScalarType.Float16);
+
+        using var file = SafetensorsFile.Open(path);
+        Assert.Equal([3L, 8L], file.Tensors["lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q.lora_down.weight"].Shape);
+        Assert.Equal([12L, 2L], file.Tensors["lora_te_text_model_encoder_layers_1_mlp_fc1.lora_up.weight"].Shape);
+        Assert.Empty(file.Tensors["lora_unet_mid_block_resnets_0_conv1.alpha"].Shape);
+        Assert.Equal(2, file.Load("lora_unet_mid_block_resnets_0_conv1.alpha", ScalarType.Float32).item<float>());
+        Assert.All(file.Tensors.Values, tensor => Assert.Equal(ScalarType.Float16, tensor.DType));
+        Assert.Equal(("networks.lora", "Dynamic", "Dynamic", "mine"), (file.Metadata["ss_network_module"], file.Metadata["ss_network_dim"], file.Metadata["ss_network_alpha"], file.Metadata["ss_output_name"]));
+        Assert.Equal(KohyaFile.Hashes(path).Model, file.Metadata["sshs_model_hash"]);
+        Assert.Equal(8, file.Metadata["sshs_legacy_hash"].Length);
+    }
+
+    [Fact]
+    public void KohyaFile_OfARankStabilizedLora_HoldsTheAlphaThatOtherToolsNeed()
+    {
+        using (var lora = StableDiffusionLora.Create(pipeline, "mine", UNetConfig with { UseRsLora = true }, null, 1))
+        {
+            Fill(lora);
+            lora.SaveKohya(folder.In("rs.safetensors"));
+        }
+
+        var expected = With(folder.In("rs.safetensors"));
+        using var again = StableDiffusionLora.Create(pipeline, "mine", UNetConfig with { UseRsLora = true }, null, 1);
+        Fill(again);
+
+        Assert.InRange(Fixtures.MaxDifference(expected, Output()), 0, 1e-6);
+    }
+
+    [Fact]
+    public void Load_OfStrangeKeys_ReportsThemAllAndLeavesThePipelineAlone()
+    {
+        using (var lora = Trained())
+        {
+            lora.SaveKohya(folder.In("good.safetensors"));
+        }
+
+        var tensors = SafetensorsFile.LoadAll(folder.In("good.safetensors"));
+        const string Layer = "lora_unet_mid_block_resnets_0_conv1";
+        tensors.Remove($"{Layer}.lora_up.weight");
+        tensors["lora_unet_no_such_module.lora_down.weight"] = zeros(2, 2);
+        tensors["lora_te_text_model_encoder_layers_0_mlp_fc1.dora_scale"] = zeros(2);
+        SafetensorsFile.Write(folder.In("bad.safetensors"), tensors);
+        var before = Output();
+
+        var message = Assert.Throws<InvalidDataException>(() => StableDiffusionLora.Load(pipeline, folder.In("bad.safetensors"))).Message;
+
+        Assert.Contains("3 faults", message);
+        Assert.Contains($"missing: {Layer}.lora_up.weight", message);
+        Assert.Contains("unexpected: lora_unet_no_such_module.lora_down.weight (the model has no such module)", message);
+        Assert.Contains("unexpected: lora_te_text_model_encoder_layers_0_mlp_fc1.dora_scale", message);
+        Assert.Equal(0, Fixtures.MaxDifference(before, Output()));
+        Assert.Contains(pipeline.UNet.parameters(), p => p.requires_grad);
+    }
+
+    [Fact]
+    public void Load_OfSomethingElse_SaysWhatWasExpected()
+    {
+        SafetensorsFile.Write(folder.In("other.safetensors"), new Dictionary<string, Tensor> { ["model.weight"] = zeros(2) });
+
+        Assert.Contains("expected 'lora_unet_…' or 'unet.…'", Assert.Throws<InvalidDataException>(() => StableDiffusionLora.Load(pipeline, folder.In("other.safetensors"))).Message);
+        Assert.Contains("pytorch_lora_weights.safetensors", Assert.Throws<FileNotFoundException>(() => StableDiffusionLora.Load(pipeline, folder.Path)).Message);
+    }
+
+    [Fact]
+    public void SaveKohya_OfATrainedBias_IsRefusedByName()
+    {
+        using var lora = StableDiffusionLora.Create(pipeline, "mine", UNetConfig with { Bias = BiasTraining.LoraOnly }, null, 1);
+
+        var message = Assert.Throws<ArgumentException>(() => lora.SaveKohya(folder.In("mine.safetensors"))).Message;
+
+        Assert.Contains("- mid_block.resnets.0.conv1.base_layer.bias", message);
+        Assert.False(File.Exists(folder.In("mine.safetensors")));
+    }
+
+    [Fact]
+    public void Weight_AtZeroOrSwitchedOff_IsTheBaseAndComesBack()
+    {
+        var plain = Output();
+        using var lora = Trained();
+        var full = Output();
+
+        lora.Weight = 0.5;
+        var half = Output();
+        lora.Enabled = false;
+        var off = Output();
+        lora.Enabled = true;
+        var again = Output();
+        lora.Weight = 0;
+
+        Assert.True(Fixtures.MaxDifference(half, full) > 0.001);
+        Assert.Equal(0, Fixtures.MaxDifference(plain, off));
+        Assert.Equal(0, Fixtures.MaxDifference(half, again));
+        Assert.Equal(0, Fixtures.MaxDifference(plain, Output()));
+        Assert.Throws<ArgumentException>(() => lora.Weight = double.NaN);
+    }
+
+    [Fact]
+    public void Loras_OnOnePipeline_LeaveItAsItWasWhenTheLastGoes()
+    {
+        var plain = Output();
+        var trainable = pipeline.UNet.parameters().Count(p => p.requires_grad);
+        var first = Trained("first");
+        var alone = Output();
+        var second = Trained("second");
+
+        Assert.Throws<ArgumentException>(() => Trained("first"));
+        second.UNet!.Merge("second");
+        second.Dispose();
+        Assert.InRange(Fixtures.MaxDifference(alone, Output()), 0, 0);
+        Assert.DoesNotContain(pipeline.UNet.parameters(), p => p.requires_grad);
+        first.Dispose();
+        Assert.Equal(0, Fixtures.MaxDifference(plain, Output()));
+        Assert.Equal(trainable, pipeline.UNet.parameters().Count(p => p.requires_grad));
+    }
+
+    [Fact]
+    public void Create_WithoutTextEncoder_TrainsTheUNetOnly()
+    {
+        using var lora = StableDiffusionLora.Create(pipeline, "mine", UNetConfig, null, 1);
+
+        Assert.Null(lora.TextEncoder);
+        Assert.Empty(lora.TextEncoderParameters);
+        Assert.NotEmpty(lora.UNetParameters);
+        Assert.Single(lora.Reports);
+        Assert.Contains(pipeline.TextEncoder.parameters(), p => p.requires_grad);
+    }
+
+    private static void Save(StableDiffusionLora lora, string kind, string path)
+    {
+        switch (kind)
+        {
+            case "kohya":
+                lora.SaveKohya(path);
+                break;
+            case "peft":
+                lora.SavePeft(Path.GetDirectoryName(path)!);
+                break;
+            default:
+                lora.SaveDiffusers(Path.GetDirectoryName(path)!);
+                break;
+        }
+    }
+
+    private static void Fill(StableDiffusionLora lora)
+    {
+        using var generator = new Generator(5);
+        using var noGrad = no_grad();
+        foreach (var parameter in lora.UNetParameters.Concat(lora.TextEncoderParameters))
+        {
+            parameter.normal_(0, 0.3, generator);
+        }
+    }
+
+    private StableDiffusionLora Trained(string name = "mine")
+    {
+        var lora = StableDiffusionLora.Create(pipeline, name, UNetConfig, TextConfig, seed: 3);
+        Fill(lora);
+        return lora;
+    }
+
+    private Tensor With(string path)
+    {
+        using var lora = StableDiffusionLora.Load(pipeline, path);
+        return Output();
+    }
+
+    private Tensor Output()
+    {
+        using var noGrad = no_grad();
+        return pipeline.UNet.call(linspace(-1, 1, 3 * 8 * 8).view(1, 3, 8, 8).sin(), tensor(new long[] { 400 }), pipeline.EncodePrompts(["long hair"]));
+    }
+}
