@@ -19,11 +19,12 @@ public sealed class TrainingPlanDisplay : RichDisplay
     public override Html ToHtml()
     {
         var batches = Plan.GradientAccumulation > 1 ? $"{Plan.BatchSize} × {Plan.GradientAccumulation}" : Numbers.Count(Plan.BatchSize);
+        var isExact = Plan.StepsPerEpoch * Plan.BatchSize * Plan.GradientAccumulation == Plan.ImagesPerEpoch;
         (string Sign, string Value, string Name)[] terms =
         [
             ("", Numbers.Count(Plan.ImagesPerEpoch), $"images per epoch, from {Numbers.Count(Plan.Images)}"),
             ("÷", batches, Plan.GradientAccumulation > 1 ? "images per batch × batches per step" : "images per batch"),
-            ("=", Numbers.Count(Plan.StepsPerEpoch), "steps per epoch"),
+            ("=", Numbers.Count(Plan.StepsPerEpoch), isExact ? "steps per epoch" : "steps per epoch, rounded up"),
             ("×", Numbers.Count(Plan.Epochs), "epochs"),
             ("=", Numbers.Count(Plan.TotalSteps), Plan.WarmupSteps > 0 ? $"steps, {Numbers.Count(Plan.WarmupSteps)} of them warm-up" : "steps"),
         ];
