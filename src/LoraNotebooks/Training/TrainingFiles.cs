@@ -1,7 +1,6 @@
 using System.Reflection;
 using System.Runtime.InteropServices;
 using System.Text.Json;
-using System.Text.Json.Nodes;
 using LoraNotebooks.Data;
 using LoraNotebooks.Diffusion;
 using LoraNotebooks.Formats;
@@ -50,34 +49,30 @@ internal sealed class TrainingFiles
     /// <summary>What is needed to repeat the run and to compare its numbers.</summary>
     public void WriteRecord(IReadOnlyList<TrainingStep> steps, bool wasCancelled)
     {
-        var record = new JsonObject
+        var record = new
         {
-            ["name"] = config.Name,
-            ["seed"] = config.Seed,
-            ["started"] = started.ToString("O"),
-            ["written"] = DateTimeOffset.UtcNow.ToString("O"),
-            ["wasCancelled"] = wasCancelled,
-            ["plan"] = JsonSerializer.SerializeToNode(plan, Indented),
-            ["data"] = new JsonObject
+            config.Name,
+            config.Seed,
+            Started = started,
+            Written = DateTimeOffset.UtcNow,
+            wasCancelled,
+            Plan = plan,
+            Data = new { Hash = dataHash, Images = dataset.Images.Select(image => new { image.Name, image.Caption, image.Repeats }) },
+            Config = config.ToJson(),
+            Versions = new
             {
-                ["hash"] = dataHash,
-                ["images"] = JsonSerializer.SerializeToNode(dataset.Images.Select(image => new { image.Name, image.Caption, image.Repeats }), Indented),
+                LoraNotebooks = Version(typeof(TrainingFiles)),
+                TorchSharp = Version(typeof(TorchSharp.torch)),
+                Runtime = RuntimeInformation.FrameworkDescription,
+                System = RuntimeInformation.RuntimeIdentifier,
+                Device = pipeline.UNet.parameters().First().device.ToString(),
+                Threads = get_num_threads(),
             },
-            ["config"] = config.ToJson(),
-            ["versions"] = new JsonObject
-            {
-                ["loraNotebooks"] = Version(typeof(TrainingFiles)),
-                ["torchSharp"] = Version(typeof(TorchSharp.torch)),
-                ["runtime"] = RuntimeInformation.FrameworkDescription,
-                ["system"] = RuntimeInformation.RuntimeIdentifier,
-                ["device"] = pipeline.UNet.parameters().First().device.ToString(),
-                ["threads"] = get_num_threads(),
-            },
-            ["checkpoints"] = JsonSerializer.SerializeToNode(checkpoints.Select(Path.GetFileName)),
-            ["losses"] = JsonSerializer.SerializeToNode(losses),
-            ["steps"] = JsonSerializer.SerializeToNode(steps, Indented),
+            Checkpoints = checkpoints.Select(Path.GetFileName),
+            Losses = losses,
+            Steps = steps,
         };
-        AtomicFile.WriteAllText(RecordFile, record.ToJsonString(Indented) + "\n");
+        AtomicFile.Write(RecordFile, stream => JsonSerializer.Serialize(stream, record, Indented));
     }
 
     private void Save(string path, int steps, AdamWOptimizer optimizer, LossCurve curve)
