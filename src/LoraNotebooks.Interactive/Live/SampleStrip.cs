@@ -40,7 +40,7 @@ internal sealed class SampleStrip : RichDisplay
                 [.. _rows.Select(row => row.Prompt)],
                 (x, y) => _images.GetValueOrDefault((shown[x], _rows[y].Prompt, _rows[y].Seed)),
                 shown.Length,
-                Math.Clamp(760 / Math.Max(1, shown.Length), 80, 128),
+                Math.Clamp(640 / Math.Max(1, shown.Length), 80, 128),
                 (x, y) => $"epoch {shown[x]}: {_rows[y].Prompt}"));
     }
 
