@@ -1,5 +1,5 @@
 using System.Text.Json;
-using LoraNotebooks.Formats;
+using System.Text.Json.Nodes;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
 
@@ -79,29 +79,22 @@ public sealed class TagClassifier : Module<Tensor, Tensor>
     }
 
     /// <summary>Loads a classifier from a folder with config.json and model.safetensors.</summary>
-    public static TagClassifier FromFolder(string folder)
+    /// <param name="folder">The folder.</param>
+    /// <exception cref="FileNotFoundException">A file is missing.</exception>
+    /// <exception cref="InvalidDataException">The weights do not fit; all faults are listed.</exception>
+    public static TagClassifier FromFolder(string folder) => ModelFolder.Load(folder, static path =>
     {
-        using var config = JsonDocument.Parse(File.ReadAllBytes(Path.Combine(folder, "config.json")));
-        var model = new TagClassifier([.. config.RootElement.GetProperty("tags").EnumerateArray().Select(static t => t.GetString()!)]);
-        ModelFolder.LoadWeights(model, folder);
-        model.eval();
-        return model;
-    }
+        using var config = JsonDocument.Parse(File.ReadAllBytes(path));
+        return new TagClassifier([.. config.RootElement.GetProperty("tags").EnumerateArray().Select(static t => t.GetString()!)]);
+    });
 
     /// <summary>Saves config.json and model.safetensors.</summary>
     /// <param name="folder">The folder to write.</param>
     /// <param name="dtype">The type of the saved weights. Default float16.</param>
-    public void Save(string folder, ScalarType dtype = ScalarType.Float16)
-    {
-        using var scope = NewDisposeScope();
-        SafetensorsFile.Write(
-            Path.Combine(folder, "model.safetensors"),
-            state_dict().ToDictionary(static p => p.Key, p => p.Value.to(dtype)),
-            new Dictionary<string, string> { ["format"] = "pt" });
-        AtomicFile.WriteAllText(
-            Path.Combine(folder, "config.json"),
-            JsonSerializer.Serialize(new { _class_name = nameof(TagClassifier), tags = Tags }, Indented) + "\n");
-    }
-
-    private static readonly JsonSerializerOptions Indented = new() { WriteIndented = true };
+    public void Save(string folder, ScalarType dtype = ScalarType.Float16) => ModelFolder.Save(
+        this,
+        folder,
+        new JsonObject { ["_class_name"] = nameof(TagClassifier), ["tags"] = new JsonArray([.. Tags.Select(static tag => JsonValue.Create(tag))]) },
+        ModelFolder.TransformersWeights,
+        dtype);
 }

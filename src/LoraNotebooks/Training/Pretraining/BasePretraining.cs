@@ -25,11 +25,7 @@ public static class BasePretraining
     /// <exception cref="ArgumentException">The configuration has faults; all are listed.</exception>
     public static void Run(PretrainingConfig config, IProgress<PretrainingStep>? progress = null, CancellationToken cancellation = default)
     {
-        if (config.Validate() is { Count: > 0 } faults)
-        {
-            throw new ArgumentException("The configuration has faults: " + string.Join("; ", faults) + ".", nameof(config));
-        }
-
+        config.ThrowIfInvalid();
         Directory.CreateDirectory(config.StateFolder);
         var vaeFolder = Path.Combine(config.StateFolder, "vae");
         if (!File.Exists(Path.Combine(vaeFolder, "config.json")))

@@ -1,3 +1,5 @@
+using LoraNotebooks.Models;
+
 namespace LoraNotebooks.Training.Pretraining;
 
 /// <summary>How the embedded base model is trained; see <see cref="BasePretraining"/>.</summary>
@@ -53,28 +55,24 @@ public sealed record PretrainingConfig
     /// <summary>Every fault of this configuration; empty if there is none.</summary>
     public IReadOnlyList<string> Validate()
     {
-        var faults = new List<string>();
-        Require(File.Exists(Path.Combine(Corpus, "metadata.jsonl")), $"Corpus: {Corpus} has no metadata.jsonl; make the portraits first (datasets/README.md)");
-        Require(AutoencoderSteps > 0, $"AutoencoderSteps: got {AutoencoderSteps}, expected 1 or more");
-        Require(AutoencoderBatch > 0, $"AutoencoderBatch: got {AutoencoderBatch}, expected 1 or more");
-        Require(DecoderSteps >= 0, $"DecoderSteps: got {DecoderSteps}, expected 0 or more");
-        Require(DenoiserSteps > 0, $"DenoiserSteps: got {DenoiserSteps}, expected 1 or more");
-        Require(DenoiserBatch > 0, $"DenoiserBatch: got {DenoiserBatch}, expected 1 or more");
-        Require(AutoencoderLearningRate is > 0 and < 1, $"AutoencoderLearningRate: got {AutoencoderLearningRate}, expected between 0 and 1");
-        Require(DenoiserLearningRate is > 0 and < 1, $"DenoiserLearningRate: got {DenoiserLearningRate}, expected between 0 and 1");
-        Require(AverageDecay is >= 0 and < 1, $"AverageDecay: got {AverageDecay}, expected 0 to below 1");
-        Require(KlWeight >= 0, $"KlWeight: got {KlWeight}, expected 0 or more");
-        Require(SaveEvery > 0, $"SaveEvery: got {SaveEvery}, expected 1 or more");
-        return faults;
-
-        void Require(bool condition, string fault)
-        {
-            if (!condition)
-            {
-                faults.Add(fault);
-            }
-        }
+        var faults = new ConfigFaults();
+        faults.Require(File.Exists(Path.Combine(Corpus, "metadata.jsonl")), $"Corpus: {Corpus} has no metadata.jsonl; make the portraits first (datasets/README.md)");
+        faults.Require(AutoencoderSteps > 0, $"AutoencoderSteps: got {AutoencoderSteps}, expected 1 or more");
+        faults.Require(AutoencoderBatch > 0, $"AutoencoderBatch: got {AutoencoderBatch}, expected 1 or more");
+        faults.Require(DecoderSteps >= 0, $"DecoderSteps: got {DecoderSteps}, expected 0 or more");
+        faults.Require(DenoiserSteps > 0, $"DenoiserSteps: got {DenoiserSteps}, expected 1 or more");
+        faults.Require(DenoiserBatch > 0, $"DenoiserBatch: got {DenoiserBatch}, expected 1 or more");
+        faults.Require(AutoencoderLearningRate is > 0 and < 1, $"AutoencoderLearningRate: got {AutoencoderLearningRate}, expected between 0 and 1");
+        faults.Require(DenoiserLearningRate is > 0 and < 1, $"DenoiserLearningRate: got {DenoiserLearningRate}, expected between 0 and 1");
+        faults.Require(AverageDecay is >= 0 and < 1, $"AverageDecay: got {AverageDecay}, expected 0 to below 1");
+        faults.Require(KlWeight >= 0, $"KlWeight: got {KlWeight}, expected 0 or more");
+        faults.Require(SaveEvery > 0, $"SaveEvery: got {SaveEvery}, expected 1 or more");
+        return faults.All;
     }
+
+    /// <summary>Throws when the configuration has faults.</summary>
+    /// <exception cref="ArgumentException">Lists every fault.</exception>
+    public void ThrowIfInvalid() => ConfigFaults.ThrowIfAny(Validate());
 }
 
 /// <summary>One reported step of the base model's training: numbers only.</summary>
