@@ -21,6 +21,9 @@ public static class MimeTypes
     /// <summary>A Plotly figure; the value is a JSON object with <c>data</c>, <c>layout</c> and <c>config</c>.</summary>
     public const string Plotly = "application/vnd.plotly.v1+json";
 
+    /// <summary>Asks the host for a Stop button; the value is the <see cref="StopOffer.Id"/> as text. Hosts turn it into a button or drop it; it is never stored.</summary>
+    public const string Stop = "application/vnd.lora-notebooks.stop+json";
+
     /// <summary>Any JSON value.</summary>
     public const string Json = "application/json";
 }
