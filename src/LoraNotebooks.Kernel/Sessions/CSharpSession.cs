@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using System.Text;
 using Microsoft.CodeAnalysis;
 using Microsoft.CodeAnalysis.CSharp;
 using Microsoft.CodeAnalysis.CSharp.Scripting;
@@ -60,17 +59,7 @@ public sealed class CSharpSession : IDisposable
     {
         _options = options ?? new CSharpSessionOptions();
         _resolver = new CellReferenceResolver(Path.GetFullPath(_options.BaseFolder), message => _options.Report(message));
-        _scriptOptions = ScriptOptions.Default
-            .WithReferences(SessionReferences.Host.Values)
-            .WithImports(SessionReferences.Imports)
-            .WithMetadataResolver(_resolver)
-            .WithSourceResolver(new SourceFileResolver([], Path.GetFullPath(_options.BaseFolder)))
-            .WithLanguageVersion(LanguageVersion.Latest)
-            .WithOptimizationLevel(OptimizationLevel.Release)
-            .WithEmitDebugInformation(true)
-            .WithFileEncoding(Encoding.UTF8)
-            .WithAllowUnsafe(true)
-            .WithWarningLevel(0);
+        _scriptOptions = SessionReferences.ScriptOptions(Path.GetFullPath(_options.BaseFolder), _resolver);
     }
 
     /// <summary>The variables of the cells so far by name, in the state that the last cell left them in.</summary>

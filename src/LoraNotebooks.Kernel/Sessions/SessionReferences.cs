@@ -1,6 +1,10 @@
+using System.Text;
 using LoraNotebooks.Interactive;
 using LoraNotebooks.Tensors;
 using Microsoft.CodeAnalysis;
+using Microsoft.CodeAnalysis.CSharp;
+using Microsoft.CodeAnalysis.CSharp.Scripting;
+using Microsoft.CodeAnalysis.Scripting;
 
 namespace LoraNotebooks.Kernel.Sessions;
 
@@ -30,6 +34,21 @@ internal static class SessionReferences
     /// <summary>A reference that the script engine resolves by name at run time.</summary>
     public static PortableExecutableReference FromFile(string path) =>
         AssemblyMetadata.CreateFromFile(path).GetReference(display: path);
+
+    /// <summary>What every cell is compiled with.</summary>
+    /// <param name="baseFolder">Where relative paths in <c>#load</c> start, absolute.</param>
+    /// <param name="resolver">Answers <c>#r</c>.</param>
+    public static ScriptOptions ScriptOptions(string baseFolder, MetadataReferenceResolver resolver) => Microsoft.CodeAnalysis.Scripting.ScriptOptions.Default
+        .WithReferences(Host.Values)
+        .WithImports(Imports)
+        .WithMetadataResolver(resolver)
+        .WithSourceResolver(new SourceFileResolver([], baseFolder))
+        .WithLanguageVersion(LanguageVersion.Latest)
+        .WithOptimizationLevel(OptimizationLevel.Release)
+        .WithEmitDebugInformation(true)
+        .WithFileEncoding(Encoding.UTF8)
+        .WithAllowUnsafe(true)
+        .WithWarningLevel(0);
 
     private static Dictionary<string, PortableExecutableReference> ReadHost()
     {
