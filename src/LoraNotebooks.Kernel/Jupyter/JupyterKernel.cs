@@ -24,6 +24,7 @@ internal sealed class JupyterKernel : IDisposable
     private readonly Action<string> _log;
     private readonly Channel<JupyterMessage> _requests = System.Threading.Channels.Channel.CreateUnbounded<JupyterMessage>(new UnboundedChannelOptions { SingleReader = true });
     private readonly TaskCompletionSource _shutdown = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private CancellationTokenSource? _execution;
     private int _executions;
 
     /// <summary>Binds the sockets of a kernel.</summary>
@@ -57,8 +58,8 @@ internal sealed class JupyterKernel : IDisposable
         await _shutdown.Task.ConfigureAwait(false);
 
         _requests.Writer.TryComplete();
-        _session.Interrupt();
-        _session.Interrupt();
+        Interrupt();
+        Interrupt();
         await Task.WhenAny(work, Task.Delay(ShutdownGrace, CancellationToken.None)).ConfigureAwait(false);
     }
 
@@ -70,15 +71,27 @@ internal sealed class JupyterKernel : IDisposable
         _editing.Dispose();
     }
 
-    /// <summary>Stops the running cell, as a front end's interrupt does.</summary>
-    public void Interrupt() => _session.Interrupt();
+    /// <summary>Stops the running cell, also one that waits for the compiler to be loaded; called again, without waiting for it.</summary>
+    public void Interrupt()
+    {
+        try
+        {
+            Volatile.Read(ref _execution)?.Cancel();
+        }
+        catch (ObjectDisposedException)
+        {
+            // The cell ended at this very moment.
+        }
+
+        _session.Interrupt();
+    }
 
     private void Receive(Channel channel, JupyterMessage message)
     {
         switch (message.Type)
         {
             case "interrupt_request":
-                AtOnce(channel, message, _session.Interrupt, []);
+                AtOnce(channel, message, Interrupt, []);
                 break;
             case "shutdown_request":
                 var content = new JsonObject { ["restart"] = message.Flag("restart", whenMissing: false) };
@@ -133,12 +146,7 @@ internal sealed class JupyterKernel : IDisposable
             _channel.PublishState("busy", request);
             try
             {
-                if (request.Type == "execute_request")
-                {
-                    await warm.ConfigureAwait(false);
-                }
-
-                _channel.Reply(Channel.Shell, request, await AnswerAsync(request).ConfigureAwait(false));
+                _channel.Reply(Channel.Shell, request, await AnswerAsync(request, warm).ConfigureAwait(false));
             }
             catch (Exception error)
             {
@@ -150,9 +158,9 @@ internal sealed class JupyterKernel : IDisposable
         }
     }
 
-    private async Task<JsonObject> AnswerAsync(JupyterMessage request) => request.Type switch
+    private async Task<JsonObject> AnswerAsync(JupyterMessage request, Task warm) => request.Type switch
     {
-        "execute_request" => await ExecuteAsync(request).ConfigureAwait(false),
+        "execute_request" => await ExecuteAsync(request, warm).ConfigureAwait(false),
         "complete_request" => await _editing.CompleteAsync(request).ConfigureAwait(false),
         "inspect_request" => await _editing.InspectAsync(request).ConfigureAwait(false),
         "is_complete_request" => EditingHelp.Judge(request),
@@ -161,7 +169,22 @@ internal sealed class JupyterKernel : IDisposable
         _ => KernelInfo(),
     };
 
-    private async Task<JsonObject> ExecuteAsync(JupyterMessage request)
+    private async Task<JsonObject> ExecuteAsync(JupyterMessage request, Task warm)
+    {
+        using var execution = new CancellationTokenSource();
+        Volatile.Write(ref _execution, execution);
+        await warm.ConfigureAwait(false);
+        try
+        {
+            return await ExecuteAsync(request, execution.Token).ConfigureAwait(false);
+        }
+        finally
+        {
+            Volatile.Write(ref _execution, null);
+        }
+    }
+
+    private async Task<JsonObject> ExecuteAsync(JupyterMessage request, CancellationToken cancellation)
     {
         var code = request.Text("code") ?? "";
         var isSilent = request.Flag("silent", whenMissing: false);
@@ -178,7 +201,7 @@ internal sealed class JupyterKernel : IDisposable
 
         var host = new CellHost(request, _channel, _session);
         using var current = NotebookHost.Use(host);
-        var (result, shown) = (await _session.RunAsync(code, $"cell {_executions}").ConfigureAwait(false)).Shown($"cell {_executions}");
+        var (result, shown) = (await _session.RunAsync(code, $"cell {_executions}", cancellation: cancellation).ConfigureAwait(false)).Shown($"cell {_executions}");
         if (isCounted)
         {
             _history.Add(_executions, code, shown?.Text(MimeTypes.PlainText));
@@ -202,18 +225,18 @@ internal sealed class JupyterKernel : IDisposable
             host.SendResult(shown, _executions);
         }
 
-        AddTo(reply, "ok", new JsonObject { ["payload"] = new JsonArray(), ["user_expressions"] = await EvaluateAsync(request).ConfigureAwait(false) });
+        AddTo(reply, "ok", new JsonObject { ["payload"] = new JsonArray(), ["user_expressions"] = await EvaluateAsync(request, cancellation).ConfigureAwait(false) });
         host.Flush();
         return reply;
     }
 
     /// <summary>The values of expressions that a front end wants besides the cell.</summary>
-    private async Task<JsonObject> EvaluateAsync(JupyterMessage request)
+    private async Task<JsonObject> EvaluateAsync(JupyterMessage request, CancellationToken cancellation)
     {
         var values = new JsonObject();
         foreach (var (name, expression) in request.Content["user_expressions"] as JsonObject ?? [])
         {
-            var (result, shown) = (await _session.RunAsync(expression?.ToString() ?? "", name).ConfigureAwait(false)).Shown(name);
+            var (result, shown) = (await _session.RunAsync(expression?.ToString() ?? "", name, cancellation: cancellation).ConfigureAwait(false)).Shown(name);
             var value = new JsonObject();
             AddTo(value, result.Error is null ? "ok" : "error", result.Error is { } error
                 ? CellHost.ErrorContent(error)

@@ -1,6 +1,9 @@
+using System.IO.Compression;
 using System.Text;
 using LoraNotebooks.Interactive;
 using LoraNotebooks.Kernel.Sessions;
+using Microsoft.CodeAnalysis;
+using Microsoft.CodeAnalysis.CSharp;
 
 namespace LoraNotebooks.Kernel.Tests.Sessions;
 
@@ -17,7 +20,7 @@ public sealed class CSharpSessionTests : IDisposable
         BaseFolder = _folder.Path,
         StandardOutput = text => _out.Append(text),
         StandardError = text => _error.Append(text),
-        StopGrace = TimeSpan.FromMilliseconds(300),
+        StopGrace = TimeSpan.FromSeconds(20),
     });
 
     public void Dispose()
@@ -110,16 +113,7 @@ public sealed class CSharpSessionTests : IDisposable
     [Fact]
     public async Task RunAsync_FileReference_LoadsTheAssembly()
     {
-        var compilation = Microsoft.CodeAnalysis.CSharp.CSharpCompilation.Create(
-            "Neighbour",
-            [Microsoft.CodeAnalysis.CSharp.CSharpSyntaxTree.ParseText("namespace Neighbour; public static class House { public static int Number => 12; }")],
-            [Microsoft.CodeAnalysis.MetadataReference.CreateFromFile(typeof(object).Assembly.Location)],
-            new(Microsoft.CodeAnalysis.OutputKind.DynamicallyLinkedLibrary));
-        using (var file = File.Create(_folder.File("Neighbour.dll")))
-        {
-            Assert.True(compilation.Emit(file).Success);
-        }
-
+        await File.WriteAllBytesAsync(_folder.File("Neighbour.dll"), House("Neighbour"));
         Assert.Equal(12, await ValueAsync("#r \"Neighbour.dll\"\nNeighbour.House.Number"));
     }
 
@@ -227,14 +221,182 @@ public sealed class CSharpSessionTests : IDisposable
         Assert.Equal(3, await ValueAsync("1 + 2"));
     }
 
-    [Fact]
-    public async Task RunAsync_CellThatNeverStops_IsAbandonedAndTheSessionSaysSo()
+    [Theory]
+    [InlineData("while (true) { }")]
+    [InlineData("Thread.Sleep(60_000);")]
+    [InlineData("await Task.Delay(60_000);")]
+    [InlineData("await Task.Yield(); while (true) { try { Thread.Sleep(1); } catch { } }")]
+    [InlineData("Task.Delay(60_000).Wait();")]
+    public async Task RunAsync_CellThatDoesNotWatchTheToken_IsEndedAndItsVariablesStay(string code)
     {
-        await ValueAsync("1");
-        var result = await RunAsync("var end = DateTime.UtcNow.AddSeconds(10);\nwhile (DateTime.UtcNow < end) { Thread.Sleep(5); }", TimeSpan.FromSeconds(2));
+        var result = await StopAsync("var kept = 4; " + code);
+        Assert.Equal(CellStatus.Canceled, result.Status);
+        Assert.False(result.StillRunning);
+        Assert.Equal(4, await ValueAsync("kept"));
+    }
+
+    [Fact]
+    public async Task RunAsync_CellThatHandlesTheStop_IsGivenTimeAndItsWorkIsKept()
+    {
+        var result = await StopAsync("var saved = false; var token = Cancellation; var kept = 4; try { await Task.Delay(60_000, token); } catch (OperationCanceledException) { await Task.Delay(20); saved = true; }");
+        Assert.Equal(CellStatus.Canceled, result.Status);
+        Assert.Equal(true, await ValueAsync("saved"));
+    }
+
+    [Fact]
+    public async Task Interrupt_ACellThatWatchesTheTokenButGoesOn_EndsItTheSecondTime()
+    {
+        using var session = new CSharpSession(new CSharpSessionOptions { StopGrace = TimeSpan.FromMinutes(5) });
+        var running = session.RunAsync("var token = Cancellation; var kept = 4; while (true) { Thread.Sleep(5); }", "cell 1");
+        while (session.Variables.GetValueOrDefault("kept") is not 4)
+        {
+            await Task.Delay(20);
+        }
+
+        session.Interrupt();
+        await Task.Delay(500);
+        Assert.False(running.IsCompleted);
+        session.Interrupt();
+        Assert.Equal(CellStatus.Canceled, (await running).Status);
+        Assert.Equal(5, (await session.RunAsync("5", "cell 2")).Value);
+    }
+
+    [Fact]
+    public async Task RunAsync_CellThatTookTheTokenAndGoesOn_IsEndedAfterTheGrace()
+    {
+        using var session = new CSharpSession(new CSharpSessionOptions { StopGrace = TimeSpan.FromMilliseconds(100) });
+        await session.WarmUpAsync();
+        var result = await session.RunAsync("var token = Cancellation; while (true) { Thread.Sleep(5); }", "cell 1", TimeSpan.FromSeconds(1));
         Assert.Equal(CellStatus.TimedOut, result.Status);
-        Assert.True(result.StillRunning);
-        await Assert.ThrowsAsync<InvalidOperationException>(() => RunAsync("1"));
+        Assert.False(result.StillRunning);
+    }
+
+    [Fact]
+    public async Task RunAsync_StoppedCell_RunsNothingMoreWhenWhatItWaitedForIsDone()
+    {
+        await ValueAsync("var gate = new TaskCompletionSource(); var ran = false;");
+        await StopAsync("var kept = 4; await gate.Task; ran = true;");
+        await ValueAsync("gate.SetResult(); await Task.Delay(200);");
+        Assert.Equal(false, await ValueAsync("ran"));
+    }
+
+    [Fact]
+    public async Task RunAsync_FinallyBlockOfAStoppedCell_IsRun()
+    {
+        await StopAsync("var cleaned = false; var kept = 4; try { while (true) { Thread.SpinWait(10); } } finally { cleaned = true; }");
+        Assert.Equal(true, await ValueAsync("cleaned"));
+    }
+
+    [Fact]
+    public async Task RunAsync_BlockingOnATaskOfTheCell_DoesNotDeadlock() =>
+        Assert.Equal(3, await ValueAsync("async Task<int> Three() { await Task.Delay(10); return 3; }\nawait Task.Yield();\nThree().Result"));
+
+    [Fact]
+    public async Task RunAsync_Input_ComesLineByLineAndLetterByLetter()
+    {
+        var lines = new Queue<string>(["one", "two"]);
+        using var session = new CSharpSession(new CSharpSessionOptions { ReadLine = () => lines.TryDequeue(out var line) ? line : null });
+        var result = await session.RunAsync("(Console.ReadLine(), (char)Console.Read(), Console.ReadLine(), Console.ReadLine())", "cell 1");
+        Assert.Equal(("one", 't', "wo", null), ((string?, char, string?, string?))result.Value!);
+    }
+
+    [Fact]
+    public async Task RunAsync_Magics_AreDoneAndTakenOut()
+    {
+        Assert.Equal(3, await ValueAsync("#!time\n#!csharp\n1 + 2"));
+        Assert.StartsWith("Wall time: ", _out.ToString(), StringComparison.Ordinal);
+        _out.Clear();
+        await ValueAsync("#!lsmagic");
+        Assert.Contains("#!time", _out.ToString(), StringComparison.Ordinal);
+        await ValueAsync("#!about");
+        Assert.Contains(".NET", _out.ToString(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task RunAsync_MagicInAString_IsText() => Assert.Equal("\n#!time\n", await ValueAsync("@\"\n#!time\n\""));
+
+    [Fact]
+    public async Task RunAsync_UnknownMagic_IsNamedWithTheKnownOnes()
+    {
+        var result = await RunAsync("#!python\nprint(1)");
+        Assert.Equal("UnknownMagic", result.Error!.Name);
+        Assert.Contains("#!lsmagic", result.Error.Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("#!html\n<b>\"{ not C#", "text/html", "<b>\"{ not C#")]
+    [InlineData("#!markdown\n# Title\n* a", "text/markdown", "# Title\n* a")]
+    public async Task RunAsync_CellOfMarkup_IsShown(string code, string type, string expected)
+    {
+        var host = new RecordingHost();
+        using (NotebookHost.Use(host))
+        {
+            await ValueAsync(code);
+        }
+
+        Assert.Equal(expected, Assert.Single(host.Bundles).Text(type));
+    }
+
+    [Fact]
+    public async Task RunAsync_IdiomsOfOtherCSharpNotebooks_Work()
+    {
+        var host = new RecordingHost();
+        using (NotebookHost.Use(host))
+        {
+            await ValueAsync("display(HTML(\"<i>1</i>\")); 2.Display(); new[] { new { A = 1 } }.DisplayAs(\"text/plain\"); display(\"text\", \"text/plain\");");
+        }
+
+        Assert.Equal("<i>1</i>", host.Bundles[0].Text("text/html"));
+        Assert.Equal("2", host.Texts[1]);
+        Assert.Equal(["text/plain"], host.Bundles[2].Types);
+        Assert.Equal("text", host.Texts[3]);
+    }
+
+    [Fact]
+    public async Task RunAsync_PackageSourceThatIsAFolder_IsUsed()
+    {
+        var before = Environment.GetEnvironmentVariable("NUGET_PACKAGES");
+        Environment.SetEnvironmentVariable("NUGET_PACKAGES", _folder.File("packages"));
+        try
+        {
+            Directory.CreateDirectory(_folder.File("feed"));
+            await using (var package = await ZipFile.OpenAsync(_folder.File("feed/Local.House.1.2.3.nupkg"), ZipArchiveMode.Create))
+            {
+                Put(package, "Local.House.nuspec", "<package><metadata><id>Local.House</id><version>1.2.3</version><authors>a</authors><description>d</description></metadata></package>"u8.ToArray());
+                Put(package, "lib/net10.0/Local.House.dll", House("Local.House"));
+            }
+
+            Assert.Equal(12, await ValueAsync("#i \"nuget: feed\"\n#r \"nuget: Local.House, 1.2.3\"\nNeighbour.House.Number"));
+        }
+        finally
+        {
+            Environment.SetEnvironmentVariable("NUGET_PACKAGES", before);
+        }
+
+        static void Put(ZipArchive package, string name, byte[] content)
+        {
+            using var entry = package.CreateEntry(name).Open();
+            entry.Write(content);
+        }
+    }
+
+    [Fact]
+    public async Task RunAsync_PackageSourceThatCannotBeUsed_SaysWhatWasExpected()
+    {
+        Assert.Contains("no folder", (await RunAsync("#i \"nuget: nowhere\"")).Error!.Message, StringComparison.Ordinal);
+        Assert.Contains("Write #i \"nuget:", (await RunAsync("#i nowhere")).Error!.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task RunAsync_CellsThatOnlyUse_LeaveNoTraceAndLaterOnesSeeTheDeclaringOnes()
+    {
+        await ValueAsync("var first = 1;");
+        await ValueAsync("first + 1");
+        await ValueAsync("using System.Text;");
+        await ValueAsync("Console.Write(first);");
+        await ValueAsync("int.TryParse(\"7\", out var parsed);");
+        await ValueAsync("first = 5;");
+        Assert.Equal("5 7", await ValueAsync("new StringBuilder().Append(first).Append(' ').Append(parsed).ToString()"));
     }
 
     [Fact]
@@ -272,6 +434,32 @@ public sealed class CSharpSessionTests : IDisposable
         Assert.InRange((GC.GetTotalMemory(forceFullCollection: true) - before) / cells, long.MinValue, 100_000);
     }
 
+    private static byte[] House(string assembly)
+    {
+        var compilation = CSharpCompilation.Create(
+            assembly,
+            [CSharpSyntaxTree.ParseText("namespace Neighbour; public static class House { public static int Number => 12; }")],
+            [MetadataReference.CreateFromFile(typeof(object).Assembly.Location)],
+            new(OutputKind.DynamicallyLinkedLibrary));
+        using var file = new MemoryStream();
+        Assert.True(compilation.Emit(file).Success);
+        return file.ToArray();
+    }
+
+    /// <summary>Runs a cell that declares <c>kept</c> and stops it once that has its value.</summary>
+    private async Task<CellResult> StopAsync(string code)
+    {
+        using var stop = new CancellationTokenSource();
+        var running = _session.RunAsync(code, $"cell {++_cells}", cancellation: stop.Token);
+        while (!running.IsCompleted && _session.Variables.GetValueOrDefault("kept") is not 4)
+        {
+            await Task.Delay(20);
+        }
+
+        stop.CancelAfter(100);
+        return await running;
+    }
+
     private Task<CellResult> RunAsync(string code, TimeSpan? limit = null) => _session.RunAsync(code, $"cell {++_cells}", limit);
 
     private async Task<object?> ValueAsync(string code)
@@ -283,7 +471,9 @@ public sealed class CSharpSessionTests : IDisposable
 
     private sealed class RecordingHost : INotebookHost, IDisplayHandle
     {
-        public List<string> Texts { get; } = [];
+        public List<MimeBundle> Bundles { get; } = [];
+
+        public List<string> Texts => [.. Bundles.Select(bundle => bundle.Text(MimeTypes.PlainText)!)];
 
         public IDisplayHandle Display(MimeBundle bundle)
         {
@@ -291,6 +481,6 @@ public sealed class CSharpSessionTests : IDisposable
             return this;
         }
 
-        public void Update(MimeBundle bundle) => Texts.Add(bundle.Text(MimeTypes.PlainText)!);
+        public void Update(MimeBundle bundle) => Bundles.Add(bundle);
     }
 }
