@@ -68,6 +68,10 @@ public sealed class NotebookTests
         {
         }
 
+        public void CellSkipped(int number, int cells, string title)
+        {
+        }
+
         public void Output(string text, bool isError)
         {
         }
