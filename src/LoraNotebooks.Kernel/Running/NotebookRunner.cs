@@ -49,7 +49,9 @@ public sealed class NotebookRunner(IRunProgress progress)
     internal static Notebook Prepare(string path, RunOptions options)
     {
         var notebook = Load(path);
-        if (options.Parameters.Count > 0 && options.Formats.HasFlag(RunFormats.Notebook) && Path.GetFullPath(path) == Target(path, options) + ".ipynb")
+        // A notebook that holds such a cell is the result of a run already, and is replaced as a whole.
+        var isInPlace = options.Formats.HasFlag(RunFormats.Notebook) && Path.GetFullPath(path) == Target(path, options) + ".ipynb";
+        if (isInPlace && options.Parameters.Count > 0 && !notebook.Cells.Any(cell => cell.IsInjected()))
         {
             throw new RunParameterException("With -p the run would put a cell of parameters into the notebook itself. Choose another folder with --output, or --format html.");
         }

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text;
 using LoraNotebooks.Kernel.Sessions;
 using Microsoft.CodeAnalysis;
@@ -42,7 +43,7 @@ internal sealed class ParameterCell
         var code = new StringBuilder(_source);
         foreach (var (name, assignment) in assignments)
         {
-            code.Append(System.Globalization.CultureInfo.InvariantCulture, $"\n#line 1 \"{name}\"\n{assignment}");
+            code.Append(CultureInfo.InvariantCulture, $"\n#line 1 \"{name}\"\n{assignment}");
         }
 
         var faulty = Compile(code.ToString()).GetDiagnostics().Where(IsError)
@@ -50,7 +51,8 @@ internal sealed class ParameterCell
             .Where(place => place.HasMappedPath)
             .Select(place => place.Path)
             .ToHashSet(StringComparer.Ordinal);
-        return assignments.Keys.Where(faulty.Contains);
+        // Of a variable whose type an earlier cell declares nothing can be said here.
+        return assignments.Keys.Where(name => faulty.Contains(name) && Variables[name].Type.TypeKind != TypeKind.Error);
     }
 
     private static bool IsError(Diagnostic diagnostic) => diagnostic.Severity == DiagnosticSeverity.Error;
