@@ -100,9 +100,10 @@ internal sealed class NotebookRun(Notebook notebook, string folder, string targe
         writer.Begin(cell, number, outputs);
         using var host = NotebookHost.Use(outputs);
         var result = await session.RunAsync(cell.Source, $"cell {number}", cancellation: stop.Token).ConfigureAwait(false);
-        if (result.Error is not null && stop.IsCancellationRequested && !cancellation.IsCancellationRequested)
+        if (result.Error is not null && stop.IsCancellationRequested)
         {
-            result = TimedOut(result, number, isOwnLimit);
+            // Whatever the cell made of the stop: it did not fail by itself.
+            result = cancellation.IsCancellationRequested ? result with { Status = CellStatus.Canceled } : TimedOut(result, number, isOwnLimit);
         }
 
         if (result.Value is not null)

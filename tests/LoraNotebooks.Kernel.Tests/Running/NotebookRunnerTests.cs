@@ -146,12 +146,13 @@ public sealed class NotebookRunnerTests : IDisposable
     public async Task RunAsync_LongCell_IsWrittenWhileItRuns()
     {
         // The cell ends only once it has seen its own output in the file.
-        var outcome = await RunAsync(Make("# t", """
+        var path = Make("# t", """
             var shown = display("sho" + "wn");
             while (!File.Exists("out/notebook.ipynb") || !File.ReadAllText("out/notebook.ipynb").Contains("shown\"")) await Task.Delay(50, Cancellation);
             shown.Update("upda" + "ted");
             while (!File.ReadAllText("out/notebook.ipynb").Contains("updated\"")) await Task.Delay(50, Cancellation);
-            """));
+            """);
+        var outcome = await new NotebookRunner(new Silent()).RunAsync(path, Options with { Timeout = TimeSpan.FromSeconds(60) });
         Assert.True(outcome.Exit == RunExit.Ok, outcome.Error?.Message);
     }
 
@@ -241,8 +242,8 @@ public sealed class NotebookRunnerTests : IDisposable
     public async Task RunAsync_Cancellation_StopsAndWrites()
     {
         using var source = new CancellationTokenSource();
-        var running = new NotebookRunner(new Silent()).RunAsync(Make("# t", "await Task.Delay(60_000, Cancellation);"), Options, source.Token);
-        source.CancelAfter(2000);
+        var running = new NotebookRunner(new Silent()).RunAsync(Make("# t", "try { await Task.Delay(60_000, Cancellation); } catch (OperationCanceledException) { throw new Exception(\"stopped\"); }"), Options, source.Token);
+        source.CancelAfter(4000);
         var outcome = await running;
         Assert.Equal(RunExit.Canceled, outcome.Exit);
         Assert.True(File.Exists(outcome.Executed));
