@@ -16,13 +16,16 @@ internal static class CheckCommand
         {
             notebooks, outputs,
         };
-        command.SetAction((arguments, cancellation) => CheckAsync(arguments.GetRequiredValue(notebooks), arguments.GetValue(outputs), cancellation));
+        command.SetAction((arguments, cancellation) =>
+        {
+            var terminal = new TerminalProgress();
+            return terminal.RunAsync(() => CheckAsync(arguments.GetRequiredValue(notebooks), arguments.GetValue(outputs), terminal, cancellation));
+        });
         return command;
     }
 
-    private static async Task<int> CheckAsync(string[] paths, bool outputs, CancellationToken cancellation)
+    private static async Task<int> CheckAsync(string[] paths, bool outputs, TerminalProgress terminal, CancellationToken cancellation)
     {
-        var terminal = new TerminalProgress();
         var exit = RunExit.Ok;
         foreach (var path in paths)
         {

@@ -103,11 +103,12 @@ internal sealed class TerminalProgress : IRunProgress
         lock (_gate)
         {
             _news = line.Length <= MaximumStatus ? line.ToString() : line[..MaximumStatus].ToString() + "…";
-            ShowStatus($"{_cell} · {_news}");
+            var where = _cell.Length > 0 ? _cell + " · " : "";
+            ShowStatus(where + _news);
             if (!_live && Environment.TickCount64 - _lastNews >= NewsInterval.TotalMilliseconds)
             {
                 _lastNews = Environment.TickCount64;
-                Line($"  [grey]…  {Escape(_cell)} · {Escape(_news)}[/]");
+                Line($"  [grey]…  {Escape(where + _news)}[/]");
             }
         }
     }
