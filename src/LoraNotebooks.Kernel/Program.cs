@@ -4,6 +4,8 @@ using LoraNotebooks.Kernel.Commands;
 var root = new RootCommand("LoraNotebooks: LoRA fine-tuning in C# notebooks.")
 {
     RunCommand.Create(),
+    CheckCommand.Create(),
+    StripCommand.Create(),
     DoctorCommand.Create(),
     PretrainCommand.Create(),
     new Command("kernel", "The Jupyter kernel.") { KernelStart.Create() },

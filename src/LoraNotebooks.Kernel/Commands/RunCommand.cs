@@ -1,6 +1,5 @@
 using System.CommandLine;
 using LoraNotebooks.Kernel.Running;
-using Spectre.Console;
 
 namespace LoraNotebooks.Kernel.Commands;
 
@@ -16,28 +15,34 @@ internal static class RunCommand
             HelpName = "name=value",
             DefaultValueFactory = _ => [],
         };
-        var output = new Option<string>("--output", "-o") { Description = "The folder for the results.", HelpName = "folder", DefaultValueFactory = _ => "artifacts" };
+        var output = new Option<string>("--output", "-o") { Description = "The folder for the results; the notebook's own folder to keep its outputs in it.", HelpName = "folder", DefaultValueFactory = _ => "artifacts" };
+        var format = new Option<string>("--format") { Description = "What to write: ipynb (the executed notebook), html (one self-contained page), or both.", HelpName = "ipynb,html", DefaultValueFactory = _ => "ipynb,html" };
         var timeout = new Option<string?>("--timeout") { Description = "The longest time that all cells of a notebook together may take: 90s, 8m, 1h30m. A bare number means seconds.", HelpName = "time" };
+        var cellTimeout = new Option<string?>("--cell-timeout") { Description = "The longest time that each cell may take.", HelpName = "time" };
         var command = new Command("run", "Runs notebooks without Jupyter and writes <output>/<name>.ipynb and <output>/<name>.html, also when a cell fails.")
         {
-            notebooks, parameters, output, timeout,
+            notebooks, parameters, output, format, timeout, cellTimeout,
         };
         command.SetAction((arguments, cancellation) => RunAsync(
             arguments.GetRequiredValue(notebooks),
-            arguments.GetRequiredValue(parameters),
-            arguments.GetRequiredValue(output),
-            arguments.GetValue(timeout),
+            new Given(
+                arguments.GetRequiredValue(parameters),
+                arguments.GetRequiredValue(output),
+                arguments.GetRequiredValue(format),
+                arguments.GetValue(timeout),
+                arguments.GetValue(cellTimeout)),
             cancellation));
         return command;
     }
 
-    private static async Task<int> RunAsync(string[] paths, string[] parameters, string output, string? timeout, CancellationToken cancellation)
+    private static async Task<int> RunAsync(string[] paths, Given given, CancellationToken cancellation)
     {
-        // The console as it is now: cells write to it through their own sinks.
-        var terminal = new TerminalProgress(AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(Console.Out) }));
-        if (!TryRead(parameters, output, timeout, out var options, out var fault))
+        var terminal = new TerminalProgress();
+        var faults = new List<string>();
+        var options = given.Read(faults);
+        if (faults.Count > 0)
         {
-            terminal.Refused(fault);
+            terminal.Refused(string.Join('\n', faults));
             return (int)RunExit.BadParameters;
         }
 
@@ -63,56 +68,14 @@ internal static class RunCommand
         }).ConfigureAwait(false);
     }
 
-    private static bool TryRead(string[] parameters, string output, string? timeout, out RunOptions options, out string fault)
-    {
-        options = new RunOptions { OutputFolder = Path.GetFullPath(output) };
-        var faults = new List<string>();
-        var values = new Dictionary<string, string>(StringComparer.Ordinal);
-        foreach (var parameter in parameters)
-        {
-            var parts = parameter.Split('=', 2);
-            if (parts.Length != 2 || parts[0].Trim().Length == 0)
-            {
-                faults.Add($"-p {parameter}: expected name=value, for example -p steps=20.");
-            }
-            else if (!values.TryAdd(parts[0].Trim(), parts[1].Trim()))
-            {
-                faults.Add($"-p {parts[0].Trim()} is given twice; give it once.");
-            }
-        }
-
-        if (timeout is not null)
-        {
-            if (Durations.TryParse(timeout, out var limit))
-            {
-                options = options with { Timeout = limit };
-            }
-            else
-            {
-                faults.Add($"--timeout {timeout}: expected a length of time such as 90s, 8m or 1h30m.");
-            }
-        }
-
-        options = options with { Parameters = values };
-        fault = string.Join('\n', faults);
-        return faults.Count == 0;
-    }
-
     /// <summary>Looks at every notebook before the first one runs; null if all are well.</summary>
     private static RunExit? Check(string[] paths, RunOptions options, TerminalProgress terminal)
     {
         RunExit? refused = null;
         foreach (var path in paths)
         {
-            try
-            {
-                NotebookRunner.Prepare(path, options);
-            }
-            catch (Exception error) when (error is FileNotFoundException or InvalidDataException or RunParameterException)
-            {
-                terminal.Refused(error is RunParameterException ? $"{path}: {error.Message}" : error.Message);
-                refused ??= error switch { FileNotFoundException => RunExit.FileNotFound, InvalidDataException => RunExit.NotANotebook, _ => RunExit.BadParameters };
-            }
+            var fault = Refusals.Try(path, terminal, () => NotebookRunner.Prepare(path, options));
+            refused ??= fault;
         }
 
         foreach (var same in paths.GroupBy(path => Path.GetFileNameWithoutExtension(path), StringComparer.OrdinalIgnoreCase).Where(group => group.Count() > 1))
@@ -122,5 +85,81 @@ internal static class RunCommand
         }
 
         return refused;
+    }
+
+    /// <summary>The options as they were typed.</summary>
+    private sealed record Given(string[] Parameters, string Output, string Format, string? Timeout, string? CellTimeout)
+    {
+        /// <summary>The options as they are meant; what cannot be read is added to the faults.</summary>
+        public RunOptions Read(List<string> faults) => new()
+        {
+            OutputFolder = Path.GetFullPath(Output),
+            Formats = ReadFormats(faults),
+            Parameters = ReadParameters(faults),
+            Timeout = ReadTime("--timeout", Timeout, faults),
+            CellTimeout = ReadTime("--cell-timeout", CellTimeout, faults),
+        };
+
+        private RunFormats ReadFormats(List<string> faults)
+        {
+            RunFormats formats = 0;
+            var unknown = new List<string>();
+            foreach (var name in Format.Split(',', StringSplitOptions.TrimEntries))
+            {
+                switch (name.ToUpperInvariant())
+                {
+                    case "IPYNB":
+                        formats |= RunFormats.Notebook;
+                        break;
+                    case "HTML":
+                        formats |= RunFormats.Page;
+                        break;
+                    default:
+                        unknown.Add($"\"{name}\"");
+                        break;
+                }
+            }
+
+            if (unknown.Count > 0)
+            {
+                faults.Add($"--format {Format}: {string.Join(", ", unknown)} cannot be written; expected ipynb, html or ipynb,html.");
+            }
+
+            return formats;
+        }
+
+        private Dictionary<string, string> ReadParameters(List<string> faults)
+        {
+            var values = new Dictionary<string, string>(StringComparer.Ordinal);
+            foreach (var parameter in Parameters)
+            {
+                var parts = parameter.Split('=', 2);
+                if (parts.Length != 2 || parts[0].Trim().Length == 0)
+                {
+                    faults.Add($"-p {parameter}: expected name=value, for example -p steps=20.");
+                }
+                else if (!values.TryAdd(parts[0].Trim(), parts[1]))
+                {
+                    faults.Add($"-p {parts[0].Trim()} is given twice; give it once.");
+                }
+            }
+
+            return values;
+        }
+
+        private static TimeSpan? ReadTime(string option, string? text, List<string> faults)
+        {
+            if (text is null)
+            {
+                return null;
+            }
+
+            if (!Durations.TryParse(text, out var time))
+            {
+                faults.Add($"{option} {text}: expected a length of time such as 90s, 8m or 1h30m.");
+            }
+
+            return time;
+        }
     }
 }

@@ -75,7 +75,7 @@ public static partial class HtmlExport
 
     private static void AppendFailures(StringBuilder page, Notebook notebook)
     {
-        foreach (var cell in notebook.Cells.Where(cell => cell.Outputs.Any(output => Type(output) == "error")))
+        foreach (var cell in notebook.Cells.Where(cell => !cell.MayFail() && cell.Outputs.Any(output => Type(output) == "error")))
         {
             var error = cell.Outputs.First(output => Type(output) == "error")!;
             page.Append(CultureInfo.InvariantCulture, $"<p class=\"failure\"><a href=\"#{Anchor(cell)}\">Cell {cell.ExecutionCount} did not finish</a>: ")
@@ -141,12 +141,8 @@ public static partial class HtmlExport
         // An SVG inside img cannot run scripts.
         ?? (data["image/svg+xml"] is { } svg ? "data:image/svg+xml;base64," + Convert.ToBase64String(Encoding.UTF8.GetBytes(Notebook.JoinText(svg))) : null);
 
-    /// <summary>Text as a terminal would leave it: without colour codes, and of an overwritten line only its last state.</summary>
-    private static string Terminal(string text) => string.Join('\n', AnsiCode().Replace(text, "")
-        .Replace("\r\n", "\n", StringComparison.Ordinal)
-        .Split('\n')
-        .Select(line => line.TrimEnd('\r'))
-        .Select(line => line[(line.LastIndexOf('\r') + 1)..]));
+    /// <summary>Text as a terminal would leave it: without colour codes, and with overwritten lines folded.</summary>
+    private static string Terminal(string text) => TerminalText.Fold(AnsiCode().Replace(text, ""));
 
     private static string Type(JsonNode? output) => Notebook.JoinText(output?["output_type"]);
 

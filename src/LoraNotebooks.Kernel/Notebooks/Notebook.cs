@@ -14,6 +14,9 @@ public sealed class Notebook
     private const int Major = 4;
     private const int MinorWithIds = 5;
 
+    /// <summary>Where this program keeps what it has to say in a notebook's metadata.</summary>
+    internal const string OwnMetadata = "lora_notebooks";
+
     private static readonly UTF8Encoding StrictUtf8 = new(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
     private static readonly JsonDocumentOptions NoDuplicates = new() { AllowDuplicateProperties = false };
 
@@ -37,6 +40,24 @@ public sealed class Notebook
 
     /// <summary>Whether the cells are C#, as far as the metadata says.</summary>
     public bool IsCSharp => Language is null || Language.ToUpperInvariant() is "C#" or "CSHARP" or "POLYGLOT-NOTEBOOK";
+
+    /// <summary>The hash of the code that made the stored outputs, see <see cref="NotebookDrift.HashOf"/>; null if no complete run is on record.</summary>
+    internal string? ExecutedCode
+    {
+        get => _json["metadata"]![OwnMetadata] is JsonObject own ? Text(own["executed"]) : null;
+        set
+        {
+            var metadata = (JsonObject)_json["metadata"]!;
+            if (value is null)
+            {
+                metadata.Remove(OwnMetadata);
+            }
+            else
+            {
+                metadata[OwnMetadata] = new JsonObject { ["executed"] = value };
+            }
+        }
+    }
 
     private JsonArray CellArray => (JsonArray)_json["cells"]!;
 

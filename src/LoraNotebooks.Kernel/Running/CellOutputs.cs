@@ -1,4 +1,3 @@
-using System.Text;
 using System.Text.Json.Nodes;
 using LoraNotebooks.Interactive;
 using LoraNotebooks.Kernel.Notebooks;
@@ -8,13 +7,22 @@ namespace LoraNotebooks.Kernel.Running;
 
 /// <summary>Collects the outputs of one cell in nbformat's layout, from any thread, also after the cell has ended.</summary>
 /// <remarks>Every cell has a host of its own, so that a background task of an earlier cell still reports to that cell.</remarks>
-internal sealed class CellOutputs(Action<string, bool> streamed, Action<string> displayed) : INotebookHost
+/// <param name="streamed">Told of text on a console stream; true for stderr.</param>
+/// <param name="displayed">Told of the plain text of what is shown.</param>
+/// <param name="cancellation">Cancelled when the cell is to stop.</param>
+internal sealed class CellOutputs(Action<string, bool> streamed, Action<string> displayed, CancellationToken cancellation = default) : INotebookHost
 {
     private const int MaximumStreamLength = 1_000_000;
 
     private readonly Lock _gate = new();
     private readonly List<Entry> _outputs = [];
     private int _streamLength;
+    private bool _streamIsFull;
+    private bool _clearsBeforeNext;
+    private bool _changed = true;
+
+    /// <inheritdoc/>
+    public CancellationToken Cancellation => cancellation;
 
     /// <summary>Adds text to the stream <c>stdout</c> or <c>stderr</c>; text of the same stream in a row becomes one output.</summary>
     public void Write(string text, bool isError)
@@ -22,22 +30,29 @@ internal sealed class CellOutputs(Action<string, bool> streamed, Action<string> 
         streamed(text, isError);
         lock (_gate)
         {
-            var room = MaximumStreamLength - _streamLength;
-            if (room <= 0)
+            ClearIfAsked();
+            if (_streamIsFull)
             {
                 return;
             }
 
-            _streamLength += text.Length;
-            var kept = text.Length <= room ? text : text[..room] + "\n… the rest is not kept in the notebook.\n";
             var name = isError ? "stderr" : "stdout";
             if (_outputs is not [.., { Text: { } last } entry] || (string?)entry.Json["name"] != name)
             {
-                last = new StringBuilder();
+                last = new TerminalText();
                 _outputs.Add(new Entry(new JsonObject { ["name"] = name, ["output_type"] = "stream", ["text"] = "" }, last));
             }
 
-            last.Append(kept);
+            var before = last.Length;
+            last.Append(text.AsSpan(0, Math.Min(text.Length, MaximumStreamLength - _streamLength)));
+            _streamLength += last.Length - before;
+            _streamIsFull = _streamLength >= MaximumStreamLength;
+            if (_streamIsFull)
+            {
+                last.Append("\n… the rest is not kept in the notebook.\n");
+            }
+
+            _changed = true;
         }
     }
 
@@ -45,59 +60,89 @@ internal sealed class CellOutputs(Action<string, bool> streamed, Action<string> 
     public IDisplayHandle Display(MimeBundle bundle)
     {
         ArgumentNullException.ThrowIfNull(bundle);
-        var output = new JsonObject { ["data"] = bundle.ToJson(), ["metadata"] = new JsonObject(), ["output_type"] = "display_data" };
-        lock (_gate)
-        {
-            _outputs.Add(new Entry(output));
-        }
-
+        var output = new JsonObject { ["data"] = Stored(bundle), ["metadata"] = new JsonObject(), ["output_type"] = "display_data" };
+        Add(output);
         Announce(bundle);
         return new Handle(this, output);
     }
 
-    /// <summary>Adds the value of the cell's last expression.</summary>
-    public void AddResult(MimeBundle bundle, int executionCount)
+    /// <inheritdoc/>
+    public void Clear(bool wait = false)
     {
         lock (_gate)
         {
-            _outputs.Add(new Entry(new JsonObject
+            _clearsBeforeNext = true;
+            if (!wait)
             {
-                ["data"] = bundle.ToJson(),
-                ["execution_count"] = executionCount,
-                ["metadata"] = new JsonObject(),
-                ["output_type"] = "execute_result",
-            }));
+                ClearIfAsked();
+            }
         }
     }
+
+    /// <summary>Adds the value of the cell's last expression.</summary>
+    public void AddResult(MimeBundle bundle, int executionCount) => Add(new JsonObject
+    {
+        ["data"] = Stored(bundle),
+        ["execution_count"] = executionCount,
+        ["metadata"] = new JsonObject(),
+        ["output_type"] = "execute_result",
+    });
 
     /// <summary>Adds the error that ended the cell.</summary>
-    public void AddError(CellError error)
+    public void AddError(CellError error) => Add(new JsonObject
+    {
+        ["ename"] = error.Name,
+        ["evalue"] = error.Message,
+        ["output_type"] = "error",
+        ["traceback"] = new JsonArray([.. error.Traceback.Select(line => (JsonNode)line)]),
+    });
+
+    /// <summary>The outputs as they are now, if they changed since the last call; otherwise null.</summary>
+    public IReadOnlyList<JsonObject>? TakeChanges()
     {
         lock (_gate)
         {
-            _outputs.Add(new Entry(new JsonObject
+            if (!_changed)
             {
-                ["ename"] = error.Name,
-                ["evalue"] = error.Message,
-                ["output_type"] = "error",
-                ["traceback"] = new JsonArray([.. error.Traceback.Select(line => (JsonNode)line)]),
-            }));
+                return null;
+            }
+
+            _changed = false;
+            return [.. _outputs.Select(entry => entry.ToJson())];
         }
     }
 
-    /// <summary>The outputs as they are now.</summary>
-    public IReadOnlyList<JsonObject> Snapshot()
+    private void Add(JsonObject output)
     {
         lock (_gate)
         {
-            return [.. _outputs.Select(entry => entry.ToJson())];
+            ClearIfAsked();
+            _outputs.Add(new Entry(output));
+            _changed = true;
         }
+    }
+
+    private void ClearIfAsked()
+    {
+        if (_clearsBeforeNext)
+        {
+            _outputs.Clear();
+            (_clearsBeforeNext, _streamIsFull, _streamLength, _changed) = (false, false, 0, true);
+        }
+    }
+
+    /// <summary>What the notebook keeps: a Stop button is of no use once the run is over.</summary>
+    private static JsonObject Stored(MimeBundle bundle)
+    {
+        var data = bundle.ToJson();
+        data.Remove(MimeTypes.Stop);
+        return data;
     }
 
     private void Announce(MimeBundle bundle) => displayed(bundle.Text(MimeTypes.PlainText) ?? "");
 
     /// <summary>An output; of a stream the text is collected apart, since it comes in many small pieces.</summary>
-    private sealed record Entry(JsonObject Json, StringBuilder? Text = null)
+    private sealed record Entry(JsonObject Json, TerminalText? Text = null)
     {
         public JsonObject ToJson()
         {
@@ -118,7 +163,8 @@ internal sealed class CellOutputs(Action<string, bool> streamed, Action<string> 
             ArgumentNullException.ThrowIfNull(bundle);
             lock (owner._gate)
             {
-                output["data"] = bundle.ToJson();
+                output["data"] = Stored(bundle);
+                owner._changed = true;
             }
 
             owner.Announce(bundle);

@@ -18,7 +18,7 @@ internal static class CellTitles
             {
                 heading = FirstHeading(cell.Source) ?? heading;
             }
-            else if (cell.Kind == CellKind.Code && cell.Source.AsSpan().Trim().Length > 0)
+            else if (cell.HasCode())
             {
                 titles.Add((cell, Shorten(heading ?? FirstLine(cell.Source))));
                 heading = null;

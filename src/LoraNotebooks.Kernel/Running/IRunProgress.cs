@@ -9,6 +9,9 @@ public interface IRunProgress
     /// <summary>A code cell begins.</summary>
     void CellStarted(int number, int cells, string title);
 
+    /// <summary>A code cell is tagged to be left out; its stored outputs stay.</summary>
+    void CellSkipped(int number, int cells, string title);
+
     /// <summary>The cell wrote text to a console stream.</summary>
     void Output(string text, bool isError);
 
@@ -16,6 +19,8 @@ public interface IRunProgress
     void Status(string text);
 
     /// <summary>The cell ended.</summary>
+    /// <param name="succeeded">Whether the run goes on: also after an error in a cell that may fail.</param>
+    /// <param name="elapsed">Wall-clock time.</param>
     void CellEnded(bool succeeded, TimeSpan elapsed);
 
     /// <summary>The notebook ended and its results were written.</summary>

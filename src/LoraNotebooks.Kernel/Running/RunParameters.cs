@@ -1,7 +1,5 @@
 using LoraNotebooks.Kernel.Notebooks;
-using Microsoft.CodeAnalysis;
 using Microsoft.CodeAnalysis.CSharp;
-using Microsoft.CodeAnalysis.CSharp.Syntax;
 
 namespace LoraNotebooks.Kernel.Running;
 
@@ -9,122 +7,69 @@ namespace LoraNotebooks.Kernel.Running;
 public sealed class RunParameterException(string message) : Exception(message);
 
 /// <summary>Puts values from the command line into a notebook: a cell of assignments after the cell tagged <c>parameters</c>.</summary>
-/// <remarks>
-/// The same convention as papermill's, with C# literals as values. An assignment, not a second declaration,
-/// so that a value of another type than the default is a compile error.
-/// </remarks>
+/// <remarks>The same convention as papermill's, with C# literals as values: what is given can name a value, never run code.</remarks>
 internal static class RunParameters
 {
-    private const string ParametersTag = "parameters";
-    private const string InjectedTag = "injected-parameters";
-
     /// <summary>Inserts the cell; an injected cell of an earlier run is replaced.</summary>
-    /// <exception cref="RunParameterException">No cell is tagged, a name is unknown, or a value is not a literal.</exception>
-    public static void Inject(Notebook notebook, IReadOnlyDictionary<string, string> values)
+    /// <param name="notebook">The notebook to change.</param>
+    /// <param name="folder">The folder that relative paths in its cells start from.</param>
+    /// <param name="values">C# literals by name; text for a string needs no quotes.</param>
+    /// <exception cref="RunParameterException">No cell is tagged, a name is unknown, or a value does not fit.</exception>
+    public static void Inject(Notebook notebook, string folder, IReadOnlyDictionary<string, string> values)
     {
         if (values.Count == 0)
         {
             return;
         }
 
-        var earlier = notebook.Cells.Index().FirstOrDefault(cell => cell.Item.Tags.Contains(InjectedTag));
-        if (earlier.Item is not null)
+        for (var i = notebook.Cells.Count - 1; i >= 0; i--)
         {
-            notebook.RemoveAt(earlier.Index);
+            if (notebook.Cells[i].IsInjected())
+            {
+                notebook.RemoveAt(i);
+            }
         }
 
-        var tagged = notebook.Cells.Index().FirstOrDefault(cell => cell.Item.Kind == CellKind.Code && cell.Item.Tags.Contains(ParametersTag));
+        var tagged = notebook.Cells.Index().FirstOrDefault(cell => cell.Item.Kind == CellKind.Code && cell.Item.Tags.Contains(CellTags.Parameters));
         if (tagged.Item is null)
         {
-            throw new RunParameterException($"The notebook has no code cell tagged \"{ParametersTag}\", so it takes no -p. Add the tag to the cell that declares its settings.");
+            throw new RunParameterException($"The notebook has no code cell tagged \"{CellTags.Parameters}\", so it takes no -p. Add the tag to the cell that declares its settings.");
         }
 
-        var known = Declarations(tagged.Item.Source);
+        var assignments = Assignments(new ParameterCell(tagged.Item.Source, folder), values);
+        notebook.Insert(tagged.Index + 1, CellKind.Code, "// Given on the command line\n" + string.Join('\n', assignments), CellTags.InjectedParameters);
+    }
+
+    private static IEnumerable<string> Assignments(ParameterCell cell, IReadOnlyDictionary<string, string> values)
+    {
         var faults = new List<string>();
-        var lines = new List<string>();
+        var assignments = new Dictionary<string, string>(StringComparer.Ordinal);
         foreach (var (name, value) in values)
         {
-            if (!known.TryGetValue(name, out var type))
+            if (!cell.Variables.TryGetValue(name, out var variable))
             {
-                faults.Add($"There is no parameter {name}. This notebook has: {string.Join(", ", known.Keys)}.");
+                var known = cell.Variables.Values.Where(field => field is { IsConst: false, IsReadOnly: false }).Select(field => field.Name).Order(StringComparer.Ordinal);
+                faults.Add($"There is no parameter {name}. This notebook has: {string.Join(", ", known)}.");
             }
-            else if (Literal(value, type) is { } literal)
+            else if (variable.IsConst || variable.IsReadOnly)
             {
-                lines.Add($"{name} = {literal};");
+                faults.Add($"{name} is {(variable.IsConst ? "a const" : "readonly")} in the cell tagged \"{CellTags.Parameters}\" and cannot be set. Declare it as a variable to make it a parameter.");
+            }
+            else if (ParameterLiteral.ToCode(value, variable) is { } code)
+            {
+                // A name that is a word of the language was declared with an @.
+                var written = SyntaxFacts.GetKeywordKind(name) == SyntaxKind.None ? name : "@" + name;
+                assignments[name] = $"{written} = {code};";
             }
             else
             {
-                faults.Add($"{name}={value}: expected a C# literal{(type.Length > 0 ? $" of type {type}" : "")}, for example 20, 1e-4, true, \"text\" or [1, 2, 4].");
+                faults.Add(Misfit(name));
             }
         }
 
-        if (faults.Count > 0)
-        {
-            throw new RunParameterException(string.Join(Environment.NewLine, faults));
-        }
+        faults.AddRange(cell.Refused(assignments).Select(Misfit));
+        return faults.Count == 0 ? assignments.Values : throw new RunParameterException(string.Join(Environment.NewLine, faults));
 
-        notebook.Insert(tagged.Index + 1, CellKind.Code, "// Given on the command line\n" + string.Join('\n', lines), InjectedTag);
+        string Misfit(string name) => $"{name}={values[name]}: {ParameterLiteral.Expected(cell.Variables[name].Type)}";
     }
-
-    /// <summary>The variables that a cell declares at its top level, with the type as written or as its literal shows it; empty if unknown.</summary>
-    private static SortedDictionary<string, string> Declarations(string source)
-    {
-        var known = new SortedDictionary<string, string>(StringComparer.Ordinal);
-        var root = CSharpSyntaxTree.ParseText(source, new CSharpParseOptions(LanguageVersion.Latest, kind: SourceCodeKind.Script)).GetCompilationUnitRoot();
-        foreach (var field in root.Members.OfType<FieldDeclarationSyntax>())
-        {
-            foreach (var variable in field.Declaration.Variables)
-            {
-                known[variable.Identifier.ValueText] = field.Declaration.Type is { IsVar: false } type ? type.ToString().TrimEnd('?') : TypeOf(variable.Initializer?.Value);
-            }
-        }
-
-        return known;
-    }
-
-    private static string TypeOf(ExpressionSyntax? value) => value switch
-    {
-        PrefixUnaryExpressionSyntax sign => TypeOf(sign.Operand),
-        LiteralExpressionSyntax literal => literal.Token.Value switch
-        {
-            string => "string",
-            float => "float",
-            double => "double",
-            decimal => "decimal",
-            int => "int",
-            long => "long",
-            bool => "bool",
-            char => "char",
-            _ => "",
-        },
-        InterpolatedStringExpressionSyntax => "string",
-        _ => "",
-    };
-
-    /// <summary>The C# text of a value, or null if it is not one. Text for a string needs no quotes on the command line.</summary>
-    private static string? Literal(string value, string type)
-    {
-        var expression = SyntaxFactory.ParseExpression(value);
-        var isLiteral = !expression.ContainsDiagnostics && expression.FullSpan.Length == value.Length && IsLiteral(expression);
-        if (type == "string")
-        {
-            return isLiteral && TypeOf(expression) == "string" ? value : SymbolDisplay.FormatLiteral(value, quote: true);
-        }
-
-        return (isLiteral, type, TypeOf(expression)) switch
-        {
-            (false, _, _) => null,
-            (_, "float", "double") => value + "f",
-            (_, "decimal", "double") => value + "m",
-            _ => value,
-        };
-    }
-
-    private static bool IsLiteral(ExpressionSyntax? expression) => expression switch
-    {
-        LiteralExpressionSyntax => true,
-        PrefixUnaryExpressionSyntax sign => sign.Kind() is SyntaxKind.UnaryMinusExpression or SyntaxKind.UnaryPlusExpression && IsLiteral(sign.Operand),
-        CollectionExpressionSyntax list => list.Elements.All(element => element is ExpressionElementSyntax item && IsLiteral(item.Expression)),
-        _ => false,
-    };
 }

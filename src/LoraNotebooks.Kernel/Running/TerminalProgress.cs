@@ -19,6 +19,12 @@ internal sealed class TerminalProgress : IRunProgress
     private string _news = "";
     private long _lastNews;
 
+    /// <summary>Shows progress on the console as it is now: cells write to it through their own sinks.</summary>
+    public TerminalProgress()
+        : this(AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(Console.Out) }))
+    {
+    }
+
     /// <summary>Shows progress on <paramref name="console"/>.</summary>
     public TerminalProgress(IAnsiConsole console)
     {
@@ -53,12 +59,15 @@ internal sealed class TerminalProgress : IRunProgress
     {
         lock (_gate)
         {
-            _cell = $"cell {number} of {cells} · {title}";
+            _cell = Name(number, cells, title);
             _news = "";
             _lastNews = Environment.TickCount64;
             ShowStatus(_cell);
         }
     }
+
+    /// <inheritdoc/>
+    public void CellSkipped(int number, int cells, string title) => Line($"  [grey]–  {Escape(Name(number, cells, title))}  skipped[/]");
 
     /// <inheritdoc/>
     public void Output(string text, bool isError)
@@ -94,11 +103,12 @@ internal sealed class TerminalProgress : IRunProgress
         lock (_gate)
         {
             _news = line.Length <= MaximumStatus ? line.ToString() : line[..MaximumStatus].ToString() + "…";
-            ShowStatus($"{_cell} · {_news}");
+            var where = _cell.Length > 0 ? _cell + " · " : "";
+            ShowStatus(where + _news);
             if (!_live && Environment.TickCount64 - _lastNews >= NewsInterval.TotalMilliseconds)
             {
                 _lastNews = Environment.TickCount64;
-                Line($"  [grey]…  {Escape(_cell)} · {Escape(_news)}[/]");
+                Line($"  [grey]…  {Escape(where + _news)}[/]");
             }
         }
     }
@@ -134,8 +144,15 @@ internal sealed class TerminalProgress : IRunProgress
         }
 
         Line($"{(outcome.Exit == RunExit.Ok ? "[green]Done[/]" : "[red]Not finished[/]")} after {Durations.Format(elapsed)}.");
-        Line($"  page      {Escape(outcome.Page)}");
-        Line($"  notebook  {Escape(outcome.Executed)}");
+        if (outcome.Page is not null)
+        {
+            Line($"  page      {Escape(outcome.Page)}");
+        }
+
+        if (outcome.Executed is not null)
+        {
+            Line($"  notebook  {Escape(outcome.Executed)}");
+        }
     }
 
     /// <summary>Shows what was wrong before anything ran.</summary>
@@ -146,6 +163,11 @@ internal sealed class TerminalProgress : IRunProgress
             Line($"[red]{Escape(line)}[/]");
         }
     }
+
+    /// <summary>Shows a plain line.</summary>
+    public void Say(string message) => Line(Escape(message));
+
+    private static string Name(int number, int cells, string title) => $"cell {number} of {cells} · {title}";
 
     private void OutputLine(string line, bool isError)
     {

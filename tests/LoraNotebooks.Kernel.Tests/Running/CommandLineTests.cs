@@ -45,7 +45,13 @@ public sealed class CommandLineTests : IDisposable
     [Theory]
     [InlineData(3, "There is no file", "run", "missing.ipynb")]
     [InlineData(5, "--timeout", "run", "missing.ipynb", "--timeout", "soon")]
+    [InlineData(5, "--cell-timeout", "run", "missing.ipynb", "--cell-timeout", "0s")]
     [InlineData(5, "name=value", "run", "missing.ipynb", "-p", "steps")]
+    [InlineData(5, "\"pdf\", \"\" cannot be written; expected ipynb, html", "run", "missing.ipynb", "--format", "pdf,html,")]
+    [InlineData(5, "-p steps: expected name=value", "run", "missing.ipynb", "--format", "pdf", "-p", "steps", "--timeout", "soon")]
+    [InlineData(5, "--timeout soon", "run", "missing.ipynb", "--format", "pdf", "-p", "steps", "--timeout", "soon")]
+    [InlineData(3, "There is no file", "check", "missing.ipynb")]
+    [InlineData(3, "There is no file", "strip", "missing.ipynb")]
     [InlineData(1, "Unrecognized command", "launch")]
     public async Task Program_BadArguments_SaysWhatIsWrong(int expected, string message, params string[] arguments)
     {
@@ -61,6 +67,96 @@ public sealed class CommandLineTests : IDisposable
         var (exit, text) = await ProgramAsync("run", "text.ipynb");
         Assert.Equal((int)RunExit.NotANotebook, exit);
         Assert.Contains("text.ipynb is not a notebook", text, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Run_CellTimeout_ExitsWithTwoAndNamesTheLimit()
+    {
+        Make("slow", "await Task.Delay(60_000, Cancellation);");
+        var (exit, text) = await ProgramAsync("run", "slow.ipynb", "--cell-timeout", "3s", "--timeout", "5m", "--format", "html");
+        Assert.Equal((int)RunExit.TimedOut, exit);
+        Assert.Contains("did not end within 3.0 s, the limit for each cell", text, StringComparison.Ordinal);
+        Assert.Equal(["slow.html"], Directory.GetFiles(_folder.File("artifacts")).Select(Path.GetFileName));
+    }
+
+    [Fact]
+    public async Task Run_NegativeParameterAndSkippedCell_AreTakenFromTheCommandLine()
+    {
+        var notebook = Notebook.Create();
+        notebook.Add(CellKind.Code, "var offset = 1;\nvar prompt = \"x\";", "parameters");
+        notebook.Add(CellKind.Code, "throw new Exception();", "skip");
+        notebook.Add(CellKind.Code, "Console.WriteLine($\"offset {offset}, prompt <{prompt}>\");");
+        notebook.Save(_folder.File("p.ipynb"));
+        var (exit, text) = await ProgramAsync("run", "-p", "offset=-3", "-p", "prompt=", "p.ipynb");
+        Assert.True(exit == 0, text);
+        Assert.Contains("offset -3, prompt <>", text, StringComparison.Ordinal);
+        Assert.Matches("cell 3 of 4 .* skipped", text);
+    }
+
+    [Fact]
+    public async Task Check_SeveralNotebooks_ReportsAllErrorsOfAllCells()
+    {
+        Make("good", "var a = 1;", "a");
+        Make("bad", "var a = one;", "var b = two;", "3");
+        var (exit, text) = await ProgramAsync("check", "good.ipynb", "bad.ipynb");
+        Assert.Equal(1, exit);
+        Assert.Contains("good.ipynb: 2 cells compile.", text, StringComparison.Ordinal);
+        Assert.Contains("bad.ipynb: 2 of 3 cells do not compile.", text, StringComparison.Ordinal);
+        Assert.Contains("'one'", text, StringComparison.Ordinal);
+        Assert.Contains("'two'", text, StringComparison.Ordinal);
+        Assert.Contains("compiled without the faulty ones", text, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Check_TaggedCells_NeedNotCompile()
+    {
+        var notebook = Notebook.Create();
+        notebook.Add(CellKind.Code, "int wrong = \"text\";", "raises-exception");
+        notebook.Add(CellKind.Code, "neither = this;", "skip");
+        notebook.Save(_folder.File("tagged.ipynb"));
+        var (exit, text) = await ProgramAsync("check", "tagged.ipynb");
+        Assert.True(exit == 0, text);
+    }
+
+    [Fact]
+    public async Task Check_Outputs_ReportsWhatIsMissingAndAcceptsARun()
+    {
+        Make("n", "Console.WriteLine(1);");
+        var (missing, text) = await ProgramAsync("check", "--outputs", "n.ipynb");
+        Assert.Equal(1, missing);
+        Assert.Contains("It has no stored outputs.", text, StringComparison.Ordinal);
+        Assert.Contains("run n.ipynb --output . --format ipynb", text, StringComparison.Ordinal);
+        Assert.Equal(0, (await ProgramAsync("run", "n.ipynb", "--output", ".", "--format", "ipynb")).Exit);
+        Assert.Equal(0, (await ProgramAsync("check", "--outputs", "n.ipynb")).Exit);
+    }
+
+    [Fact]
+    public async Task Strip_ExecutedNotebook_IsStrippedOnceAndThenLeftAlone()
+    {
+        var path = Make("n", "Console.WriteLine(1);");
+        var before = await File.ReadAllBytesAsync(path);
+        Assert.Equal(0, (await ProgramAsync("run", "n.ipynb", "--output", ".", "--format", "ipynb")).Exit);
+        Assert.Equal(1, (await ProgramAsync("strip", "--check", "n.ipynb")).Exit);
+        Assert.NotEqual(before, await File.ReadAllBytesAsync(path));
+        Assert.Equal(0, (await ProgramAsync("strip", "n.ipynb")).Exit);
+        Assert.Equal(before, await File.ReadAllBytesAsync(path));
+        var written = File.GetLastWriteTimeUtc(path);
+        var (exit, text) = await ProgramAsync("strip", "n.ipynb");
+        Assert.Equal((0, written), (exit, File.GetLastWriteTimeUtc(path)));
+        Assert.Contains("nothing to strip", text, StringComparison.Ordinal);
+        Assert.Equal(0, (await ProgramAsync("strip", "--check", "n.ipynb")).Exit);
+    }
+
+    private string Make(string name, params string[] cells)
+    {
+        var notebook = Notebook.Create();
+        foreach (var cell in cells)
+        {
+            notebook.Add(CellKind.Code, cell);
+        }
+
+        notebook.Save(_folder.File(name + ".ipynb"));
+        return _folder.File(name + ".ipynb");
     }
 
     private async Task<(int Exit, string Text)> ProgramAsync(params string[] arguments)
