@@ -24,8 +24,8 @@ internal sealed record Completeness(CompletenessStatus Status, string Indent = "
     private const int IndentWidth = 4;
 
     // Errors that are reported where something was opened, not at the end where its closing is missing:
-    // comment, string, verbatim string, interpolated string and hole, raw strings.
-    private static readonly HashSet<string> Openings = ["CS1035", "CS1010", "CS1039", "CS8967", "CS1733", "CS8076", "CS8997", "CS9004"];
+    // comment, string, verbatim string, hole of an interpolated string, raw string.
+    private static readonly HashSet<string> Openings = ["CS1035", "CS1010", "CS1039", "CS8076", "CS8997"];
 
     // #endif and #endregion are missing; the parser calls such a cell complete.
     private static readonly HashSet<string> OpenRegions = ["CS1027", "CS1038"];

@@ -123,7 +123,6 @@ internal sealed record Inspection(IReadOnlyList<string> Signatures, int More, IR
     {
         ILocalSymbol local => local.Type,
         IFieldSymbol { ContainingType.IsScriptClass: true } field => field.Type,
-        IRangeVariableSymbol => null,
         _ => null,
     };
 

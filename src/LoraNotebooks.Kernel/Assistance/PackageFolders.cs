@@ -31,7 +31,7 @@ internal static class PackageFolders
     ];
 
     /// <summary>The versions of a package, newest first.</summary>
-    public static IReadOnlyList<string> Versions(string name) =>
+    public static IReadOnlyList<string> Versions(string name) => name.Length == 0 || name[0] == '.' || name.AsSpan().ContainsAny('/', '\\') ? [] :
     [
         .. Roots.SelectMany(root => Folders(Path.Combine(root, name.ToLowerInvariant())))
             .Distinct(StringComparer.OrdinalIgnoreCase)
@@ -40,9 +40,9 @@ internal static class PackageFolders
             .ThenByDescending(version => version, StringComparer.OrdinalIgnoreCase),
     ];
 
-    // Package names often hold no path separators, but a typed one may.
+    /// <summary>The names of the folders in a folder, without hidden and unreadable ones; none if there is no such folder.</summary>
     private static IEnumerable<string> Folders(string folder) =>
-        Directory.Exists(folder) ? Directory.EnumerateDirectories(folder).Select(path => Path.GetFileName(path)).Where(name => name[0] != '.') : [];
+        Directory.Exists(folder) ? Directory.EnumerateDirectories(folder, "*", new EnumerationOptions()).Select(path => Path.GetFileName(path)) : [];
 
     private static Version Number(string version) => Version.TryParse(version.Split('-', '+')[0], out var number) ? number : new Version(0, 0);
 
