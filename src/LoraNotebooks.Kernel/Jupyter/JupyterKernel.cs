@@ -16,11 +16,13 @@ internal sealed class JupyterKernel : IDisposable
 {
     private static readonly TimeSpan ShutdownGrace = TimeSpan.FromSeconds(2);
 
+    private static readonly TimeSpan EditingWarmUpPause = TimeSpan.FromSeconds(3);
+
     private readonly KernelSockets _sockets;
     private readonly KernelChannel _channel;
     private readonly CSharpSession _session;
     private readonly ExecutionHistory _history = new();
-    private readonly EditingHelp _editing = new();
+    private readonly EditingHelp _editing = new(Environment.CurrentDirectory);
     private readonly Action<string> _log;
     private readonly Channel<JupyterMessage> _requests = System.Threading.Channels.Channel.CreateUnbounded<JupyterMessage>(new UnboundedChannelOptions { SingleReader = true });
     private readonly TaskCompletionSource _shutdown = new(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -55,6 +57,7 @@ internal sealed class JupyterKernel : IDisposable
         _channel.PublishState("starting", null);
         _sockets.Start();
         var work = Task.Run(() => AnswerAsync(warm), CancellationToken.None);
+        _ = WarmUpEditingAsync(warm);
         await _shutdown.Task.ConfigureAwait(false);
 
         _requests.Writer.TryComplete();
@@ -84,6 +87,22 @@ internal sealed class JupyterKernel : IDisposable
         }
 
         _session.Interrupt();
+    }
+
+    /// <summary>Loads the editing help once nothing was asked for a while: in a notebook that is only run it is never needed.</summary>
+    private async Task WarmUpEditingAsync(Task warm)
+    {
+        await warm.ConfigureAwait(false);
+        while (!_shutdown.Task.IsCompleted)
+        {
+            var executions = _executions;
+            await Task.WhenAny(_shutdown.Task, Task.Delay(EditingWarmUpPause, CancellationToken.None)).ConfigureAwait(false);
+            if (executions == _executions && Volatile.Read(ref _execution) is null && !_shutdown.Task.IsCompleted)
+            {
+                await _editing.WarmUpAsync(CancellationToken.None).ConfigureAwait(false);
+                return;
+            }
+        }
     }
 
     private void Receive(Channel channel, JupyterMessage message)

@@ -2,7 +2,7 @@ using System.Globalization;
 using System.Text;
 using LoraNotebooks.Kernel.Sessions;
 using Microsoft.CodeAnalysis;
-using Microsoft.CodeAnalysis.CSharp.Scripting;
+using Microsoft.CodeAnalysis.CSharp;
 
 namespace LoraNotebooks.Kernel.Running;
 
@@ -57,9 +57,6 @@ internal sealed class ParameterCell
 
     private static bool IsError(Diagnostic diagnostic) => diagnostic.Severity == DiagnosticSeverity.Error;
 
-    private Compilation Compile(string code)
-    {
-        var options = SessionReferences.ScriptOptions(_folder, new CellReferenceResolver(_folder, static _ => { }));
-        return CSharpScript.Create(code, options, typeof(CellGlobals)).GetCompilation();
-    }
+    private CSharpCompilation Compile(string code) =>
+        new CellCompiler(_folder, new CellReferenceResolver(_folder, static _ => { })).Compile(CellCompiler.Parse(CellMagics.ToCSharp(code), "the parameters"), previous: null);
 }

@@ -136,7 +136,7 @@ public sealed class CSharpSession : IDisposable
         try
         {
             var (text, magics) = CellMagics.Split(code);
-            using var magic = MagicCommands.Apply(magics, code, _resolver, _options.StandardOutput);
+            using var magic = MagicCommands.Apply(magics, _resolver, _options.StandardOutput);
             _sources.Add(cellName, code);
             var tree = CellCompiler.Parse(text, cellName);
             await _resolver.PrepareAsync(CellCompiler.ReferenceDirectives(tree), cell.Stop).ConfigureAwait(false);
@@ -149,9 +149,9 @@ public sealed class CSharpSession : IDisposable
 
             return await RunLoadedAsync(compilation, start, text, cellName, cell).ConfigureAwait(false);
         }
-        catch (Exception error) when (error is PackageRestoreException or CellMagicException)
+        catch (Exception error) when (CellErrors.OfPreparation(error) is { } fault)
         {
-            return Failure(CellStatus.CompileError, new CellError(error is PackageRestoreException ? "PackageNotRestored" : "UnknownMagic", error.Message, error.Message.Split('\n')));
+            return Failure(CellStatus.CompileError, fault);
         }
         catch (OperationCanceledException) when (cell.Stop.IsCancellationRequested)
         {

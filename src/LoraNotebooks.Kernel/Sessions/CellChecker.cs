@@ -1,7 +1,5 @@
 using Microsoft.CodeAnalysis;
 using Microsoft.CodeAnalysis.CSharp;
-using Microsoft.CodeAnalysis.CSharp.Scripting;
-using Microsoft.CodeAnalysis.Scripting;
 
 namespace LoraNotebooks.Kernel.Sessions;
 
@@ -10,13 +8,21 @@ namespace LoraNotebooks.Kernel.Sessions;
 /// A cell that does not compile is left out, as in a session: the next one is compiled against the last good one,
 /// and may name things that only the faulty cell would have declared.
 /// </remarks>
-/// <param name="baseFolder">The folder that relative paths in <c>#r</c> and <c>#load</c> start from.</param>
-/// <param name="report">Told of what takes time, such as restoring packages.</param>
-internal sealed class CellChecker(string baseFolder, Action<string> report)
+internal sealed class CellChecker
 {
-    private readonly CellReferenceResolver _resolver = new(Path.GetFullPath(baseFolder), report);
-    private ScriptOptions? _options;
-    private Script<object>? _lastGood;
+    private readonly CellReferenceResolver _resolver;
+    private readonly CellCompiler _compiler;
+    private CSharpCompilation? _lastGood;
+
+    /// <summary>A checker for the cells of one notebook.</summary>
+    /// <param name="baseFolder">The folder that relative paths in <c>#r</c> and <c>#load</c> start from.</param>
+    /// <param name="report">Told of what takes time, such as restoring packages.</param>
+    public CellChecker(string baseFolder, Action<string> report)
+    {
+        var folder = Path.GetFullPath(baseFolder);
+        _resolver = new CellReferenceResolver(folder, report);
+        _compiler = new CellCompiler(folder, _resolver);
+    }
 
     /// <summary>Compiles one cell.</summary>
     /// <param name="code">The C# source.</param>
@@ -25,31 +31,33 @@ internal sealed class CellChecker(string baseFolder, Action<string> report)
     /// <returns>What keeps the cell from running, or null.</returns>
     public async Task<CellError?> CheckAsync(string code, string cellName, CancellationToken cancellation)
     {
-        _options ??= SessionReferences.ScriptOptions(Path.GetFullPath(baseFolder), _resolver);
-        var text = CellSources.WithLineDirective(code, cellName);
+        var (text, magics) = CellMagics.Split(code);
+        var tree = CellCompiler.Parse(text, cellName);
         try
         {
-            await _resolver.PrepareAsync(ReferenceDirectives(text), cancellation).ConfigureAwait(false);
+            foreach (var magic in magics)
+            {
+                MagicCommands.Check(magic, _resolver);
+            }
+
+            await _resolver.PrepareAsync(CellCompiler.ReferenceDirectives(tree), cancellation).ConfigureAwait(false);
         }
-        catch (PackageRestoreException error)
+        catch (Exception error) when (CellErrors.OfPreparation(error) is { } fault)
         {
-            return new CellError("PackageNotRestored", error.Message, error.Message.Split('\n'));
+            return fault;
         }
 
-        var script = _lastGood?.ContinueWith<object>(text) ?? CSharpScript.Create<object>(text, _options, typeof(CellGlobals));
+        var compilation = _compiler.Compile(tree, _lastGood);
+
         // Emitted, not only bound: a few errors show themselves when the code is written. Nothing is loaded.
-        var errors = script.GetCompilation().Emit(Stream.Null, cancellationToken: cancellation).Diagnostics
+        var errors = compilation.Emit(Stream.Null, cancellationToken: cancellation).Diagnostics
             .Where(diagnostic => diagnostic.Severity == DiagnosticSeverity.Error).ToArray();
         if (errors.Length > 0)
         {
             return CellErrors.OfCompilation(errors);
         }
 
-        _lastGood = script;
+        _lastGood = compilation;
         return null;
     }
-
-    private static IEnumerable<string> ReferenceDirectives(string text) =>
-        CSharpSyntaxTree.ParseText(text, new CSharpParseOptions(LanguageVersion.Latest, kind: SourceCodeKind.Script))
-            .GetCompilationUnitRoot().GetReferenceDirectives().Select(directive => directive.File.ValueText);
 }

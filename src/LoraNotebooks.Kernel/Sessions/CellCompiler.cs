@@ -10,7 +10,8 @@ namespace LoraNotebooks.Kernel.Sessions;
 /// <remarks>Roslyn's script compilations, without its script engine: a session decides itself what stays in the chain and what runs.</remarks>
 internal sealed class CellCompiler
 {
-    private static readonly CSharpParseOptions ParseOptions = new(LanguageVersion.Latest, DocumentationMode.None, SourceCodeKind.Script);
+    /// <summary>How the text of a cell is read.</summary>
+    public static readonly CSharpParseOptions ParseOptions = new(LanguageVersion.Latest, DocumentationMode.None, SourceCodeKind.Script);
 
     private readonly CSharpCompilationOptions _options;
     private readonly CSharpCompilationOptions _firstOptions;

@@ -15,6 +15,14 @@ internal static partial class CellErrors
     private static readonly string[] EngineNamespaces =
         ["Microsoft.CodeAnalysis", "System.Runtime.CompilerServices", "System.Runtime.ExceptionServices", "LoraNotebooks.Kernel.Sessions"];
 
+    /// <summary>What kept a cell from being compiled at all; null for an exception that is none of these.</summary>
+    public static CellError? OfPreparation(Exception error) => error switch
+    {
+        PackageRestoreException => new CellError("PackageNotRestored", error.Message, error.Message.Split('\n')),
+        CellMagicException => new CellError("UnknownMagic", error.Message, error.Message.Split('\n')),
+        _ => null,
+    };
+
     /// <summary>Each diagnostic with its cell, line, column, the source line and a mark under the place.</summary>
     public static CellError OfCompilation(IReadOnlyList<Diagnostic> errors)
     {

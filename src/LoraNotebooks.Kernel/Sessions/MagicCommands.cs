@@ -13,51 +13,69 @@ internal sealed class CellMagicException(string message) : Exception(message);
 /// <summary>Does what the magics of a cell ask for.</summary>
 internal static class MagicCommands
 {
+    /// <summary>What a cell can also say to the session, in the compiler's own words.</summary>
+    private static readonly Magic[] Directives =
+    [
+        new("#i \"nuget: source\"", "Adds a package source, an address or a folder."),
+        new("#r \"nuget: Name, version\"", "Makes a package usable."),
+        new("#r \"file.dll\"", "Makes an assembly usable."),
+        new("#load \"file.csx\"", "Runs a file of C# as part of the cell."),
+    ];
+
     /// <summary>Applies magics before the cell runs.</summary>
     /// <param name="magics">The magics of the cell.</param>
-    /// <param name="code">The whole cell.</param>
     /// <param name="resolver">Learns of package sources.</param>
     /// <param name="output">Receives text.</param>
     /// <returns>To be disposed when the cell has ended.</returns>
     /// <exception cref="CellMagicException">There is no such magic.</exception>
-    public static IDisposable? Apply(IReadOnlyList<CellMagic> magics, string code, CellReferenceResolver resolver, Action<string> output)
+    public static IDisposable? Apply(IReadOnlyList<CellMagic> magics, CellReferenceResolver resolver, Action<string> output)
     {
         Timing? timing = null;
         foreach (var magic in magics)
         {
             switch (magic.Name)
             {
-                case "time":
+                case "#!time":
                     timing = new Timing(output);
                     break;
-                case "about":
+                case "#!about":
                     output(About() + "\n");
                     break;
-                case "lsmagic":
-                    output(string.Concat(CellMagics.Known.Select(known => $"{known.Name,-28} {known.Meaning}\n")));
+                case "#!lsmagic":
+                    output(string.Concat(CellMagics.Known.Concat(Directives).Select(known => $"{known.Name,-28} {known.Description}\n")));
                     break;
-                case "csharp" or "c#" or "cs":
+                case "#!csharp" or "#!c#" or "#!cs":
                     break;
-                case "html":
-                    Show(MimeTypes.Html, Rest(code, magic.Line));
+                case "#!html":
+                    Show(MimeTypes.Html, magic.Body);
                     break;
-                case "markdown":
-                    Show(MimeTypes.Markdown, Rest(code, magic.Line));
-                    break;
-                case "i":
-                    resolver.AddSource(magic.Argument);
+                case "#!markdown":
+                    Show(MimeTypes.Markdown, magic.Body);
                     break;
                 default:
-                    throw new CellMagicException($"There is no #!{magic.Name}. There are: {string.Join(", ", CellMagics.Known.Where(known => known.Name.StartsWith("#!", StringComparison.Ordinal)).Select(known => known.Name))}.");
+                    Check(magic, resolver);
+                    break;
             }
         }
 
         return timing;
     }
 
-    private static void Show(string mimeType, string markup) => NotebookHost.Current.Display(new RawMarkup(mimeType, markup).ToMimeBundle());
+    /// <summary>Does the part of a magic that the compiler needs to know of.</summary>
+    /// <exception cref="CellMagicException">There is no such magic.</exception>
+    public static void Check(CellMagic magic, CellReferenceResolver resolver)
+    {
+        if (magic.Name == "#i")
+        {
+            resolver.AddSource(magic.Argument);
+        }
+        else if (CellMagics.OfLine(magic.Name) is null)
+        {
+            throw new CellMagicException($"There is no {magic.Name}. There are: {string.Join(", ", CellMagics.Known.Select(known => known.Name))}.");
+        }
+    }
 
-    private static string Rest(string code, int line) => string.Join('\n', code.ReplaceLineEndings("\n").Split('\n').Skip(line + 1));
+    private static void Show(string mimeType, string markup) => NotebookHost.Current.Display(new RawMarkup(mimeType, markup).ToMimeBundle());
 
     private static string About()
     {
