@@ -4,12 +4,18 @@ using Benchmarks;
 switch (args.FirstOrDefault())
 {
     case "memory":
-        TrainingMemory.Run(args.Length > 1 ? int.Parse(args[1], System.Globalization.CultureInfo.InvariantCulture) : 2_000);
+        TrainingMemory.Run(Number(1, 2_000));
+        return 0;
+    case "live":
+        LiveCost.Run(Number(1, 200), Number(2, 4));
         return 0;
     default:
         Console.Error.WriteLine("""
-            Usage: dotnet run --project tests/Benchmarks -c Release -- memory [steps]
+            Usage: dotnet run --project tests/Benchmarks -c Release -- memory [steps] | live [steps] [rounds]
               memory   trains a LoRA on the embedded base and prints live tensors and resident memory as it goes
+              live     trains one by turns without and with a live monitor and prints what watching costs
             """);
         return 2;
 }
+
+int Number(int place, int otherwise) => args.Length > place ? int.Parse(args[place], System.Globalization.CultureInfo.InvariantCulture) : otherwise;
