@@ -13,7 +13,10 @@ internal sealed class BriefImages
     public void Begin() => (_before, _now) = (_now, []);
 
     /// <summary>The element of an image.</summary>
-    public Html Of(RgbImage image, string? alternative, int longest)
+    public Html Of(RgbImage image, string? alternative, int longest) => ImageTag.Of(image, Source(image, longest), alternative, longest);
+
+    /// <summary>The image as a data address.</summary>
+    public string Source(RgbImage image, int longest)
     {
         var key = (image, longest);
         if (!_now.TryGetValue(key, out var source) && !_before.TryGetValue(key, out source))
@@ -22,6 +25,6 @@ internal sealed class BriefImages
         }
 
         _now[key] = source;
-        return ImageTag.Of(image, source, alternative, longest);
+        return source;
     }
 }
