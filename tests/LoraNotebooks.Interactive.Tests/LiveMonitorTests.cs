@@ -1,5 +1,7 @@
 using LoraNotebooks.Comparison;
 using LoraNotebooks.Data;
+using LoraNotebooks.Diffusion;
+using LoraNotebooks.Training;
 using Microsoft.Extensions.Time.Testing;
 
 namespace LoraNotebooks.Interactive.Tests;
@@ -75,6 +77,37 @@ public class LiveMonitorTests
             return 0;
         })));
         Assert.Contains("stopped before the first step", _host.Displays[0][^1].Text(MimeTypes.PlainText));
+    }
+
+    [Fact]
+    public void Button_PressedDuringTraining_KeepsTheCheckpointAndShowsWhereItStopped()
+    {
+        var folder = Directory.CreateTempSubdirectory("monitor").FullName;
+        try
+        {
+            using var pipeline = StableDiffusionPipeline.FromFolder(BaseModel.Folder);
+            var dataset = new PreparedDataset([new("a", Some.Image(64, 64), "a", "a.png"), new("b", Some.Image(64, 64, 7), "b", "b.png")]);
+            var config = new TrainingConfig { Name = "mika", OutputFolder = folder, Epochs = 50 };
+            using var result = On(() => new TrainingMonitor("mika")).Follow(monitor => new LoraTrainer().Train(config, pipeline, dataset, new Immediate<TrainingStep>(step =>
+            {
+                monitor.Report(step);
+                if (step.Step == 2)
+                {
+                    _host.Press(_host.Offers.Single());
+                }
+            }), monitor.Cancellation));
+
+            Assert.True(result.WasCancelled);
+            Assert.Equal(2, result.Steps.Count);
+            Assert.True(File.Exists(result.File) && File.Exists(result.StateFile));
+            Assert.Contains("stopped at step 2 of 100", _host.Displays[0][^1].Text(MimeTypes.PlainText));
+            Assert.Equal(2, _host.Displays[1][^1].Node(MimeTypes.Plotly)!["data"]![0]!["x"]!.AsArray().Count);
+            Assert.NotNull(_host.Displays[1][^1].Text(MimeTypes.Png));
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
     }
 
     [Fact]
