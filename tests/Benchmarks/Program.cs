@@ -4,16 +4,22 @@ using Benchmarks;
 switch (args.FirstOrDefault())
 {
     case "memory":
-        TrainingMemory.Run(args.Length > 1 ? int.Parse(args[1], System.Globalization.CultureInfo.InvariantCulture) : 2_000);
+        TrainingMemory.Run(Number(1, 2_000));
+        return 0;
+    case "live":
+        LiveCost.Run(Number(1, 200), Number(2, 4));
         return 0;
     case "assistance":
         await EditingHelp.RunAsync();
         return 0;
     default:
         Console.Error.WriteLine("""
-            Usage: dotnet run --project tests/Benchmarks -c Release -- memory [steps] | assistance
-              memory   trains a LoRA on the embedded base and prints live tensors and resident memory as it goes
+            Usage: dotnet run --project tests/Benchmarks -c Release -- memory [steps] | live [steps] [rounds] | assistance
+              memory       trains a LoRA on the embedded base and prints live tensors and resident memory as it goes
+              live         trains one by turns without and with a live monitor and prints what watching costs
               assistance   completes and inspects in sessions of growing length and prints times and resident memory
             """);
         return 2;
 }
+
+int Number(int place, int otherwise) => args.Length > place ? int.Parse(args[place], System.Globalization.CultureInfo.InvariantCulture) : otherwise;

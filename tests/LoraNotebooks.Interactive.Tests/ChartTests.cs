@@ -1,3 +1,4 @@
+using LoraNotebooks.Training;
 using SkiaSharp;
 
 namespace LoraNotebooks.Interactive.Tests;
@@ -53,6 +54,72 @@ public class ChartTests
         Assert.Equal("y2", traces[0]!["yaxis"]!.GetValue<string>());
         Assert.NotNull(figure["layout"]!["yaxis2"]);
         Assert.Equal(2, figure["layout"]!["shapes"]!.AsArray().Count);
+    }
+
+    [Fact]
+    public void Figure_ManyEpochsAndTwoRates_LimitsPointsAndMarks()
+    {
+        TrainingStep[] steps = [.. Enumerable.Range(1, 6_000).Select(i => Some.Step(i, 6_000, 1 + (i - 1) / 10, 600, Math.Sin(i)) with { TextEncoderLearningRate = 1e-5 })];
+        var figure = new LossChart(steps).ToMimeBundle().Node(MimeTypes.Plotly)!;
+        Assert.Equal(4, figure["data"]!.AsArray().Count);
+        Assert.InRange(figure["data"]!.AsArray().Sum(t => t!["x"]!.AsArray().Count), 1_000, LineChart.MostPoints);
+        Assert.InRange(figure["layout"]!["shapes"]!.AsArray().Count, 30, LineChart.MostMarks);
+        var labels = figure["layout"]!["annotations"]!.AsArray().Select(a => a!["text"]!.GetValue<string>()).ToArray();
+        Assert.InRange(labels.Length, 6, 12);
+        Assert.Equal("epoch 600", labels[^1]);
+    }
+
+    [Theory]
+    [InlineData(5)]
+    [InlineData(49)]
+    [InlineData(50)]
+    [InlineData(1_234)]
+    [InlineData(100_000)]
+    public void Growing_SeriesOfAnyLength_KeepsEndsExtremesAndOrderWithinItsLimit(int count)
+    {
+        const int most = 100;
+        var series = new GrowingSeries(most);
+        for (var i = 0; i < count; i++)
+        {
+            series.Add(i, i == count / 3 ? 50 : i == count / 2 ? -50 : Math.Sin(i));
+        }
+
+        var kept = series.ToSeries("s");
+        Assert.InRange(kept.X.Count, Math.Min(count, most / 4), most);
+        Assert.Equal(kept.X.Order().Distinct(), kept.X);
+        Assert.Equal((0, count - 1), (kept.X[0], kept.X[^1]));
+        Assert.Equal(50, kept.Y.Max());
+        Assert.Equal(-50, kept.Y.Min());
+        Assert.All(kept.X.Zip(kept.Y), p => Assert.Equal(p.First == count / 3 ? 50 : p.First == count / 2 ? -50 : Math.Sin(p.First), p.Second));
+    }
+
+    [Fact]
+    public void Growing_ShortRun_DrawsWhatTheWholeChartDraws()
+    {
+        TrainingStep[] steps = [.. Enumerable.Range(1, 90).Select(i => Some.Step(i, 100, 1 + (i - 1) / 20, 5, i % 7 == 0 ? double.NaN : Math.Cos(i)))];
+        var growing = new GrowingLossChart();
+        foreach (var step in steps)
+        {
+            growing.Add(step);
+        }
+
+        Assert.Equal(
+            PlotlyJson.Of(new LossChart(steps).Chart.ToFigure()).ToJsonString(),
+            PlotlyJson.Of(growing.ToChart().Chart.ToFigure()).ToJsonString());
+    }
+
+    [Fact]
+    public void Growing_ManyEpochs_KeepsAFewMarksEvenlySpread()
+    {
+        var growing = new GrowingLossChart();
+        for (var i = 1; i <= 5_000; i++)
+        {
+            growing.Add(Some.Step(i, 5_000, i, 5_000, 0.5));
+        }
+
+        double[] marks = [.. growing.ToChart().Chart.Marks.Select(mark => mark.X)];
+        Assert.InRange(marks.Length, LineChart.MostMarks / 2 - 1, LineChart.MostMarks);
+        Assert.Single(marks.Zip(marks.Skip(1), (a, b) => b - a).Distinct());
     }
 
     [Fact]

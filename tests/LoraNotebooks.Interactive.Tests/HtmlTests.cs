@@ -1,6 +1,8 @@
 using LoraNotebooks.Adapters;
+using LoraNotebooks.Comparison;
 using LoraNotebooks.Data;
 using LoraNotebooks.Training;
+using Microsoft.Extensions.Time.Testing;
 using TorchSharp;
 
 namespace LoraNotebooks.Interactive.Tests;
@@ -52,7 +54,7 @@ public class HtmlTests
     [Fact]
     public void EveryDisplay_IsListedAbove()
     {
-        var types = typeof(RichDisplay).Assembly.GetTypes().Where(t => t.IsSubclassOf(typeof(RichDisplay)) && t.IsPublic);
+        var types = typeof(RichDisplay).Assembly.GetTypes().Where(t => t.IsSubclassOf(typeof(RichDisplay)) && t.IsPublic && !t.IsAbstract);
         Assert.Empty(types.Select(t => t.Name).Except(Displays("x").Select(d => d.Display.GetType().Name)));
     }
 
@@ -72,6 +74,8 @@ public class HtmlTests
         yield return ("result", new TrainingResultDisplay(Result(text, image)));
         yield return ("matrix", new MatrixDisplay((text, torch.eye(3))) { Title = text });
         yield return ("table", new TableDisplay([text, "n"], [[text, 1], [null, 2.5]]) { Title = text });
+        yield return ("grid monitor", Grid(text, image));
+        yield return ("preparation monitor", Preparation(text, image));
         yield return ("loss", new LossChart([1, 2, 3]));
         yield return ("chart", new LineChart(ChartSeries.Of(text, [1, 2])) { Title = text, XTitle = text, YTitle = text, Marks = [new(1, text)] });
 
@@ -80,6 +84,22 @@ public class HtmlTests
         monitor.Report(new TrainingSample(1, text, 0, image));
         monitor.Fail(new InvalidOperationException(text));
         yield return ("monitor", monitor);
+    }
+
+    private static XyzMonitor Grid(string text, RgbImage image)
+    {
+        var grid = new XyzGrid(new XyzSettings { Prompt = text }, XyzAxis.PromptSearchReplace([text, "a dog"]));
+        var monitor = new XyzMonitor(grid, text, new FakeTimeProvider());
+        monitor.Report(new(1, 2, new(0, 0, 0, grid.At(0), image, IsReused: false)));
+        monitor.Fail(new InvalidOperationException(text));
+        return monitor;
+    }
+
+    private static PreparationMonitor Preparation(string text, RgbImage image)
+    {
+        var monitor = new PreparationMonitor(text, new FakeTimeProvider());
+        monitor.Report(new(1, 2, 1, text, new(text, image, text, text)));
+        return monitor;
     }
 
     private static TrainingResult Result(string text, RgbImage image) => new()

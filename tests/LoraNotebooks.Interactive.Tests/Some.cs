@@ -77,14 +77,16 @@ internal static partial class Some
     private static partial Regex Tag();
 }
 
-internal sealed class Painter : IXyzRenderer
+internal sealed class Painter(Func<RgbImage>? paint = null) : IXyzRenderer
 {
-    public RgbImage Render(XyzSettings settings, CancellationToken cancellationToken) => Some.Image();
+    public RgbImage Render(XyzSettings settings, CancellationToken cancellationToken) => paint?.Invoke() ?? Some.Image();
 }
 
-/// <summary>A host that keeps what it gets.</summary>
+/// <summary>A host that keeps what it gets, can stop its cell and takes presses of the Stop button.</summary>
 internal sealed class RecordingHost : INotebookHost
 {
+    private readonly CancellationTokenSource _cell = new();
+    private readonly Dictionary<string, Action> _offers = [];
     private readonly Lock _gate = new();
     private readonly List<List<MimeBundle>> _displays = [];
 
@@ -108,6 +110,22 @@ internal sealed class RecordingHost : INotebookHost
             return new Handle(this, updates);
         }
     }
+
+    public CancellationToken Cancellation => _cell.Token;
+
+    /// <summary>The Stop buttons that still do something.</summary>
+    public IReadOnlyCollection<string> Offers => [.. _offers.Keys];
+
+    public StopOffer? OfferStop(Action stop)
+    {
+        var id = $"stop-{_offers.Count + 1}";
+        _offers[id] = stop;
+        return new StopOffer(id, () => _offers.Remove(id));
+    }
+
+    public void StopCell() => _cell.Cancel();
+
+    public void Press(string id) => _offers[id]();
 
     private sealed class Handle(RecordingHost host, List<MimeBundle> updates) : IDisplayHandle
     {

@@ -121,12 +121,71 @@ public class TrainingMonitorTests
         {
             for (var i = 1; i <= 100; i++)
             {
-                monitor.Report(Some.Step(100 * t + i, 400, 1, 1, 0.5));
+                monitor.Report(Some.Step(100 * t + i, 500, 1, 1, 0.5));
             }
         })));
         monitor.Complete();
         Assert.Equal(2, _host.Displays.Count);
         Assert.Equal(400, _host.Displays[1][^1].Node(MimeTypes.Plotly)!["data"]![0]!["x"]!.AsArray().Count);
+    }
+
+    [Fact]
+    public void Report_LastStep_MakesFiguresAndChartFinalAlthoughNobodyDisposes()
+    {
+        var monitor = Monitor();
+        for (var step = 1; step <= 20; step++)
+        {
+            monitor.Report(Some.Step(step, 20, 1, 1, 0.5));
+        }
+
+        Assert.Contains("finished", _host.Displays[0][^1].Text(MimeTypes.PlainText));
+        AssertIsWholeChart(_host.Displays[1], points: 20);
+
+        // The samples of the last epoch come after its last step.
+        monitor.Report(new TrainingSample(1, "late", 0, Some.Image()));
+        Assert.Contains("late", _host.Displays[2][^1].Text(MimeTypes.Html));
+    }
+
+    [Fact]
+    public void Follow_WorkThatThrows_ShowsTheFaultAndOneFinalChart()
+    {
+        TrainingMonitor monitor;
+        using (NotebookHost.Use(_host))
+        {
+            monitor = new TrainingMonitor("mika", _time);
+        }
+
+        var fault = Assert.Throws<InvalidOperationException>((Action)(() => monitor.Follow(m =>
+        {
+            m.Report(Some.Step(1, 100, 1, 10, 0.7));
+            return m.Title == "mika" ? throw new InvalidOperationException("out of memory") : 1;
+        })));
+
+        Assert.Equal("out of memory", fault.Message);
+        Assert.Contains("starting", _host.Displays[0][0].Text(MimeTypes.PlainText));
+        Assert.Contains("out of memory", _host.Displays[0][^1].Text(MimeTypes.Html));
+        AssertIsWholeChart(_host.Displays[1], points: 1);
+    }
+
+    [Fact]
+    public void Chart_WhileARunGoesOn_HasFewPointsAndOnePicture()
+    {
+        var monitor = Monitor();
+        for (var step = 1; step <= 5_000; step++)
+        {
+            monitor.Report(Some.Step(step, 10_000, 1, 10, Math.Sin(step)) with { TextEncoderLearningRate = 1e-5 });
+        }
+
+        _time.Advance(TimeSpan.FromMinutes(1));
+        var live = _host.Displays[1][^1];
+        var traces = live.Node(MimeTypes.Plotly)!["data"]!.AsArray();
+        Assert.Equal(4, traces.Count);
+        Assert.All(traces, trace => Assert.InRange(trace!["x"]!.AsArray().Count, 50, GrowingLossChart.MostPoints));
+        Assert.All(traces, trace => Assert.Equal(5_000, trace!["x"]!.AsArray()[^1]!.GetValue<double>()));
+        Assert.Null(live.Text(MimeTypes.Png));
+        Assert.Contains("<img src=\"data:image/png;base64,", live.Text(MimeTypes.Html));
+        monitor.Complete();
+        Assert.InRange(_host.Displays[1][^1].Node(MimeTypes.Plotly)!["data"]!.AsArray().Sum(trace => trace!["x"]!.AsArray().Count), 1_000, LineChart.MostPoints);
     }
 
     [Fact]

@@ -33,13 +33,6 @@ internal sealed class ChartPainter
         _second.Low = Math.Max(0, _second.Low);
     }
 
-    /// <summary>Every mark keeps its line; only as many keep their labels as can be read, evenly spread.</summary>
-    public static IEnumerable<ChartMark> LabelledMarks(IReadOnlyList<ChartMark> marks)
-    {
-        var every = (marks.Count + 11) / 12;
-        return every == 0 ? [] : marks.Where((_, i) => (i + 1) % every == 0);
-    }
-
     /// <summary>The picture as PNG.</summary>
     public byte[] Paint(int width, int height, float scale)
     {
@@ -99,13 +92,13 @@ internal sealed class ChartPainter
         using var dashes = SKPathEffect.CreateDash([2, 3], 0);
         using var line = new SKPaint { Color = new SKColor(128, 128, 128, 150), StrokeWidth = 1, PathEffect = dashes };
         using var letters = new Lettering(10, SKColor.Parse(Ink));
-        foreach (var mark in _chart.Marks)
+        foreach (var mark in _chart.DrawnMarks)
         {
             var x = Position(mark.X, _x, _plot.Left, _plot.Right);
             canvas.DrawLine(x, _plot.Top, x, _plot.Bottom, line);
         }
 
-        foreach (var mark in LabelledMarks(_chart.Marks))
+        foreach (var mark in _chart.LabelledMarks)
         {
             letters.Draw(canvas, mark.Label, Position(mark.X, _x, _plot.Left, _plot.Right) - 3, _plot.Top + 9, 1);
         }

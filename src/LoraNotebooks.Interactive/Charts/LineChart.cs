@@ -36,17 +36,22 @@ public sealed record ChartMark(double X, string Label);
 /// <summary>
 /// A line chart that a trusted notebook shows as a Plotly figure and every other place as the same chart in a PNG.
 /// </summary>
-/// <remarks>At most <see cref="MostPoints"/> points are drawn in all; extremes and ends survive the thinning.</remarks>
+/// <remarks>At most <see cref="MostPoints"/> points and <see cref="MostMarks"/> marks are drawn in all; extremes and ends survive the thinning.</remarks>
 public sealed class LineChart : RichDisplay
 {
     /// <summary>The most points of all series together: 2,000.</summary>
     public const int MostPoints = 2000;
+
+    /// <summary>The most vertical lines: 60. Of more, every second, third, … is drawn.</summary>
+    public const int MostMarks = 60;
 
     /// <summary>The width of the picture in CSS pixels.</summary>
     public const int Width = 760;
 
     /// <summary>The height of the picture in CSS pixels.</summary>
     public const int Height = 320;
+
+    private const int MostLabels = 12;
 
     private static readonly string[] s_palette = [Look.Accent, Look.Second, Look.Good, Look.Third, Look.Bad, "#2aa5a5"];
 
@@ -85,6 +90,12 @@ public sealed class LineChart : RichDisplay
     /// <summary>Vertical lines; default none.</summary>
     public IReadOnlyList<ChartMark> Marks { get; init; } = [];
 
+    /// <summary>The vertical lines that are drawn, evenly picked where there are too many.</summary>
+    internal IReadOnlyList<ChartMark> DrawnMarks => EveryFew(Marks, MostMarks);
+
+    /// <summary>The drawn vertical lines that have their labels: as many as can be read.</summary>
+    internal IReadOnlyList<ChartMark> LabelledMarks => EveryFew(DrawnMarks, MostLabels);
+
     /// <summary>The chart as a Plotly.NET object, to be changed or combined with others.</summary>
     public GenericChart ToFigure()
     {
@@ -97,26 +108,29 @@ public sealed class LineChart : RichDisplay
     public byte[] ToPng(float scale = 2) => new ChartPainter(this, [.. Drawn()]).Paint(Width, Height, scale);
 
     /// <inheritdoc/>
-    public override Html ToHtml() => ToHtml(ToPng());
+    public override Html ToHtml() => ToHtml(Convert.ToBase64String(ToPng()), ToText());
 
     /// <inheritdoc/>
     public override string ToText() => (Title ?? "chart") + ": " + string.Join("; ", Series.Select(Describe));
 
     /// <inheritdoc/>
-    public override MimeBundle ToMimeBundle() => ToMimeBundle(2);
-
-    /// <summary>The bundle with a picture of the given fineness: 1 while a chart is live, 2 for the one that stays.</summary>
-    internal MimeBundle ToMimeBundle(float scale)
+    public override MimeBundle ToMimeBundle()
     {
-        var png = ToPng(scale);
+        var (png, text) = (Convert.ToBase64String(ToPng()), ToText());
         return MimeBundle.Empty
             .With(MimeTypes.Plotly, PlotlyJson.Of(ToFigure()))
-            .With(MimeTypes.Html, ToHtml(png).ToString())
+            .With(MimeTypes.Html, ToHtml(png, text).ToString())
             .With(MimeTypes.Png, png)
-            .With(MimeTypes.PlainText, ToText());
+            .With(MimeTypes.PlainText, text);
     }
 
-    private Html ToHtml(byte[] png) => Look.Page(null, null, ImageTag.OfPng(png, ToText(), Width, Height));
+    /// <summary>What stands for the chart while it changes: a coarser picture, once, and no text that would flood a terminal.</summary>
+    internal MimeBundle ToLiveBundle(string alternative) => MimeBundle.Empty
+        .With(MimeTypes.Plotly, PlotlyJson.Of(ToFigure()))
+        .With(MimeTypes.Html, ToHtml(Convert.ToBase64String(ToPng(1)), alternative).ToString())
+        .With(MimeTypes.PlainText, "");
+
+    private static Html ToHtml(string png, string alternative) => Look.Page(null, null, ImageTag.OfPng(png, alternative, Width, Height));
 
     // Each series gets its share of the points.
     private IEnumerable<ChartSeries> Drawn()
@@ -129,6 +143,12 @@ public sealed class LineChart : RichDisplay
         }
     }
 
+    private static IReadOnlyList<ChartMark> EveryFew(IReadOnlyList<ChartMark> marks, int most)
+    {
+        var every = (marks.Count + most - 1) / most;
+        return every <= 1 ? marks : [.. marks.Where((_, i) => (i + 1) % every == 0)];
+    }
+
     private static string Describe(ChartSeries s)
     {
         double[] finite = [.. s.Y.Where(double.IsFinite)];
@@ -139,15 +159,12 @@ public sealed class LineChart : RichDisplay
 
     private static Trace ToTrace(ChartSeries s)
     {
-        var line = new DynamicObj.DynamicObj();
-        line.SetProperty("color", s.Colour!);
-        line.SetProperty("width", s.IsFaint ? 1.0 : s.OnSecondAxis ? 1.5 : 2.0);
         var trace = new Trace("scatter");
         trace.SetProperty("name", PlotlyJson.Escape(s.Name));
         trace.SetProperty("mode", s.HasMarkers ? "lines+markers" : "lines");
         trace.SetProperty("x", s.X.Select(Numbers.SixDigits).ToArray());
         trace.SetProperty("y", s.Y.Select(Numbers.SixDigits).ToArray());
-        trace.SetProperty("line", line);
+        trace.SetProperty("line", Object(("color", s.Colour!), ("width", s.IsFaint ? 1.0 : s.OnSecondAxis ? 1.5 : 2.0)));
         trace.SetProperty("opacity", s.IsFaint ? 0.4 : 1.0);
         trace.SetProperty("hovertemplate", "%{y:.4g}");
         if (s.OnSecondAxis)
@@ -178,39 +195,40 @@ public sealed class LineChart : RichDisplay
         var y = Axis(YTitle);
         if (LogY)
         {
-            y.SetProperty("type", "log");
+            y["type"] = "log";
         }
 
         layout.SetProperty("yaxis", y);
         if (Series.Any(s => s.OnSecondAxis))
         {
             var second = Axis(SecondTitle);
-            second.SetProperty("overlaying", "y");
-            second.SetProperty("side", "right");
-            second.SetProperty("showgrid", false);
-            second.SetProperty("exponentformat", "e");
-            second.SetProperty("rangemode", "tozero");
+            second["overlaying"] = "y";
+            second["side"] = "right";
+            second["showgrid"] = false;
+            second["exponentformat"] = "e";
+            second["rangemode"] = "tozero";
             layout.SetProperty("yaxis2", second);
         }
 
-        layout.SetProperty("shapes", Marks.Select(mark => Object(
+        layout.SetProperty("shapes", DrawnMarks.Select(mark => Object(
             ("type", "line"), ("xref", "x"), ("yref", "paper"), ("x0", mark.X), ("x1", mark.X), ("y0", 0), ("y1", 1),
             ("line", Object(("color", Look.Line), ("width", 1), ("dash", "dot"))))).ToArray());
-        layout.SetProperty("annotations", ChartPainter.LabelledMarks(Marks).Select(mark => Object(
+        layout.SetProperty("annotations", LabelledMarks.Select(mark => Object(
             ("text", PlotlyJson.Escape(mark.Label)), ("x", mark.X), ("y", 1), ("yref", "paper"), ("xanchor", "right"), ("yanchor", "top"), ("showarrow", false),
             ("font", Object(("size", 10))))).ToArray());
         return layout;
     }
 
-    private static DynamicObj.DynamicObj Axis(string? title) => Object(
+    private static Dictionary<string, object> Axis(string? title) => Object(
         ("title", Object(("text", PlotlyJson.Escape(title ?? "")))), ("gridcolor", Look.Line), ("zeroline", false), ("automargin", true));
 
-    private static DynamicObj.DynamicObj Object(params ReadOnlySpan<(string Name, object Value)> properties)
+    // Plain maps: a dynamic object takes a hundred times as long to write as JSON, and marks are many.
+    private static Dictionary<string, object> Object(params ReadOnlySpan<(string Name, object Value)> properties)
     {
-        var result = new DynamicObj.DynamicObj();
+        var result = new Dictionary<string, object>();
         foreach (var (name, value) in properties)
         {
-            result.SetProperty(name, value);
+            result[name] = value;
         }
 
         return result;

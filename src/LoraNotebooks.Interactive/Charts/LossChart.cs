@@ -8,6 +8,21 @@ public sealed class LossChart : RichDisplay
     /// <summary>β of the moving average where none is given: 0.95, an average over about the last 20 steps.</summary>
     public const double DefaultSmoothing = 0.95;
 
+    /// <summary>The raw series' name.</summary>
+    internal const string LossName = "loss";
+
+    /// <summary>The moving average's name.</summary>
+    internal const string SmoothedName = "loss, smoothed";
+
+    /// <summary>The learning rate's name where there is one only.</summary>
+    internal const string RateName = "learning rate";
+
+    /// <summary>The name of the UNet's learning rate beside the text encoder's.</summary>
+    internal const string UNetRateName = "learning rate, UNet";
+
+    /// <summary>The name of the text encoder's learning rate.</summary>
+    internal const string TextEncoderRateName = "text encoder";
+
     private readonly LineChart _chart;
 
     /// <summary>A chart of series of equal length.</summary>
@@ -23,7 +38,11 @@ public sealed class LossChart : RichDisplay
         IReadOnlyList<double>? learningRates = null,
         IReadOnlyList<double>? epochEnds = null,
         double smoothing = DefaultSmoothing)
-        : this(steps, losses, Series.Smooth(losses, Checked(smoothing)), learningRates is { Count: > 0 } ? [("learning rate", learningRates)] : [], [.. (epochEnds ?? []).Select((step, i) => new ChartMark(step, $"epoch {i + 1}"))])
+        : this(
+            new(LossName, steps, losses),
+            new(SmoothedName, steps, Series.Smooth(losses, Checked(smoothing))),
+            learningRates is { Count: > 0 } ? [new(RateName, steps, learningRates)] : [],
+            [.. (epochEnds ?? []).Select((step, i) => new ChartMark(step, $"epoch {i + 1}"))])
     {
     }
 
@@ -35,23 +54,19 @@ public sealed class LossChart : RichDisplay
 
     /// <summary>The chart of a training run, with the run's own moving average and the learning rates of both networks.</summary>
     public LossChart(IReadOnlyList<TrainingStep> steps)
-        : this([.. steps.Select(s => (double)s.Step)], [.. steps.Select(s => s.Loss)], [.. steps.Select(s => s.SmoothedLoss)], Rates(steps), EpochEnds(steps))
+        : this([.. steps.Select(s => (double)s.Step)], steps)
     {
     }
 
-    private LossChart(
-        IReadOnlyList<double> steps,
-        IReadOnlyList<double> losses,
-        IReadOnlyList<double> smoothed,
-        IReadOnlyList<(string Name, IReadOnlyList<double> Values)> rates,
-        IReadOnlyList<ChartMark> epochs)
+    /// <summary>A chart of series that were made elsewhere, each with positions of its own.</summary>
+    internal LossChart(ChartSeries losses, ChartSeries smoothed, IReadOnlyList<ChartSeries> rates, IReadOnlyList<ChartMark> epochs)
     {
-        Smoothed = smoothed;
+        Smoothed = smoothed.Y;
         _chart = new LineChart(
         [
-            .. rates.Select((rate, i) => new ChartSeries(rate.Name, steps, rate.Values) { OnSecondAxis = true, Colour = i == 0 ? Look.Second : Look.Third }),
-            new("loss", steps, losses) { IsFaint = true, Colour = Look.Accent },
-            new("loss, smoothed", steps, smoothed) { Colour = Look.Accent },
+            .. rates.Select((rate, i) => rate with { OnSecondAxis = true, Colour = i == 0 ? Look.Second : Look.Third }),
+            losses with { IsFaint = true, Colour = Look.Accent },
+            smoothed with { Colour = Look.Accent },
         ])
         {
             XTitle = "step",
@@ -59,6 +74,15 @@ public sealed class LossChart : RichDisplay
             SecondTitle = "learning rate",
             Marks = epochs,
         };
+    }
+
+    private LossChart(double[] positions, IReadOnlyList<TrainingStep> steps)
+        : this(
+            new(LossName, positions, [.. steps.Select(s => s.Loss)]),
+            new(SmoothedName, positions, [.. steps.Select(s => s.SmoothedLoss)]),
+            Rates(positions, steps),
+            [.. steps.Where((s, i) => i + 1 < steps.Count ? steps[i + 1].Epoch > s.Epoch : s.Step == s.TotalSteps).Select(EpochEnd)])
+    {
     }
 
     /// <summary>The smoothed loss of each step.</summary>
@@ -76,16 +100,21 @@ public sealed class LossChart : RichDisplay
     /// <inheritdoc/>
     public override MimeBundle ToMimeBundle() => _chart.ToMimeBundle();
 
+    /// <summary>What stands for the chart while the run goes on.</summary>
+    internal MimeBundle ToLiveBundle() => _chart.ToLiveBundle("the loss so far");
+
+    /// <summary>The mark of an epoch whose last step this is.</summary>
+    internal static ChartMark EpochEnd(TrainingStep last) => new(last.Step, $"epoch {last.Epoch}");
+
     private static double Checked(double smoothing) => smoothing is >= 0 and < 1
         ? smoothing
         : throw new ArgumentOutOfRangeException(nameof(smoothing), smoothing, "The smoothing is the share of the past: give a number from 0 (none) to below 1, such as 0.95.");
 
-    private static (string, IReadOnlyList<double>)[] Rates(IReadOnlyList<TrainingStep> steps) => steps.Any(s => s.TextEncoderLearningRate is not null)
-        ? [("learning rate, UNet", [.. steps.Select(s => s.UNetLearningRate)]), ("text encoder", [.. steps.Select(s => s.TextEncoderLearningRate ?? double.NaN)])]
-        : [("learning rate", [.. steps.Select(s => s.UNetLearningRate)])];
-
-    private static ChartMark[] EpochEnds(IReadOnlyList<TrainingStep> steps) =>
-    [
-        .. steps.Where((s, i) => i + 1 < steps.Count ? steps[i + 1].Epoch > s.Epoch : s.Step == s.TotalSteps).Select(s => new ChartMark(s.Step, $"epoch {s.Epoch}")),
-    ];
+    private static ChartSeries[] Rates(double[] positions, IReadOnlyList<TrainingStep> steps) => steps.Any(s => s.TextEncoderLearningRate is not null)
+        ?
+        [
+            new(UNetRateName, positions, [.. steps.Select(s => s.UNetLearningRate)]),
+            new(TextEncoderRateName, positions, [.. steps.Select(s => s.TextEncoderLearningRate ?? double.NaN)]),
+        ]
+        : [new(RateName, positions, [.. steps.Select(s => s.UNetLearningRate)])];
 }

@@ -81,6 +81,6 @@ internal static class Series
         return [.. Enumerable.Range(0, (int)(last - first) + 1).Select(i => (first + i) * step)];
     }
 
-    // A value that is not finite never hides one that is.
-    private static bool IsBelow(double a, double b) => a < b || (!double.IsFinite(b) && double.IsFinite(a));
+    /// <summary>Whether a value is lower than another; what is not finite never hides what is.</summary>
+    public static bool IsBelow(double a, double b) => a < b || (!double.IsFinite(b) && double.IsFinite(a));
 }

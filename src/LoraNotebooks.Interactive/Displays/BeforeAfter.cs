@@ -44,10 +44,9 @@ public sealed class BeforeAfter : RichDisplay
         Captions,
         null,
         [.. Rows.Select(row => row.Label)],
-        (column, row) => Rows[row].Images[column],
         Rows.Count == 0 ? 0 : Rows[0].Images.Count,
         ImageSize,
-        (column, row) => column < Captions.Count ? $"{Rows[row].Label}: {Captions[column]}" : Rows[row].Label));
+        (column, row) => ImageTag.Of(Rows[row].Images[column], column < Captions.Count ? $"{Rows[row].Label}: {Captions[column]}" : Rows[row].Label, ImageSize)));
 
     /// <inheritdoc/>
     public override string ToText() => $"{Title ?? "comparison"}: {string.Join(" / ", Rows.Select(row => $"{row.Images.Count} × {row.Label}"))}";

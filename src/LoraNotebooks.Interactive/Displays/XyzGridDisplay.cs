@@ -20,35 +20,41 @@ public sealed class XyzGridDisplay : RichDisplay
 
     private XyzGrid Grid => Result.Grid;
 
-    private int Rows => Grid.Y?.Count ?? 1;
-
-    private int Depth => Grid.Z?.Count ?? 1;
-
     /// <inheritdoc/>
     public override Html ToHtml()
     {
-        var longest = Math.Clamp(960 / Grid.X.Count, 64, 192);
+        var longest = Longest(Grid);
+        return Look.Page(Title, Facts(), Grids(Grid, (x, y, z) => Result[x, y, z] is { } image ? ImageTag.Of(image, Describe(Grid, x, y, z), longest) : null));
+    }
+
+    /// <summary>The longest side of an image as shown: as many CSS pixels as let the columns stand side by side.</summary>
+    internal static int Longest(XyzGrid grid) => Math.Clamp(960 / grid.X.Count, 64, 192);
+
+    /// <summary>The labelled grids, one under the other along Z.</summary>
+    /// <param name="grid">What is compared.</param>
+    /// <param name="cell">The image at (x, y, z); <see langword="null"/> where there is none.</param>
+    internal static Html Grids(XyzGrid grid, Func<int, int, int, Html?> cell)
+    {
         var parts = new List<Html>();
-        for (var z = 0; z < Depth; z++)
+        for (var z = 0; z < (grid.Z?.Count ?? 1); z++)
         {
-            if (Grid.Z is not null)
+            if (grid.Z is not null)
             {
-                parts.Add(Html.Element("div", [("style", $"margin:{(z == 0 ? 0 : 14)}px 0 4px 0;font-weight:600")], Look.Quiet(Grid.Z.Name + " "), Grid.Z.Labels[z]));
+                parts.Add(Html.Element("div", [("style", $"margin:{(z == 0 ? 0 : 14)}px 0 4px 0;font-weight:600")], Look.Quiet(grid.Z.Name + " "), grid.Z.Labels[z]));
             }
 
             var at = z;
-            parts.Add(ImageGrid.Of(
-                Grid.X.Name,
-                Grid.X.Labels,
-                Grid.Y?.Name,
-                Grid.Y?.Labels ?? [""],
-                (x, y) => Result[x, y, at],
-                Grid.X.Count,
-                longest,
-                (x, y) => Describe(x, y, at)));
+            parts.Add(ImageGrid.Of(grid.X.Name, grid.X.Labels, grid.Y?.Name, grid.Y?.Labels ?? [""], grid.X.Count, Longest(grid), (x, y) => cell(x, y, at)));
         }
 
-        return Look.Page(Title, Facts(), [.. parts]);
+        return Html.Concat(parts);
+    }
+
+    /// <summary>What distinguishes a place of the grid, in words.</summary>
+    internal static string Describe(XyzGrid grid, int x, int y, int z)
+    {
+        (XyzAxis? Axis, int At)[] axes = [(grid.X, x), (grid.Y, y), (grid.Z, z)];
+        return string.Join(", ", axes.Where(a => a.Axis is not null).Select(a => $"{a.Axis!.Name} {a.Axis.Labels[a.At]}"));
     }
 
     /// <inheritdoc/>
@@ -57,7 +63,7 @@ public sealed class XyzGridDisplay : RichDisplay
     /// <summary>The whole comparison as one labelled PNG picture on white.</summary>
     public byte[] ToPng()
     {
-        var blocks = Enumerable.Range(0, Depth).Select(z => new MontageBlock(
+        var blocks = Enumerable.Range(0, Grid.Z?.Count ?? 1).Select(z => new MontageBlock(
             Grid.Z is null ? null : $"{Grid.Z.Name}: {Grid.Z.Labels[z]}",
             Grid.X.Labels,
             Grid.Y?.Labels ?? [""],
@@ -85,11 +91,5 @@ public sealed class XyzGridDisplay : RichDisplay
             .. fixedSettings.Where(setting => !varied.Contains(setting.Kind)).Select(setting => setting.Text),
         ];
         return string.Join(" · ", facts);
-    }
-
-    private string Describe(int x, int y, int z)
-    {
-        (XyzAxis? Axis, int At)[] axes = [(Grid.X, x), (Grid.Y, y), (Grid.Z, z)];
-        return string.Join(", ", axes.Where(a => a.Axis is not null).Select(a => $"{a.Axis!.Name} {a.Axis.Labels[a.At]}"));
     }
 }

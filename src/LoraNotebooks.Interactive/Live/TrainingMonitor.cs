@@ -6,57 +6,67 @@ namespace LoraNotebooks.Interactive;
 /// Follows a training run live: progress with the time left, the loss chart, and the samples of each epoch as they come.
 /// </summary>
 /// <remarks>
-/// Three outputs, each updated at most four times a second: figures, chart, samples. Hand the monitor to the trainer as its progress and
-/// dispose it, best with <c>using</c>: the final state, with the whole chart, is then shown exactly once, also after an exception or a stop.
-/// Reports may come from any thread and never wait for a drawing, except for the first.
+/// Three outputs: figures, chart, samples. Figures and chart are final with the last step of the run, the samples at the end,
+/// since those of the last epoch are drawn after its last step. A stop keeps what was learnt.
 /// </remarks>
 /// <example><code>
-/// using var monitor = new TrainingMonitor("mika");
-/// using var result = new LoraTrainer { Samples = monitor }.Train(config, pipeline, dataset, monitor);
+/// var result = new TrainingMonitor("mika").Follow(monitor =>
+///     new LoraTrainer { Samples = monitor }.Train(config, pipeline, dataset, monitor, monitor.Cancellation));
 /// </code></example>
-public sealed class TrainingMonitor : RichDisplay, IProgress<TrainingStep>, IProgress<TrainingSample>, IDisposable
+public sealed class TrainingMonitor : LiveMonitor, IProgress<TrainingStep>, IProgress<TrainingSample>
 {
-    private readonly Lock _gate = new();
     private readonly LiveDisplay _figures;
     private readonly LiveDisplay _chart;
     private readonly LiveDisplay _strip;
-    private readonly string _title;
     private readonly List<TrainingStep> _steps = [];
     private readonly List<TrainingSample> _samples = [];
-    private RunState _state;
-    private string? _fault;
-    private bool _isComplete;
+    private readonly GrowingLossChart _growing = new();
+    private readonly BriefImages _brief = new();
 
-    /// <summary>A monitor on the current host; its outputs appear with the first report.</summary>
+    /// <summary>A monitor on the current host; its outputs appear with the work that it follows, at the latest with the first report.</summary>
     /// <param name="title">Stands over the figures.</param>
     /// <param name="time">The clock; default the system's.</param>
     public TrainingMonitor(string title = "Training", TimeProvider? time = null)
+        : base(title, time)
     {
-        var host = NotebookHost.Current;
-        time ??= TimeProvider.System;
-        _title = title;
-        _figures = new(host, _ => Figures().ToMimeBundle(), time);
-        _chart = new(host, isFinal => isFinal ? Chart().ToMimeBundle() : Chart().Chart.ToMimeBundle(scale: 1).With(MimeTypes.PlainText, ""), time);
-        _strip = new(host, _ => Strip().ToMimeBundle(), time);
+        _figures = AddOutput(_ => Figures().ToMimeBundle(), share: 0.1);
+        _chart = AddOutput(isFinal => isFinal ? Chart().ToMimeBundle() : GrowingChart().ToLiveBundle(), share: 0.7);
+        _strip = AddOutput(isFinal => Strip(isFinal ? null : _brief).ToMimeBundle(), share: 0.2);
     }
+
+    /// <inheritdoc/>
+    private protected override bool IsWhole => _steps.Count > 0 && _steps[^1].Step >= _steps[^1].TotalSteps;
 
     /// <summary>Takes in a step.</summary>
     public void Report(TrainingStep value)
     {
-        bool isFirst;
-        lock (_gate)
+        ArgumentNullException.ThrowIfNull(value);
+        bool isFirst, isLast;
+        lock (Gate)
         {
-            if (_isComplete)
+            if (!IsOpen)
             {
                 return;
             }
 
             isFirst = _steps.Count == 0;
             _steps.Add(value);
+            _growing.Add(value);
+            isLast = IsWhole;
         }
 
-        _figures.Invalidate();
-        _chart.Invalidate();
+        if (isLast)
+        {
+            Settle();
+            _figures.Complete();
+            _chart.Complete();
+        }
+        else
+        {
+            _figures.Invalidate();
+            _chart.Invalidate();
+        }
+
         if (isFirst && Has(_samples))
         {
             _strip.Invalidate();
@@ -66,9 +76,10 @@ public sealed class TrainingMonitor : RichDisplay, IProgress<TrainingStep>, IPro
     /// <summary>Takes in a sample picture.</summary>
     public void Report(TrainingSample value)
     {
-        lock (_gate)
+        ArgumentNullException.ThrowIfNull(value);
+        lock (Gate)
         {
-            if (_isComplete)
+            if (IsOver)
             {
                 return;
             }
@@ -84,41 +95,15 @@ public sealed class TrainingMonitor : RichDisplay, IProgress<TrainingStep>, IPro
         }
     }
 
-    /// <summary>Ends the run in good order: shows the final state. Reports that come later are ignored.</summary>
-    public void Complete() => Complete(null);
-
-    /// <summary>Ends the run because of a fault, whose message is shown.</summary>
-    public void Fail(Exception fault)
-    {
-        ArgumentNullException.ThrowIfNull(fault);
-        Complete(fault is OperationCanceledException ? null : fault.Message);
-    }
-
-    /// <summary>Ends the run; where steps are missing it shows that the run was stopped.</summary>
-    public void Dispose() => Complete(null);
-
     /// <inheritdoc/>
-    public override Html ToHtml() => Html.Concat([Figures().ToHtml(), .. Has(_steps) ? [Chart().ToHtml()] : Array.Empty<Html>(), .. Has(_samples) ? [Strip().ToHtml()] : Array.Empty<Html>()]);
+    public override Html ToHtml() => Html.Concat([Figures().ToHtml(), .. Has(_steps) ? [Chart().ToHtml()] : Array.Empty<Html>(), .. Has(_samples) ? [Strip(null).ToHtml()] : Array.Empty<Html>()]);
 
     /// <inheritdoc/>
     public override string ToText() => Figures().ToText();
 
-    private void Complete(string? fault)
+    /// <inheritdoc/>
+    private protected override void ShowEnd()
     {
-        lock (_gate)
-        {
-            if (_isComplete)
-            {
-                return;
-            }
-
-            _isComplete = true;
-            _fault = fault;
-            _state = fault is not null ? RunState.Failed
-                : _steps.Count > 0 && _steps[^1].Step >= _steps[^1].TotalSteps ? RunState.Finished
-                : RunState.Stopped;
-        }
-
         _figures.Complete();
         if (Has(_steps))
         {
@@ -133,34 +118,39 @@ public sealed class TrainingMonitor : RichDisplay, IProgress<TrainingStep>, IPro
 
     private TrainingProgress Figures()
     {
-        lock (_gate)
+        lock (Gate)
         {
-            return new() { Title = _title, State = _state, Fault = _fault, Last = _steps.Count > 0 ? _steps[^1] : null };
+            return new() { Title = Title, State = State, Fault = Fault, Last = _steps.Count > 0 ? _steps[^1] : null };
         }
     }
 
     private LossChart Chart()
     {
-        TrainingStep[] steps;
-        lock (_gate)
+        lock (Gate)
         {
-            steps = [.. _steps];
+            return new([.. _steps]);
         }
-
-        return new(steps);
     }
 
-    private SampleStrip Strip()
+    private LossChart GrowingChart()
     {
-        lock (_gate)
+        lock (Gate)
         {
-            return new([.. _samples]);
+            return _growing.ToChart();
+        }
+    }
+
+    private SampleStrip Strip(BriefImages? brief)
+    {
+        lock (Gate)
+        {
+            return new([.. _samples], brief);
         }
     }
 
     private bool Has<T>(List<T> list)
     {
-        lock (_gate)
+        lock (Gate)
         {
             return list.Count > 0;
         }

@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Collections.Frozen;
 using System.Text;
 
@@ -22,6 +23,9 @@ public sealed class Html
         ["align", "alt", "colspan", "height", "open", "rowspan", "src", "style", "title", "valign", "width"]);
 
     private static readonly FrozenSet<string> s_void = FrozenSet.ToFrozenSet(["br", "hr", "img"]);
+
+    private static readonly SearchValues<char> s_special = SearchValues.Create(
+        [.. "&<>\"'`$", .. Enumerable.Range(0, 0xa0).Select(i => (char)i).Where(c => char.IsControl(c) && c is not ('\n' or '\t'))]);
 
     private readonly string _markup;
 
@@ -103,6 +107,12 @@ public sealed class Html
 
     private static string Escape(string text)
     {
+        // Most texts need nothing, and an image's data is long.
+        if (!text.AsSpan().ContainsAny(s_special))
+        {
+            return text;
+        }
+
         var escaped = new StringBuilder(text.Length + 16);
         foreach (var c in text)
         {

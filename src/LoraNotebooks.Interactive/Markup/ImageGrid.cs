@@ -1,5 +1,3 @@
-using LoraNotebooks.Data;
-
 namespace LoraNotebooks.Interactive;
 
 /// <summary>A table of pictures with labelled columns and rows.</summary>
@@ -10,19 +8,17 @@ internal static class ImageGrid
     /// <param name="columns">A label over each column; may be empty.</param>
     /// <param name="rowAxis">What the rows vary, in the corner; or none.</param>
     /// <param name="rows">A label before each row.</param>
-    /// <param name="image">The picture at (column, row); <see langword="null"/> where there is none.</param>
     /// <param name="columnCount">The number of columns.</param>
     /// <param name="longest">The longest side of a picture as shown.</param>
-    /// <param name="alternative">What a reader without pictures gets at (column, row).</param>
+    /// <param name="cell">The picture at (column, row); <see langword="null"/> where there is none.</param>
     public static Html Of(
         string? columnAxis,
         IReadOnlyList<string> columns,
         string? rowAxis,
         IReadOnlyList<string> rows,
-        Func<int, int, RgbImage?> image,
         int columnCount,
         int longest,
-        Func<int, int, string> alternative)
+        Func<int, int, Html?> cell)
     {
         var lines = new List<Html>();
         var hasRowLabels = rows.Any(label => label.Length > 0);
@@ -47,8 +43,7 @@ internal static class ImageGrid
 
             for (var x = 0; x < columnCount; x++)
             {
-                var picture = image(x, y);
-                cells.Add(Look.Td(picture is null ? Look.Quiet("—") : ImageTag.Of(picture, alternative(x, y), longest), "center", "padding:2px 3px", "middle"));
+                cells.Add(Look.Td(cell(x, y) ?? Look.Quiet("—"), "center", "padding:2px 3px", "middle"));
             }
 
             lines.Add(Look.Tr(cells));

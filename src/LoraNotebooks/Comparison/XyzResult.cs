@@ -14,8 +14,13 @@ public sealed class XyzResult
 
     private readonly Dictionary<(int, int, int), XyzCell> _cells;
 
-    internal XyzResult(XyzGrid grid, IReadOnlyList<XyzCell> cells)
+    /// <summary>A result of cells that were painted, all of the grid's or some.</summary>
+    /// <param name="grid">The grid.</param>
+    /// <param name="cells">The finished cells, each place at most once.</param>
+    public XyzResult(XyzGrid grid, IReadOnlyList<XyzCell> cells)
     {
+        ArgumentNullException.ThrowIfNull(grid);
+        ArgumentNullException.ThrowIfNull(cells);
         Grid = grid;
         Cells = cells;
         _cells = cells.ToDictionary(cell => (cell.X, cell.Y, cell.Z));

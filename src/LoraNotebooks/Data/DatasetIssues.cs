@@ -6,12 +6,23 @@ namespace LoraNotebooks.Data;
 internal sealed class DatasetIssues(string root)
 {
     private readonly ConcurrentBag<DatasetIssue> issues = [];
+    private int errors;
+
+    /// <summary>The number of errors so far.</summary>
+    public int ErrorCount => Volatile.Read(ref errors);
 
     public void Error(DatasetFault fault, string path, string message) => Add(DatasetSeverity.Error, fault, path, message);
 
     public void Warning(DatasetFault fault, string path, string message) => Add(DatasetSeverity.Warning, fault, path, message);
 
-    public void Add(DatasetSeverity severity, DatasetFault fault, string path, string message) => issues.Add(new(severity, fault, Relative(path), message));
+    public void Add(DatasetSeverity severity, DatasetFault fault, string path, string message)
+    {
+        issues.Add(new(severity, fault, Relative(path), message));
+        if (severity == DatasetSeverity.Error)
+        {
+            Interlocked.Increment(ref errors);
+        }
+    }
 
     /// <summary>Runs something that reads a file, and gathers what goes wrong.</summary>
     /// <returns>The result, or <paramref name="otherwise"/>.</returns>

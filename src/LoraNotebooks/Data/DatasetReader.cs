@@ -31,7 +31,8 @@ internal sealed class DatasetReader
     }
 
     /// <summary>Reads the folder.</summary>
-    public (IReadOnlyList<ImageDatasetItem> Items, DatasetReport Report) Read()
+    /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
+    public (IReadOnlyList<ImageDatasetItem> Items, DatasetReport Report) Read(IProgress<PreparationProgress>? progress, CancellationToken cancellationToken)
     {
         var subfolders = Directory.GetDirectories(root).Order(StringComparer.Ordinal).ToList();
         List<string> folders = [root, .. subfolders.Where(static folder => RepeatFolder.Parse(Path.GetFileName(folder)) is not null)];
@@ -52,7 +53,12 @@ internal sealed class DatasetReader
 
         var captions = new CaptionFinder(options, present.Contains, issues);
         var items = images.Select(image => Item(image, metadata.GetValueOrDefault(image), captions)).ToArray();
-        Parallel.For(0, items.Length, i => items[i] = ImageCheck.Check(items[i], options, issues));
+        var counter = new PreparationCounter(items.Length, issues, progress);
+        Parallel.For(0, items.Length, new ParallelOptions { CancellationToken = cancellationToken }, i =>
+        {
+            items[i] = ImageCheck.Check(items[i], options, issues);
+            counter.Add(items[i].File);
+        });
         ReportSameContent(items);
         return (items, issues.ToReport());
     }

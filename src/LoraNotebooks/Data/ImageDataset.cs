@@ -38,18 +38,21 @@ public sealed class ImageDataset
     /// <summary>Opens a folder.</summary>
     /// <param name="folder">The folder.</param>
     /// <param name="options">How it is read and checked; default <see cref="ImageDatasetOptions"/>.</param>
+    /// <param name="progress">Hears of each image that was checked, from several threads but one at a time.</param>
+    /// <param name="cancellationToken">Gives up.</param>
     /// <exception cref="DirectoryNotFoundException">There is no such folder.</exception>
     /// <exception cref="DatasetException">Files cannot be used; lists all of them, and the warnings.</exception>
-    public static ImageDataset Open(string folder, ImageDatasetOptions? options = null)
+    /// <exception cref="OperationCanceledException">The token was cancelled before the last image was checked.</exception>
+    public static ImageDataset Open(string folder, ImageDatasetOptions? options = null, IProgress<PreparationProgress>? progress = null, CancellationToken cancellationToken = default)
     {
-        var (items, report) = new DatasetReader(folder, options ?? new()).Read();
+        var (items, report) = new DatasetReader(folder, options ?? new()).Read(progress, cancellationToken);
         report.ThrowIfErrors();
         return new ImageDataset(report.Folder, items, report);
     }
 
     /// <summary>Looks at a folder as <see cref="Open"/> does and returns what is wrong instead of throwing it.</summary>
     /// <exception cref="DirectoryNotFoundException">There is no such folder.</exception>
-    public static DatasetReport Inspect(string folder, ImageDatasetOptions? options = null) => new DatasetReader(folder, options ?? new()).Read().Report;
+    public static DatasetReport Inspect(string folder, ImageDatasetOptions? options = null) => new DatasetReader(folder, options ?? new()).Read(null, default).Report;
 
     /// <summary>The images for which a condition holds, for example <c>item => item.Field("split") == "train"</c>.</summary>
     public ImageDataset Where(Func<ImageDatasetItem, bool> condition) => new(Folder, [.. Items.Where(condition)], Report);
@@ -74,8 +77,13 @@ public sealed class ImageDataset
     }
 
     /// <summary>Makes the images and captions ready for training; see <see cref="ImagePreparation"/>.</summary>
+    /// <param name="options">How; default <see cref="PreparationOptions"/>.</param>
+    /// <param name="progress">Hears of each image that was prepared, from several threads but one at a time.</param>
+    /// <param name="cancellationToken">Gives up.</param>
     /// <exception cref="DatasetException">Images are too small or damaged; lists all of them.</exception>
-    public PreparedDataset Prepare(PreparationOptions? options = null) => ImagePreparation.Prepare(this, options);
+    /// <exception cref="OperationCanceledException">The token was cancelled before the last image was prepared.</exception>
+    public PreparedDataset Prepare(PreparationOptions? options = null, IProgress<PreparationProgress>? progress = null, CancellationToken cancellationToken = default) =>
+        ImagePreparation.Prepare(this, options, progress, cancellationToken);
 
     /// <summary>
     /// SHA-256 over every image file's bytes, its name, caption, crop and repeats, in order, as lower-case hexadecimal text: two runs with

@@ -6,9 +6,16 @@ public static class ImagePreparation
     /// <summary>Prepares every image of a dataset; they are held in memory, 3·Resolution² bytes each.</summary>
     /// <param name="dataset">The dataset.</param>
     /// <param name="options">How; default <see cref="PreparationOptions"/>.</param>
+    /// <param name="progress">Hears of each image that was prepared, from several threads but one at a time.</param>
+    /// <param name="cancellationToken">Gives up.</param>
     /// <exception cref="ArgumentException">The options have faults; lists all of them.</exception>
     /// <exception cref="DatasetException">Images are too small or damaged; lists all of them.</exception>
-    public static PreparedDataset Prepare(ImageDataset dataset, PreparationOptions? options = null)
+    /// <exception cref="OperationCanceledException">The token was cancelled before the last image was prepared.</exception>
+    public static PreparedDataset Prepare(
+        ImageDataset dataset,
+        PreparationOptions? options = null,
+        IProgress<PreparationProgress>? progress = null,
+        CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(dataset);
         options ??= new();
@@ -22,7 +29,12 @@ public static class ImagePreparation
         }
 
         var names = Names(dataset.Items);
-        Parallel.For(0, dataset.Count, i => images[i] = issues.Try(dataset.Items[i].Path, () => Prepare(dataset.Items[i], names[i], options, issues), []));
+        var counter = new PreparationCounter(dataset.Count, issues, progress);
+        Parallel.For(0, dataset.Count, new ParallelOptions { CancellationToken = cancellationToken }, i =>
+        {
+            images[i] = issues.Try(dataset.Items[i].Path, () => Prepare(dataset.Items[i], names[i], options, issues), []);
+            counter.Add(dataset.Items[i].File, images[i].FirstOrDefault());
+        });
         issues.ToReport().ThrowIfErrors();
         return new PreparedDataset(images.SelectMany(static pair => pair));
     }

@@ -208,7 +208,7 @@ public sealed class CompletionTests : IDisposable
     public async Task CompleteAsync_NothingTyped_StartsWithTheSessionsOwnNames()
     {
         Add("var zebra = 1;\nint Zoom() => 1;");
-        var first = (await MatchesAsync("|")).Take(6).ToArray();
+        var first = (await MatchesAsync("|")).Take(7).ToArray();
         Assert.Contains("zebra", first);
         Assert.Contains("Zoom", first);
         Assert.Contains("display", first);

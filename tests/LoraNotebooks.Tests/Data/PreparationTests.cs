@@ -1,4 +1,5 @@
 using LoraNotebooks.Data;
+using LoraNotebooks.Tests.Training;
 using static LoraNotebooks.Tests.Data.DatasetFolder;
 using static TorchSharp.torch;
 
@@ -47,6 +48,57 @@ public sealed class PreparationTests
         // Steps of an epoch = Σ repeats / batch.
         Assert.Equal(20, prepared.ImagesPerEpoch);
         Assert.Equal([0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 4, 4, 4, 4, 5, 5, 5, 5, 5, 5], prepared.EpochIndices());
+    }
+
+    [Fact]
+    public void Prepare_WithProgress_TellsEveryImageOnceInOrderOfCompletion()
+    {
+        using var folder = new DatasetFolder();
+        string[] files = [.. Enumerable.Range(0, 20).Select(i => $"{i:00}.png")];
+        foreach (var file in files)
+        {
+            folder.Image(file, "a");
+        }
+
+        var (opened, prepared) = (new List<PreparationProgress>(), new List<PreparationProgress>());
+        var dataset = ImageDataset.Open(folder.Path, progress: new Immediate<PreparationProgress>(opened.Add));
+        dataset.Prepare(Small with { Mirror = true }, new Immediate<PreparationProgress>(prepared.Add));
+
+        foreach (var reports in new[] { opened, prepared })
+        {
+            Assert.Equal(Enumerable.Range(1, 20).Select(done => (done, 20, 0)), reports.Select(report => (report.Done, report.Total, report.Errors)));
+            Assert.Equal(files, reports.Select(report => report.File).Order());
+        }
+
+        Assert.All(opened, report => Assert.Null(report.Image));
+        Assert.All(prepared, report => Assert.Equal((report.File, false), (report.Image!.SourceFile, report.Image.Mirrored)));
+    }
+
+    [Fact]
+    public void Prepare_WithProgress_CountsErrorsAndGoesOn()
+    {
+        using var folder = new DatasetFolder();
+        var reports = new List<PreparationProgress>();
+        var dataset = folder.Image("a.png", "a").Image("b.png", "b", width: 8).Image("c.png", "c").Open();
+        Assert.Throws<DatasetException>(() => dataset.Prepare(Small, new Immediate<PreparationProgress>(reports.Add)));
+        Assert.Equal((3, 1), (reports[^1].Done, reports[^1].Errors));
+        Assert.Equal("b.png", Assert.Single(reports, report => report.Image is null).File);
+    }
+
+    [Fact]
+    public void Prepare_Cancelled_GivesUp()
+    {
+        using var folder = new DatasetFolder();
+        using var source = new CancellationTokenSource();
+        for (var i = 0; i < 50; i++)
+        {
+            folder.Image($"{i:00}.png", "a");
+        }
+
+        var dataset = folder.Open();
+        var stop = new Immediate<PreparationProgress>(report => source.Cancel());
+        Assert.ThrowsAny<OperationCanceledException>(() => dataset.Prepare(Small, stop, source.Token));
+        Assert.ThrowsAny<OperationCanceledException>(() => ImageDataset.Open(folder.Path, cancellationToken: source.Token));
     }
 
     [Fact]
