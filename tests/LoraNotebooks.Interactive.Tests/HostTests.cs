@@ -38,17 +38,6 @@ public class HostTests
     }
 
     [Fact]
-    public void Console_UpdateThatAppends_WritesOnlyWhatIsNew()
-    {
-        var output = new StringWriter { NewLine = "\n" };
-        var handle = new ConsoleHost(output).Display(MimeBundle.FromText("step 1"));
-        handle.Update(MimeBundle.FromText("step 1"));
-        handle.Update(MimeBundle.FromText("step 1\nstep 2"));
-        handle.Update(MimeBundle.FromText("done"));
-        Assert.Equal("step 1\nstep 2\ndone\n", output.ToString());
-    }
-
-    [Fact]
     public void Bundle_ChangedCopies_LeaveTheOriginal()
     {
         var node = new JsonObject { ["a"] = 1 };
