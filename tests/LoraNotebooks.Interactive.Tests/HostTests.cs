@@ -2,8 +2,48 @@ using System.Text.Json.Nodes;
 
 namespace LoraNotebooks.Interactive.Tests;
 
+[Collection(nameof(ProcessHost))]
 public class HostTests
 {
+    [Fact]
+    public async Task UseForProcess_WhereNoHostWasSet_CountsOnEveryThread()
+    {
+        var (ofProcess, ofSession) = (new RecordingHost(), new RecordingHost());
+        try
+        {
+            NotebookHost.UseForProcess(ofProcess);
+            await Task.Run(() => "a".Display());
+            using (NotebookHost.Use(ofSession))
+            {
+                "b".Display();
+            }
+        }
+        finally
+        {
+            NotebookHost.UseNoneForProcess();
+        }
+
+        Assert.Equal("a", Assert.Single(Assert.Single(ofProcess.Displays)).Text(MimeTypes.PlainText));
+        Assert.Equal("b", Assert.Single(Assert.Single(ofSession.Displays)).Text(MimeTypes.PlainText));
+    }
+
+    [Fact]
+    public void ScriptHost_Display_CallsItsFunctions()
+    {
+        var shown = new List<string?>();
+        using var stop = new CancellationTokenSource();
+        var host = new ScriptHost(
+            bundle =>
+            {
+                shown.Add(bundle.Text(MimeTypes.PlainText));
+                return changed => shown.Add("> " + changed.Text(MimeTypes.PlainText));
+            },
+            stop.Token);
+        host.Display(MimeBundle.FromText("a")).Update(MimeBundle.FromText("b"));
+        Assert.Equal(["a", "> b"], shown);
+        Assert.Equal(stop.Token, ((INotebookHost)host).Cancellation);
+    }
+
     [Fact]
     public async Task Current_TwoSessionsAtOnce_EachSeesItsOwnHost()
     {
@@ -35,17 +75,6 @@ public class HostTests
             inner.Dispose();
             Assert.Same(outer, NotebookHost.Current);
         }
-    }
-
-    [Fact]
-    public void Console_UpdateThatAppends_WritesOnlyWhatIsNew()
-    {
-        var output = new StringWriter { NewLine = "\n" };
-        var handle = new ConsoleHost(output).Display(MimeBundle.FromText("step 1"));
-        handle.Update(MimeBundle.FromText("step 1"));
-        handle.Update(MimeBundle.FromText("step 1\nstep 2"));
-        handle.Update(MimeBundle.FromText("done"));
-        Assert.Equal("step 1\nstep 2\ndone\n", output.ToString());
     }
 
     [Fact]

@@ -44,7 +44,7 @@ public class HtmlTests
         {
             var display = Displays(text).Single(d => d.Name == name).Display;
             var bundle = display.ToMimeBundle();
-            Some.AssertHarmless(display.ToHtml());
+            Some.AssertHarmless(display.ToHtml().ToString());
             Assert.Equal(display.ToHtml().ToString(), bundle.Text(MimeTypes.Html));
             Assert.NotNull(bundle.Text(MimeTypes.PlainText));
             Assert.DoesNotContain("<script", bundle.Node(MimeTypes.Plotly)?.ToJsonString() ?? "", StringComparison.OrdinalIgnoreCase);

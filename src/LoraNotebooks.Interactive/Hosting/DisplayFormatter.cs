@@ -5,19 +5,22 @@ using LoraNotebooks.Data;
 using LoraNotebooks.Training;
 using Microsoft.Data.Analysis;
 using Plotly.NET;
+using SkiaSharp;
 
 namespace LoraNotebooks.Interactive;
 
 /// <summary>Turns any value into a <see cref="MimeBundle"/>: what a host does with the last value of a cell.</summary>
 public static class DisplayFormatter
 {
+    private const int MostImages = 100;
+
     private static readonly ConcurrentDictionary<Type, Func<object, MimeBundle>> s_formatters = new();
 
     // The library's objects do not know how they are drawn; here is said which display draws which.
     static DisplayFormatter()
     {
         Register<RgbImage>(image => new Gallery([image]).ToMimeBundle());
-        Register<IEnumerable<RgbImage>>(images => new Gallery(images).ToMimeBundle());
+        Register<IEnumerable<RgbImage>>(images => Images(images).ToMimeBundle());
         Register<ImageDataset>(dataset => new DatasetDisplay(dataset).ToMimeBundle());
         Register<PreparedDataset>(dataset => new DatasetDisplay(dataset).ToMimeBundle());
         Register<DatasetReport>(report => new DatasetReportDisplay(report).ToMimeBundle());
@@ -28,8 +31,13 @@ public static class DisplayFormatter
         Register<AdapterReport>(report => new ParameterReportDisplay(report).ToMimeBundle());
         Register<XyzResult>(result => new XyzGridDisplay(result).ToMimeBundle());
         Register<DataFrame>(frame => TableDisplay.Of(frame).ToMimeBundle());
+        Register<SKBitmap>(bitmap => new Gallery([Picture.ToImage(bitmap)]).ToMimeBundle());
+        Register<SKImage>(image => new Gallery([Picture.ToImage(image)]).ToMimeBundle());
         Register<GenericChart>(chart => MimeBundle.FromText("chart").With(MimeTypes.Plotly, PlotlyJson.Of(chart)));
     }
+
+    /// <summary>The registered types that are this library's own, or sequences of them: what another notebook program cannot know how to show.</summary>
+    public static IReadOnlyCollection<Type> LibraryTypes => [.. s_formatters.Keys.Where(type => type.GetGenericArguments().Append(type).Any(IsOurs))];
 
     /// <summary>Says how values of <typeparamref name="T"/> and of types derived from it are shown; the latest registration of a type wins.</summary>
     public static void Register<T>(Func<T, MimeBundle> format)
@@ -41,9 +49,12 @@ public static class DisplayFormatter
 
     /// <summary>
     /// The forms of a value: of <see cref="IRichDisplay"/> its own, of a registered type what the registration says,
-    /// of anything else its text, and a table for a sequence of records.
+    /// of anything else its text, and a table for a sequence of objects or an object with properties.
     /// </summary>
-    public static MimeBundle Format(object? value)
+    /// <remarks>The bundle is small enough to be kept in a notebook, see <see cref="MimeBundle.Limit"/>.</remarks>
+    public static MimeBundle Format(object? value) => FormatWhole(value).Limit();
+
+    private static MimeBundle FormatWhole(object? value)
     {
         switch (value)
         {
@@ -72,5 +83,16 @@ public static class DisplayFormatter
         }
 
         return ValueFormatter.Format(value);
+    }
+
+    private static bool IsOurs(Type type) => type.Assembly.GetName().Name?.StartsWith(nameof(LoraNotebooks), StringComparison.Ordinal) == true;
+
+    // A sequence may be endless, or make each picture when it is asked for.
+    private static Gallery Images(IEnumerable<RgbImage> images)
+    {
+        RgbImage[] first = [.. images.Take(MostImages + 1)];
+        return first.Length <= MostImages
+            ? new Gallery(first)
+            : new Gallery(first.Take(MostImages)) { Title = images.TryGetNonEnumeratedCount(out var count) ? $"The first of {Numbers.Count(count)} images" : "The first images of more" };
     }
 }

@@ -1,3 +1,5 @@
+using System.Globalization;
+using System.Text;
 using System.Text.Json.Nodes;
 
 namespace LoraNotebooks.Interactive;
@@ -12,6 +14,11 @@ namespace LoraNotebooks.Interactive;
 /// </remarks>
 public sealed class MimeBundle
 {
+    /// <summary>The default of <see cref="Limit"/>: 5 MB.</summary>
+    public const int MostBytes = 5_000_000;
+
+    private const int MostTextCharacters = 100_000;
+
     private readonly SortedDictionary<string, JsonNode> _data;
 
     private MimeBundle(SortedDictionary<string, JsonNode> data) => _data = data;
@@ -45,6 +52,43 @@ public sealed class MimeBundle
 
     /// <summary>A copy of the content of a type, or <see langword="null"/> if the bundle lacks it.</summary>
     public JsonNode? Node(string mimeType) => _data.TryGetValue(mimeType, out var node) ? node.DeepClone() : null;
+
+    /// <summary>
+    /// The bundle, or, where it is too large for a notebook file, a copy without its largest contents, which says what is missing.
+    /// Plain text always stays, its first 100,000 characters.
+    /// </summary>
+    /// <param name="mostBytes">The most bytes of all contents together; default 5 MB.</param>
+    public MimeBundle Limit(int mostBytes = MostBytes)
+    {
+        var text = Text(MimeTypes.PlainText);
+        var limited = text?.Length > MostTextCharacters
+            ? With(MimeTypes.PlainText, $"{text[..MostTextCharacters]}… ({Numbers.Count(text.Length)} characters in all)")
+            : this;
+        var sizes = limited._data.Where(entry => entry.Key != MimeTypes.PlainText).ToDictionary(entry => entry.Key, entry => Size(entry.Value));
+        var dropped = new List<string>();
+        while (sizes.Values.Sum() > mostBytes)
+        {
+            var (type, bytes) = sizes.MaxBy(entry => entry.Value);
+            sizes.Remove(type);
+            dropped.Add(string.Create(CultureInfo.InvariantCulture, $"{type} ({bytes / 1e6:0.0} MB)"));
+        }
+
+        if (dropped.Count == 0)
+        {
+            return limited;
+        }
+
+        var note = string.Create(CultureInfo.InvariantCulture, $"Left out because an output keeps at most {mostBytes / 1e6:0.#} MB: {string.Join(", ", dropped)}. Show fewer or smaller things.");
+        var kept = limited._data.Where(entry => entry.Key == MimeTypes.PlainText || sizes.ContainsKey(entry.Key)).ToDictionary();
+        var result = new MimeBundle(new(kept, StringComparer.Ordinal));
+        var withNote = result.With(MimeTypes.PlainText, string.Join('\n', new[] { result.Text(MimeTypes.PlainText), note }.Where(line => !string.IsNullOrEmpty(line))));
+
+        // HTML hides every other form; what is left of the picture says more than a note.
+        var isShown = sizes.Keys.Any(type => type is MimeTypes.Html or MimeTypes.Png or MimeTypes.Jpeg);
+        return isShown ? withNote : withNote.With(MimeTypes.Html, Look.Page(null, note).ToString());
+    }
+
+    private static long Size(JsonNode node) => node is JsonValue value && value.TryGetValue(out string? text) ? Encoding.UTF8.GetByteCount(text) : Encoding.UTF8.GetByteCount(node.ToJsonString());
 
     /// <summary>The <c>data</c> object of a Jupyter message or an nbformat output, free to be changed.</summary>
     public JsonObject ToJson() => new(_data.Select(entry => KeyValuePair.Create(entry.Key, (JsonNode?)entry.Value.DeepClone())));

@@ -19,13 +19,15 @@ internal static class DoctorCommand
     public static Command Create()
     {
         var json = new Option<bool>("--json") { Description = "Writes the report as JSON." };
-        var command = new Command("doctor", "Checks the .NET SDK, libtorch, the processor, memory and the embedded model, and says what to do where something is missing.") { json };
-        command.SetAction(arguments => Run(arguments.GetValue(json)));
+        var fix = new Option<bool>("--fix") { Description = "Fetches libtorch into NuGet's package folder, if it is missing there (about 200 MB)." };
+        var command = new Command("doctor", "Checks the .NET SDK, libtorch, the processor, memory and the embedded model, and says what to do where something is missing.") { json, fix };
+        command.SetAction((arguments, cancellation) => RunAsync(arguments.GetValue(json), arguments.GetValue(fix), cancellation));
         return command;
     }
 
-    private static int Run(bool asJson)
+    private static async Task<int> RunAsync(bool asJson, bool fix, CancellationToken cancellation)
     {
+        var repair = fix ? await LibTorchRepair.RunAsync(cancellation).ConfigureAwait(false) : null;
         var checks = new List<Check>();
         var terminal = AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(Console.Out) });
         if (!terminal.Profile.Out.IsTerminal)
@@ -34,7 +36,7 @@ internal static class DoctorCommand
             terminal.Profile.Width = 1000;
         }
 
-        foreach (var check in Doctor.Examine())
+        foreach (var check in (repair is null ? [] : new[] { repair }).Concat(Doctor.Examine()))
         {
             checks.Add(check);
             if (!asJson)

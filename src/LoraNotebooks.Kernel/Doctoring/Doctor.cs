@@ -82,7 +82,7 @@ public static class Doctor
         catch (Exception error) when (error is DllNotFoundException or TypeInitializationException or BadImageFormatException)
         {
             return (new Check("libtorch", Health.Fail, error.Message,
-                $"Run dotnet restore on the solution, or name a folder with libtorch in {NativeRuntime.FolderVariable}. On Linux it needs glibc and libstdc++ (Alpine's musl does not do)."), false);
+                $"Run 'lora-notebooks doctor --fix', which fetches the package {NativeRuntime.LibTorchPackage} into NuGet's folder, or name a folder with libtorch in {NativeRuntime.FolderVariable}. On Linux it needs glibc and libstdc++ (Alpine's musl does not do)."), false);
         }
     }
 

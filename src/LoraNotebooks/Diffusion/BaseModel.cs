@@ -13,8 +13,10 @@ public static class BaseModel
 
     private static string Find(string name, string file)
     {
-        string?[] homes = [Path.GetDirectoryName(typeof(BaseModel).Assembly.Location), AppContext.BaseDirectory];
-        var candidates = homes.Where(home => !string.IsNullOrEmpty(home)).Select(home => Path.Combine(home!, "Assets", name)).Distinct().ToList();
+        var assembly = Path.GetDirectoryName(typeof(BaseModel).Assembly.Location);
+        // In the package, which a notebook loads from where it lies, the assembly is in lib/net10.0 and the models are beside lib.
+        string?[] homes = [assembly, AppContext.BaseDirectory, string.IsNullOrEmpty(assembly) ? null : Path.Combine(assembly, "..", "..")];
+        var candidates = homes.Where(home => !string.IsNullOrEmpty(home)).Select(home => Path.GetFullPath(Path.Combine(home!, "Assets", name))).Distinct().ToList();
         return candidates.Find(folder => File.Exists(Path.Combine(folder, file)))
             ?? throw new DirectoryNotFoundException($"The embedded model {name} is missing; looked in {string.Join(" and ", candidates)}. It is copied there by the build: build the project again, or load another model by its folder.");
     }

@@ -28,13 +28,18 @@ public static class NativeRuntime
     /// <summary>The environment variable that names a folder with libtorch's shared libraries.</summary>
     public const string FolderVariable = "LORANOTEBOOKS_LIBTORCH";
 
-    private const string LibTorchVersion = "2.10.0";
+    /// <summary>The version of <see cref="LibTorchPackage"/> that TorchSharp's bridge was built with.</summary>
+    public const string LibTorchVersion = "2.10.0";
+
     private const string UnusedVersion = "GLIBCXX_3.4.32";
     private const string UnusedSymbol = "_ZSt21ios_base_library_initv";
 
     private static readonly Lock Gate = new();
     private static NativeRuntimeInfo? info;
     private static nint bridge;
+
+    /// <summary>The NuGet package that holds libtorch for this system, such as <c>libtorch-cpu-linux-x64</c>.</summary>
+    public static string LibTorchPackage => $"libtorch-cpu-{Rid}";
 
     /// <summary>Loads the natives now (idempotent) and says where they came from.</summary>
     /// <exception cref="DllNotFoundException">libtorch or TorchSharp's bridge cannot be found or loaded; the message lists what was tried.</exception>
@@ -93,7 +98,7 @@ public static class NativeRuntime
             yield return Path.Combine(recorded, LibTorchVersion, "runtimes", rid, "native");
         }
 
-        yield return Path.Combine(PackageRoot, $"libtorch-cpu-{rid}", LibTorchVersion, "runtimes", rid, "native");
+        yield return Path.Combine(PackageRoot, LibTorchPackage, LibTorchVersion, "runtimes", rid, "native");
     }
 
     private static IEnumerable<string> BridgeFolders()
@@ -113,7 +118,7 @@ public static class NativeRuntime
         var libtorch = LibTorchFolders().FirstOrDefault(folder => File.Exists(Path.Combine(folder, FileName("torch_cpu"))))
             ?? throw new DllNotFoundException(
                 $"libtorch was not found. Looked for {FileName("torch_cpu")} in: {string.Join("; ", LibTorchFolders())}. "
-                + $"Restore the package libtorch-cpu-{Rid} {LibTorchVersion}, or name a folder in {FolderVariable}.");
+                + $"Add the package {LibTorchPackage} {LibTorchVersion} to the project, or run 'lora-notebooks doctor --fix', or name a folder in {FolderVariable}.");
         var bridgePath = BridgeFolders().Select(folder => Path.Combine(folder, FileName("LibTorchSharp"))).FirstOrDefault(File.Exists)
             ?? throw new DllNotFoundException(
                 $"TorchSharp's native bridge {FileName("LibTorchSharp")} was not found. Looked in: {string.Join("; ", BridgeFolders())}. Restore the package TorchSharp.");
