@@ -97,7 +97,7 @@ public sealed class LineChart : RichDisplay
     public byte[] ToPng(float scale = 2) => new ChartPainter(this, [.. Drawn()]).Paint(Width, Height, scale);
 
     /// <inheritdoc/>
-    public override Html ToHtml() => ToHtml(ToPng());
+    protected internal override Html Draw() => ToHtml(ToPng());
 
     /// <inheritdoc/>
     public override string ToText() => (Title ?? "chart") + ": " + string.Join("; ", Series.Select(Describe));

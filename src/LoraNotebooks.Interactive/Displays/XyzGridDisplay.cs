@@ -25,7 +25,7 @@ public sealed class XyzGridDisplay : RichDisplay
     private int Depth => Grid.Z?.Count ?? 1;
 
     /// <inheritdoc/>
-    public override Html ToHtml()
+    protected internal override Html Draw()
     {
         var longest = Math.Clamp(960 / Grid.X.Count, 64, 192);
         var parts = new List<Html>();

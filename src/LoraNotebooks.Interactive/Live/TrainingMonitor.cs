@@ -98,7 +98,7 @@ public sealed class TrainingMonitor : RichDisplay, IProgress<TrainingStep>, IPro
     public void Dispose() => Complete(null);
 
     /// <inheritdoc/>
-    public override Html ToHtml() => Html.Concat([Figures().ToHtml(), .. Has(_steps) ? [Chart().ToHtml()] : Array.Empty<Html>(), .. Has(_samples) ? [Strip().ToHtml()] : Array.Empty<Html>()]);
+    protected internal override Html Draw() => Html.Concat([Figures().Draw(), .. Has(_steps) ? [Chart().Draw()] : Array.Empty<Html>(), .. Has(_samples) ? [Strip().Draw()] : Array.Empty<Html>()]);
 
     /// <inheritdoc/>
     public override string ToText() => Figures().ToText();

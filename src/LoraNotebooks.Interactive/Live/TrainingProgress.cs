@@ -52,7 +52,7 @@ internal sealed class TrainingProgress : RichDisplay
     };
 
     /// <inheritdoc/>
-    public override Html ToHtml()
+    protected internal override Html Draw()
     {
         (string Name, string Value)[] figures = Last is null
             ? []
