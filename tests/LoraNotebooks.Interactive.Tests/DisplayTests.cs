@@ -11,7 +11,7 @@ public class DisplayTests
     public void Gallery_SmallImages_AreShownAtTwiceTheirSizeAndKeptExactly()
     {
         var image = Some.Image(64, 48);
-        var html = new Gallery([image]).ToHtml().ToString();
+        var html = new Gallery([image]).ToHtml();
         Assert.Contains("width=\"128\" height=\"96\"", html);
         Assert.Contains("data:image/png;base64," + Convert.ToBase64String(image.EncodePng()), html);
         Assert.DoesNotContain("pixelated", html);
@@ -20,19 +20,19 @@ public class DisplayTests
     [Fact]
     public void Gallery_LargeImages_AreStoredSmall()
     {
-        var html = new Gallery([Some.Image(1024, 768)]).ToHtml().ToString();
+        var html = new Gallery([Some.Image(1024, 768)]).ToHtml();
         Assert.Contains("data:image/jpeg", html);
         Assert.InRange(html.Length, 1_000, 200_000);
     }
 
     [Fact]
     public void Gallery_Columns_MakeRows() =>
-        Assert.Equal(3, new Gallery(Enumerable.Repeat(Some.Image(), 5)) { Columns = 2 }.ToHtml().ToString().Split("<tr").Length - 1);
+        Assert.Equal(3, new Gallery(Enumerable.Repeat(Some.Image(), 5)) { Columns = 2 }.ToHtml().Split("<tr").Length - 1);
 
     [Fact]
     public void Tags_Table_ShowsCountShareAndFiles()
     {
-        var html = new TagTableDisplay(new TagTable([new("a.png", "mika, smiling"), new("b.png", "mika")])) { MostTags = 1 }.ToHtml().ToString();
+        var html = new TagTableDisplay(new TagTable([new("a.png", "mika, smiling"), new("b.png", "mika")])) { MostTags = 1 }.ToHtml();
         Assert.Contains("2 different in 2 captions, the first 1 shown", html);
         Assert.Contains("100 %", html);
         Assert.Contains("a.png, b.png", html);
@@ -80,7 +80,7 @@ public class DisplayTests
         using var stop = new CancellationTokenSource();
         var grid = new XyzGrid(new XyzSettings { Prompt = "p" }, XyzAxis.Seed(1, 2, 3));
         var display = new XyzGridDisplay(grid.Run(new Painter(), new Stopper(stop), stop.Token));
-        Assert.Contains("1 of 3 images, stopped", display.ToHtml().ToString());
+        Assert.Contains("1 of 3 images, stopped", display.ToHtml());
         Assert.NotEmpty(display.ToPng());
     }
 

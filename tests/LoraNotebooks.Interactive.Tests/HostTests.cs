@@ -1,3 +1,4 @@
+using System.Reflection;
 using System.Text.Json.Nodes;
 
 namespace LoraNotebooks.Interactive.Tests;
@@ -101,7 +102,7 @@ public class HostTests
     public void Convention_DotNetInteractivesOwnFormatter_FindsHtmlTextAndPlotly()
     {
         var chart = new LossChart([1.0, 0.5, 0.25]);
-        Assert.Equal(chart.ToHtml().ToString(), Write(chart, MimeTypes.Html));
+        Assert.Equal(chart.ToHtml(), Write(chart, MimeTypes.Html));
         Assert.Equal(chart.ToText(), Write(chart, MimeTypes.PlainText));
         Assert.NotNull(JsonNode.Parse(Write(chart, MimeTypes.Plotly))!["data"]);
         Assert.Contains(MimeTypes.Html, Microsoft.DotNet.Interactive.Formatting.Formatter.GetPreferredMimeTypesFor(typeof(LossChart)));
@@ -112,6 +113,14 @@ public class HostTests
             Microsoft.DotNet.Interactive.Formatting.Formatter.FormatTo(value, new Microsoft.DotNet.Interactive.Formatting.FormatContext(writer), type);
             return writer.ToString();
         }
+    }
+
+    [Fact]
+    public void Verso_ReflectionOnToHtml_GetsAString()
+    {
+        // Verso's formatter calls a public ToHtml() without parameters and casts what it returns to string.
+        var method = typeof(LossChart).GetMethod("ToHtml", BindingFlags.Public | BindingFlags.Instance, null, Type.EmptyTypes, null);
+        Assert.Contains("<img ", (string)method!.Invoke(new LossChart([1.0, 0.5]), null)!);
     }
 
     private interface IMarked;

@@ -44,8 +44,8 @@ public class HtmlTests
         {
             var display = Displays(text).Single(d => d.Name == name).Display;
             var bundle = display.ToMimeBundle();
-            Some.AssertHarmless(display.ToHtml().ToString());
-            Assert.Equal(display.ToHtml().ToString(), bundle.Text(MimeTypes.Html));
+            Some.AssertHarmless(display.ToHtml());
+            Assert.Equal(display.ToHtml(), bundle.Text(MimeTypes.Html));
             Assert.NotNull(bundle.Text(MimeTypes.PlainText));
             Assert.DoesNotContain("<script", bundle.Node(MimeTypes.Plotly)?.ToJsonString() ?? "", StringComparison.OrdinalIgnoreCase);
         }

@@ -108,7 +108,7 @@ public sealed class LineChart : RichDisplay
     public byte[] ToPng(float scale = 2) => new ChartPainter(this, [.. Drawn()]).Paint(Width, Height, scale);
 
     /// <inheritdoc/>
-    public override Html ToHtml() => ToHtml(Convert.ToBase64String(ToPng()), ToText());
+    protected internal override Html Draw() => Draw(Convert.ToBase64String(ToPng()), ToText());
 
     /// <inheritdoc/>
     public override string ToText() => (Title ?? "chart") + ": " + string.Join("; ", Series.Select(Describe));
@@ -119,7 +119,7 @@ public sealed class LineChart : RichDisplay
         var (png, text) = (Convert.ToBase64String(ToPng()), ToText());
         return MimeBundle.Empty
             .With(MimeTypes.Plotly, PlotlyJson.Of(ToFigure()))
-            .With(MimeTypes.Html, ToHtml(png, text).ToString())
+            .With(MimeTypes.Html, Draw(png, text).ToString())
             .With(MimeTypes.Png, png)
             .With(MimeTypes.PlainText, text);
     }
@@ -127,10 +127,10 @@ public sealed class LineChart : RichDisplay
     /// <summary>What stands for the chart while it changes: a coarser picture, once, and no text that would flood a terminal.</summary>
     internal MimeBundle ToLiveBundle(string alternative) => MimeBundle.Empty
         .With(MimeTypes.Plotly, PlotlyJson.Of(ToFigure()))
-        .With(MimeTypes.Html, ToHtml(Convert.ToBase64String(ToPng(1)), alternative).ToString())
+        .With(MimeTypes.Html, Draw(Convert.ToBase64String(ToPng(1)), alternative).ToString())
         .With(MimeTypes.PlainText, "");
 
-    private static Html ToHtml(string png, string alternative) => Look.Page(null, null, ImageTag.OfPng(png, alternative, Width, Height));
+    private static Html Draw(string png, string alternative) => Look.Page(null, null, ImageTag.OfPng(png, alternative, Width, Height));
 
     // Each series gets its share of the points.
     private IEnumerable<ChartSeries> Drawn()

@@ -92,7 +92,7 @@ public sealed class LossChart : RichDisplay
     public LineChart Chart => _chart;
 
     /// <inheritdoc/>
-    public override Html ToHtml() => _chart.ToHtml();
+    protected internal override Html Draw() => _chart.Draw();
 
     /// <inheritdoc/>
     public override string ToText() => _chart.ToText();

@@ -39,7 +39,7 @@ public sealed class BeforeAfter : RichDisplay
     public int ImageSize { get; init; } = 160;
 
     /// <inheritdoc/>
-    public override Html ToHtml() => Look.Page(Title, null, ImageGrid.Of(
+    protected internal override Html Draw() => Look.Page(Title, null, ImageGrid.Of(
         null,
         Captions,
         null,

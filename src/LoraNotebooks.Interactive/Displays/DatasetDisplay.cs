@@ -38,14 +38,14 @@ public sealed class DatasetDisplay : RichDisplay
     public int? Columns { get; init; }
 
     /// <inheritdoc/>
-    public override Html ToHtml()
+    protected internal override Html Draw()
     {
         var gallery = new Gallery(_images.Take(MostImages).Select(image => new GalleryItem(image.Load(), image.Caption))) { Columns = Columns, ImageSize = 128 };
         return Look.Page(
             Title,
             _images.Count > MostImages ? $"{_facts}, the first {MostImages} shown" : _facts,
             gallery.Items.Count == 0 ? Html.Empty : gallery.Table(),
-            _report is { Issues.Count: > 0 } ? new DatasetReportDisplay(_report).ToHtml() : Html.Empty);
+            _report is { Issues.Count: > 0 } ? new DatasetReportDisplay(_report).Draw() : Html.Empty);
     }
 
     /// <inheritdoc/>

@@ -16,7 +16,7 @@ public sealed class DatasetReportDisplay : RichDisplay
     public DatasetReport Report { get; }
 
     /// <inheritdoc/>
-    public override Html ToHtml()
+    protected internal override Html Draw()
     {
         if (Report.Issues.Count == 0)
         {

@@ -33,7 +33,7 @@ public sealed class Gallery : RichDisplay
     public int ImageSize { get; init; } = 160;
 
     /// <inheritdoc/>
-    public override Html ToHtml() => Items.Count == 0
+    protected internal override Html Draw() => Items.Count == 0
         ? Look.Page(Title, "no images")
         : Look.Page(Title, Items.Count == 1 ? null : $"{Items.Count} images", Table());
 

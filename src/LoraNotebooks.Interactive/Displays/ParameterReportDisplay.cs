@@ -19,7 +19,7 @@ public sealed class ParameterReportDisplay : RichDisplay
     public AdapterReport Report { get; }
 
     /// <inheritdoc/>
-    public override Html ToHtml()
+    protected internal override Html Draw()
     {
         var largest = Report.Rows.Select(row => row.Parameters).DefaultIfEmpty(1).Max();
         var head = Look.Tr(Look.Th("layer"), Look.Th("kind"), Look.Th("weight"), Look.Th("r", "right"), Look.Th("α", "right"), Look.Th("trained", "right"), Look.Th("of the layer", "right"), Look.Th(""));

@@ -84,7 +84,7 @@ public sealed class TableDisplay : RichDisplay
     }
 
     /// <inheritdoc/>
-    public override Html ToHtml()
+    protected internal override Html Draw()
     {
         var head = Look.Tr(Columns.Take(Shown).Select((name, i) => Look.Th(ValueText.Line(name, MostTextCellCharacters), Align(i))));
         var body = Rows.Take(MostRows).Select(row => Look.Tr(row.Take(Shown).Select((value, i) => Look.Cell(ValueText.Cell(value, MostCellCharacters), Align(i)))));

@@ -24,7 +24,7 @@ public sealed class TagTableDisplay : RichDisplay
     public int MostTags { get; init; } = 40;
 
     /// <inheritdoc/>
-    public override Html ToHtml()
+    protected internal override Html Draw()
     {
         var head = Look.Tr(Look.Th("tag"), Look.Th("images", "right"), Look.Th("share", "right"), Look.Th(""), Look.Th("for example in"));
         var rows = Table.Tags.Take(MostTags).Select(tag => Look.Tr(

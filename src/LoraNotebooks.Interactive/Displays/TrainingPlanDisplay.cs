@@ -16,7 +16,7 @@ public sealed class TrainingPlanDisplay : RichDisplay
     public TrainingPlan Plan { get; }
 
     /// <inheritdoc/>
-    public override Html ToHtml()
+    protected internal override Html Draw()
     {
         var batches = Plan.GradientAccumulation > 1 ? $"{Plan.BatchSize} × {Plan.GradientAccumulation}" : Numbers.Count(Plan.BatchSize);
         var isExact = Plan.StepsPerEpoch * Plan.BatchSize * Plan.GradientAccumulation == Plan.ImagesPerEpoch;

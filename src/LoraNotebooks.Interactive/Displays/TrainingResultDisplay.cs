@@ -16,11 +16,11 @@ public sealed class TrainingResultDisplay : RichDisplay
     public TrainingResult Result { get; }
 
     /// <inheritdoc/>
-    public override Html ToHtml() => Html.Concat(
+    protected internal override Html Draw() => Html.Concat(
     [
-        Figures().ToHtml(),
-        Result.Steps.Count > 0 ? new LossChart(Result.Steps).ToHtml() : Html.Empty,
-        Result.Samples.Count > 0 ? new SampleStrip(Result.Samples).ToHtml() : Html.Empty,
+        Figures().Draw(),
+        Result.Steps.Count > 0 ? new LossChart(Result.Steps).Draw() : Html.Empty,
+        Result.Samples.Count > 0 ? new SampleStrip(Result.Samples).Draw() : Html.Empty,
         Look.Page(null, null, Look.Quiet("saved as "), Html.Element("code", Result.File)),
     ]);
 

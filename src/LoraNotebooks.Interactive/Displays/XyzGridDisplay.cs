@@ -21,7 +21,7 @@ public sealed class XyzGridDisplay : RichDisplay
     private XyzGrid Grid => Result.Grid;
 
     /// <inheritdoc/>
-    public override Html ToHtml()
+    protected internal override Html Draw()
     {
         var longest = Longest(Grid);
         return Look.Page(Title, Facts(), Grids(Grid, (x, y, z) => Result[x, y, z] is { } image ? ImageTag.Of(image, Describe(Grid, x, y, z), longest) : null));

@@ -62,7 +62,7 @@ public sealed class PreparationMonitor : LiveMonitor, IProgress<PreparationProgr
     }
 
     /// <inheritdoc/>
-    public override Html ToHtml() => Draw(new BriefImages());
+    protected internal override Html Draw() => Draw(new BriefImages());
 
     /// <inheritdoc/>
     /// <remarks>While images are coming the text changes at every tenth only, so that a terminal is not flooded.</remarks>

@@ -28,7 +28,7 @@ internal sealed class SampleStrip : RichDisplay
     }
 
     /// <inheritdoc/>
-    public override Html ToHtml()
+    protected internal override Html Draw()
     {
         // Evenly picked, the first and the last always among them.
         int[] shown = _epochs.Length <= MostColumns

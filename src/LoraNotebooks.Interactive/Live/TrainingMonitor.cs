@@ -96,7 +96,7 @@ public sealed class TrainingMonitor : LiveMonitor, IProgress<TrainingStep>, IPro
     }
 
     /// <inheritdoc/>
-    public override Html ToHtml() => Html.Concat([Figures().ToHtml(), .. Has(_steps) ? [Chart().ToHtml()] : Array.Empty<Html>(), .. Has(_samples) ? [Strip(null).ToHtml()] : Array.Empty<Html>()]);
+    protected internal override Html Draw() => Html.Concat([Figures().Draw(), .. Has(_steps) ? [Chart().Draw()] : Array.Empty<Html>(), .. Has(_samples) ? [Strip(null).Draw()] : Array.Empty<Html>()]);
 
     /// <inheritdoc/>
     public override string ToText() => Figures().ToText();

@@ -20,7 +20,7 @@ internal sealed class TrainingProgress : RichDisplay
     private double Share => Last is { TotalSteps: > 0 } ? (double)Last.Step / Last.TotalSteps : 0;
 
     /// <inheritdoc/>
-    public override Html ToHtml()
+    protected internal override Html Draw()
     {
         (string Name, string Value)[] figures = Last is null
             ? []

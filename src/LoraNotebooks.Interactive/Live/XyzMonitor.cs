@@ -60,7 +60,7 @@ public sealed class XyzMonitor : LiveMonitor, IProgress<XyzProgress>
     }
 
     /// <inheritdoc/>
-    public override Html ToHtml() => Html.Concat([Panel(Cells().Count), Display().ToHtml()]);
+    protected internal override Html Draw() => Html.Concat([Panel(Cells().Count), Display().Draw()]);
 
     /// <inheritdoc/>
     /// <remarks>While cells are coming the text changes at every tenth only, so that a terminal is not flooded.</remarks>
@@ -79,7 +79,7 @@ public sealed class XyzMonitor : LiveMonitor, IProgress<XyzProgress>
     private protected override void ShowEnd() => _output.Complete();
 
     private MimeBundle Final() => State == RunState.Failed
-        ? MimeBundle.FromText(ToText()).With(MimeTypes.Html, ToHtml().ToString())
+        ? MimeBundle.FromText(ToText()).With(MimeTypes.Html, ToHtml())
         : Display().ToMimeBundle();
 
     private XyzGridDisplay Display() => new(new XyzResult(_grid, Cells())) { Title = Title };

@@ -52,7 +52,7 @@ internal static class ValueFormatter
         }
 
         var rows = members.Take(MostRows).Select(member => (IReadOnlyList<object?>)[member.Name, member.Read(value)]);
-        return bundle.With(MimeTypes.Html, new TableDisplay(["", ""], rows, members.Count, hasMoreRows: false) { Title = TypeNames.IsAnonymous(value.GetType()) ? null : TypeNames.Of(value.GetType()) }.ToHtml().ToString());
+        return bundle.With(MimeTypes.Html, new TableDisplay(["", ""], rows, members.Count, hasMoreRows: false) { Title = TypeNames.IsAnonymous(value.GetType()) ? null : TypeNames.Of(value.GetType()) }.ToHtml());
     }
 
     /// <summary>Items as rows: a dictionary's entries, or objects of one kind with a column for each property; null if a line of text says the same.</summary>
