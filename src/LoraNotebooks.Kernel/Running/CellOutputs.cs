@@ -9,8 +9,8 @@ namespace LoraNotebooks.Kernel.Running;
 /// <remarks>Every cell has a host of its own, so that a background task of an earlier cell still reports to that cell.</remarks>
 /// <param name="streamed">Told of text on a console stream; true for stderr.</param>
 /// <param name="displayed">Told of the plain text of what is shown.</param>
-/// <param name="cancellation">Cancelled when the cell is to stop.</param>
-internal sealed class CellOutputs(Action<string, bool> streamed, Action<string> displayed, CancellationToken cancellation = default) : INotebookHost
+/// <param name="cancellation">The token of the running cell.</param>
+internal sealed class CellOutputs(Action<string, bool> streamed, Action<string> displayed, Func<CancellationToken>? cancellation = null) : INotebookHost
 {
     private const int MaximumStreamLength = 1_000_000;
 
@@ -22,7 +22,7 @@ internal sealed class CellOutputs(Action<string, bool> streamed, Action<string> 
     private bool _changed = true;
 
     /// <inheritdoc/>
-    public CancellationToken Cancellation => cancellation;
+    public CancellationToken Cancellation => cancellation?.Invoke() ?? CancellationToken.None;
 
     /// <summary>Adds text to the stream <c>stdout</c> or <c>stderr</c>; text of the same stream in a row becomes one output.</summary>
     public void Write(string text, bool isError)

@@ -96,7 +96,7 @@ internal sealed class NotebookRun(Notebook notebook, string folder, string targe
             stop.CancelAfter(limit > TimeSpan.Zero ? limit : TimeSpan.Zero);
         }
 
-        var outputs = new CellOutputs(progress.Output, progress.Status, stop.Token);
+        var outputs = new CellOutputs(progress.Output, progress.Status, () => session.Cancellation);
         writer.Begin(cell, number, outputs);
         using var host = NotebookHost.Use(outputs);
         var result = await session.RunAsync(cell.Source, $"cell {number}", cancellation: stop.Token).ConfigureAwait(false);
@@ -106,17 +106,10 @@ internal sealed class NotebookRun(Notebook notebook, string folder, string targe
             result = cancellation.IsCancellationRequested ? result with { Status = CellStatus.Canceled } : TimedOut(result, number, isOwnLimit);
         }
 
-        if (result.Value is not null)
+        (result, var shown) = result.Shown($"cell {number}");
+        if (shown is not null)
         {
-            try
-            {
-                outputs.AddResult(DisplayFormatter.Format(result.Value), number);
-            }
-            catch (Exception error) when (result.Error is null)
-            {
-                var message = $"The value of cell {number}, a {result.Value.GetType()}, could not be shown: {error.Message}";
-                result = result with { Status = CellStatus.Failed, Error = new CellError(error.GetType().ToString(), message, [message]) };
-            }
+            outputs.AddResult(shown, number);
         }
 
         if (result.Error is not null)
@@ -136,7 +129,7 @@ internal sealed class NotebookRun(Notebook notebook, string folder, string targe
             : $"Cell {number} was stopped: the {Durations.Format(options.Timeout!.Value)} that all cells together may take are over (--timeout).";
         if (result.StillRunning)
         {
-            message += " It does not watch the token Cancellation and still runs.";
+            message += " It hangs in native code and still runs.";
         }
 
         IEnumerable<string> thrown = result.Status == CellStatus.Canceled ? [] : result.Error!.Traceback;
