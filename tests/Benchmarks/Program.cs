@@ -9,14 +9,18 @@ switch (args.FirstOrDefault())
     case "live":
         LiveCost.Run(Number(1, 200), Number(2, 4));
         return 0;
+    case "kernel":
+        KernelSpeed.Run();
+        return 0;
     case "assistance":
         await EditingHelp.RunAsync();
         return 0;
     default:
         Console.Error.WriteLine("""
-            Usage: dotnet run --project tests/Benchmarks -c Release -- memory [steps] | live [steps] [rounds] | assistance
+            Usage: dotnet run --project tests/Benchmarks -c Release -- memory [steps] | live [steps] [rounds] | kernel | assistance
               memory       trains a LoRA on the embedded base and prints live tensors and resident memory as it goes
               live         trains one by turns without and with a live monitor and prints what watching costs
+              kernel       starts kernels, runs a thousand cells, interrupts, and prints times and memory
               assistance   completes and inspects in sessions of growing length and prints times and resident memory
             """);
         return 2;

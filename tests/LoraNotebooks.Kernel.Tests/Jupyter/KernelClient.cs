@@ -17,7 +17,7 @@ internal sealed class KernelClient : IDisposable
 
     private static readonly TimeSpan Limit = TimeSpan.FromSeconds(60);
 
-    private readonly TemporaryFolder _folder = new();
+    private readonly string _folder = Directory.CreateTempSubdirectory("lora-notebooks-kernel-").FullName;
     private readonly string _session = Guid.NewGuid().ToString("N");
     private readonly DealerSocket _shell = new();
     private readonly DealerSocket _control = new();
@@ -28,7 +28,8 @@ internal sealed class KernelClient : IDisposable
     private readonly List<JupyterMessage> _replies = [];
     private readonly List<JupyterMessage> _told = [];
 
-    public KernelClient()
+    /// <param name="program">The assembly of the program; by default the one beside the tests.</param>
+    public KernelClient(string? program = null)
     {
         var connection = new JsonObject
         {
@@ -40,8 +41,9 @@ internal sealed class KernelClient : IDisposable
             connection[name] = port;
         }
 
-        var file = _folder.Write($"kernel-{Guid.NewGuid()}.json", connection.ToJsonString());
-        Process = Start(file);
+        var file = Path.Combine(_folder, $"kernel-{Guid.NewGuid()}.json");
+        File.WriteAllText(file, connection.ToJsonString());
+        Process = Start(program ?? Path.Combine(AppContext.BaseDirectory, "lora-notebooks.dll"), file);
 
         var identity = Encoding.ASCII.GetBytes(_session);
         foreach (var (socket, port) in new (NetMQSocket, int)[] { (_shell, ports[0]), (_ioPub, ports[1]), (_stdin, ports[2]), (_control, ports[3]), (_heartbeat, ports[4]) })
@@ -103,10 +105,14 @@ internal sealed class KernelClient : IDisposable
             {
                 _told.RemoveAll(told.Contains);
                 _replies.RemoveAll(replies.Contains);
-                return new Exchange(Assert.Single(replies), told);
+                return new Exchange(replies.Single(), told);
             }
 
-            Assert.True(clock.Elapsed < Limit, $"No {(replies.Count == 0 ? "reply" : "idle state")} after {Limit.TotalSeconds} s.\n{Log}");
+            if (clock.Elapsed > Limit)
+            {
+                throw new TimeoutException($"No {(replies.Count == 0 ? "reply" : "idle state")} after {Limit.TotalSeconds} s.\n{Log}");
+            }
+
             if (input is not null && Receive(_stdin, TimeSpan.Zero) is { Type: "input_request" } question)
             {
                 var line = JupyterMessage.Create("input_reply", _session, question with { Identities = [] }, new JsonObject { ["value"] = input() });
@@ -130,8 +136,7 @@ internal sealed class KernelClient : IDisposable
     public byte[] Beat(byte[] bytes)
     {
         _heartbeat.SendFrame(bytes);
-        Assert.True(_heartbeat.TryReceiveFrameBytes(Limit, out var back));
-        return back!;
+        return _heartbeat.TryReceiveFrameBytes(Limit, out var back) ? back : throw new TimeoutException("No heartbeat.");
     }
 
     public void Dispose()
@@ -147,13 +152,12 @@ internal sealed class KernelClient : IDisposable
             socket.Dispose();
         }
 
-        _folder.Dispose();
+        Directory.Delete(_folder, recursive: true);
     }
 
-    private Process Start(string file)
+    private Process Start(string program, string file)
     {
-        var program = Path.Combine(AppContext.BaseDirectory, "lora-notebooks.dll");
-        var start = new ProcessStartInfo("dotnet", [program, "kernel", "start", file]) { RedirectStandardError = true, RedirectStandardOutput = true, WorkingDirectory = _folder.Path };
+        var start = new ProcessStartInfo("dotnet", [program, "kernel", "start", file]) { RedirectStandardError = true, RedirectStandardOutput = true, WorkingDirectory = _folder };
         start.Environment["JPY_PARENT_PID"] = Environment.ProcessId.ToString(System.Globalization.CultureInfo.InvariantCulture);
         var process = Process.Start(start)!;
         process.ErrorDataReceived += (_, line) => Append(line.Data);
@@ -191,7 +195,7 @@ internal sealed class KernelClient : IDisposable
             }
         }
 
-        Assert.Fail($"The kernel did not answer.\n{Log}");
+        throw new TimeoutException($"The kernel did not answer.\n{Log}");
     }
 
     private void Pump()
