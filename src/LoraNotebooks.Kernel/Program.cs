@@ -4,6 +4,8 @@ using LoraNotebooks.Kernel.Commands;
 var root = new RootCommand("LoraNotebooks: LoRA fine-tuning in C# notebooks.")
 {
     RunCommand.Create(),
+    LabCommand.Create(),
+    KernelCommand.Create(),
     DoctorCommand.Create(),
     PretrainCommand.Create(),
 };
