@@ -1,9 +1,6 @@
 using System.Diagnostics;
 using Microsoft.CodeAnalysis;
 using Microsoft.CodeAnalysis.CSharp;
-using Microsoft.CodeAnalysis.CSharp.Scripting;
-using Microsoft.CodeAnalysis.Scripting;
-using Microsoft.CodeAnalysis.Scripting.Hosting;
 
 namespace LoraNotebooks.Kernel.Sessions;
 
@@ -19,11 +16,17 @@ public sealed record CSharpSessionOptions
     /// <summary>Receives what cells write to <see cref="Console.Error"/>, from any thread. Default: nothing is kept.</summary>
     public Action<string> StandardError { get; init; } = static _ => { };
 
+    /// <summary>Gives a line to cells that read from <see cref="Console.In"/>; null at the end. Default: there is no input.</summary>
+    public Func<string?> ReadLine { get; init; } = static () => null;
+
     /// <summary>Receives what the session itself does that takes time, such as restoring packages. Default: nothing is kept.</summary>
     public Action<string> Report { get; init; } = static _ => { };
 
-    /// <summary>How long a cell may go on after it was asked to stop. Default: 5 seconds.</summary>
-    public TimeSpan StopGrace { get; init; } = TimeSpan.FromSeconds(5);
+    /// <summary>
+    /// How long a cell that asked for the token <see cref="CellGlobals.Cancellation"/> may go on after it was told to stop: time to save
+    /// what it has. A second <see cref="CSharpSession.Interrupt"/> ends it at once, as does the first one for any other cell. Default: 30 seconds.
+    /// </summary>
+    public TimeSpan StopGrace { get; init; } = TimeSpan.FromSeconds(30);
 }
 
 /// <summary>
@@ -32,165 +35,258 @@ public sealed record CSharpSessionOptions
 /// </summary>
 /// <remarks>
 /// <para>
-/// Built on Roslyn scripting. Every cell sees the toolkit, TorchSharp and the names of <see cref="CellGlobals"/>;
-/// <c>#r "nuget: Name, version"</c>, <c>#r "file.dll"</c> and <c>#load "file.csx"</c> add more.
+/// Built on Roslyn's script compilations. Every cell sees the toolkit, TorchSharp and the names of <see cref="CellGlobals"/>;
+/// <c>#r "nuget: Name, version"</c>, <c>#r "file.dll"</c>, <c>#load "file.csx"</c> and <c>#i "nuget: source"</c> add more,
+/// <c>#!lsmagic</c> lists the rest.
 /// </para>
 /// <para>
 /// Displays go to <see cref="Interactive.NotebookHost.Current"/> of the caller of <see cref="RunAsync"/>.
-/// One cell runs at a time. A cell starts on the session's own thread.
+/// One cell runs at a time. A cell starts on the session's own thread. A cell that is stopped leaves its variables behind,
+/// and the session goes on.
 /// </para>
 /// </remarks>
 public sealed class CSharpSession : IDisposable
 {
+    /// <summary>How long ending a cell by force is tried. What goes on after that hangs in native code.</summary>
+    private static readonly TimeSpan ForceLimit = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan ForceInterval = TimeSpan.FromMilliseconds(50);
+
     private readonly CSharpSessionOptions _options;
-    private readonly ScriptOptions _scriptOptions;
     private readonly CellReferenceResolver _resolver;
-    private readonly InteractiveAssemblyLoader _loader = new();
+    private readonly CellCompiler _compiler;
+    private readonly SubmissionChain _chain;
     private readonly CellThread _thread = new("C# cells");
     private readonly CellGlobals _globals = new();
     private readonly CellSources _sources = new();
-    private ScriptState<object>? _state;
-    private string? _abandoned;
-    private int _running;
+    private RunningCell? _current;
+    private (string Name, Task Work)? _stuck;
 
     /// <summary>Starts an empty session.</summary>
     /// <param name="options">Folder, sinks and limits; the defaults if none are given.</param>
     public CSharpSession(CSharpSessionOptions? options = null)
     {
         _options = options ?? new CSharpSessionOptions();
-        _resolver = new CellReferenceResolver(Path.GetFullPath(_options.BaseFolder), message => _options.Report(message));
-        _scriptOptions = SessionReferences.ScriptOptions(Path.GetFullPath(_options.BaseFolder), _resolver);
+        var folder = Path.GetFullPath(_options.BaseFolder);
+        _resolver = new CellReferenceResolver(folder, message => _options.Report(message));
+        _compiler = new CellCompiler(folder, _resolver);
+        _chain = new SubmissionChain(_globals);
     }
 
+    /// <summary>Raised with the C# of each cell that later cells can see something of, and the references that it added, before it runs.</summary>
+    internal event Action<string, IEnumerable<MetadataReference>>? Declared;
+
     /// <summary>The variables of the cells so far by name, in the state that the last cell left them in.</summary>
-    public IReadOnlyDictionary<string, object?> Variables =>
-        _state?.Variables.GroupBy(variable => variable.Name).ToDictionary(group => group.Key, group => (object?)group.Last().Value)
-        ?? [];
+    public IReadOnlyDictionary<string, object?> Variables => _chain.Variables;
+
+    /// <summary>The token of the running cell; see <see cref="CellGlobals.Cancellation"/>.</summary>
+    public CancellationToken Cancellation => _globals.Cancellation;
+
+    /// <summary>Stops the running cell, if there is one; called again, without waiting for it.</summary>
+    public void Interrupt() => Volatile.Read(ref _current)?.Interrupt();
+
+    /// <summary>Loads the compiler, so that the first cell does not have to; leaves no trace in the session.</summary>
+    public Task WarmUpAsync() => RunAsync("1", "warm-up");
 
     /// <summary>Compiles and runs one cell.</summary>
     /// <param name="code">The C# source.</param>
     /// <param name="cellName">The name that error messages use, e.g. <c>cell 3</c>.</param>
     /// <param name="timeLimit">How long the cell may take; no limit if null.</param>
-    /// <param name="cancellation">Stops the cell: it sees the token as <see cref="CellGlobals.Cancellation"/>.</param>
+    /// <param name="cancellation">Stops the cell, as <see cref="Interrupt"/> does.</param>
     /// <returns>The value or the error; exceptions of the cell are never thrown here.</returns>
     /// <exception cref="InvalidOperationException">Another cell is running, or an earlier one never stopped.</exception>
     public async Task<CellResult> RunAsync(string code, string cellName, TimeSpan? timeLimit = null, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(code);
         ArgumentException.ThrowIfNullOrEmpty(cellName);
-        if (_abandoned is not null)
+        if (_stuck is { Work.IsCompleted: false } stuck)
         {
-            throw new InvalidOperationException($"{_abandoned} was asked to stop and still runs, so nothing more can run in this session. Start a new one.");
+            throw new InvalidOperationException($"{stuck.Name} was stopped and still runs, in native code that nothing can end. Wait for it, or start a new session.");
         }
 
-        if (Interlocked.Exchange(ref _running, 1) == 1)
+        using var cell = new RunningCell(timeLimit, cancellation);
+        if (Interlocked.CompareExchange(ref _current, cell, null) is not null)
         {
             throw new InvalidOperationException("Another cell of this session is running. Wait for it first.");
         }
 
-        var clock = Stopwatch.StartNew();
-        using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
-        if (timeLimit is { } limit)
-        {
-            stop.CancelAfter(limit > TimeSpan.Zero ? limit : TimeSpan.Zero);
-        }
-
         try
         {
-            using var capture = ConsoleRouter.Capture(_options.StandardOutput, _options.StandardError);
-            _globals.Cancellation = stop.Token;
-            _sources.Add(cellName, code);
-            var work = _thread.Run(() => ExecuteAsync(code, cellName, stop.Token));
-            var result = await UntilStoppedAsync(work, stop.Token).ConfigureAwait(false);
-            if (result is null)
+            using var capture = ConsoleRouter.Capture(_options.StandardOutput, _options.StandardError, _options.ReadLine);
+            _globals.Begin(cell.Stop);
+            var clock = Stopwatch.StartNew();
+            var result = await Task.Run(() => ExecuteAsync(code, cellName, cell)).ConfigureAwait(false);
+            if (cell.Stop.IsCancellationRequested && result.Status is CellStatus.Succeeded or CellStatus.Canceled)
             {
-                _abandoned = cellName;
+                result = Stopped(result, cellName, timeLimit, isTimedOut: !cancellation.IsCancellationRequested && !cell.WasInterrupted);
             }
 
-            return stop.IsCancellationRequested && result?.Error is null
-                ? Stopped(result, cellName, timeLimit, cancellation) with { Elapsed = clock.Elapsed }
-                : result! with { Elapsed = clock.Elapsed };
+            return result with { Elapsed = clock.Elapsed };
         }
         finally
         {
-            _running = 0;
+            Volatile.Write(ref _current, null);
         }
     }
 
     /// <summary>Frees the session's thread. Objects that cells made stay alive as long as something refers to them.</summary>
-    public void Dispose()
-    {
-        _thread.Dispose();
-        _loader.Dispose();
-    }
+    public void Dispose() => _thread.Dispose();
 
-    /// <summary>The result of the work, or null if it went on for longer than the grace after the stop.</summary>
-    private async Task<CellResult?> UntilStoppedAsync(Task<CellResult> work, CancellationToken stop)
+    private async Task<CellResult> ExecuteAsync(string code, string cellName, RunningCell cell)
     {
         try
         {
-            return await work.WaitAsync(stop).ConfigureAwait(false);
-        }
-        catch (OperationCanceledException) when (stop.IsCancellationRequested)
-        {
-            var ended = await Task.WhenAny(work, Task.Delay(_options.StopGrace, CancellationToken.None)).ConfigureAwait(false);
-            return ended == work ? await work.ConfigureAwait(false) : null;
-        }
-    }
-
-    private static CellResult Stopped(CellResult? result, string cellName, TimeSpan? limit, CancellationToken cancellation)
-    {
-        var (status, name, message) = cancellation.IsCancellationRequested
-            ? (CellStatus.Canceled, "Canceled", $"{cellName} was stopped.")
-            : (CellStatus.TimedOut, "TimedOut", $"{cellName} did not end in the {Math.Max(0, limit!.Value.TotalSeconds):0.#} s that it had.");
-        if (result is null)
-        {
-            message += " It does not watch the token Cancellation and still runs.";
-        }
-
-        return new CellResult(status, result?.Value, new CellError(name, message, [message]), TimeSpan.Zero, StillRunning: result is null);
-    }
-
-    private async Task<CellResult> ExecuteAsync(string code, string cellName, CancellationToken stop)
-    {
-        try
-        {
-            var text = CellSources.WithLineDirective(code, cellName);
-            await _resolver.PrepareAsync(ReferenceDirectives(text), stop).ConfigureAwait(false);
-            var script = _state is null
-                ? CSharpScript.Create<object>(text, _scriptOptions, typeof(CellGlobals), _loader)
-                : _state.Script.ContinueWith<object>(text);
-            var errors = script.Compile(stop).Where(diagnostic => diagnostic.Severity == DiagnosticSeverity.Error).ToArray();
-            if (errors.Length > 0)
+            var (text, magics) = CellMagics.Split(code);
+            using var magic = MagicCommands.Apply(magics, code, _resolver, _options.StandardOutput);
+            _sources.Add(cellName, code);
+            var tree = CellCompiler.Parse(text, cellName);
+            await _resolver.PrepareAsync(CellCompiler.ReferenceDirectives(tree), cell.Stop).ConfigureAwait(false);
+            var compilation = _compiler.Compile(tree, _chain.Last);
+            var errors = _chain.Load(compilation, out var start, cell.Stop);
+            if (errors.Count > 0)
             {
-                return new CellResult(CellStatus.CompileError, null, CellErrors.OfCompilation(errors), TimeSpan.Zero);
+                return Failure(CellStatus.CompileError, CellErrors.OfCompilation(errors));
             }
 
-            // A failed cell stays in the chain: what it assigned before it threw can be looked at in the next one.
-            _state = _state is null
-                ? await script.RunAsync(_globals, static _ => true, CancellationToken.None).ConfigureAwait(false)
-                : await script.RunFromAsync(_state, static _ => true, CancellationToken.None).ConfigureAwait(false);
-            return _state.Exception switch
-            {
-                null => new CellResult(CellStatus.Succeeded, _state.ReturnValue, null, TimeSpan.Zero),
-                OperationCanceledException when stop.IsCancellationRequested => new CellResult(CellStatus.Canceled, null, null, TimeSpan.Zero),
-                var thrown => new CellResult(CellStatus.Failed, null, CellErrors.OfException(thrown, _sources), TimeSpan.Zero),
-            };
+            return await RunLoadedAsync(compilation, start, text, cellName, cell).ConfigureAwait(false);
         }
-        catch (PackageRestoreException error)
+        catch (Exception error) when (error is PackageRestoreException or CellMagicException)
         {
-            return new CellResult(CellStatus.CompileError, null, new CellError("PackageNotRestored", error.Message, error.Message.Split('\n')), TimeSpan.Zero);
+            return Failure(CellStatus.CompileError, new CellError(error is PackageRestoreException ? "PackageNotRestored" : "UnknownMagic", error.Message, error.Message.Split('\n')));
         }
-        catch (OperationCanceledException) when (stop.IsCancellationRequested)
+        catch (OperationCanceledException) when (cell.Stop.IsCancellationRequested)
         {
             return new CellResult(CellStatus.Canceled, null, null, TimeSpan.Zero);
         }
     }
 
-    private static IEnumerable<string> ReferenceDirectives(string text) =>
-        text.Contains("#r", StringComparison.Ordinal)
-            ? CSharpSyntaxTree.ParseText(text, new CSharpParseOptions(LanguageVersion.Latest, kind: SourceCodeKind.Script))
-                .GetCompilationUnitRoot().GetReferenceDirectives()
-                .Select(directive => directive.File.ValueText)
-            : [];
+    private async Task<CellResult> RunLoadedAsync(CSharpCompilation compilation, Func<Task<object?>>? start, string text, string cellName, RunningCell cell)
+    {
+        var work = start is null ? Task.FromResult<object?>(null) : _thread.Run(() => cell.Start(start));
+        try
+        {
+            await work.WaitAsync(cell.Stop).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException) when (cell.Stop.IsCancellationRequested)
+        {
+            await EndAsync(cell, work).ConfigureAwait(false);
+        }
+        catch (Exception) when (work.IsCompleted)
+        {
+            // The cell's own; it is read from the task below.
+        }
+
+        // A cell that failed or was stopped stays: what it assigned before can be looked at in the next one.
+        if (_chain.Keep(compilation))
+        {
+            Declared?.Invoke(text, compilation.DirectiveReferences);
+        }
+
+        var stillRunning = !work.IsCompleted && cell.IsOnAThread;
+        if (stillRunning)
+        {
+            _stuck = (cellName, work);
+        }
+
+        return !work.IsCompleted ? new CellResult(CellStatus.Canceled, null, null, TimeSpan.Zero, stillRunning)
+            : work.Exception is null && !work.IsCanceled ? new CellResult(CellStatus.Succeeded, work.Result, null, TimeSpan.Zero)
+            : cell.Stop.IsCancellationRequested && IsStop(work.Exception) ? new CellResult(CellStatus.Canceled, null, null, TimeSpan.Zero)
+            : Failure(CellStatus.Failed, CellErrors.OfException((Exception?)work.Exception ?? new TaskCanceledException(), _sources));
+    }
+
+    /// <summary>Waits for a cell that ends by itself, if it said that it would, and ends it by force otherwise.</summary>
+    private async Task EndAsync(RunningCell cell, Task work)
+    {
+        if (_globals.CancellationWasTaken)
+        {
+            await Task.WhenAny(work, cell.SecondInterrupt, Task.Delay(_options.StopGrace)).ConfigureAwait(false);
+        }
+
+        var clock = Stopwatch.StartNew();
+        while (!work.IsCompleted && clock.Elapsed < ForceLimit)
+        {
+            cell.End();
+            await Task.WhenAny(work, Task.Delay(ForceInterval)).ConfigureAwait(false);
+            if (!cell.IsOnAThread)
+            {
+                // It waits for something that goes on elsewhere. Nothing of it will run when that is done.
+                break;
+            }
+        }
+    }
+
+    private static CellResult Failure(CellStatus status, CellError error) => new(status, null, error, TimeSpan.Zero);
+
+    private static CellResult Stopped(CellResult result, string cellName, TimeSpan? limit, bool isTimedOut)
+    {
+        var (status, name, message) = isTimedOut
+            ? (CellStatus.TimedOut, "TimedOut", $"{cellName} did not end in the {Math.Max(0, limit!.Value.TotalSeconds):0.#} s that it had.")
+            : (CellStatus.Canceled, "Canceled", $"{cellName} was stopped.");
+        if (result.StillRunning)
+        {
+            message += " It hangs in native code and still runs.";
+        }
+
+        return result with { Status = status, Error = new CellError(name, message, [message]) };
+    }
+
+    /// <summary>Whether an exception is what stopping a cell looks like from within.</summary>
+    private static bool IsStop(Exception? error) => error is null or OperationCanceledException or ThreadInterruptedException or ThreadAbortException
+        || (error is AggregateException several && several.InnerExceptions.All(IsStop));
+
+    /// <summary>The cell that runs, and how it is stopped.</summary>
+    private sealed class RunningCell : IDisposable
+    {
+        private readonly CancellationTokenSource _stop;
+        private readonly InterruptibleContext _context = new();
+        private readonly TaskCompletionSource _second = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+        public RunningCell(TimeSpan? timeLimit, CancellationToken cancellation)
+        {
+            _stop = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+            if (timeLimit is { } limit)
+            {
+                _stop.CancelAfter(limit > TimeSpan.Zero ? limit : TimeSpan.Zero);
+            }
+
+            Stop = _stop.Token;
+        }
+
+        public CancellationToken Stop { get; }
+
+        public bool WasInterrupted { get; private set; }
+
+        public Task SecondInterrupt => _second.Task;
+
+        public bool IsOnAThread => _context.IsOnAThread;
+
+        public void Interrupt()
+        {
+            if (WasInterrupted)
+            {
+                _second.TrySetResult();
+                return;
+            }
+
+            WasInterrupted = true;
+            try
+            {
+                _stop.Cancel();
+            }
+            catch (ObjectDisposedException)
+            {
+                // The cell ended at this very moment.
+            }
+        }
+
+        public Task<object?> Start(Func<Task<object?>> start)
+        {
+            Task<object?>? work = null;
+            _context.Run(() => work = start());
+            return work!;
+        }
+
+        public void End() => _context.End();
+
+        public void Dispose() => _stop.Dispose();
+    }
 }

@@ -6,14 +6,38 @@ namespace LoraNotebooks.Kernel.Sessions;
 
 /// <summary>Answers <c>#r</c>: packages, files relative to the notebook, and assemblies of the application by name.</summary>
 /// <remarks>
-/// The compiler hands references on to later cells by itself, so the script options stay the same object from cell to cell;
-/// new options for each cell would cost about a megabyte that is never freed.
+/// The compiler hands references on to later cells by itself: only the first cell is given those of the application.
 /// </remarks>
 internal sealed class CellReferenceResolver(string baseFolder, Action<string> report) : MetadataReferenceResolver
 {
+    private readonly SortedSet<string> _sources = new(StringComparer.Ordinal);
     private readonly Dictionary<string, PackageRequest> _packages = new(StringComparer.OrdinalIgnoreCase);
     private readonly Dictionary<string, ImmutableArray<PortableExecutableReference>> _answers = new(StringComparer.Ordinal);
     private readonly Dictionary<string, PortableExecutableReference> _files = new(StringComparer.Ordinal);
+
+    /// <summary>Adds a package source for what is restored from here on.</summary>
+    /// <param name="directive">The text after <c>#i</c>: <c>"nuget: address or folder"</c>.</param>
+    /// <exception cref="CellMagicException">It cannot be read, or the folder does not exist.</exception>
+    public void AddSource(string directive)
+    {
+        var quoted = directive.Trim();
+        if (quoted.Length < 3 || quoted[0] != '"' || quoted[^1] != '"' || !PackageRequest.IsPackage(quoted[1..^1]))
+        {
+            throw new CellMagicException($"#i {directive} cannot be read. Write #i \"nuget: https://…/index.json\" or #i \"nuget: folder\".");
+        }
+
+        var source = quoted[1..^1].TrimStart()["nuget:".Length..].Trim();
+        if (!source.Contains("://", StringComparison.Ordinal))
+        {
+            source = Path.GetFullPath(source, baseFolder);
+            if (!Directory.Exists(source))
+            {
+                throw new CellMagicException($"There is no folder {source} to take packages from.");
+            }
+        }
+
+        _sources.Add(source);
+    }
 
     /// <summary>Restores the packages among the directives of a cell, together with those of earlier cells.</summary>
     /// <exception cref="PackageRestoreException">A directive cannot be read, or NuGet refused.</exception>
@@ -34,18 +58,27 @@ internal sealed class CellReferenceResolver(string baseFolder, Action<string> re
             }
 
             // What the application brings is there already, in the one version that fits its natives.
-            if (!SessionReferences.Host.ContainsKey(request.Id))
+            if (SessionReferences.Host.TryGetValue(request.Id, out var host))
+            {
+                _answers[directive] = [host];
+            }
+            else if (IsExtensionOfAnotherHost(request.Id))
+            {
+                report($"{request.Id} extends .NET Interactive; this kernel shows its objects by itself, so nothing was loaded.");
+                _answers[directive] = [SessionReferences.Host["System.Runtime"]];
+            }
+            else
             {
                 added[request.Id] = request;
             }
         }
 
-        IEnumerable<PortableExecutableReference> references = [];
+        IReadOnlyList<PortableExecutableReference> references = [];
         if (added.Count > _packages.Count || added.Any(entry => _packages.GetValueOrDefault(entry.Key) != entry.Value))
         {
             report($"Restoring {string.Join(", ", added.Values.Except(_packages.Values).Select(p => $"{p.Id} {p.Version}"))} …");
-            var restored = await PackageRestorer.RestoreAsync(added.Values, baseFolder, cancellation).ConfigureAwait(false);
-            references = restored.CompileFiles.Where(IsNew).Select(Reference).ToArray();
+            var restored = await PackageRestorer.RestoreAsync(added.Values, baseFolder, _sources, cancellation).ConfigureAwait(false);
+            references = [.. restored.CompileFiles.Where(IsNew).Select(Reference)];
             foreach (var path in restored.RuntimeFiles.Where(IsNew))
             {
                 if (RuntimeFiles.AddAssembly(path) is { } used)
@@ -54,10 +87,7 @@ internal sealed class CellReferenceResolver(string baseFolder, Action<string> re
                 }
             }
 
-            foreach (var path in restored.NativeFiles)
-            {
-                RuntimeFiles.AddNative(path);
-            }
+            RuntimeFiles.AddNatives(restored.NativeFiles);
 
             foreach (var (id, request) in added)
             {
@@ -65,7 +95,7 @@ internal sealed class CellReferenceResolver(string baseFolder, Action<string> re
             }
         }
 
-        foreach (var directive in asked)
+        foreach (var directive in asked.Where(directive => !_answers.ContainsKey(directive)))
         {
             // A directive that adds nothing must still resolve to something.
             _answers[directive] = [.. references.DefaultIfEmpty(SessionReferences.Host["System.Runtime"])];
@@ -106,11 +136,21 @@ internal sealed class CellReferenceResolver(string baseFolder, Action<string> re
         return [Reference(path)];
     }
 
+    /// <summary>Assemblies that only others refer to, such as the facades that forward types, are not given to the compiler until it asks.</summary>
+    public override bool ResolveMissingAssemblies => true;
+
+    /// <inheritdoc/>
+    public override PortableExecutableReference? ResolveMissingAssembly(MetadataReference definition, AssemblyIdentity referenceIdentity) =>
+        SessionReferences.Host.GetValueOrDefault(referenceIdentity.Name);
+
     /// <inheritdoc/>
     public override bool Equals(object? other) => ReferenceEquals(this, other);
 
     /// <inheritdoc/>
     public override int GetHashCode() => RuntimeHelpers.GetHashCode(this);
+
+    private static bool IsExtensionOfAnotherHost(string id) =>
+        id.StartsWith("Microsoft.DotNet.Interactive", StringComparison.OrdinalIgnoreCase) || id.EndsWith(".Interactive", StringComparison.OrdinalIgnoreCase) && SessionReferences.Host.ContainsKey(id[..^".Interactive".Length]);
 
     private static bool IsNew(string path) => !SessionReferences.Host.ContainsKey(Path.GetFileNameWithoutExtension(path));
 

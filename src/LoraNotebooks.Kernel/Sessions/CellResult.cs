@@ -1,3 +1,5 @@
+using LoraNotebooks.Interactive;
+
 namespace LoraNotebooks.Kernel.Sessions;
 
 /// <summary>How the execution of a cell ended.</summary>
@@ -31,4 +33,24 @@ public sealed record CellError(string Name, string Message, IReadOnlyList<string
 /// <param name="Error">What went wrong; <see langword="null"/> exactly when <paramref name="Status"/> is <see cref="CellStatus.Succeeded"/>.</param>
 /// <param name="Elapsed">Wall-clock time, compilation included.</param>
 /// <param name="StillRunning">Whether the code went on after it was asked to stop; the session runs nothing more then.</param>
-public sealed record CellResult(CellStatus Status, object? Value, CellError? Error, TimeSpan Elapsed, bool StillRunning = false);
+public sealed record CellResult(CellStatus Status, object? Value, CellError? Error, TimeSpan Elapsed, bool StillRunning = false)
+{
+    /// <summary>The forms in which the value is shown; where the value cannot be shown, the cell has failed.</summary>
+    internal (CellResult Result, MimeBundle? Shown) Shown(string cellName)
+    {
+        if (Value is null)
+        {
+            return (this, null);
+        }
+
+        try
+        {
+            return (this, DisplayFormatter.Format(Value));
+        }
+        catch (Exception error)
+        {
+            var message = $"The value of {cellName}, a {Value.GetType()}, could not be shown: {error.Message}";
+            return (Error is not null ? this : this with { Status = CellStatus.Failed, Error = new CellError(error.GetType().ToString(), message, [message]) }, null);
+        }
+    }
+}

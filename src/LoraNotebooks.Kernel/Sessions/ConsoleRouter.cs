@@ -2,7 +2,7 @@ using System.Text;
 
 namespace LoraNotebooks.Kernel.Sessions;
 
-/// <summary>Sends what a cell writes to <see cref="Console.Out"/> and <see cref="Console.Error"/> to the cell's own sinks.</summary>
+/// <summary>Sends what a cell writes to <see cref="Console.Out"/> and <see cref="Console.Error"/> to the cell's own sinks, and lets it read from its own source.</summary>
 /// <remarks>
 /// The sinks flow with the asynchronous context: two sessions in one process do not mix, and a background task that a cell
 /// started still writes to that cell. The console's own writers come back when the last capture ends.
@@ -13,27 +13,29 @@ internal static class ConsoleRouter
     private static readonly AsyncLocal<Sinks?> s_sinks = new();
     private static TextWriter s_out = TextWriter.Null;
     private static TextWriter s_error = TextWriter.Null;
+    private static TextReader s_in = TextReader.Null;
     private static int s_captures;
 
-    /// <summary>Routes the console output of this asynchronous context until the returned object is disposed.</summary>
-    public static IDisposable Capture(Action<string> standardOutput, Action<string> standardError)
+    /// <summary>Routes the console of this asynchronous context until the returned object is disposed.</summary>
+    public static IDisposable Capture(Action<string> standardOutput, Action<string> standardError, Func<string?> readLine)
     {
         lock (s_gate)
         {
             if (s_captures++ == 0)
             {
-                (s_out, s_error) = (Console.Out, Console.Error);
+                (s_out, s_error, s_in) = (Console.Out, Console.Error, Console.In);
                 Console.SetOut(new Router(static sinks => sinks.Out, static () => s_out));
                 Console.SetError(new Router(static sinks => sinks.Error, static () => s_error));
+                Console.SetIn(new Source());
             }
         }
 
         var previous = s_sinks.Value;
-        s_sinks.Value = new Sinks(standardOutput, standardError);
+        s_sinks.Value = new Sinks(standardOutput, standardError, readLine);
         return new Release(previous);
     }
 
-    private sealed record Sinks(Action<string> Out, Action<string> Error);
+    private sealed record Sinks(Action<string> Out, Action<string> Error, Func<string?> ReadLine);
 
     private sealed class Release(Sinks? previous) : IDisposable
     {
@@ -54,6 +56,7 @@ internal static class ConsoleRouter
                 {
                     Console.SetOut(s_out);
                     Console.SetError(s_error);
+                    Console.SetIn(s_in);
                 }
             }
         }
@@ -99,5 +102,46 @@ internal static class ConsoleRouter
         public override void WriteLine() => Write(NewLine);
 
         public override void Flush() => fallback().Flush();
+    }
+
+    private sealed class Source : TextReader
+    {
+        private string _rest = "";
+
+        public override string? ReadLine()
+        {
+            if (_rest.Length == 0)
+            {
+                return s_sinks.Value is { } sinks ? sinks.ReadLine() : s_in.ReadLine();
+            }
+
+            var line = _rest.TrimEnd('\n');
+            _rest = "";
+            return line;
+        }
+
+        public override int Peek() => Fill() ? _rest[0] : -1;
+
+        public override int Read()
+        {
+            if (!Fill())
+            {
+                return -1;
+            }
+
+            var letter = _rest[0];
+            _rest = _rest[1..];
+            return letter;
+        }
+
+        private bool Fill()
+        {
+            if (_rest.Length == 0 && ReadLine() is { } line)
+            {
+                _rest = line + "\n";
+            }
+
+            return _rest.Length > 0;
+        }
     }
 }

@@ -26,20 +26,17 @@ internal static class PackageRestorer
 {
     private static readonly string Framework = $"net{Environment.Version.Major}.0";
 
-    private static string CacheFolder => Path.Combine(
-        Environment.GetFolderPath(Environment.SpecialFolder.LocalApplicationData, Environment.SpecialFolderOption.DoNotVerify) is { Length: > 0 } local
-            ? local
-            : Path.GetTempPath(),
-        "lora-notebooks", "packages");
+    private static string CacheFolder => Path.Combine(UserFolders.Cache, "packages");
 
     /// <summary>Restores a set of packages together, so that their versions agree.</summary>
     /// <param name="requests">The packages.</param>
     /// <param name="configFolder">The folder whose <c>nuget.config</c> chain counts, usually the notebook's.</param>
+    /// <param name="sources">Package sources besides the configured ones: addresses or folders.</param>
     /// <param name="cancellation">Stops the restore.</param>
     /// <exception cref="PackageRestoreException">NuGet refused, or no SDK was found.</exception>
-    public static async Task<RestoredPackages> RestoreAsync(IReadOnlyCollection<PackageRequest> requests, string configFolder, CancellationToken cancellation)
+    public static async Task<RestoredPackages> RestoreAsync(IReadOnlyCollection<PackageRequest> requests, string configFolder, IEnumerable<string> sources, CancellationToken cancellation)
     {
-        var project = ProjectXml(requests, configFolder);
+        var project = ProjectXml(requests, configFolder, sources);
         var cached = Path.Combine(CacheFolder, Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(project)))[..24] + ".assets.json");
         if (File.Exists(cached) && ReadAssets(await File.ReadAllTextAsync(cached, cancellation).ConfigureAwait(false)) is { } known)
         {
@@ -74,7 +71,7 @@ internal static class PackageRestorer
         }
     }
 
-    private static string ProjectXml(IEnumerable<PackageRequest> requests, string configFolder)
+    private static string ProjectXml(IEnumerable<PackageRequest> requests, string configFolder, IEnumerable<string> sources)
     {
         var references = requests
             .OrderBy(request => request.Id, StringComparer.OrdinalIgnoreCase)
@@ -87,6 +84,7 @@ internal static class PackageRestorer
                 new XElement("UseAppHost", "false"),
                 new XElement("ManagePackageVersionsCentrally", "false"),
                 new XElement("RestoreRootConfigDirectory", configFolder),
+                new XElement("RestoreAdditionalProjectSources", string.Join(';', sources)),
                 new XElement("NuGetAudit", "false")),
             new XElement("ItemGroup", references)).ToString();
     }

@@ -2,6 +2,8 @@ using System.Collections.Concurrent;
 using System.Reflection;
 using System.Runtime.InteropServices;
 using System.Runtime.Loader;
+using System.Security.Cryptography;
+using System.Text;
 
 namespace LoraNotebooks.Kernel.Sessions;
 
@@ -22,11 +24,38 @@ internal static class RuntimeFiles
         return used == path ? null : used;
     }
 
-    /// <summary>Makes a native library loadable by its file name, with or without prefix and extension.</summary>
-    public static void AddNative(string path)
+    /// <summary>Makes native libraries loadable by their file names, with or without prefix and extension.</summary>
+    /// <remarks>
+    /// A library looks for those that it needs beside itself, but each package has a folder of its own: where there are several,
+    /// the libraries are gathered in one folder by links, so that nothing is copied.
+    /// </remarks>
+    public static void AddNatives(IReadOnlyList<string> paths)
     {
         _ = s_registered.Value;
-        s_natives.TryAdd(Path.GetFileName(path), path);
+        foreach (var path in paths.Select(Path.GetDirectoryName).Distinct().Count() > 1 ? Gather(paths) : paths)
+        {
+            s_natives.TryAdd(Path.GetFileName(path), path);
+        }
+    }
+
+    private static IReadOnlyList<string> Gather(IReadOnlyList<string> paths)
+    {
+        var folder = Path.Combine(UserFolders.Cache, "natives", Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(string.Join('\n', paths))))[..24]);
+        try
+        {
+            Directory.CreateDirectory(folder);
+            foreach (var path in paths.Where(path => !File.Exists(Path.Combine(folder, Path.GetFileName(path)))))
+            {
+                File.CreateSymbolicLink(Path.Combine(folder, Path.GetFileName(path)), path);
+            }
+
+            return [.. paths.Select(path => Path.Combine(folder, Path.GetFileName(path)))];
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            // Windows gives the right to make links only to some users. Most libraries need no neighbour.
+            return paths;
+        }
     }
 
     private static bool Register()

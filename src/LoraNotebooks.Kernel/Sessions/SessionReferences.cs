@@ -1,10 +1,7 @@
-using System.Text;
+using System.Reflection;
 using LoraNotebooks.Interactive;
 using LoraNotebooks.Tensors;
 using Microsoft.CodeAnalysis;
-using Microsoft.CodeAnalysis.CSharp;
-using Microsoft.CodeAnalysis.CSharp.Scripting;
-using Microsoft.CodeAnalysis.Scripting;
 
 namespace LoraNotebooks.Kernel.Sessions;
 
@@ -18,7 +15,12 @@ internal static class SessionReferences
         "TorchSharp", "TorchSharp.torch",
     ];
 
+    // Every library refers to one of these.
+    private static readonly string[] Facades = ["System.Runtime", "netstandard", "mscorlib"];
+    private static readonly string[] OwnTools = ["Microsoft.CodeAnalysis", "Microsoft.VisualBasic", "System.CommandLine", "Markdig", "NetMQ", "AsyncIO", "System.ServiceModel"];
+
     private static readonly Lazy<IReadOnlyDictionary<string, PortableExecutableReference>> s_host = new(ReadHost);
+    private static readonly Lazy<IReadOnlyList<MetadataReference>> s_compile = new(() => [.. Host.Where(entry => !IsOwnTool(entry.Key) && (Facades.Contains(entry.Key) || HasPublicTypes(entry.Value))).Select(entry => entry.Value)]);
     private static readonly Lazy<IReadOnlyList<string>> s_imports = new(() => [.. FixedImports, .. ToolkitNamespaces()]);
 
     /// <summary>The assemblies of the application and of its framework by simple name.</summary>
@@ -35,20 +37,9 @@ internal static class SessionReferences
     public static PortableExecutableReference FromFile(string path) =>
         AssemblyMetadata.CreateFromFile(path).GetReference(display: path);
 
-    /// <summary>What every cell is compiled with.</summary>
-    /// <param name="baseFolder">Where relative paths in <c>#load</c> start, absolute.</param>
-    /// <param name="resolver">Answers <c>#r</c>.</param>
-    public static ScriptOptions ScriptOptions(string baseFolder, MetadataReferenceResolver resolver) => Microsoft.CodeAnalysis.Scripting.ScriptOptions.Default
-        .WithReferences(Host.Values)
-        .WithImports(Imports)
-        .WithMetadataResolver(resolver)
-        .WithSourceResolver(new SourceFileResolver([], baseFolder))
-        .WithLanguageVersion(LanguageVersion.Latest)
-        .WithOptimizationLevel(OptimizationLevel.Release)
-        .WithEmitDebugInformation(true)
-        .WithFileEncoding(Encoding.UTF8)
-        .WithAllowUnsafe(true)
-        .WithWarningLevel(0);
+    /// <summary>Those of <see cref="Host"/> that hold types for cells; the compiler asks for the others by name where it needs them.</summary>
+    /// <remarks>A reference costs every cell a few hundred bytes for as long as the session lives.</remarks>
+    public static IEnumerable<MetadataReference> Compile => s_compile.Value;
 
     private static Dictionary<string, PortableExecutableReference> ReadHost()
     {
@@ -65,6 +56,23 @@ internal static class SessionReferences
         }
 
         return references;
+    }
+
+    /// <summary>What the program itself is built with and cells have no use for.</summary>
+    private static bool IsOwnTool(string name) => OwnTools.Any(tool => name.StartsWith(tool, StringComparison.OrdinalIgnoreCase));
+
+    private static bool HasPublicTypes(PortableExecutableReference reference)
+    {
+        var reader = ((AssemblyMetadata)reference.GetMetadata()).GetModules()[0].GetMetadataReader();
+        foreach (var handle in reader.TypeDefinitions)
+        {
+            if ((reader.GetTypeDefinition(handle).Attributes & TypeAttributes.VisibilityMask) == TypeAttributes.Public)
+            {
+                return true;
+            }
+        }
+
+        return false;
     }
 
     private static IEnumerable<string> ToolkitNamespaces() =>
