@@ -8,7 +8,6 @@ var root = new RootCommand("LoraNotebooks: LoRA fine-tuning in C# notebooks.")
     KernelCommand.Create(),
     DoctorCommand.Create(),
     PretrainCommand.Create(),
-    new Command("kernel", "The Jupyter kernel.") { KernelStart.Create() },
 };
 
 // After Ctrl+C a cell has a few seconds to end by itself, and the results are written.

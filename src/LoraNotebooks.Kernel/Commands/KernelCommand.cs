@@ -11,6 +11,7 @@ internal static class KernelCommand
     {
         CreateInstall(),
         CreateUninstall(),
+        KernelStart.Create(),
     };
 
     private static Command CreateInstall()

@@ -49,5 +49,5 @@ internal sealed class KernelChannel(KernelSockets sockets, string? kernelId)
     public void Answer(JupyterMessage reply) => _answers.Add(reply.Text("value"));
 
     /// <summary>A bundle as a page of a Jupyter front end shows it best.</summary>
-    public MimeBundle ForPage(MimeBundle bundle, string displayId) => bundle;
+    public MimeBundle ForPage(MimeBundle bundle, string displayId) => PageScripts.ForPage(bundle, new PageContext(displayId, kernelId));
 }

@@ -80,6 +80,7 @@ public static class PageScripts
         var text = string.Join('\n', lines)
             .Replace("{cdn}", Cdn, StringComparison.Ordinal)
             .Replace("{integrity}", PlotlyBundle.Integrity, StringComparison.Ordinal)
+            .Replace("{target}", StopOffers.CommTarget, StringComparison.Ordinal)
             .Replace("{local}", $"kernelspecs/{KernelSpec.DefaultName}/{PlotlyBundle.FileName}", StringComparison.Ordinal);
         return ("lora_" + Hash(text)[..8], text);
     }

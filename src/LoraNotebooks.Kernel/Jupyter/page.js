@@ -56,8 +56,12 @@
     });
     node.style.maxWidth = width ? width + "px" : "";
     element.replaceChildren(node);
-    const layout = { uirevision: id, paper_bgcolor: "transparent", plot_bgcolor: "transparent", ...figure.layout, autosize: true };
-    layout.font = { color: "#7d828a", ...layout.font };
+    const layout = {
+      uirevision: id, paper_bgcolor: "transparent", plot_bgcolor: "transparent",
+      modebar: { bgcolor: "transparent", color: "#9aa0a8", activecolor: "#3b82d6" },
+      ...figure.layout,
+      font: { color: "#7d828a", ...figure.layout?.font }, autosize: true,
+    };
     library.react(node, figure.data, layout, { ...figure.config, responsive: false }).catch(() => element.replaceChildren(...picture));
   };
 
@@ -70,7 +74,7 @@
         channel: "shell",
         header: { msg_id: session + "-1", session, username: "", date: new Date().toISOString(), msg_type: "comm_open", version: "5.3" },
         parent_header: {}, metadata: {}, buffers: [],
-        content: { comm_id: session, target_name: "lora-notebooks.stop", data: { id: offer } },
+        content: { comm_id: session, target_name: "{target}", data: { id: offer } },
       }));
       setTimeout(() => { socket.close(); resolve(); }, 1000);
     };
