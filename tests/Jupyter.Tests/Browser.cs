@@ -230,7 +230,11 @@ internal sealed class Page(Browser browser, string session, IReadOnlyCollection<
 
         Task<JsonNode> MouseAsync(string type, double at) => browser.SendAsync(session, "Input.dispatchMouseEvent", new()
         {
-            ["type"] = type, ["x"] = place[0] + at * place[2], ["y"] = place[1], ["button"] = "left", ["clickCount"] = 1,
+            ["type"] = type,
+            ["x"] = place[0] + at * place[2],
+            ["y"] = place[1],
+            ["button"] = "left",
+            ["clickCount"] = 1,
         });
     }
 

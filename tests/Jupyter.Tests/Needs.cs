@@ -1,3 +1,4 @@
+using System.ComponentModel;
 using System.Diagnostics;
 
 [assembly: CollectionBehavior(DisableTestParallelization = true)]
@@ -14,7 +15,7 @@ public enum Needs
     /// <summary>Jupyter Notebook 6 or JupyterLab.</summary>
     Jupyter = 2,
 
-    /// <summary>nbclient's command, <c>jupyter execute</c>.</summary>
+    /// <summary>A Python with nbclient.</summary>
     NbClient = 4,
 }
 
@@ -35,7 +36,10 @@ public sealed class DrivesTheoryAttribute : TheoryAttribute
 
 internal static class Programs
 {
-    private static readonly Lazy<bool> HasNbClient = new(() => Find("jupyter") is { } jupyter && Runs(jupyter, "execute", "--version"));
+    /// <summary>The system's own Python comes first among those that may have the package: there Debian puts it.</summary>
+    private static readonly Lazy<string?> Python = new(() => ((string[])["/usr/bin/python3", "python3", "python"]).FirstOrDefault(python => Runs(python, "-c", "import nbclient")));
+
+    public static string? PythonWithNbClient => Python.Value;
 
     public static string? Chromium { get; } = Find("chromium", "chromium-browser", "google-chrome", "chrome");
 
@@ -50,7 +54,7 @@ internal static class Programs
         [
             .. needs.HasFlag(Needs.Chromium) && Chromium is null ? ["chromium"] : Array.Empty<string>(),
             .. needs.HasFlag(Needs.Jupyter) && Find("jupyter-notebook", "jupyter-lab") is null ? ["jupyter-notebook"] : Array.Empty<string>(),
-            .. needs.HasFlag(Needs.NbClient) && !HasNbClient.Value ? ["python3-nbclient"] : Array.Empty<string>(),
+            .. needs.HasFlag(Needs.NbClient) && PythonWithNbClient is null ? ["python3-nbclient"] : Array.Empty<string>(),
         ];
         return missing.Length == 0 ? null : $"Not installed here: {string.Join(", ", missing)}.";
     }
@@ -64,9 +68,16 @@ internal static class Programs
 
     private static bool Runs(string program, params string[] arguments)
     {
-        using var process = Process.Start(new ProcessStartInfo(program, arguments) { RedirectStandardOutput = true, RedirectStandardError = true })!;
-        process.StandardOutput.ReadToEnd();
-        process.WaitForExit();
-        return process.ExitCode == 0;
+        try
+        {
+            using var process = Process.Start(new ProcessStartInfo(program, arguments) { RedirectStandardError = true })!;
+            process.StandardError.ReadToEnd();
+            process.WaitForExit();
+            return process.ExitCode == 0;
+        }
+        catch (Win32Exception)
+        {
+            return false;
+        }
     }
 }
