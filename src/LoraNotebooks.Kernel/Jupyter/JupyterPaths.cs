@@ -3,7 +3,7 @@ namespace LoraNotebooks.Kernel.Jupyter;
 /// <summary>Where Jupyter looks for kernels.</summary>
 /// <remarks>
 /// As jupyter_core's paths.py has it (docs.jupyter.org, "Common Directories and File Locations").
-/// VS Code's Jupyter extension searches the same folders recursively, but knows the user's one by its default place only.
+/// VS Code's Jupyter extension searches the same folders, recursively.
 /// </remarks>
 internal static class JupyterPaths
 {
