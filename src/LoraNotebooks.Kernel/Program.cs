@@ -4,11 +4,12 @@ using LoraNotebooks.Kernel.Commands;
 var root = new RootCommand("LoraNotebooks: LoRA fine-tuning in C# notebooks.")
 {
     RunCommand.Create(),
+    LabCommand.Create(),
+    KernelCommand.Create(),
     CheckCommand.Create(),
     StripCommand.Create(),
     DoctorCommand.Create(),
     PretrainCommand.Create(),
-    new Command("kernel", "The Jupyter kernel.") { KernelStart.Create() },
 };
 
 // After Ctrl+C a cell has a few seconds to end by itself, and the results are written.

@@ -11,7 +11,7 @@ public class HtmlTests
 {
     [Fact]
     public void Text_EverythingWithAMeaning_IsEscaped() =>
-        Assert.Equal("&lt;b a=&quot;1&quot; c=&#39;2&#39;&gt; &amp;amp; &#96;x&#96; &#36;y&#36;", Html.Text("<b a=\"1\" c='2'> &amp; `x` $y$\u0000\u0007").ToString());
+        Assert.Equal("&lt;b a=&quot;1&quot; c=&#39;2&#39;&gt; &amp;amp; &#96;x&#96; <span>&#36;</span>y<span>&#36;</span> <span>\\</span>(z", Html.Text("<b a=\"1\" c='2'> &amp; `x` $y$ \\(z\u0000\u0007").ToString());
 
     [Fact]
     public void Attribute_QuotesAndBrackets_CannotLeaveTheValue() =>

@@ -46,6 +46,13 @@ public sealed class MimeBundle
         return new(new(_data, StringComparer.Ordinal) { [mimeType] = content.DeepClone() });
     }
 
+    /// <summary>A copy that lacks a type.</summary>
+    public MimeBundle Without(string mimeType)
+    {
+        var data = new SortedDictionary<string, JsonNode>(_data, StringComparer.Ordinal);
+        return data.Remove(mimeType) ? new(data) : this;
+    }
+
     /// <summary>The textual content of a type, or <see langword="null"/> if the bundle lacks it or it is not text.</summary>
     public string? Text(string mimeType) =>
         _data.TryGetValue(mimeType, out var node) && node is JsonValue value && value.TryGetValue(out string? text) ? text : null;

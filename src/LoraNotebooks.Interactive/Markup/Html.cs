@@ -35,7 +35,12 @@ public sealed class Html
     public static Html Empty { get; } = new("");
 
     /// <summary>Text; everything that HTML gives a meaning to is escaped, control characters are dropped.</summary>
-    public static Html Text(string? text) => string.IsNullOrEmpty(text) ? Empty : new(Escape(text));
+    /// <remarks>
+    /// Jupyter's pages typeset what stands between dollars or behind backslashes in one run of text, entities or not. In an element of its own a mark is only a mark.
+    /// </remarks>
+    public static Html Text(string? text) => string.IsNullOrEmpty(text)
+        ? Empty
+        : new(Escape(text).Replace("&#36;", "<span>&#36;</span>", StringComparison.Ordinal).Replace("\\", "<span>\\</span>", StringComparison.Ordinal));
 
     /// <summary>A string is text, never markup.</summary>
     public static implicit operator Html(string? text) => Text(text);

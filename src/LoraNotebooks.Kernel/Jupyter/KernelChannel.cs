@@ -10,9 +10,6 @@ internal sealed class KernelChannel(KernelSockets sockets, string? kernelId)
     private readonly string _session = Guid.NewGuid().ToString("N");
     private readonly BlockingCollection<string?> _answers = [];
 
-    /// <summary>The kernel's identity in its Jupyter server; null if unknown.</summary>
-    public string? KernelId => kernelId;
-
     /// <summary>What buttons in the page may stop.</summary>
     public StopOffers Stops { get; } = new();
 
@@ -49,5 +46,5 @@ internal sealed class KernelChannel(KernelSockets sockets, string? kernelId)
     public void Answer(JupyterMessage reply) => _answers.Add(reply.Text("value"));
 
     /// <summary>A bundle as a page of a Jupyter front end shows it best.</summary>
-    public MimeBundle ForPage(MimeBundle bundle, string displayId) => bundle.Limit();
+    public MimeBundle ForPage(MimeBundle bundle, string displayId) => PageScripts.ForPage(bundle.Limit(), new PageContext(displayId, kernelId));
 }
