@@ -25,7 +25,7 @@ public sealed class NbClientTests(JupyterFixture jupyter) : IClassFixture<Jupyte
         var notebook = Notebook.Load(Path.Combine(Repository.Notebooks, chapter));
         if (notebook.Cells.Any(cell => cell.Source.Contains("var epochs =", StringComparison.Ordinal)))
         {
-            RunParameters.Inject(notebook, new Dictionary<string, string>
+            RunParameters.Inject(notebook, Repository.Notebooks, new Dictionary<string, string>
             {
                 ["epochs"] = "2",
                 ["repeats"] = "2",

@@ -218,7 +218,7 @@ public sealed class NotebookPageTests(JupyterFixture jupyter) : IClassFixture<Ju
     private Notebook Chapter3(int epochs, string folder)
     {
         var notebook = Notebook.Load(Path.Combine(Repository.Notebooks, "03-train-a-character.ipynb"));
-        RunParameters.Inject(notebook, new Dictionary<string, string>
+        RunParameters.Inject(notebook, Repository.Notebooks, new Dictionary<string, string>
         {
             ["epochs"] = $"{epochs}",
             ["repeats"] = "2",
