@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Composition.Hosting;
 using LoraNotebooks.Kernel.Sessions;
 using Microsoft.CodeAnalysis;
@@ -26,17 +27,19 @@ internal sealed class CellHistory : IDisposable
 
     private readonly AdhocWorkspace _workspace = new(s_services.Value);
     private readonly CSharpCompilationOptions _options;
-    private readonly Queue<(string Code, IReadOnlyList<MetadataReference> References)> _waiting = new();
+    private readonly ConcurrentQueue<(string Code, IReadOnlyList<MetadataReference> References)> _waiting;
     private readonly List<ProjectId> _links = [];
     private readonly PastDeclarations _past = new();
     private readonly HashSet<MetadataReference> _references;
     private Solution _solution;
     private ProjectId? _last;
 
-    /// <summary>An empty history.</summary>
+    /// <summary>A history; making one loads Roslyn's services, which takes seconds the first time.</summary>
     /// <param name="baseFolder">Where relative paths in <c>#load</c> start, absolute.</param>
-    public CellHistory(string baseFolder)
+    /// <param name="waiting">The cells, as they come; taken by <see cref="OpenAsync"/>.</param>
+    public CellHistory(string baseFolder, ConcurrentQueue<(string Code, IReadOnlyList<MetadataReference> References)> waiting)
     {
+        _waiting = waiting;
         _solution = _workspace.CurrentSolution;
         _references = [.. DocumentedReferences.Host];
         _options = new CSharpCompilationOptions(
@@ -49,26 +52,15 @@ internal sealed class CellHistory : IDisposable
     /// <summary>How many submissions stand for the cells so far.</summary>
     internal int Links => _links.Count;
 
-    /// <summary>Remembers a cell that compiled. Nothing is done before <see cref="OpenAsync"/>.</summary>
-    public void Add(string code, IReadOnlyList<MetadataReference> references)
-    {
-        lock (_waiting)
-        {
-            _waiting.Enqueue((code, references));
-        }
-    }
-
     /// <summary>A document with the next cell's code, behind all cells so far. Not for two callers at once.</summary>
     public async Task<Document> OpenAsync(string code, CancellationToken cancellation)
     {
-        while (TryNext(out var cell))
+        while (_waiting.TryPeek(out var cell))
         {
             await AppendAsync(cell.Code, cell.References, cancellation).ConfigureAwait(false);
-            lock (_waiting)
-            {
-                // Only now: a cancelled request must not lose a cell.
-                _waiting.Dequeue();
-            }
+
+            // Only now: a cancelled request must not lose a cell.
+            _waiting.TryDequeue(out _);
         }
 
         var (solution, project) = With(code);
@@ -87,14 +79,6 @@ internal sealed class CellHistory : IDisposable
             .SelectMany(assembly => assembly.DefinedTypes)
             .Where(type => !type.Name.EndsWith("ImportCompletionProvider", StringComparison.Ordinal) && !type.Name.EndsWith("SnippetCompletionProvider", StringComparison.Ordinal));
         return MefHostServices.Create(new ContainerConfiguration().WithParts(parts).CreateContainer());
-    }
-
-    private bool TryNext(out (string Code, IReadOnlyList<MetadataReference> References) cell)
-    {
-        lock (_waiting)
-        {
-            return _waiting.TryPeek(out cell);
-        }
     }
 
     private async Task AppendAsync(string code, IReadOnlyList<MetadataReference> references, CancellationToken cancellation)

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using LoraNotebooks.Interactive;
 using LoraNotebooks.Kernel.Sessions;
 using Microsoft.CodeAnalysis;
@@ -11,7 +12,8 @@ namespace LoraNotebooks.Kernel.Assistance;
 /// </remarks>
 internal sealed class CodeAssistant : IDisposable
 {
-    private readonly CellHistory _history;
+    private readonly ConcurrentQueue<(string Code, IReadOnlyList<MetadataReference> References)> _cells = new();
+    private readonly Lazy<CellHistory> _history;
     private readonly DirectiveCompletion _directives;
     private readonly SemaphoreSlim _gate = new(1, 1);
 
@@ -20,12 +22,12 @@ internal sealed class CodeAssistant : IDisposable
     public CodeAssistant(string baseFolder)
     {
         var folder = Path.GetFullPath(baseFolder);
-        _history = new CellHistory(folder);
+        _history = new Lazy<CellHistory>(() => new CellHistory(folder, _cells));
         _directives = new DirectiveCompletion(folder);
     }
 
     /// <summary>How many submissions stand for the cells that requests have looked at.</summary>
-    internal int Links => _history.Links;
+    internal int Links => _history.Value.Links;
 
     /// <summary>Whether a cell could run as it stands.</summary>
     public static Completeness Judge(string code) => Completeness.Judge(code);
@@ -33,7 +35,7 @@ internal sealed class CodeAssistant : IDisposable
     /// <summary>Remembers a cell that compiled: later requests see its declarations, using directives and references. Costs nothing until then.</summary>
     /// <param name="code">The source as it was written, with line commands.</param>
     /// <param name="references">What its <c>#r</c> directives added.</param>
-    public void Add(string code, IEnumerable<MetadataReference> references) => _history.Add(code, [.. references]);
+    public void Add(string code, IEnumerable<MetadataReference> references) => _cells.Enqueue((code, [.. references]));
 
     /// <summary>What could stand at a position.</summary>
     /// <param name="code">The cell that is being written.</param>
@@ -86,7 +88,11 @@ internal sealed class CodeAssistant : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        _history.Dispose();
+        if (_history.IsValueCreated)
+        {
+            _history.Value.Dispose();
+        }
+
         _gate.Dispose();
     }
 
@@ -95,7 +101,7 @@ internal sealed class CodeAssistant : IDisposable
         await _gate.WaitAsync(cancellation).ConfigureAwait(false);
         try
         {
-            return await question(await _history.OpenAsync(CellMagics.ToCSharp(code), cancellation).ConfigureAwait(false)).ConfigureAwait(false);
+            return await question(await _history.Value.OpenAsync(CellMagics.ToCSharp(code), cancellation).ConfigureAwait(false)).ConfigureAwait(false);
         }
         finally
         {
