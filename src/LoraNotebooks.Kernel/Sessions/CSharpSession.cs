@@ -55,11 +55,10 @@ public sealed class CSharpSession : IDisposable
     private readonly CellReferenceResolver _resolver;
     private readonly CellCompiler _compiler;
     private readonly SubmissionChain _chain;
-    private readonly CellThread _thread = new("C# cells");
     private readonly CellGlobals _globals = new();
     private readonly CellSources _sources = new();
+    private CellThread _thread = new();
     private RunningCell? _current;
-    private (string Name, Task Work)? _stuck;
 
     /// <summary>Starts an empty session.</summary>
     /// <param name="options">Folder, sinks and limits; the defaults if none are given.</param>
@@ -93,16 +92,11 @@ public sealed class CSharpSession : IDisposable
     /// <param name="timeLimit">How long the cell may take; no limit if null.</param>
     /// <param name="cancellation">Stops the cell, as <see cref="Interrupt"/> does.</param>
     /// <returns>The value or the error; exceptions of the cell are never thrown here.</returns>
-    /// <exception cref="InvalidOperationException">Another cell is running, or an earlier one never stopped.</exception>
+    /// <exception cref="InvalidOperationException">Another cell is running.</exception>
     public async Task<CellResult> RunAsync(string code, string cellName, TimeSpan? timeLimit = null, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(code);
         ArgumentException.ThrowIfNullOrEmpty(cellName);
-        if (_stuck is { Work.IsCompleted: false } stuck)
-        {
-            throw new InvalidOperationException($"{stuck.Name} was stopped and still runs, in native code that nothing can end. Wait for it, or start a new session.");
-        }
-
         using var cell = new RunningCell(timeLimit, cancellation);
         if (Interlocked.CompareExchange(ref _current, cell, null) is not null)
         {
@@ -147,7 +141,7 @@ public sealed class CSharpSession : IDisposable
                 return Failure(CellStatus.CompileError, CellErrors.OfCompilation(errors));
             }
 
-            return await RunLoadedAsync(compilation, start, text, cellName, cell).ConfigureAwait(false);
+            return await RunLoadedAsync(compilation, start, text, cell).ConfigureAwait(false);
         }
         catch (Exception error) when (CellErrors.OfPreparation(error) is { } fault)
         {
@@ -159,7 +153,7 @@ public sealed class CSharpSession : IDisposable
         }
     }
 
-    private async Task<CellResult> RunLoadedAsync(CSharpCompilation compilation, Func<Task<object?>>? start, string text, string cellName, RunningCell cell)
+    private async Task<CellResult> RunLoadedAsync(CSharpCompilation compilation, Func<Task<object?>>? start, string text, RunningCell cell)
     {
         var work = start is null ? Task.FromResult<object?>(null) : _thread.Run(() => cell.Start(start));
         try
@@ -182,9 +176,11 @@ public sealed class CSharpSession : IDisposable
         }
 
         var stillRunning = !work.IsCompleted && cell.IsOnAThread;
-        if (stillRunning)
+        if (cell.WasEnded)
         {
-            _stuck = (cellName, work);
+            // A thread can be ended by force only once; and one that hangs in native code has to be left behind.
+            _thread.Dispose();
+            _thread = new CellThread();
         }
 
         return !work.IsCompleted ? new CellResult(CellStatus.Canceled, null, null, TimeSpan.Zero, stillRunning)
@@ -223,7 +219,7 @@ public sealed class CSharpSession : IDisposable
             : (CellStatus.Canceled, "Canceled", $"{cellName} was stopped.");
         if (result.StillRunning)
         {
-            message += " It hangs in native code and still runs.";
+            message += " It hangs in native code; it ends when it comes back from there.";
         }
 
         return result with { Status = status, Error = new CellError(name, message, [message]) };
@@ -258,6 +254,8 @@ public sealed class CSharpSession : IDisposable
         public Task SecondInterrupt => _second.Task;
 
         public bool IsOnAThread => _context.IsOnAThread;
+
+        public bool WasEnded => _context.IsEnded;
 
         public void Interrupt()
         {

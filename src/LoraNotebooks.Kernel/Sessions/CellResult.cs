@@ -32,7 +32,7 @@ public sealed record CellError(string Name, string Message, IReadOnlyList<string
 /// <param name="Value">The value of the last expression; <see langword="null"/> if the cell ends in a statement.</param>
 /// <param name="Error">What went wrong; <see langword="null"/> exactly when <paramref name="Status"/> is <see cref="CellStatus.Succeeded"/>.</param>
 /// <param name="Elapsed">Wall-clock time, compilation included.</param>
-/// <param name="StillRunning">Whether the code went on after it was asked to stop; the session runs nothing more then.</param>
+/// <param name="StillRunning">Whether the code goes on in native code, where nothing can end it.</param>
 public sealed record CellResult(CellStatus Status, object? Value, CellError? Error, TimeSpan Elapsed, bool StillRunning = false)
 {
     /// <summary>The forms in which the value is shown; where the value cannot be shown, the cell has failed.</summary>

@@ -5,8 +5,7 @@ namespace LoraNotebooks.Kernel.Sessions;
 /// <summary>One thread on which every cell of a session starts.</summary>
 /// <remarks>
 /// libtorch keeps its thread count, its gradient mode and TorchSharp its dispose scopes per thread: a setting made in one cell
-/// has to be there in the next. There is deliberately no synchronization context: after an <c>await</c> a cell goes on in the
-/// thread pool, so that blocking on a task in a cell cannot deadlock.
+/// has to be there in the next. After an <c>await</c> a cell goes on in the thread pool (<see cref="InterruptibleContext"/>).
 /// </remarks>
 internal sealed class CellThread : IDisposable
 {
@@ -14,9 +13,9 @@ internal sealed class CellThread : IDisposable
 
     private readonly BlockingCollection<Action> _work = [];
 
-    public CellThread(string name)
+    public CellThread()
     {
-        var thread = new Thread(Loop, StackSize) { IsBackground = true, Name = name };
+        var thread = new Thread(Loop, StackSize) { IsBackground = true, Name = "C# cells" };
         thread.Start();
     }
 

@@ -9,6 +9,10 @@ namespace LoraNotebooks.Kernel.Sessions;
 /// that would come after an <c>await</c> never starts. Native code cannot be ended; the piece ends when it comes back from there.
 /// </para>
 /// <para>
+/// The runtime (10.0) ends a thread that computes only once: the second time it goes on for ever. So a thread on which a piece was
+/// aborted must run no other: the caller of <see cref="Run"/> gives it up after <see cref="End"/>, one of the thread pool is kept from going back.
+/// </para>
+/// <para>
 /// As a synchronization context it has no thread of its own: what comes after an <c>await</c> runs in the thread pool, so that a cell
 /// that blocks on a task cannot deadlock.
 /// </para>
@@ -19,6 +23,9 @@ internal sealed class InterruptibleContext : SynchronizationContext
     private readonly HashSet<Thread> _running = [];
     private readonly Lock _gate = new();
     private bool _isEnded;
+
+    /// <summary>Whether <see cref="End"/> was called.</summary>
+    public bool IsEnded => _isEnded;
 
     /// <summary>Whether a piece is being run right now.</summary>
     public bool IsOnAThread
@@ -36,14 +43,9 @@ internal sealed class InterruptibleContext : SynchronizationContext
     /// <exception cref="OperationCanceledException">The piece was ended from outside, or may not start any more.</exception>
     public void Run(Action piece)
     {
-        lock (_gate)
+        if (!Enter())
         {
-            if (_isEnded)
-            {
-                throw new OperationCanceledException(_abort.Token);
-            }
-
-            _running.Add(Thread.CurrentThread);
+            throw new OperationCanceledException(_abort.Token);
         }
 
         var outer = Current;
@@ -84,13 +86,20 @@ internal sealed class InterruptibleContext : SynchronizationContext
     public override void Post(SendOrPostCallback d, object? state) => ThreadPool.UnsafeQueueUserWorkItem(
         piece =>
         {
+            // What comes after the end is dropped.
+            if (_isEnded)
+            {
+                return;
+            }
+
             try
             {
                 Run(() => piece.Callback(piece.State));
             }
             catch (OperationCanceledException) when (_isEnded)
             {
-                // Ended: nobody waits for this piece any more.
+                // Nobody waits for this piece any more, and no other may come to this thread.
+                Thread.Sleep(Timeout.Infinite);
             }
         },
         (Callback: d, State: state),
@@ -101,6 +110,14 @@ internal sealed class InterruptibleContext : SynchronizationContext
 
     /// <inheritdoc/>
     public override SynchronizationContext CreateCopy() => this;
+
+    private bool Enter()
+    {
+        lock (_gate)
+        {
+            return !_isEnded && _running.Add(Thread.CurrentThread);
+        }
+    }
 
     private void Leave()
     {

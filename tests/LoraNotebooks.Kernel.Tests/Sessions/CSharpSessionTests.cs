@@ -271,6 +271,20 @@ public sealed class CSharpSessionTests : IDisposable
         Assert.False(result.StillRunning);
     }
 
+    [Theory]
+    [InlineData("while (true) { }")]
+    [InlineData("await Task.Yield(); while (true) { }")]
+    public async Task RunAsync_EndlessLoopsOneAfterAnother_AreAllEnded(string code)
+    {
+        for (var i = 0; i < 4; i++)
+        {
+            var result = await StopAsync($"var kept = 4; {code}");
+            Assert.Equal(CellStatus.Canceled, result.Status);
+            Assert.False(result.StillRunning, $"loop {i + 1} goes on");
+            Assert.Equal(0, await ValueAsync("var kept = 0; kept"));
+        }
+    }
+
     [Fact]
     public async Task RunAsync_StoppedCell_RunsNothingMoreWhenWhatItWaitedForIsDone()
     {
