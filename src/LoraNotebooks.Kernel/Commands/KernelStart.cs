@@ -33,12 +33,15 @@ internal static class KernelStart
             _ = ParentProcess.WaitForEndAsync(end.Token).ContinueWith(_ => end.Cancel(), CancellationToken.None, TaskContinuationOptions.OnlyOnRanToCompletion, TaskScheduler.Default);
             await kernel.RunAsync(end.Token).ConfigureAwait(false);
             await end.CancelAsync().ConfigureAwait(false);
-            return 0;
         }
         catch (Exception error) when (error is IOException or InvalidDataException)
         {
             log.WriteLine(error.Message);
             return 1;
         }
+
+        // Threads that cells left behind would keep the process alive.
+        Environment.Exit(0);
+        return 0;
     }
 }

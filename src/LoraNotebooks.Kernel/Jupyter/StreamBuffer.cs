@@ -4,7 +4,7 @@ namespace LoraNotebooks.Kernel.Jupyter;
 
 /// <summary>Collects what a cell writes to its console streams and sends it in pieces: at once when the cell does something else, else 20 times a second.</summary>
 /// <remarks>A message for every <c>Console.Write</c> would drown the front end of a cell that writes a million lines.</remarks>
-internal sealed class StreamBuffer(Action<string, string> send) : IDisposable
+internal sealed class StreamBuffer(Action<string, string> send)
 {
     private const int LargestPiece = 1 << 16;
     private static readonly TimeSpan Interval = TimeSpan.FromMilliseconds(50);
@@ -54,9 +54,6 @@ internal sealed class StreamBuffer(Action<string, string> send) : IDisposable
             Send();
         }
     }
-
-    /// <summary>Sends the rest. What a background task writes later is still sent.</summary>
-    public void Dispose() => Flush();
 
     private void Send()
     {

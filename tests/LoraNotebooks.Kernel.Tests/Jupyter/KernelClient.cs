@@ -133,6 +133,21 @@ internal sealed class KernelClient : IDisposable
         return _told[known..];
     }
 
+    /// <summary>Waits for something to be told on iopub.</summary>
+    public JupyterMessage Hear(Func<JupyterMessage, bool> isIt)
+    {
+        for (var clock = Stopwatch.StartNew(); clock.Elapsed < Limit;)
+        {
+            Pump();
+            if (_told.Find(message => isIt(message)) is { } heard)
+            {
+                return heard;
+            }
+        }
+
+        throw new TimeoutException($"It was not told within {Limit.TotalSeconds} s.\n{Log}");
+    }
+
     public byte[] Beat(byte[] bytes)
     {
         _heartbeat.SendFrame(bytes);

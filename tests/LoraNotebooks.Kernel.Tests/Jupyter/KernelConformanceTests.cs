@@ -227,12 +227,7 @@ public sealed class KernelConformanceTests : IClassFixture<KernelConformanceTest
                 "the cell goes on"
                 """,
         });
-        string? offer = null;
-        for (var i = 0; i < 100 && offer is null; i++)
-        {
-            offer = _kernel.Listen(TimeSpan.FromSeconds(0.1)).FirstOrDefault(message => message.Type == "stream")?.Text("text");
-        }
-
+        var offer = _kernel.Hear(message => message.Type == "stream" && (string?)message.ParentHeader["msg_id"] == id).Text("text");
         _kernel.Send("comm_open", new JsonObject { ["comm_id"] = "c", ["target_name"] = "lora-notebooks.stop", ["data"] = new JsonObject { ["id"] = offer } });
         Assert.Equal("the cell goes on", _kernel.Await(id).Result);
     }

@@ -63,8 +63,8 @@ public sealed class KernelLifeTests
     public void Shutdown_WhileACellRuns_IsAnsweredAndEndsTheProcess()
     {
         using var kernel = new KernelClient();
-        kernel.Send("execute_request", new JsonObject { ["code"] = "new Thread(() => { while (true) { } }).Start(); while (true) { }" });
-        Thread.Sleep(1_000);
+        kernel.Send("execute_request", new JsonObject { ["code"] = "new Thread(() => Thread.Sleep(Timeout.Infinite)).Start(); Console.Write(\"running\"); while (true) { }" });
+        kernel.Hear(message => message.Type == "stream");
         var shutdown = kernel.Ask("shutdown_request", new JsonObject { ["restart"] = false }, Channel.Control);
         Assert.Equal("shutdown_reply", shutdown.Reply.Type);
         Assert.False(shutdown.Reply.Flag("restart", whenMissing: true));
