@@ -38,7 +38,7 @@ internal static class RuntimeFiles
         }
     }
 
-    private static IReadOnlyList<string> Gather(IReadOnlyList<string> paths)
+    internal static IReadOnlyList<string> Gather(IReadOnlyList<string> paths)
     {
         var folder = Path.Combine(UserFolders.Cache, "natives", Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(string.Join('\n', paths))))[..24]);
         try
