@@ -1,6 +1,6 @@
 using LoraNotebooks.Kernel.Sessions;
-using Microsoft.CodeAnalysis.CSharp;
 using Microsoft.CodeAnalysis;
+using Microsoft.CodeAnalysis.CSharp;
 
 namespace LoraNotebooks.Kernel.Assistance;
 

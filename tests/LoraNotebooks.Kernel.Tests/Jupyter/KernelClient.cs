@@ -33,7 +33,10 @@ internal sealed class KernelClient : IDisposable
     {
         var connection = new JsonObject
         {
-            ["ip"] = "127.0.0.1", ["transport"] = "tcp", ["key"] = Key, ["signature_scheme"] = "hmac-sha256",
+            ["ip"] = "127.0.0.1",
+            ["transport"] = "tcp",
+            ["key"] = Key,
+            ["signature_scheme"] = "hmac-sha256",
         };
         var ports = FreePorts(5);
         foreach (var (name, port) in new[] { "shell_port", "iopub_port", "stdin_port", "control_port", "hb_port" }.Zip(ports))
