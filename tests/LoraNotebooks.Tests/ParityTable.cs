@@ -8,7 +8,7 @@ namespace LoraNotebooks.Tests;
 
 /// <summary>
 /// How far each parity case of a test class is from upstream, against its limit; printed as a table when the class is done. Use it as
-/// <c>IClassFixture&lt;ParityTable&gt;</c>, and let <see cref="Check"/> compare.
+/// <c>IClassFixture&lt;ParityTable&gt;</c>, and let <see cref="Check"/> compare. The table is a diagnostic message, which tests/test.runsettings turns on.
 /// </summary>
 public sealed class ParityTable(IMessageSink sink) : IDisposable
 {
@@ -40,7 +40,7 @@ public sealed class ParityTable(IMessageSink sink) : IDisposable
     {
         if (rows.Count > 0)
         {
-            sink.OnMessage(new DiagnosticMessage(ToString()));
+            sink.OnMessage(new DiagnosticMessage("\n" + ToString()));
         }
     }
 
