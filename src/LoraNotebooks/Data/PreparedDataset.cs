@@ -186,8 +186,8 @@ public sealed class PreparedDataset
             item.Fields.TryGetValue("mirrored", out var mirrored) && mirrored.ValueKind == JsonValueKind.True,
             item.Fields.TryGetValue("repeats", out var repeats) && repeats.TryGetInt32(out var count) ? count : item.Repeats)
         {
-            IsRegularization = item.Fields.TryGetValue("regularization", out var regularization) && regularization.ValueKind == JsonValueKind.True,
-            LossWeight = item.Fields.TryGetValue("loss_weight", out var weight) && weight.ValueKind == JsonValueKind.Number ? weight.GetDouble() : 1,
+            IsRegularization = item.IsRegularization,
+            LossWeight = item.LossWeight,
         }));
     }
 

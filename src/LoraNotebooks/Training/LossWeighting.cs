@@ -48,7 +48,7 @@ public static class LossWeighting
         var snr = LimitedSnr(schedule, timesteps);
         return (schedule.PredictionType switch
         {
-            PredictionType.Epsilon => snr.rsqrt(),
+            PredictionType.Epsilon => 1 / snr.sqrt(),
             PredictionType.VPrediction => 1 / (snr + 1),
             _ => snr.sqrt(),
         }).MoveToOuterDisposeScope();

@@ -1,6 +1,7 @@
 using LoraNotebooks.Adapters;
 using LoraNotebooks.Data;
 using LoraNotebooks.Tests.Adapters;
+using LoraNotebooks.Tests.Data;
 using LoraNotebooks.Tests.Models;
 using LoraNotebooks.Training;
 using static TorchSharp.torch;
@@ -109,6 +110,20 @@ public sealed class TrainingNoiseTests
         Assert.Equal(dataset.Images.Select(image => (image.IsRegularization, image.LossWeight)), loaded.Images.Select(image => (image.IsRegularization, image.LossWeight)));
         Assert.Equal(dataset.ComputeHash(), loaded.ComputeHash());
         Assert.NotEqual(dataset.ComputeHash(), new PreparedDataset(dataset.Images.Select(image => image with { LossWeight = 1 })).ComputeHash());
+    }
+
+    [Fact]
+    public void Prepare_MetadataOfRegularization_MarksTheImageAndKeepsTheTriggerAway()
+    {
+        using var folder = new DatasetFolder();
+        folder.Image("a.png").Image("b.png").Text("metadata.jsonl", """
+            {"file_name": "a.png", "text": "portrait", "loss_weight": 0.5}
+            {"file_name": "b.png", "text": "portrait", "regularization": true}
+            """);
+
+        var images = folder.Open().Prepare(new() { Resolution = 16, ResolutionStep = 8, TriggerWord = "mika" }).Images;
+
+        Assert.Equal([("mika, portrait", false, 0.5), ("portrait", true, 1)], images.Select(image => (image.Caption, image.IsRegularization, image.LossWeight)));
     }
 
     private static PreparedDataset Images(int count, int repeats) =>

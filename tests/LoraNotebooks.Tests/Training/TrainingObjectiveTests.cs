@@ -248,6 +248,16 @@ public sealed class TrainingObjectiveTests(TrainingObjectiveTests.EmbeddedBase e
         Assert.Contains("AdaptiveNoiseScale: got 1 with NoiseOffset none", Assert.Single(new TrainingConfig { AdaptiveNoiseScale = 1 }.Validate()), StringComparison.Ordinal);
     }
 
+    [Fact]
+    public void DifferencesInNumbers_SettingThatTheOtherLacks_IsTakenAsItsDefault()
+    {
+        var theirs = new TrainingConfig().ToJson();
+        theirs.Remove(nameof(TrainingConfig.NoiseOffset));
+
+        Assert.Empty(new TrainingConfig().DifferencesInNumbers(theirs));
+        Assert.Equal("NoiseOffset: null, here 0.1", Assert.Single(new TrainingConfig { NoiseOffset = 0.1 }.DifferencesInNumbers(theirs)));
+    }
+
     private static double[] Losses(StableDiffusionPipeline pipeline, PreparedDataset dataset, TrainingConfig config, List<long>? live)
     {
         using var result = new LoraTrainer().Train(config, pipeline, dataset, new Immediate<TrainingStep>(_ => live?.Add(DisposeScopeManager.Statistics.ThreadTotalLiveCount)));
