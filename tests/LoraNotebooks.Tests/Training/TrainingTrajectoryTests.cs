@@ -14,7 +14,7 @@ public sealed class TrainingTrajectoryTests(ParityTable table) : IClassFixture<P
 {
     private const string Adapter = "default";
 
-    private static readonly string[] Required = ["sd15-adamw-cosine-restarts", "sd15-min-snr-5", "sd15-accum4-batch1", "sd2-v-prediction", "sd2-v-prediction-min-snr"];
+    private static readonly string[] Required = ["sd15-adamw-cosine-restarts", "sd15-min-snr-5", "sd15-accum4-batch1", "sd15-huber-snr", "sd2-v-prediction", "sd2-v-prediction-min-snr", "sd2-v-prediction-ztsnr-scaled"];
 
     /// <summary>Every option that a case may set. An unknown one would change the numbers without our knowing.</summary>
     private static readonly string[] Options =
@@ -24,7 +24,7 @@ public sealed class TrainingTrajectoryTests(ParityTable table) : IClassFixture<P
         "unet_targets", "text_targets",
     ];
 
-    /// <summary>The required cases, and every other diffusion run in the folder.</summary>
+    /// <summary>The required cases, and every other diffusion run in the folder; tests/Fixtures, which must stay small, holds some, the folder they were made in all of them.</summary>
     public static TheoryData<string> Cases() =>
         [.. Required.Union(Directory.GetDirectories(Fixtures.Case("train-trajectory")).Select(folder => Path.GetFileName(folder)!).Where(IsDiffusion)).Where(name => !UsesDora(name)).Order(StringComparer.Ordinal)];
 
@@ -84,13 +84,18 @@ public sealed class TrainingTrajectoryTests(ParityTable table) : IClassFixture<P
         CompareFinal(name, adaptedText, "final.te.", expected, tolerance);
     }
 
-    /// <summary>Cases with DoRA wait for the adapters to have it; then this fails, and <see cref="UsesDora"/> goes.</summary>
+    /// <summary>sd15-dora-unet, and any other case with DoRA, is not covered while the adapters have no DoRA to train; once they do, this fails.</summary>
     [Fact]
     [Trait("Category", "Parity")]
-    public void Cases_WithDora_WaitForTheAdaptersAlone() =>
-        Assert.DoesNotContain(typeof(LoraConfig).GetProperties(), property => property.Name.Contains("dora", StringComparison.OrdinalIgnoreCase));
+    public void Cases_WithDora_WaitForTheAdaptersAlone()
+    {
+        var cases = Directory.GetDirectories(Fixtures.Case("train-trajectory")).Select(folder => Path.GetFileName(folder)!).Where(name => IsDiffusion(name) && UsesDora(name));
+        var option = typeof(LoraConfig).GetProperties().FirstOrDefault(property => property.Name.Contains("dora", StringComparison.OrdinalIgnoreCase));
 
-    /// <summary>One folder holds the same images in batches of four and one by one, four to an update: one run, twice.</summary>
+        Assert.True(option is null, $"LoraConfig has {option?.Name} now: set it from the option 'dora' in {nameof(Lora)}, and remove {nameof(UsesDora)}, so that {string.Join(", ", cases)} run.");
+    }
+
+    /// <summary>The same images one by one, some to an update, and all in one batch.</summary>
     [Fact]
     [Trait("Category", "Parity")]
     public void Gradients_OfFourSmallBatches_AreThoseOfOneLargeBatch()
