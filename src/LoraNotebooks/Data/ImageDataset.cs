@@ -7,7 +7,7 @@ namespace LoraNotebooks.Data;
 
 /// <summary>
 /// A folder of images with captions. Each caption is the first line of a <c>.txt</c> or <c>.caption</c> file beside the image, or stands in
-/// metadata.jsonl (Hugging Face's imagefolder: <c>file_name</c>, <c>text</c>, here also <c>crop</c> as [x, y, width, height]). Subfolders
+/// metadata.jsonl (Hugging Face's imagefolder: <c>file_name</c>, <c>text</c>, here also <c>crop</c> as [x, y, width, height], <c>regularization</c> and <c>loss_weight</c>). Subfolders
 /// called <c>N_name</c> are read too, and their images repeated N times.
 /// </summary>
 /// <remarks>Images are read when they are asked for. The dataset itself never changes; edits give a new one.</remarks>

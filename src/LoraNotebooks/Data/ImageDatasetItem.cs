@@ -40,6 +40,12 @@ public sealed record ImageDatasetItem
     /// <summary>The other fields of the image's line in metadata.jsonl, for example "split"; empty without one.</summary>
     public IReadOnlyDictionary<string, JsonElement> Fields { get; init; } = new Dictionary<string, JsonElement>();
 
+    /// <summary>Whether the image shows the class, not the subject: <c>regularization</c> of its line in metadata.jsonl; see <see cref="PreparedImage.IsRegularization"/>.</summary>
+    public bool IsRegularization => Fields.TryGetValue("regularization", out var value) && value.ValueKind == JsonValueKind.True;
+
+    /// <summary>How much the image's loss counts: <c>loss_weight</c> of its line in metadata.jsonl, else 1.</summary>
+    public double LossWeight => Fields.TryGetValue("loss_weight", out var value) && value.ValueKind == JsonValueKind.Number ? value.GetDouble() : 1;
+
     /// <summary>The files that the caption stands in besides metadata.jsonl.</summary>
     internal IReadOnlyList<string> CaptionFiles { get; init; } = [];
 

@@ -70,10 +70,14 @@ public static class ImagePreparation
         var prepared = new PreparedImage(
             name,
             Square(source, crop, options.Resolution),
-            options.TriggerWord is { } word ? CaptionTags.WithFirst(item.Caption, word) : item.Caption,
+            options.TriggerWord is { } word && !item.IsRegularization ? CaptionTags.WithFirst(item.Caption, word) : item.Caption,
             item.File,
             Mirrored: false,
-            item.Repeats * options.Repeats);
+            item.Repeats * options.Repeats)
+        {
+            IsRegularization = item.IsRegularization,
+            LossWeight = item.LossWeight,
+        };
         return options.Mirror
             ? [prepared, prepared with { Name = name + "_mirrored", Image = prepared.Image.Mirror(), Mirrored = true }]
             : [prepared];

@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Globalization;
 using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
@@ -15,7 +16,14 @@ namespace LoraNotebooks.Data;
 /// <param name="SourceFile">The image it was made from, relative to its dataset's folder.</param>
 /// <param name="Mirrored">Whether it is the mirrored copy.</param>
 /// <param name="Repeats">How often it is seen in an epoch, 1 or more.</param>
-public sealed record PreparedImage(string Name, RgbImage Image, string Caption, string SourceFile, bool Mirrored = false, int Repeats = 1);
+public sealed record PreparedImage(string Name, RgbImage Image, string Caption, string SourceFile, bool Mirrored = false, int Repeats = 1)
+{
+    /// <summary>Whether it shows the class, not the subject, so that the model keeps what it knows of it (Ruiz et al. 2022, arXiv:2208.12242, section 3.3). Default no.</summary>
+    public bool IsRegularization { get; init; }
+
+    /// <summary>How much its loss counts, 0 or more. Default 1.</summary>
+    public double LossWeight { get; init; } = 1;
+}
 
 /// <summary>Images of one size with captions, ready for training. It never changes; edits give a new one.</summary>
 public sealed class PreparedDataset
@@ -55,6 +63,33 @@ public sealed class PreparedDataset
         return new(Images.Select(image => captions.TryGetValue(image.Name, out var caption) ? image with { Caption = caption } : image));
     }
 
+    /// <summary>
+    /// The dataset with images that keep the model from forgetting the class (prior preservation, Ruiz et al. 2022, arXiv:2208.12242, section 3.3). As many are
+    /// taken as there are training images, repeats counted: of too many the last are left out, of too few the first are repeated more often.
+    /// </summary>
+    /// <param name="images">Images of the class, of the same size, with captions that do not name the subject.</param>
+    /// <returns>Training images, then regularization images, whose names begin with "regularization-".</returns>
+    /// <exception cref="ArgumentException">The images do not fit together; lists every fault.</exception>
+    /// <remarks>Source: kohya-ss/sd-scripts, library/train_util.py, <c>DreamBoothDataset</c>.</remarks>
+    public PreparedDataset WithRegularization(PreparedDataset images)
+    {
+        ArgumentNullException.ThrowIfNull(images);
+        var taken = new List<PreparedImage>();
+        var missing = ImagesPerEpoch;
+        foreach (var image in images.Images.TakeWhile(_ => missing > 0))
+        {
+            taken.Add(image with { Name = "regularization-" + image.Name, IsRegularization = true });
+            missing -= image.Repeats;
+        }
+
+        for (var i = 0; missing > 0; i = (i + 1) % taken.Count, missing--)
+        {
+            taken[i] = taken[i] with { Repeats = taken[i].Repeats + 1 };
+        }
+
+        return new([.. Images, .. taken]);
+    }
+
     /// <summary>Which images an epoch shows: each as often as its repeats say.</summary>
     /// <param name="generator">A CPU generator that shuffles them; default null: in order.</param>
     public int[] EpochIndices(Generator? generator = null)
@@ -77,7 +112,7 @@ public sealed class PreparedDataset
     public Tensor Pixels(IEnumerable<int> indices) => RgbImage.ToTensor([.. indices.Select(i => Images[i].Image)]);
 
     /// <summary>
-    /// SHA-256 over everything that training sees: size, pixels, caption and repeats of each image in order, as lower-case hexadecimal
+    /// SHA-256 over everything that training sees: size, pixels, caption, repeats and weight of each image in order, as lower-case hexadecimal
     /// text.
     /// </summary>
     public string ComputeHash()
@@ -92,6 +127,10 @@ public sealed class PreparedDataset
             hash.AppendData(numbers);
             hash.AppendData(image.Image.Pixels);
             hash.AppendData(Encoding.UTF8.GetBytes(image.Caption + '\0'));
+            if (image is not { IsRegularization: false, LossWeight: 1 })
+            {
+                hash.AppendData(Encoding.UTF8.GetBytes(string.Create(CultureInfo.InvariantCulture, $"{image.IsRegularization} {image.LossWeight}\0")));
+            }
         }
 
         return Convert.ToHexStringLower(hash.GetHashAndReset());
@@ -145,17 +184,35 @@ public sealed class PreparedDataset
             item.Caption,
             item.Field("source") ?? item.File,
             item.Fields.TryGetValue("mirrored", out var mirrored) && mirrored.ValueKind == JsonValueKind.True,
-            item.Fields.TryGetValue("repeats", out var repeats) && repeats.TryGetInt32(out var count) ? count : item.Repeats)));
+            item.Fields.TryGetValue("repeats", out var repeats) && repeats.TryGetInt32(out var count) ? count : item.Repeats)
+        {
+            IsRegularization = item.IsRegularization,
+            LossWeight = item.LossWeight,
+        }));
     }
 
-    private static JsonObject MetadataOf(PreparedImage image) => new()
+    private static JsonObject MetadataOf(PreparedImage image)
     {
-        ["file_name"] = image.Name + ".png",
-        ["text"] = image.Caption,
-        ["source"] = image.SourceFile,
-        ["mirrored"] = image.Mirrored,
-        ["repeats"] = image.Repeats,
-    };
+        var line = new JsonObject
+        {
+            ["file_name"] = image.Name + ".png",
+            ["text"] = image.Caption,
+            ["source"] = image.SourceFile,
+            ["mirrored"] = image.Mirrored,
+            ["repeats"] = image.Repeats,
+        };
+        if (image.IsRegularization)
+        {
+            line["regularization"] = true;
+        }
+
+        if (image.LossWeight != 1)
+        {
+            line["loss_weight"] = image.LossWeight;
+        }
+
+        return line;
+    }
 
     private static void ThrowIfOccupied(string folder, bool overwrite)
     {
@@ -183,6 +240,7 @@ public sealed class PreparedDataset
         .. images.Where(image => image.Image.Width != images[0].Image.Width || image.Image.Height != images[0].Image.Height)
             .Select(image => $"{image.Name}: got {image.Image.Width}×{image.Image.Height}, expected {images[0].Image.Width}×{images[0].Image.Height} as {images[0].Name}"),
         .. images.Where(static image => image.Caption.AsSpan().IndexOfAny("\r\n\0") >= 0).Select(static image => $"{image.Name}: got a caption with line breaks or zero bytes, expected one line"),
+        .. images.Where(static image => !double.IsFinite(image.LossWeight) || image.LossWeight < 0).Select(static image => $"{image.Name}: got the loss weight {image.LossWeight}, expected 0 or more"),
         .. images.Where(static image => image.Repeats < 1).Select(static image => $"{image.Name}: got {image.Repeats} repeats, expected 1 or more"),
         .. images.Where(static image => image.Name.Length == 0 || image.Name != Path.GetFileName(image.Name)).Select(static image => $"'{image.Name}': expected a file name without folder"),
         .. images.GroupBy(static image => image.Name, StringComparer.OrdinalIgnoreCase).Where(static group => group.Count() > 1).Select(static group => $"{group.Key}: got {group.Count()} images of this name, expected one"),

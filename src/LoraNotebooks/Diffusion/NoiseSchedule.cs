@@ -66,8 +66,12 @@ public sealed class NoiseSchedule
 
     /// <summary>The signal-to-noise ratio ᾱ<sub>t</sub>/(1−ᾱ<sub>t</sub>) of each timestep.</summary>
     /// <param name="timesteps">[N] whole numbers from 0 to T−1.</param>
-    /// <returns>[N], float32, on the device of <paramref name="timesteps"/>.</returns>
-    public Tensor Snr(Tensor timesteps) => tensor(Indices(timesteps).Select(t => (float)Snr(t)).ToArray(), device: timesteps.device);
+    /// <returns>[N], float32, on the device of <paramref name="timesteps"/>; rounded as upstream rounds it, as the square of √ᾱ<sub>t</sub>/√(1−ᾱ<sub>t</sub>).</returns>
+    public Tensor Snr(Tensor timesteps)
+    {
+        float[] roots = [.. Indices(timesteps).Select(t => MathF.Sqrt(alphasCumprod[t]) / MathF.Sqrt(1 - alphasCumprod[t]))];
+        return tensor(roots.Select(root => root * root).ToArray(), device: timesteps.device);
+    }
 
     /// <summary>The signal-to-noise ratio ᾱ<sub>t</sub>/(1−ᾱ<sub>t</sub>) of one timestep.</summary>
     /// <param name="timestep">From 0 to T−1.</param>

@@ -9,7 +9,14 @@ namespace LoraNotebooks.Training;
 /// <param name="Noise">ε, standard normal noise of the same shape.</param>
 /// <param name="Timesteps">t, int64 [N].</param>
 /// <param name="Text">Hidden states of the captions [N, T, D], or, where the step has a text encoder to train, their token ids, int64 [N, T].</param>
-public sealed record DiffusionBatch(Tensor Latents, Tensor Noise, Tensor Timesteps, Tensor Text);
+public sealed record DiffusionBatch(Tensor Latents, Tensor Noise, Tensor Timesteps, Tensor Text)
+{
+    /// <summary>What x<sub>t</sub> is made with where that is not ε, see <see cref="TrainingNoise.Perturbed"/>. Default ε.</summary>
+    public Tensor? InputNoise { get; init; }
+
+    /// <summary>How much each image counts, float32 [N]. Default 1 for all.</summary>
+    public Tensor? Weights { get; init; }
+}
 
 /// <summary>What an update did. Where a number is not finite, there was none.</summary>
 /// <param name="Loss">The mean of the batches' losses, before the update.</param>
@@ -24,21 +31,16 @@ public readonly record struct UpdateResult(double Loss, double GradientNorm)
 /// <param name="unet">The denoising network, with an adapter.</param>
 /// <param name="schedule">The noise schedule, which also tells what the network predicts.</param>
 /// <param name="optimizer">Holds the adapters' parameters.</param>
-/// <remarks>Source: Ho et al. 2020 (arXiv:2006.11239), algorithm 1; kohya-ss/sd-scripts, train_network.py.</remarks>
-public sealed class DiffusionTrainingStep(UNet2DConditionModel unet, NoiseSchedule schedule, AdamWOptimizer optimizer)
+/// <param name="config">Loss, weights of timesteps, clipping; what noise there is and how much images count comes with the batches.</param>
+/// <remarks>Source: Ho et al. 2020 (arXiv:2006.11239), algorithm 1; kohya-ss/sd-scripts, train_network.py, <c>process_batch</c>.</remarks>
+public sealed class DiffusionTrainingStep(UNet2DConditionModel unet, NoiseSchedule schedule, AdamWOptimizer optimizer, TrainingConfig config)
 {
     private readonly ScalarType dtype = unet.parameters().First().dtype;
 
     /// <summary>Turns token ids [N, T] into hidden states [N, T, D], so that gradients reach the text encoder. Default: none, batches hold hidden states.</summary>
     public Func<Tensor, Tensor>? TextEncoder { get; init; }
 
-    /// <summary>γ of <see cref="LossWeighting.MinSnr"/>; default none: all timesteps count alike.</summary>
-    public double? MinSnrGamma { get; init; }
-
-    /// <summary>The norm that the gradients of all parameters together are clipped to; default 1, <see langword="null"/>: no clipping.</summary>
-    public double? MaxGradientNorm { get; init; } = 1;
-
-    /// <summary>The mean over the batch of w<sub>t</sub>·mean((model(x<sub>t</sub>, t, c) − target)²), the target being ε, v or x₀.</summary>
+    /// <summary>The mean over the batch of w·w<sub>t</sub>·mean(ℓ(model(x<sub>t</sub>, t, c) − target)), the target being ε, v or x₀, and ℓ the square by default.</summary>
     /// <param name="batch">N images.</param>
     /// <returns>A scalar, float32, with its graph.</returns>
     public Tensor Loss(DiffusionBatch batch)
@@ -46,15 +48,18 @@ public sealed class DiffusionTrainingStep(UNet2DConditionModel unet, NoiseSchedu
         ArgumentNullException.ThrowIfNull(batch);
         using var scope = NewDisposeScope();
         var (clean, noise, t, text) = batch;
-        var noisy = schedule.AddNoise(clean, noise, t);
+        var noisy = schedule.AddNoise(clean, batch.InputNoise ?? noise, t);
         var target = schedule.Target(clean, noise, t);
         var context = TextEncoder is null ? text : TextEncoder(text);
         var prediction = unet.call(noisy.to(dtype), t, context.to(dtype)).to(ScalarType.Float32);
 
-        var perImage = (prediction - target).square().mean([1, 2, 3]);
-        if (MinSnrGamma is { } gamma)
+        var threshold = config.LossType is LossType.Huber or LossType.SmoothL1
+            ? DiffusionLoss.HuberThreshold(schedule, t, config.HuberSchedule, config.HuberC, config.HuberScale)
+            : null;
+        var perImage = DiffusionLoss.Elementwise(prediction, target, config.LossType, threshold).mean([1, 2, 3]);
+        foreach (var weights in Weights(batch))
         {
-            perImage *= LossWeighting.MinSnr(schedule, t, gamma);
+            perImage *= weights;
         }
 
         return perImage.mean().MoveToOuterDisposeScope();
@@ -86,11 +91,41 @@ public sealed class DiffusionTrainingStep(UNet2DConditionModel unet, NoiseSchedu
                 loss.backward();
             }
 
-            return result with { GradientNorm = optimizer.Step(learningRates, MaxGradientNorm) };
+            return result with { GradientNorm = optimizer.Step(learningRates, config.MaxGradientNorm) };
         }
         finally
         {
             optimizer.ClearGradients();
+        }
+    }
+
+    /// <summary>What the losses of a batch's images are multiplied by, each [N].</summary>
+    private IEnumerable<Tensor> Weights(DiffusionBatch batch)
+    {
+        var t = batch.Timesteps;
+        if (batch.Weights is { } weights)
+        {
+            yield return weights;
+        }
+
+        if (config.MinSnrGamma is { } gamma)
+        {
+            yield return LossWeighting.MinSnr(schedule, t, gamma);
+        }
+
+        if (config.ScaleVPredLossLikeNoisePred)
+        {
+            yield return LossWeighting.VelocityLikeNoise(schedule, t);
+        }
+
+        if (config.VPredLikeLoss is { } lambda)
+        {
+            yield return LossWeighting.NoiseLikeVelocity(schedule, t, lambda);
+        }
+
+        if (config.DebiasedEstimationLoss)
+        {
+            yield return LossWeighting.DebiasedEstimation(schedule, t);
         }
     }
 }

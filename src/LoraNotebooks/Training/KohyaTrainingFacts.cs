@@ -12,8 +12,9 @@ internal static class KohyaTrainingFacts
 
     public static Dictionary<string, string> Of(TrainingConfig config, TrainingPlan plan, PreparedDataset dataset, int steps, DateTimeOffset started)
     {
+        var (training, regularization) = (dataset.Images.Where(image => !image.IsRegularization), dataset.Images.Where(image => image.IsRegularization));
         var tags = dataset.Tags.Tags.ToDictionary(tag => tag.Tag, tag => tag.Count);
-        return new Dictionary<string, string>(StringComparer.Ordinal)
+        var facts = new Dictionary<string, string>(StringComparer.Ordinal)
         {
             ["ss_output_name"] = config.Name,
             ["ss_training_started_at"] = Seconds(started),
@@ -23,12 +24,27 @@ internal static class KohyaTrainingFacts
             ["ss_unet_lr"] = Text(config.UNetLearningRate),
             ["ss_text_encoder_lr"] = config.TrainsTextEncoder ? Text(config.TextEncoderLearningRate!) : None,
             ["ss_optimizer"] = $"{typeof(AdamWOptimizer).FullName}(weight_decay={Text(config.WeightDecay)})",
-            ["ss_lr_scheduler"] = JsonNamingPolicy.SnakeCaseLower.ConvertName(config.Schedule.Kind.ToString()),
+            ["ss_lr_scheduler"] = Name(config.Schedule.Kind),
             ["ss_lr_warmup_steps"] = Text(plan.WarmupSteps),
             ["ss_max_grad_norm"] = Text(config.MaxGradientNorm),
             ["ss_min_snr_gamma"] = Text(config.MinSnrGamma),
-            ["ss_num_train_images"] = Text(plan.ImagesPerEpoch),
-            ["ss_num_reg_images"] = "0",
+            ["ss_debiased_estimation"] = Text(config.DebiasedEstimationLoss),
+            ["ss_loss_type"] = Name(config.LossType),
+            ["ss_huber_schedule"] = Name(config.HuberSchedule),
+            ["ss_huber_c"] = Text(config.HuberC),
+            ["ss_huber_scale"] = Text(config.HuberScale),
+            ["ss_zero_terminal_snr"] = Text(config.ZeroTerminalSnr),
+            ["ss_noise_offset"] = Text(config.NoiseOffset),
+            ["ss_noise_offset_random_strength"] = Text(config.NoiseOffsetRandomStrength),
+            ["ss_adaptive_noise_scale"] = Text(config.AdaptiveNoiseScale),
+            ["ss_multires_noise_iterations"] = Text(config.MultiresNoiseIterations),
+            ["ss_multires_noise_discount"] = Text(config.MultiresNoiseDiscount),
+            ["ss_ip_noise_gamma"] = Text(config.IpNoiseGamma),
+            ["ss_ip_noise_gamma_random_strength"] = Text(config.IpNoiseGammaRandomStrength),
+            ["ss_scale_weight_norms"] = Text(config.ScaleWeightNorms),
+            ["ss_prior_loss_weight"] = Text(config.PriorLossWeight),
+            ["ss_num_train_images"] = Text(plan.ImagesPerEpoch - plan.RegularizationImagesPerEpoch),
+            ["ss_num_reg_images"] = Text(plan.RegularizationImagesPerEpoch),
             ["ss_num_batches_per_epoch"] = Text(plan.BatchesPerEpoch),
             ["ss_num_epochs"] = Text(plan.Epochs),
             ["ss_epoch"] = Text(steps / plan.StepsPerEpoch),
@@ -49,10 +65,24 @@ internal static class KohyaTrainingFacts
             ["ss_keep_tokens"] = Text(config.Captions.KeepTokens),
             ["ss_caption_dropout_rate"] = Text(config.Captions.CaptionDropout),
             ["ss_caption_tag_dropout_rate"] = Text(config.Captions.TagDropout),
-            ["ss_dataset_dirs"] = JsonSerializer.Serialize(dataset.Images.GroupBy(image => image.Repeats).ToDictionary(images => $"{images.Key}_{config.Name}", images => new { n_repeats = images.Key, img_count = images.Count() })),
+            ["ss_dataset_dirs"] = Folders(training, config.Name),
+            ["ss_reg_dataset_dirs"] = Folders(regularization, "regularization"),
             ["ss_tag_frequency"] = JsonSerializer.Serialize(new Dictionary<string, object> { [config.Name] = tags }),
         };
+        if (config.LoraPlusLrRatio is { } ratio)
+        {
+            facts["ss_network_args"] = JsonSerializer.Serialize(new { loraplus_lr_ratio = Text(ratio) });
+        }
+
+        return facts;
     }
+
+    /// <summary>Images by their repeats, as folders called N_name would hold them.</summary>
+    private static string Folders(IEnumerable<PreparedImage> images, string name) =>
+        JsonSerializer.Serialize(images.GroupBy(image => image.Repeats).ToDictionary(group => $"{group.Key}_{name}", group => new { n_repeats = group.Key, img_count = group.Count() }));
+
+    /// <summary>A value's name as Python writes it, e.g. constant_with_warmup.</summary>
+    private static string Name(Enum value) => JsonNamingPolicy.SnakeCaseLower.ConvertName(value.ToString());
 
     private static string Seconds(DateTimeOffset time) => Text(time.ToUnixTimeMilliseconds() / 1000d);
 

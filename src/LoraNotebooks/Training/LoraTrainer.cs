@@ -46,7 +46,7 @@ public sealed class LoraTrainer
         ArgumentNullException.ThrowIfNull(dataset);
         var plan = TrainingPlan.For(config, dataset);
         using var scope = NewDisposeScope();
-        var schedule = new NoiseSchedule(pipeline.Scheduler);
+        var schedule = config.NoiseScheduleFor(pipeline.Scheduler);
         using var set = new TrainingSet(pipeline, config, dataset, schedule, cancellationToken);
         var seed = new TrainingSeeds(config.Seed).Derive(TrainingSeeds.Use.Weights);
         var lora = StableDiffusionLora.Create(pipeline, config.Name, config.UNetLora, config.TrainsTextEncoder ? config.TextEncoderLora : null, seed);

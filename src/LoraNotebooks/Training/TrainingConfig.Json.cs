@@ -34,12 +34,19 @@ public sealed partial record TrainingConfig
         }
     }
 
-    /// <summary>The settings in which two runs differ that cannot have the same numbers, as "name: theirs, here ours". Epochs may differ.</summary>
+    /// <summary>The settings in which two runs differ that cannot have the same numbers, as "name: theirs, here ours". Epochs may differ; what theirs lacks had its default.</summary>
     internal IReadOnlyList<string> DifferencesInNumbers(JsonObject other)
     {
         string[] harmless = [nameof(Name), nameof(OutputFolder), nameof(Epochs), nameof(SaveEveryEpochs), nameof(SampleEveryEpochs), nameof(SamplePrompts), nameof(SampleOptions)];
-        return [.. ToJson().Where(pair => !harmless.Contains(pair.Key) && !JsonNode.DeepEquals(JsonNode.Parse(pair.Value?.ToJsonString() ?? "null"), other[pair.Key]))
-            .Select(pair => $"{pair.Key}: {other[pair.Key]?.ToJsonString() ?? "null"}, here {pair.Value?.ToJsonString() ?? "null"}")];
+        var theirs = new TrainingConfig().ToJson();
+        foreach (var (key, value) in other)
+        {
+            theirs[key] = value?.DeepClone();
+        }
+
+        return [.. ToJson().Where(pair => !harmless.Contains(pair.Key) && Text(pair.Value) != Text(theirs[pair.Key])).Select(pair => $"{pair.Key}: {Text(theirs[pair.Key])}, here {Text(pair.Value)}")];
+
+        static string Text(JsonNode? node) => node?.ToJsonString() ?? "null";
     }
 
     private sealed class LoraConfigConverter : JsonConverter<LoraConfig>

@@ -51,8 +51,13 @@ public sealed partial record TrainingConfig
     /// <summary>The norm that all gradients together are clipped to. Default 1; <see langword="null"/>: no clipping.</summary>
     public double? MaxGradientNorm { get; init; } = 1;
 
-    /// <summary>γ of min-SNR weighting (Hang et al. 2023, arXiv:2303.09556); 5 is usual. Default none.</summary>
-    public double? MinSnrGamma { get; init; }
+    /// <summary>
+    /// λ of LoRA+ (Hayou et al. 2024, arXiv:2402.12354): B learns λ times as fast as A; 16 in the paper, with a smaller η. Default none: both at η.
+    /// </summary>
+    public double? LoraPlusLrRatio { get; init; }
+
+    /// <summary>The largest norm of a layer's ΔW; after each update larger ones are scaled down, see <see cref="MaxNormRegularization"/>. 1 is usual. Default none.</summary>
+    public double? ScaleWeightNorms { get; init; }
 
     /// <summary>The seed of everything that is random: adapter, order, noise, timesteps, captions. Default 0.</summary>
     public long Seed { get; init; }
@@ -99,11 +104,13 @@ public sealed partial record TrainingConfig
         faults.Positive(nameof(Epochs), Epochs);
         faults.Positive(nameof(BatchSize), BatchSize);
         faults.Positive(nameof(GradientAccumulation), GradientAccumulation);
-        faults.Require(double.IsFinite(UNetLearningRate) && UNetLearningRate > 0, $"UNetLearningRate: got {UNetLearningRate}, expected a positive number; 1e-4 is usual with alpha equal to the rank");
+        faults.Require(IsPositive(UNetLearningRate), $"UNetLearningRate: got {UNetLearningRate}, expected a positive number; 1e-4 is usual with alpha equal to the rank");
         faults.Require(TextEncoderLearningRate is null || (double.IsFinite(TextEncoderLearningRate.Value) && TextEncoderLearningRate >= 0), $"TextEncoderLearningRate: got {TextEncoderLearningRate}, expected a positive number, or 0 or null to leave it frozen");
         faults.Require(double.IsFinite(WeightDecay) && WeightDecay >= 0, $"WeightDecay: got {WeightDecay}, expected 0 or more");
-        faults.Require(MaxGradientNorm is null || (double.IsFinite(MaxGradientNorm.Value) && MaxGradientNorm > 0), $"MaxGradientNorm: got {MaxGradientNorm}, expected a positive number, or null for no clipping");
-        faults.Require(MinSnrGamma is null || (double.IsFinite(MinSnrGamma.Value) && MinSnrGamma > 0), $"MinSnrGamma: got {MinSnrGamma}, expected a positive number; 5 is usual");
+        faults.Require(MaxGradientNorm is null || IsPositive(MaxGradientNorm.Value), $"MaxGradientNorm: got {MaxGradientNorm}, expected a positive number, or null for no clipping");
+        faults.Require(LoraPlusLrRatio is null || IsPositive(LoraPlusLrRatio.Value), $"LoraPlusLrRatio: got {LoraPlusLrRatio}, expected a positive number, or null for none; 16 is usual");
+        faults.Require(ScaleWeightNorms is null || IsPositive(ScaleWeightNorms.Value), $"ScaleWeightNorms: got {ScaleWeightNorms}, expected a positive number, or null for none; 1 is usual");
+        ValidateObjective(faults);
         faults.Positive(nameof(ClipSkip), ClipSkip);
         faults.Require(Enum.IsDefined(Precision), $"Precision: got {Precision}, expected one of {string.Join(", ", Enum.GetNames<TrainingPrecision>())}");
         faults.Require(SaveEveryEpochs is null or > 0, $"SaveEveryEpochs: got {SaveEveryEpochs}, expected a positive number, or null for the final file only");

@@ -57,7 +57,7 @@ internal sealed class TrainingFiles
             Written = DateTimeOffset.UtcNow,
             wasCancelled,
             Plan = plan,
-            Data = new { Hash = dataHash, Images = dataset.Images.Select(image => new { image.Name, image.Caption, image.Repeats }) },
+            Data = new { Hash = dataHash, Images = dataset.Images.Select(image => new { image.Name, image.Caption, image.Repeats, image.IsRegularization, image.LossWeight }) },
             Config = config.ToJson(),
             Versions = new
             {

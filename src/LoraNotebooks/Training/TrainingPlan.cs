@@ -19,6 +19,9 @@ public sealed record TrainingPlan
     /// <summary>Images that an epoch shows: the sum of their repeats.</summary>
     public required int ImagesPerEpoch { get; init; }
 
+    /// <summary>How many of <see cref="ImagesPerEpoch"/> are regularization images.</summary>
+    public int RegularizationImagesPerEpoch { get; private init; }
+
     /// <summary>Batches of an epoch: ⌈images per epoch / batch⌉.</summary>
     public required int BatchesPerEpoch { get; init; }
 
@@ -47,7 +50,7 @@ public sealed record TrainingPlan
     public static TrainingPlan For(TrainingConfig config, PreparedDataset dataset)
     {
         ArgumentNullException.ThrowIfNull(dataset);
-        return For(config, dataset.Count, dataset.ImagesPerEpoch);
+        return For(config, dataset.Count, dataset.ImagesPerEpoch) with { RegularizationImagesPerEpoch = dataset.Images.Where(image => image.IsRegularization).Sum(image => image.Repeats) };
     }
 
     /// <summary>Plans a run.</summary>
@@ -78,7 +81,7 @@ public sealed record TrainingPlan
 
     /// <summary>The plan in words, e.g. "20 images, 200 per epoch with repeats; batches of 4: 50 steps per epoch; 5 epochs = 250 steps."</summary>
     public override string ToString() =>
-        $"{Count(Images, "image")}, {ImagesPerEpoch} per epoch with repeats; batches of {BatchSize}"
+        $"{Count(Images, "image")}, {ImagesPerEpoch} per epoch with repeats{(RegularizationImagesPerEpoch > 0 ? $", {RegularizationImagesPerEpoch} of them for regularization" : "")}; batches of {BatchSize}"
         + $"{(GradientAccumulation > 1 ? $", {GradientAccumulation} of them to a step" : "")}: {Count(StepsPerEpoch, "step")} per epoch; {Count(Epochs, "epoch")} = {Count(TotalSteps, "step")}"
         + $"{(WarmupSteps > 0 ? $", the first {WarmupSteps} of them warm-up" : "")}.";
 

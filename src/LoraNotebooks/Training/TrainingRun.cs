@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using LoraNotebooks.Adapters;
 using LoraNotebooks.Data;
 using LoraNotebooks.Diffusion;
 
@@ -20,6 +21,7 @@ internal sealed class TrainingRun : IDisposable
     private readonly StableDiffusionLora lora;
     private readonly IProgress<TrainingSample>? sampleProgress;
     private readonly IProgress<TrainingStep>? progress;
+    private readonly TrainedGroups groups;
     private readonly AdamWOptimizer optimizer;
     private readonly DiffusionTrainingStep trainingStep;
     private readonly TrainingFiles files;
@@ -45,18 +47,11 @@ internal sealed class TrainingRun : IDisposable
     {
         (this.config, this.plan, this.pipeline, this.set, this.lora, this.sampleProgress, this.progress) = (config, plan, pipeline, set, lora, sampleProgress, progress);
         seeds = new TrainingSeeds(config.Seed);
-        List<ParameterGroup> groups = [new("unet", lora.UNetParameters, config.WeightDecay)];
-        if (config.TrainsTextEncoder)
-        {
-            groups.Add(new("text encoder", lora.TextEncoderParameters, config.WeightDecay));
-        }
-
-        optimizer = new AdamWOptimizer(groups);
-        trainingStep = new DiffusionTrainingStep(pipeline.UNet, schedule, optimizer)
+        groups = new TrainedGroups(config, lora);
+        optimizer = new AdamWOptimizer(groups.Groups);
+        trainingStep = new DiffusionTrainingStep(pipeline.UNet, schedule, optimizer, config)
         {
             TextEncoder = config.TrainsTextEncoder ? ids => pipeline.TextEncoder.HiddenStates(ids, config.ClipSkip) : null,
-            MinSnrGamma = config.MinSnrGamma,
-            MaxGradientNorm = config.MaxGradientNorm,
         };
         files = new TrainingFiles(config, plan, pipeline, dataset, lora);
     }
@@ -130,14 +125,14 @@ internal sealed class TrainingRun : IDisposable
         lora.Train();
         var first = stepOfEpoch * config.GradientAccumulation;
         var count = Math.Min(config.GradientAccumulation, batches.Count - first);
-        double[] baseRates = config.TrainsTextEncoder ? [config.UNetLearningRate, config.TextEncoderLearningRate!.Value] : [config.UNetLearningRate];
-        double[] rates = [.. baseRates.Select(rate => config.Schedule.Rate(done, plan.TotalSteps, rate))];
-        var update = trainingStep.Update(count, i => Draw(epoch, first + i), rates, cancellationToken);
+        var update = trainingStep.Update(count, i => Draw(epoch, first + i), groups.Rates(done, plan.TotalSteps), cancellationToken);
         if (!update.IsFinite)
         {
             throw new TrainingDivergedException(done + 1, update, files.Checkpoints.LastOrDefault());
         }
 
+        BoundWeights();
+        var (unetRate, textEncoderRate) = groups.NetworkRates(done, plan.TotalSteps);
         done++;
         speed.Stop(batches.Skip(first).Take(count).Sum(batch => batch.Length));
         steps.Add(new TrainingStep
@@ -148,8 +143,8 @@ internal sealed class TrainingRun : IDisposable
             TotalEpochs = plan.Epochs,
             Loss = update.Loss,
             SmoothedLoss = curve.Add(update.Loss),
-            UNetLearningRate = rates[0],
-            TextEncoderLearningRate = rates.Length > 1 ? rates[1] : null,
+            UNetLearningRate = unetRate,
+            TextEncoderLearningRate = textEncoderRate,
             GradientNorm = update.GradientNorm,
             Seconds = total.Elapsed.TotalSeconds,
             ImagesPerSecond = speed.ImagesPerSecond,
@@ -159,6 +154,15 @@ internal sealed class TrainingRun : IDisposable
         if (done % StepsPerCollection == 0)
         {
             GC.Collect();
+        }
+    }
+
+    private void BoundWeights()
+    {
+        if (config.ScaleWeightNorms is { } maxNorm)
+        {
+            AdaptedModel?[] models = [lora.UNet, lora.TextEncoder];
+            MaxNormRegularization.Apply(models.SelectMany(model => model?.GetLayers(lora.Name) ?? []), maxNorm);
         }
     }
 

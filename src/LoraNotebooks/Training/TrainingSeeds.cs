@@ -29,6 +29,15 @@ internal sealed class TrainingSeeds(long seed)
 
         /// <summary>The adapters' dropout in batch i.</summary>
         Dropout,
+
+        /// <summary>The offset noise of batch i, and its strength.</summary>
+        NoiseOffset,
+
+        /// <summary>The multi-resolution noise of batch i.</summary>
+        MultiresNoise,
+
+        /// <summary>The input perturbation of batch i, and its strength.</summary>
+        InputPerturbation,
     }
 
     /// <summary>A new generator.</summary>

@@ -10,10 +10,11 @@ internal sealed class TrainingSet : IDisposable
     private readonly StableDiffusionPipeline pipeline;
     private readonly TrainingConfig config;
     private readonly PreparedDataset dataset;
-    private readonly NoiseSchedule schedule;
     private readonly TrainingSeeds seeds;
     private readonly Device device;
+    private readonly TrainingNoiseSource noise;
     private readonly Tensor latents;
+    private readonly Tensor? weights;
     private readonly Dictionary<string, Tensor> hiddenStates = new(StringComparer.Ordinal);
 
     /// <summary>Encodes the images, and the captions where they stay the same and the text encoder is frozen.</summary>
@@ -21,8 +22,9 @@ internal sealed class TrainingSet : IDisposable
     /// <exception cref="OperationCanceledException">The run was cancelled.</exception>
     public TrainingSet(StableDiffusionPipeline pipeline, TrainingConfig config, PreparedDataset dataset, NoiseSchedule schedule, CancellationToken cancellationToken)
     {
-        (this.pipeline, this.config, this.dataset, this.schedule) = (pipeline, config, dataset, schedule);
+        (this.pipeline, this.config, this.dataset) = (pipeline, config, dataset);
         seeds = new TrainingSeeds(config.Seed);
+        noise = new TrainingNoiseSource(config, schedule, seeds);
         device = pipeline.UNet.parameters().First().device;
         RequireSize(dataset, pipeline.Vae.DownsamplingFactor);
 
@@ -39,6 +41,8 @@ internal sealed class TrainingSet : IDisposable
         }
 
         latents = stack(encoded).DetachFromDisposeScope();
+        float[] counts = [.. dataset.Images.Select(image => (float)(image.LossWeight * (image.IsRegularization ? config.PriorLossWeight : 1)))];
+        weights = Array.TrueForAll(counts, count => count == 1) ? null : tensor(counts, device: device).DetachFromDisposeScope();
         foreach (var states in hiddenStates.Values)
         {
             states.DetachFromDisposeScope();
@@ -60,20 +64,21 @@ internal sealed class TrainingSet : IDisposable
     {
         using var scope = NewDisposeScope();
         using var noGradient = no_grad();
-        var clean = latents.index_select(0, tensor(indices.Select(i => (long)i).ToArray(), device: device));
+        var rows = tensor(indices.Select(i => (long)i).ToArray(), device: device);
+        var clean = latents.index_select(0, rows);
         var text = EncodeCaptions(indices, number);
-
-        // Drawn on the CPU, so that they are the same for every device.
-        using var generator = seeds.Generator(TrainingSeeds.Use.Noise, number);
-        var noise = randn(clean.shape, generator: generator).to(device);
-        var timesteps = randint(0, schedule.NumTrainTimesteps, [indices.Length], ScalarType.Int64, generator: generator).to(device);
-        return new DiffusionBatch(
-            clean.MoveToOuterDisposeScope(), noise.MoveToOuterDisposeScope(), timesteps.MoveToOuterDisposeScope(), text.MoveToOuterDisposeScope());
+        var (epsilon, input, timesteps) = noise.Draw(clean, number);
+        return new DiffusionBatch(clean.MoveToOuterDisposeScope(), epsilon.MoveToOuterDisposeScope(), timesteps.MoveToOuterDisposeScope(), text.MoveToOuterDisposeScope())
+        {
+            InputNoise = input?.MoveToOuterDisposeScope(),
+            Weights = weights?.index_select(0, rows).MoveToOuterDisposeScope(),
+        };
     }
 
     public void Dispose()
     {
         latents.Dispose();
+        weights?.Dispose();
         foreach (var states in hiddenStates.Values)
         {
             states.Dispose();
