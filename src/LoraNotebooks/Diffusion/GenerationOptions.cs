@@ -38,8 +38,8 @@ public sealed record GenerationOptions
     /// <summary>The sampler. Default the one that the model's scheduler configuration names.</summary>
     public SamplerKind? Sampler { get; init; }
 
-    /// <summary>Whether Euler and DPM++ space their noise levels as Karras et al. Default as the model's scheduler configuration says.</summary>
-    public bool? KarrasSigmas { get; init; }
+    /// <summary>How samplers over noise levels space them; DDIM, DDPM and PNDM have none. Default as the model's scheduler configuration says.</summary>
+    public SigmaSpacing? Spacing { get; init; }
 
     /// <summary>η of DDIM, 0 (default, deterministic) to 1.</summary>
     public double Eta { get; init; }

@@ -138,7 +138,7 @@ public sealed class StableDiffusionPipeline : IDisposable
         ArgumentNullException.ThrowIfNull(options);
         options.ThrowIfInvalid();
         var latentShape = LatentShape(options.Width ?? NativeSize, options.Height ?? NativeSize);
-        var scheduler = Scheduler with { UseKarrasSigmas = options.KarrasSigmas ?? Scheduler.UseKarrasSigmas };
+        var scheduler = Scheduler.With(options.Spacing);
         using var scope = NewDisposeScope();
         using var noGradient = no_grad();
         var prompt = EncodePrompts([options.Prompt], options.ClipSkip);
