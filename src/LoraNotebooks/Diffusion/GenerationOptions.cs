@@ -1,4 +1,5 @@
 using LoraNotebooks.Models;
+using LoraNotebooks.Models.Language;
 
 namespace LoraNotebooks.Diffusion;
 
@@ -47,6 +48,9 @@ public sealed record GenerationOptions
     /// <summary>Which hidden states of the text encoder are used: 1 (default) the last layer's, 2 those of the layer before, …</summary>
     public int ClipSkip { get; init; } = 1;
 
+    /// <summary>How long prompts may be and what brackets in them mean. Default one chunk of 75 tokens, and nothing.</summary>
+    public PromptReading Reading { get; init; } = new();
+
     /// <summary>Every fault of the settings, each with what was got and what is expected; empty when there is none.</summary>
     public IReadOnlyList<string> Validate()
     {
@@ -59,6 +63,7 @@ public sealed record GenerationOptions
         faults.Positive(nameof(BatchSize), BatchSize);
         faults.Require(Eta is >= 0 and <= 1, $"Eta: got {Eta}, expected 0 to 1");
         faults.Positive(nameof(ClipSkip), ClipSkip);
+        faults.AddRange(Reading.Validate().Select(fault => $"Reading.{fault}"));
         return faults.All;
     }
 
