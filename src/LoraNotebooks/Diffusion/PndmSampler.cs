@@ -58,7 +58,7 @@ internal sealed class PndmSampler : Sampler
     /// <summary>Equation 11: DDIM's step written so that x₀ never appears.</summary>
     private Tensor Move(Tensor output, Tensor sample, int from, int to)
     {
-        double a = Schedule.AlphasCumprod[from];
+        double a = Math.Max(Schedule.AlphasCumprod[from], SigmaLevels.SmallestSignal);
         double b = to >= 0 ? Schedule.AlphasCumprod[to] : Config.SetAlphaToOne ? 1 : Schedule.AlphasCumprod[0];
         var noise = Noise(output, sample, Math.Sqrt(a), Math.Sqrt(1 - a));
         var denominator = a * Math.Sqrt(1 - b) + Math.Sqrt(a * (1 - a) * b);

@@ -79,6 +79,59 @@ public sealed class SamplerTests(ITestOutputHelper output)
         Assert.InRange(Fixtures.MaxDifference(x0, sample), 0, 0.12);
     }
 
+    [Theory]
+    [MemberData(nameof(Kinds))]
+    public void Step_PerfectModelOfGaussianData_EndsWithItsVariance(SamplerKind kind)
+    {
+        // Of x₀ ~ N(0, s²) the best estimate is known: E[x₀|x] = √ᾱ·s²/(ᾱ·s² + 1 − ᾱ)·x.
+        const double Variance = 4;
+        using var scope = NewDisposeScope();
+        using var generator = new Generator(5);
+        var config = SchedulerConfig.StableDiffusion with { PredictionType = PredictionType.Sample };
+        using var sampler = Sampler.Create(config, 120, kind);
+        var sample = randn(20000, generator: generator) * sampler.InitialNoiseSigma;
+        for (var step = 0; step < sampler.Timesteps.Count; step++)
+        {
+            sample = sampler.Step(Estimate(sampler, config, sample, step, Variance), step, sample, () => randn(20000, generator: generator));
+        }
+
+        Assert.InRange(sample.var().item<float>() / Variance, 0.92, 1.08);
+    }
+
+    [Theory]
+    [InlineData(SamplerKind.Euler, 0.9, 1.2)]
+    [InlineData(SamplerKind.Heun, 1.8, 2.3)]
+    [InlineData(SamplerKind.DpmPlusPlus2M, 1.8, 2.5)]
+    [InlineData(SamplerKind.Lms, 1.8, 4.5)]
+    [InlineData(SamplerKind.UniPc, 2.5, 3.6)]
+    public void Step_TwiceTheSteps_DividesTheErrorByTwoToTheOrder(SamplerKind kind, double least, double most)
+    {
+        var order = Math.Log2(Error(kind, 40) / Error(kind, 80));
+        output.WriteLine($"{kind}: order {order:0.00}");
+        Assert.InRange(order, least, most);
+    }
+
+    [Fact]
+    public void Create_SettingsThatAreNotThere_AreRefusedUnlessASamplerIsNamed()
+    {
+        var config = SchedulerConfig.FromJson(JsonNode.Parse("{\"_class_name\": \"EulerDiscreteScheduler\", \"use_beta_sigmas\": true, \"thresholding\": false}")!.AsObject(), "case");
+        var message = Assert.Throws<ArgumentException>(() => Sampler.Create(config, 5)).Message;
+        Assert.Contains("use_beta_sigmas: got true, expected false", message);
+        Assert.DoesNotContain("thresholding", message);
+        Sampler.Create(config, 5, SamplerKind.Euler).Dispose();
+    }
+
+    [Fact]
+    public void Step_UniPcWithoutCorrector_FollowsThePredictorAlone()
+    {
+        using var scope = NewDisposeScope();
+        var config = SchedulerConfig.StableDiffusion with { PredictionType = PredictionType.Sample, SolverOrder = 3 };
+        Assert.NotEqual(End(config), End(config with { DisableCorrector = [3] }), 1e-9);
+        Assert.NotEqual(End(config), End(config with { SolverType = "bh1" }), 1e-9);
+
+        static double End(SchedulerConfig config) => Run(config, SamplerKind.UniPc, 8, 8).item<double>();
+    }
+
     [Fact]
     public void Step_EpsilonAtZeroTerminalSnr_IsAnErrorThatSaysWhatToDo()
     {
@@ -128,4 +181,37 @@ public sealed class SamplerTests(ITestOutputHelper output)
     [Fact]
     public void Create_TooManySteps_SaysHowManyThereAre() =>
         Assert.Contains("1 to 100", Assert.Throws<ArgumentException>(() => Sampler.Create(Small, 101)).Message);
+
+    /// <summary>The relative error at the smallest noise level on data of variance 25, for which the path is x·√(s²+σ²)/√(s²+σ₀²).</summary>
+    private static double Error(SamplerKind kind, int steps)
+    {
+        using var scope = NewDisposeScope();
+        var config = SchedulerConfig.StableDiffusion with { PredictionType = PredictionType.Sample, TimestepSpacing = TimestepSpacing.Linspace, UseKarrasSigmas = true };
+        using var sampler = Sampler.Create(config, steps, kind);
+        var levels = sampler.Sigmas;
+        var isScaled = sampler.InitialNoiseSigma == 1;
+        var exact = Level(levels[^2]) / Level(levels[0]);
+        return Math.Abs(Run(config, kind, steps, sampler.Timesteps.Count - 1).item<double>() / exact - 1);
+
+        double Level(double sigma) => Math.Sqrt((25 + sigma * sigma) / (isScaled ? 1 + sigma * sigma : 1));
+    }
+
+    /// <summary>Some steps from 1 on data of variance 25, in float64.</summary>
+    private static Tensor Run(SchedulerConfig config, SamplerKind kind, int steps, int taken)
+    {
+        using var sampler = Sampler.Create(config, steps, kind);
+        var sample = ones(1, ScalarType.Float64);
+        for (var step = 0; step < taken; step++)
+        {
+            sample = sampler.Step(Estimate(sampler, config, sample, step, 25), step, sample);
+        }
+
+        return sample;
+    }
+
+    private static Tensor Estimate(Sampler sampler, SchedulerConfig config, Tensor sample, int step, double variance)
+    {
+        double a = sampler.Sigmas.Count > 0 ? 1 / (1 + sampler.Sigmas[step] * sampler.Sigmas[step]) : new NoiseSchedule(config).AlphasCumprod[(int)sampler.Timesteps[step]];
+        return Math.Sqrt(a) * variance / (a * variance + 1 - a) * sampler.ScaleModelInput(sample, step);
+    }
 }
