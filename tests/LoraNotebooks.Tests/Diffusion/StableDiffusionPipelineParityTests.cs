@@ -34,6 +34,8 @@ public sealed class StableDiffusionPipelineParityTests(ITestOutputHelper output)
             var latents = pipeline.Denoise(inputs["denoise.initial_noise"], prompt, negative, sampler, guidance, () => inputs["denoise.step_noise"][draws++].alias());
             Check($"denoise.{entry.Name}.latents", latents, LatentsLimit, Fixtures.RelativeDifference);
             Check($"denoise.{entry.Name}.image", (pipeline.Decode(latents) / 2 + 0.5).clamp(0, 1), ImageLimit, Fixtures.MaxDifference);
+            CheckNumbers($"denoise.{entry.Name}.timesteps", sampler.Timesteps);
+            CheckNumbers($"denoise.{entry.Name}.sigmas", sampler.Sigmas);
             if (draws != entry.Value.GetProperty("noise_draws").GetInt32())
             {
                 faults.Add($"{entry.Name}: {draws} draws of noise, expected {entry.Value.GetProperty("noise_draws")}");
@@ -45,6 +47,14 @@ public sealed class StableDiffusionPipelineParityTests(ITestOutputHelper output)
         var uncovered = expected.Keys.Where(key => key.StartsWith("denoise.", StringComparison.Ordinal) && key.EndsWith(".latents", StringComparison.Ordinal)).Where(key => !covered.Contains(key.Split('.')[1]));
         Assert.Empty(uncovered);
         Assert.True(faults.Count == 0, string.Join('\n', faults));
+
+        void CheckNumbers(string key, IReadOnlyList<double> actual)
+        {
+            if (expected.TryGetValue(key, out var numbers))
+            {
+                Check(key, tensor(actual.ToArray()), LatentsLimit, Fixtures.RelativeDifference);
+            }
+        }
 
         void Check(string key, Tensor actual, double limit, Func<Tensor, Tensor, double> measure)
         {
