@@ -24,9 +24,7 @@ internal sealed class EulerSampler : SigmaSampler
             return sample + (next - sigma) * derivative;
         }
 
-        // σ_up² = σ'²·(σ² − σ'²)/σ²,  σ_down² = σ'² − σ_up²
-        var up = Math.Sqrt(next * next * (sigma * sigma - next * next) / (sigma * sigma));
-        var down = Math.Sqrt(next * next - up * up);
+        var (down, up) = Ancestral(sigma, next);
         return sample + (down - sigma) * derivative + up * noise();
     }
 }

@@ -6,7 +6,7 @@ namespace LoraNotebooks.Diffusion;
 /// Heun's method (Karras et al. 2022, arXiv:2206.00364, algorithm 1 without churn): an Euler step, then the step again with the mean
 /// of the slopes at both ends. Every level but the first is asked about twice; the step to σ = 0 is Euler's.
 /// </summary>
-internal sealed class HeunSampler(SchedulerConfig config, int steps) : SigmaSampler(config, steps, evaluations: 2)
+internal sealed class HeunSampler(SchedulerConfig config, int steps) : SigmaSampler(config, steps, second: (_, next) => next)
 {
     private readonly TensorHistory start = new(2); // x and dx/dσ where the Euler step began
 

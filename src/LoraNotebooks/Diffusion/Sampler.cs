@@ -38,6 +38,18 @@ public enum SamplerKind
 
     /// <summary>Predictor and corrector in one evaluation ("UniPC"; Zhao et al. 2023, arXiv:2302.04867).</summary>
     UniPc,
+
+    /// <summary>Second-order single steps on the SDE, the model asked twice a step ("DPM++ SDE", k-diffusion).</summary>
+    DpmPlusPlusSde,
+
+    /// <summary>Second-order single steps with fresh noise after each, the model asked twice a step ("DPM++ 2S a", k-diffusion).</summary>
+    DpmPlusPlus2SAncestral,
+
+    /// <summary>DPM-Solver-2, the model asked twice a step ("DPM2", k-diffusion).</summary>
+    Dpm2,
+
+    /// <summary>DPM-Solver-2 with fresh noise after each step ("DPM2 a", k-diffusion).</summary>
+    Dpm2Ancestral,
 }
 
 /// <summary>
@@ -110,6 +122,7 @@ public abstract class Sampler : IDisposable
             SamplerKind.Lms => new LmsSampler(config, steps),
             SamplerKind.UniPc => new UniPcSampler(config, steps),
             SamplerKind.Pndm => new PndmSampler(config, steps),
+            SamplerKind.DpmPlusPlusSde or SamplerKind.DpmPlusPlus2SAncestral or SamplerKind.Dpm2 or SamplerKind.Dpm2Ancestral => new MidpointSampler(config, steps, kind.Value),
             _ => new DpmPlusPlusSampler(config, steps),
         };
     }

@@ -13,9 +13,9 @@ internal abstract class SigmaSampler : Sampler
     /// <summary>Chooses the noise levels.</summary>
     /// <param name="config">Schedule and settings.</param>
     /// <param name="steps">n.</param>
-    /// <param name="evaluations">How often the model is asked at each level but the first.</param>
+    /// <param name="second">The level, between that of a step and the next one, at which the model is asked a second time; default not at all.</param>
     /// <param name="reachesZero">Whether the last level is 0 whatever the configuration says.</param>
-    protected SigmaSampler(SchedulerConfig config, int steps, int evaluations = 1, bool reachesZero = true)
+    protected SigmaSampler(SchedulerConfig config, int steps, Func<double, double, double>? second = null, bool reachesZero = true)
         : base(config)
     {
         var levels = new SigmaLevels(Schedule);
@@ -27,10 +27,19 @@ internal abstract class SigmaSampler : Sampler
             timesteps = [.. spaced.Select(levels.TimestepOf)];
         }
 
-        Timesteps = Repeated(timesteps);
-        sigmas = [.. Repeated(once), reachesZero ? 0 : levels.Final(config)];
+        var evaluations = new List<(double Sigma, double Timestep)> { (once[0], timesteps[0]) };
+        for (var i = 1; i < steps; i++)
+        {
+            if (second?.Invoke(once[i - 1], once[i]) is { } between)
+            {
+                evaluations.Add((between, between == once[i] ? timesteps[i] : levels.TimestepOf(between)));
+            }
 
-        double[] Repeated(double[] values) => [values[0], .. values[1..].SelectMany(value => Enumerable.Repeat(value, evaluations))];
+            evaluations.Add((once[i], timesteps[i]));
+        }
+
+        Timesteps = [.. evaluations.Select(evaluation => evaluation.Timestep)];
+        sigmas = [.. evaluations.Select(evaluation => evaluation.Sigma), reachesZero ? 0 : levels.Final(config)];
     }
 
     public sealed override IReadOnlyList<double> Sigmas => sigmas;
@@ -46,6 +55,13 @@ internal abstract class SigmaSampler : Sampler
 
     /// <summary>dx/dσ at a step's level.</summary>
     protected Tensor Derivative(int step, Tensor modelOutput, Tensor sample) => (sample - OriginalAt(step, modelOutput, sample)) / sigmas[step];
+
+    /// <summary>
+    /// An ancestral step from σ to σ': down to σ_down without noise, then up by fresh noise of σ_up, where
+    /// σ_up² = σ'²·(σ² − σ'²)/σ² and σ_down² = σ'² − σ_up² (k-diffusion's <c>get_ancestral_step</c>).
+    /// </summary>
+    protected static (double Down, double Up) Ancestral(double sigma, double next) =>
+        (next * next / sigma, Math.Sqrt(next * next * (sigma * sigma - next * next)) / sigma);
 
     /// <summary>1/√(σ²+1): what brings x = x₀ + σ·ε to the variance that the model was trained with.</summary>
     private double Scale(int step) => 1 / Math.Sqrt(sigmas[step] * sigmas[step] + 1);

@@ -15,6 +15,8 @@ public sealed class SamplerChoiceTests
     [InlineData("uni_pc", SamplerKind.UniPc, null)]
     [InlineData("PLMS", SamplerKind.Pndm, null)]
     [InlineData("DpmPlusPlus2M", SamplerKind.DpmPlusPlus2M, null)]
+    [InlineData("DPM++ SDE Karras", SamplerKind.DpmPlusPlusSde, SigmaSpacing.Karras)]
+    [InlineData("dpm_2_ancestral", SamplerKind.Dpm2Ancestral, null)]
     [InlineData("LMS normal", SamplerKind.Lms, SigmaSpacing.Timesteps)]
     public void Parse_NamesOfOtherPrograms_AreKnown(string name, SamplerKind kind, SigmaSpacing? spacing) =>
         Assert.Equal(new SamplerChoice(kind, spacing), SamplerChoice.Parse(name));
@@ -24,7 +26,7 @@ public sealed class SamplerChoiceTests
     [InlineData("Karras")]
     [InlineData("DDIM Karras")]
     [InlineData("Euler b")]
-    [InlineData("DPM++ SDE")]
+    [InlineData("DPM fast")]
     public void Parse_UnknownName_ListsAll(string name)
     {
         var message = Assert.Throws<FormatException>(() => SamplerChoice.Parse(name)).Message;

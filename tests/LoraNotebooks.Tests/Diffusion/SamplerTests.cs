@@ -101,6 +101,7 @@ public sealed class SamplerTests(ITestOutputHelper output)
     [Theory]
     [InlineData(SamplerKind.Euler, 0.9, 1.2)]
     [InlineData(SamplerKind.Heun, 1.8, 2.3)]
+    [InlineData(SamplerKind.Dpm2, 1.8, 2.5)]
     [InlineData(SamplerKind.DpmPlusPlus2M, 1.8, 2.5)]
     [InlineData(SamplerKind.Lms, 1.8, 4.5)]
     [InlineData(SamplerKind.UniPc, 2.5, 3.6)]
