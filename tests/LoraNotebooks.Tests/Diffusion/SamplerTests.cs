@@ -58,6 +58,8 @@ public sealed class SamplerTests(ITestOutputHelper output)
         Assert.True(faults.Count == 0, $"{faults.Count} of {cases.Count}:\n{string.Join('\n', faults.Take(20))}");
     }
 
+    private static readonly SchedulerConfig Gaussian = SchedulerConfig.StableDiffusion with { PredictionType = PredictionType.Sample, TimestepSpacing = TimestepSpacing.Linspace, UseKarrasSigmas = true };
+
     public static TheoryData<SamplerKind> Kinds => [.. Enum.GetValues<SamplerKind>()];
 
     [Theory]
@@ -110,6 +112,17 @@ public sealed class SamplerTests(ITestOutputHelper output)
         var order = Math.Log2(Error(kind, 40) / Error(kind, 80));
         output.WriteLine($"{kind}: order {order:0.00}");
         Assert.InRange(order, least, most);
+    }
+
+    [Theory]
+    [InlineData(2, 1.8)]
+    [InlineData(3, 2.5)]
+    public void Step_SolverOrderOfTheConfiguration_IsTheOrderOfTheError(int solverOrder, double least)
+    {
+        var config = Gaussian with { ClassName = "DPMSolverMultistepScheduler", SolverOrder = solverOrder, SolverType = "heun" };
+        var (coarse, fine) = (Error(null, 40, config), Error(null, 80, config));
+        output.WriteLine($"order {solverOrder}: {Math.Log2(coarse / fine):0.00}, error {fine:e2}");
+        Assert.InRange(Math.Log2(coarse / fine), least, 3.5);
     }
 
     [Fact]
@@ -184,10 +197,10 @@ public sealed class SamplerTests(ITestOutputHelper output)
         Assert.Contains("1 to 100", Assert.Throws<ArgumentException>(() => Sampler.Create(Small, 101)).Message);
 
     /// <summary>The relative error at the smallest noise level on data of variance 25, for which the path is x·√(s²+σ²)/√(s²+σ₀²).</summary>
-    private static double Error(SamplerKind kind, int steps)
+    private static double Error(SamplerKind? kind, int steps, SchedulerConfig? config = null)
     {
         using var scope = NewDisposeScope();
-        var config = SchedulerConfig.StableDiffusion with { PredictionType = PredictionType.Sample, TimestepSpacing = TimestepSpacing.Linspace, UseKarrasSigmas = true };
+        config ??= Gaussian;
         using var sampler = Sampler.Create(config, steps, kind);
         var levels = sampler.Sigmas;
         var isScaled = sampler.InitialNoiseSigma == 1;
@@ -198,7 +211,7 @@ public sealed class SamplerTests(ITestOutputHelper output)
     }
 
     /// <summary>Some steps from 1 on data of variance 25, in float64.</summary>
-    private static Tensor Run(SchedulerConfig config, SamplerKind kind, int steps, int taken)
+    private static Tensor Run(SchedulerConfig config, SamplerKind? kind, int steps, int taken)
     {
         using var sampler = Sampler.Create(config, steps, kind);
         var sample = ones(1, ScalarType.Float64);
