@@ -103,5 +103,7 @@ public sealed class StableDiffusionRenderer : IXyzRenderer, IDisposable
         Guidance = settings.Guidance,
         Seed = settings.Seed,
         Sampler = settings.Sampler,
+        Spacing = settings.Spacing,
+        ClipSkip = settings.ClipSkip,
     };
 }

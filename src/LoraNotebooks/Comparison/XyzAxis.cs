@@ -15,8 +15,14 @@ public enum XyzAxisKind
     /// <summary>A part of the prompt that is replaced: the text is encoded again.</summary>
     PromptSearchReplace,
 
+    /// <summary>Which layer of the text encoder is used: the text is encoded again.</summary>
+    ClipSkip,
+
     /// <summary>The sampler.</summary>
     Sampler,
+
+    /// <summary>How the sampler's noise levels are spaced.</summary>
+    ScheduleType,
 
     /// <summary>The number of denoising steps.</summary>
     Steps,
@@ -98,6 +104,13 @@ public sealed class XyzAxis
     public static XyzAxis Seed(params IReadOnlyList<long> values) =>
         new(XyzAxisKind.Seed, "seed", [.. values.Select(v => v.ToString(CultureInfo.InvariantCulture))], (settings, i) => settings with { Seed = values[i] });
 
+    /// <summary>Layers of the text encoder counted from the end, such as <c>"1-2"</c>; 1 is the last.</summary>
+    public static XyzAxis ClipSkip(string values) => ClipSkip([.. XyzValues.ParseIntegers(values).Select(value => (int)Math.Clamp(value, int.MinValue, int.MaxValue))]);
+
+    /// <summary>Layers of the text encoder counted from the end; 1 is the last.</summary>
+    public static XyzAxis ClipSkip(params IReadOnlyList<int> values) =>
+        new(XyzAxisKind.ClipSkip, "clip skip", [.. values.Select(v => v.ToString(CultureInfo.InvariantCulture))], (settings, i) => settings with { ClipSkip = values[i] });
+
     /// <summary>Numbers of denoising steps, such as <c>"5-20 (+5)"</c>.</summary>
     public static XyzAxis Steps(string values) => Steps([.. XyzValues.ParseIntegers(values).Select(value => (int)Math.Clamp(value, int.MinValue, int.MaxValue))]);
 
@@ -112,16 +125,27 @@ public sealed class XyzAxis
     public static XyzAxis Guidance(params IReadOnlyList<double> values) =>
         new(XyzAxisKind.Guidance, "guidance", [.. values.Select(Show)], (settings, i) => settings with { Guidance = values[i] });
 
-    /// <summary>Sampler names separated by commas, such as <c>"Ddim, Euler"</c>; upper and lower case are the same.</summary>
+    /// <summary>Sampler names separated by commas, such as <c>"DDIM, Euler a, DPM++ 2M Karras"</c>, as <see cref="SamplerChoice.Parse"/> reads them.</summary>
     /// <exception cref="FormatException">A name that is none; the message lists those there are.</exception>
-    public static XyzAxis Sampler(string values) => Sampler([.. XyzValues.ParseTexts(values).Select(name =>
-        Enum.GetNames<SamplerKind>().Contains(name, StringComparer.OrdinalIgnoreCase)
-            ? Enum.Parse<SamplerKind>(name, ignoreCase: true)
-            : throw new FormatException($"Got the sampler '{name}'; there are {string.Join(", ", Enum.GetNames<SamplerKind>())}."))]);
+    public static XyzAxis Sampler(string values) => Sampler([.. XyzValues.ParseTexts(values).Select(SamplerChoice.Parse)]);
 
     /// <summary>Samplers.</summary>
-    public static XyzAxis Sampler(params IReadOnlyList<SamplerKind> kinds) =>
-        new(XyzAxisKind.Sampler, "sampler", [.. kinds.Select(kind => kind.ToString())], (settings, i) => settings with { Sampler = kinds[i] });
+    public static XyzAxis Sampler(params IReadOnlyList<SamplerKind> kinds) => Sampler([.. kinds.Select(kind => new SamplerChoice(kind))]);
+
+    /// <summary>Samplers with the spacing of their noise levels; one without leaves it as it is.</summary>
+    public static XyzAxis Sampler(params IReadOnlyList<SamplerChoice> samplers) => new(
+        XyzAxisKind.Sampler,
+        "sampler",
+        [.. samplers.Select(sampler => sampler.ToString())],
+        (settings, i) => settings with { Sampler = samplers[i].Kind, Spacing = samplers[i].Spacing ?? settings.Spacing });
+
+    /// <summary>Spacings of the noise levels separated by commas, such as <c>"Normal, Karras"</c>.</summary>
+    /// <exception cref="FormatException">A name that is none; the message lists those there are.</exception>
+    public static XyzAxis ScheduleType(string values) => ScheduleType([.. XyzValues.ParseTexts(values).Select(SamplerChoice.ParseSpacing)]);
+
+    /// <summary>Spacings of the noise levels; they make no difference to samplers that have none.</summary>
+    public static XyzAxis ScheduleType(params IReadOnlyList<SigmaSpacing> spacings) =>
+        new(XyzAxisKind.ScheduleType, "schedule type", [.. spacings.Select(SamplerChoice.NameOf)], (settings, i) => settings with { Spacing = spacings[i] });
 
     /// <summary>Name and values in a line.</summary>
     public override string ToString() => $"{Name}: {string.Join(", ", Labels)}";

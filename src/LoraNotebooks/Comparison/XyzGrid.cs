@@ -62,6 +62,11 @@ public sealed class XyzGrid
         var faults = new List<string>(Settings.Validate());
         var repeated = Axes().GroupBy(axis => axis.Kind).Where(g => g.Key != XyzAxisKind.PromptSearchReplace && g.Count() > 1);
         faults.AddRange(repeated.Select(g => $"{g.Count()} axes vary the {g.First().Name}; the later would undo the earlier. Give each axis a kind of its own."));
+        if (Axes().Any(axis => axis.Kind == XyzAxisKind.ScheduleType) && Axes().FirstOrDefault(axis => axis.Kind == XyzAxisKind.Sampler) is { } samplers
+            && Enumerable.Range(0, samplers.Count).Any(i => samplers.Apply(Settings with { Spacing = null }, i).Spacing is not null))
+        {
+            faults.Add($"The axis '{samplers}' names schedule types, and another axis varies them; name the samplers alone.");
+        }
 
         foreach (var axis in Axes())
         {

@@ -23,6 +23,12 @@ public sealed record XyzSettings
     /// <summary>The sampler; default <see langword="null"/>: the model's own.</summary>
     public SamplerKind? Sampler { get; init; }
 
+    /// <summary>How the sampler's noise levels are spaced; default <see langword="null"/>: as the model's own.</summary>
+    public SigmaSpacing? Spacing { get; init; }
+
+    /// <summary>Which hidden states of the text encoder are used; default 1, the last layer's.</summary>
+    public int ClipSkip { get; init; } = 1;
+
     /// <summary>The LoRA file or folder; default <see langword="null"/>: the one that the renderer was made with, if any.</summary>
     public string? Checkpoint { get; init; }
 
@@ -54,6 +60,11 @@ public sealed record XyzSettings
             faults.Add($"Guidance is {Guidance}; give a number of at least 0, such as 3.");
         }
 
+        if (ClipSkip < 1)
+        {
+            faults.Add($"Clip skip is {ClipSkip}; give 1 (the last layer) or more.");
+        }
+
         if (!double.IsFinite(LoraWeight))
         {
             faults.Add($"The LoRA weight is {LoraWeight}; give a number, such as 0.8.");
@@ -64,7 +75,11 @@ public sealed record XyzSettings
 
     /// <summary>
     /// The settings with what makes no difference left out, so that two cells with the same picture are recognised:
-    /// at weight 0 it does not matter which LoRA is loaded.
+    /// at weight 0 it does not matter which LoRA is loaded, and a sampler without noise levels does not space them.
     /// </summary>
-    internal XyzSettings Canonical() => LoraWeight == 0 ? this with { Checkpoint = null } : this;
+    internal XyzSettings Canonical() => this with
+    {
+        Checkpoint = LoraWeight == 0 ? null : Checkpoint,
+        Spacing = Sampler is { } kind && !SamplerChoice.HasLevels(kind) ? null : Spacing,
+    };
 }

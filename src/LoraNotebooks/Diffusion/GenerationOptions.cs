@@ -1,4 +1,5 @@
 using LoraNotebooks.Models;
+using LoraNotebooks.Models.Language;
 
 namespace LoraNotebooks.Diffusion;
 
@@ -38,14 +39,17 @@ public sealed record GenerationOptions
     /// <summary>The sampler. Default the one that the model's scheduler configuration names.</summary>
     public SamplerKind? Sampler { get; init; }
 
-    /// <summary>Whether Euler and DPM++ space their noise levels as Karras et al. Default as the model's scheduler configuration says.</summary>
-    public bool? KarrasSigmas { get; init; }
+    /// <summary>How samplers over noise levels space them; DDIM, DDPM and PNDM have none. Default as the model's scheduler configuration says.</summary>
+    public SigmaSpacing? Spacing { get; init; }
 
     /// <summary>η of DDIM, 0 (default, deterministic) to 1.</summary>
     public double Eta { get; init; }
 
     /// <summary>Which hidden states of the text encoder are used: 1 (default) the last layer's, 2 those of the layer before, …</summary>
     public int ClipSkip { get; init; } = 1;
+
+    /// <summary>How long prompts may be and what brackets in them mean. Default one chunk of 75 tokens, and nothing.</summary>
+    public PromptReading Reading { get; init; } = new();
 
     /// <summary>Every fault of the settings, each with what was got and what is expected; empty when there is none.</summary>
     public IReadOnlyList<string> Validate()
@@ -59,6 +63,7 @@ public sealed record GenerationOptions
         faults.Positive(nameof(BatchSize), BatchSize);
         faults.Require(Eta is >= 0 and <= 1, $"Eta: got {Eta}, expected 0 to 1");
         faults.Positive(nameof(ClipSkip), ClipSkip);
+        faults.AddRange(Reading.Validate().Select(fault => $"Reading.{fault}"));
         return faults.All;
     }
 

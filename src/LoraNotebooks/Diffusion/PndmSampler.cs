@@ -11,8 +11,8 @@ internal sealed class PndmSampler : Sampler
     private const int Remembered = 4;
 
     private readonly int stride;
-    private readonly List<Tensor> outputs = [];
-    private Tensor? firstSample;
+    private readonly TensorHistory outputs = new(Remembered);
+    private readonly TensorHistory firstSample = new(1);
 
     public PndmSampler(SchedulerConfig config, int steps)
         : base(config)
@@ -24,10 +24,8 @@ internal sealed class PndmSampler : Sampler
 
     public override void Dispose()
     {
-        outputs.ForEach(output => output.Dispose());
-        outputs.Clear();
-        firstSample?.Dispose();
-        firstSample = null;
+        outputs.Dispose();
+        firstSample.Dispose();
         base.Dispose();
     }
 
@@ -37,18 +35,22 @@ internal sealed class PndmSampler : Sampler
         if (step == 1)
         {
             // The second evaluation corrects the first step: from the first sample again, with the mean of both answers.
-            var mean = (modelOutput + outputs[^1]) / 2;
-            return Move(mean, firstSample!, t + stride, t);
+            return Move((modelOutput + outputs[0]) / 2, firstSample[0], t + stride, t);
         }
 
-        Remember(modelOutput, sample, step);
+        if (step == 0)
+        {
+            firstSample.Add(sample);
+        }
+
+        outputs.Add(modelOutput);
         var e = outputs;
         var combined = e.Count switch
         {
-            1 => e[^1],
-            2 => (3 * e[^1] - e[^2]) / 2,
-            3 => (23 * e[^1] - 16 * e[^2] + 5 * e[^3]) / 12,
-            _ => (55 * e[^1] - 59 * e[^2] + 37 * e[^3] - 9 * e[^4]) / 24,
+            1 => e[0],
+            2 => (3 * e[0] - e[1]) / 2,
+            3 => (23 * e[0] - 16 * e[1] + 5 * e[2]) / 12,
+            _ => (55 * e[0] - 59 * e[1] + 37 * e[2] - 9 * e[3]) / 24,
         };
         return Move(combined, sample, t, t - stride);
     }
@@ -56,25 +58,10 @@ internal sealed class PndmSampler : Sampler
     /// <summary>Equation 11: DDIM's step written so that x₀ never appears.</summary>
     private Tensor Move(Tensor output, Tensor sample, int from, int to)
     {
-        double a = Schedule.AlphasCumprod[from];
+        double a = Math.Max(Schedule.AlphasCumprod[from], SigmaLevels.SmallestSignal);
         double b = to >= 0 ? Schedule.AlphasCumprod[to] : Config.SetAlphaToOne ? 1 : Schedule.AlphasCumprod[0];
         var noise = Noise(output, sample, Math.Sqrt(a), Math.Sqrt(1 - a));
         var denominator = a * Math.Sqrt(1 - b) + Math.Sqrt(a * (1 - a) * b);
         return Math.Sqrt(b / a) * sample - (b - a) / denominator * noise;
-    }
-
-    private void Remember(Tensor output, Tensor sample, int step)
-    {
-        if (step == 0)
-        {
-            firstSample = sample.clone().DetachFromDisposeScope();
-        }
-
-        outputs.Add(output.clone().DetachFromDisposeScope());
-        if (outputs.Count > Remembered)
-        {
-            outputs[0].Dispose();
-            outputs.RemoveAt(0);
-        }
     }
 }

@@ -1,3 +1,4 @@
+using LoraNotebooks.Models;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Diffusion;
@@ -22,6 +23,33 @@ public enum SamplerKind
 
     /// <summary>Linear multistep on DDIM's formula ("PLMS"; Liu et al. 2022, arXiv:2202.09778), Stable Diffusion 1.x's own.</summary>
     Pndm,
+
+    /// <summary>Heun's second-order method, which asks the model twice a step (Karras et al. 2022, arXiv:2206.00364, algorithm 1).</summary>
+    Heun,
+
+    /// <summary>Fourth-order linear multistep over noise levels ("LMS", k-diffusion).</summary>
+    Lms,
+
+    /// <summary>DPM-Solver++ 2M on the SDE: fresh noise at every step ("DPM++ 2M SDE").</summary>
+    DpmPlusPlus2MSde,
+
+    /// <summary>Third-order DPM-Solver++ on the SDE ("DPM++ 3M SDE").</summary>
+    DpmPlusPlus3MSde,
+
+    /// <summary>Predictor and corrector in one evaluation ("UniPC"; Zhao et al. 2023, arXiv:2302.04867).</summary>
+    UniPc,
+
+    /// <summary>Second-order single steps on the SDE, the model asked twice a step ("DPM++ SDE", k-diffusion).</summary>
+    DpmPlusPlusSde,
+
+    /// <summary>Second-order single steps with fresh noise after each, the model asked twice a step ("DPM++ 2S a", k-diffusion).</summary>
+    DpmPlusPlus2SAncestral,
+
+    /// <summary>DPM-Solver-2, the model asked twice a step ("DPM2", k-diffusion).</summary>
+    Dpm2,
+
+    /// <summary>DPM-Solver-2 with fresh noise after each step ("DPM2 a", k-diffusion).</summary>
+    Dpm2Ancestral,
 }
 
 /// <summary>
@@ -29,14 +57,17 @@ public enum SamplerKind
 /// </summary>
 public abstract class Sampler : IDisposable
 {
-    private static readonly Dictionary<SamplerKind, string> ClassNames = new()
+    private static readonly Dictionary<string, SamplerKind> Kinds = new()
     {
-        [SamplerKind.Ddim] = "DDIMScheduler",
-        [SamplerKind.Ddpm] = "DDPMScheduler",
-        [SamplerKind.Euler] = "EulerDiscreteScheduler",
-        [SamplerKind.EulerAncestral] = "EulerAncestralDiscreteScheduler",
-        [SamplerKind.DpmPlusPlus2M] = "DPMSolverMultistepScheduler",
-        [SamplerKind.Pndm] = "PNDMScheduler",
+        ["DDIMScheduler"] = SamplerKind.Ddim,
+        ["DDPMScheduler"] = SamplerKind.Ddpm,
+        ["EulerDiscreteScheduler"] = SamplerKind.Euler,
+        ["EulerAncestralDiscreteScheduler"] = SamplerKind.EulerAncestral,
+        ["DPMSolverMultistepScheduler"] = SamplerKind.DpmPlusPlus2M,
+        ["PNDMScheduler"] = SamplerKind.Pndm,
+        ["HeunDiscreteScheduler"] = SamplerKind.Heun,
+        ["LMSDiscreteScheduler"] = SamplerKind.Lms,
+        ["UniPCMultistepScheduler"] = SamplerKind.UniPc,
     };
 
     /// <summary>Shares what all samplers need.</summary>
@@ -65,20 +96,34 @@ public abstract class Sampler : IDisposable
     /// <summary>Makes a sampler.</summary>
     /// <param name="config">Schedule and settings.</param>
     /// <param name="steps">n, 1 to the number of training timesteps.</param>
-    /// <param name="kind">Which; default the one that the configuration's class names.</param>
+    /// <param name="kind">Which; default the one that the configuration's class names, with all of the configuration's settings.</param>
     /// <param name="eta">η of DDIM: 0 (default) is deterministic, 1 is as noisy as DDPM.</param>
-    /// <exception cref="ArgumentException">The settings have faults, or the configuration names a class that there is no sampler for.</exception>
+    /// <exception cref="ArgumentException">The settings have faults, or the configuration names a class or a setting that there is no sampler for.</exception>
     public static Sampler Create(SchedulerConfig config, int steps, SamplerKind? kind = null, double eta = 0)
     {
         ArgumentNullException.ThrowIfNull(config);
-        return (kind ?? KindOf(config)) switch
+        if (kind is null)
+        {
+            kind = KindOf(config);
+            ConfigFaults.ThrowIfAny(config.UnsupportedSettings());
+        }
+        else
+        {
+            config = Named(config, kind.Value);
+        }
+
+        return kind switch
         {
             SamplerKind.Ddim => new DdimSampler(config, steps, eta),
             SamplerKind.Ddpm => new DdpmSampler(config, steps),
             SamplerKind.Euler => new EulerSampler(config, steps, ancestral: false),
             SamplerKind.EulerAncestral => new EulerSampler(config, steps, ancestral: true),
-            SamplerKind.DpmPlusPlus2M => new DpmPlusPlus2MSampler(config, steps),
-            _ => new PndmSampler(config, steps),
+            SamplerKind.Heun => new HeunSampler(config, steps),
+            SamplerKind.Lms => new LmsSampler(config, steps),
+            SamplerKind.UniPc => new UniPcSampler(config, steps),
+            SamplerKind.Pndm => new PndmSampler(config, steps),
+            SamplerKind.DpmPlusPlusSde or SamplerKind.DpmPlusPlus2SAncestral or SamplerKind.Dpm2 or SamplerKind.Dpm2Ancestral => new MidpointSampler(config, steps, kind.Value),
+            _ => new DpmPlusPlusSampler(config, steps),
         };
     }
 
@@ -88,16 +133,27 @@ public abstract class Sampler : IDisposable
     public static SamplerKind KindOf(SchedulerConfig config)
     {
         ArgumentNullException.ThrowIfNull(config);
-        foreach (var (kind, name) in ClassNames)
+        if (!Kinds.TryGetValue(config.ClassName, out var kind))
         {
-            if (name == config.ClassName)
-            {
-                return kind;
-            }
+            throw new ArgumentException($"The scheduler is a {config.ClassName}, for which there is no sampler; there are {string.Join(", ", Kinds.Keys)}. Name a sampler for the run, for example {nameof(SamplerKind.DpmPlusPlus2M)}: any of them can follow the model's noise schedule.");
         }
 
-        throw new ArgumentException($"The scheduler is a {config.ClassName}, for which there is no sampler; there are {string.Join(", ", ClassNames.Values)}. Name a sampler for the run, for example {nameof(SamplerKind.DpmPlusPlus2M)}: any of them can follow the model's noise schedule.");
+        return (kind, config.AlgorithmType, config.SolverOrder) switch
+        {
+            (SamplerKind.DpmPlusPlus2M, "sde-dpmsolver++", 3) => SamplerKind.DpmPlusPlus3MSde,
+            (SamplerKind.DpmPlusPlus2M, "sde-dpmsolver++", _) => SamplerKind.DpmPlusPlus2MSde,
+            _ => kind,
+        };
     }
+
+    /// <summary>The settings that a named sampler stands for, whatever class the model came with.</summary>
+    private static SchedulerConfig Named(SchedulerConfig config, SamplerKind kind) => kind switch
+    {
+        SamplerKind.DpmPlusPlus2M => config with { AlgorithmType = "dpmsolver++", SolverOrder = 2 },
+        SamplerKind.DpmPlusPlus2MSde => config with { AlgorithmType = "sde-dpmsolver++", SolverOrder = 2 },
+        SamplerKind.DpmPlusPlus3MSde => config with { AlgorithmType = "sde-dpmsolver++", SolverOrder = 3 },
+        _ => config,
+    };
 
     /// <summary>The sample as the model wants to see it, which for σ-samplers has its variance brought back to one.</summary>
     /// <param name="sample">The current sample, [N, …].</param>

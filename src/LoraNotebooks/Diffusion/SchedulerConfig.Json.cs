@@ -30,6 +30,23 @@ public sealed partial record SchedulerConfig
 
     private static readonly Dictionary<FinalSigma, string> FinalSigmas = new() { [FinalSigma.Zero] = "zero", [FinalSigma.SigmaMin] = "sigma_min" };
 
+    /// <summary>Settings of upstream's classes that change the numbers and have only one value here.</summary>
+    private static readonly Dictionary<string, JsonNode[]> OnlyValues = new()
+    {
+        ["thresholding"] = [false],
+        ["use_beta_sigmas"] = [false],
+        ["use_lu_lambdas"] = [false],
+        ["use_flow_sigmas"] = [false],
+        ["skip_prk_steps"] = [true],
+        ["predict_x0"] = [true],
+        ["interpolation_type"] = ["linear"],
+        ["timestep_type"] = ["discrete"],
+        ["variance_type"] = ["fixed_small"],
+        ["solver_p"] = [],
+        ["sigma_min"] = [],
+        ["sigma_max"] = [],
+    };
+
     /// <summary>Reads a <c>scheduler_config.json</c>. An absent key has the default of upstream's class that the file names.</summary>
     /// <param name="path">The file.</param>
     /// <exception cref="FileNotFoundException">There is no such file.</exception>
@@ -71,10 +88,11 @@ public sealed partial record SchedulerConfig
             UseExponentialSigmas = reader.Value("use_exponential_sigmas", defaults.UseExponentialSigmas),
             FinalSigma = Choice(reader, "final_sigmas_type", FinalSigmas, defaults.FinalSigma),
             SolverOrder = reader.Value("solver_order", defaults.SolverOrder),
-            SolverType = reader.Value("solver_type", defaults.SolverType),
+            SolverType = reader.Value("solver_type", name.StartsWith("UniPC", StringComparison.Ordinal) ? "bh2" : defaults.SolverType),
             AlgorithmType = reader.Value("algorithm_type", defaults.AlgorithmType),
             LowerOrderFinal = reader.Value("lower_order_final", defaults.LowerOrderFinal),
             EulerAtFinal = reader.Value("euler_at_final", defaults.EulerAtFinal),
+            DisableCorrector = reader.List<int>("disable_corrector", []),
             OtherSettings = reader.Rest(),
         };
         ConfigFaults.ThrowIfAny(source, [.. reader.Faults, .. config.Validate()]);
@@ -109,6 +127,11 @@ public sealed partial record SchedulerConfig
         Add("algorithm_type", AlgorithmType, defaults.AlgorithmType);
         Add("lower_order_final", LowerOrderFinal, defaults.LowerOrderFinal);
         Add("euler_at_final", EulerAtFinal, defaults.EulerAtFinal);
+        if (DisableCorrector.Count > 0)
+        {
+            known["disable_corrector"] = ConfigWriter.Node(DisableCorrector);
+        }
+
         return ConfigWriter.Join(OtherSettings, known);
 
         void Add<T>(string key, T value, T defaultValue)
@@ -119,6 +142,13 @@ public sealed partial record SchedulerConfig
             }
         }
     }
+
+    /// <summary>Every carried setting that asks the configuration's own sampler for what it does not do.</summary>
+    internal IReadOnlyList<string> UnsupportedSettings() =>
+    [
+        .. OtherSettings.Where(pair => pair.Value is not null && OnlyValues.TryGetValue(pair.Key, out var values) && !values.Any(value => JsonNode.DeepEquals(value, pair.Value)))
+            .Select(pair => $"{pair.Key}: got {pair.Value!.ToJsonString()}, expected {string.Join(", ", OnlyValues[pair.Key].Select(value => value.ToJsonString()).DefaultIfEmpty("null"))}; name a sampler for the run to go without it."),
+    ];
 
     private static T Choice<T>(ConfigReader reader, string key, Dictionary<T, string> names, T defaultValue)
         where T : struct, Enum

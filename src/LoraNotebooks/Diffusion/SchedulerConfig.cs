@@ -60,29 +60,35 @@ public sealed partial record SchedulerConfig
     /// <summary>The clamp's bound. Default 1.</summary>
     public double ClipSampleRange { get; init; } = 1;
 
-    /// <summary>Euler and DPM++: noise levels spaced as in Karras et al. 2022 (arXiv:2206.00364, equation 5, ρ = 7). Default off.</summary>
+    /// <summary>All samplers over noise levels: spaced as in Karras et al. 2022 (arXiv:2206.00364, equation 5, ρ = 7). Default off.</summary>
     public bool UseKarrasSigmas { get; init; }
 
-    /// <summary>Euler and DPM++: noise levels spaced evenly in log σ. Default off; excludes <see cref="UseKarrasSigmas"/>.</summary>
+    /// <summary>All samplers over noise levels: spaced evenly in log σ. Default off; excludes <see cref="UseKarrasSigmas"/>.</summary>
     public bool UseExponentialSigmas { get; init; }
 
-    /// <summary>Euler and DPM++: the noise level at the end. Default 0.</summary>
+    /// <summary>Euler, DPM++ and UniPC: the noise level at the end. Default 0.</summary>
     public FinalSigma FinalSigma { get; init; } = FinalSigma.Zero;
 
-    /// <summary>DPM++: the order of the multistep method, 1 or 2. Default 2.</summary>
+    /// <summary>DPM++ and UniPC: the order of the multistep method, 1 to 3. Default 2.</summary>
     public int SolverOrder { get; init; } = 2;
 
-    /// <summary>DPM++: "midpoint" or "heun", the two second-order formulas. Default midpoint.</summary>
+    /// <summary>
+    /// DPM++: "midpoint" or "heun", the two second-order formulas. UniPC: "bh1" or "bh2", its B(h). Default midpoint, in a file of UniPC bh2;
+    /// a sampler for which the value means nothing takes its own default, as upstream's do.
+    /// </summary>
     public string SolverType { get; init; } = "midpoint";
 
     /// <summary>DPM++: "dpmsolver++" (deterministic) or "sde-dpmsolver++". Default dpmsolver++.</summary>
     public string AlgorithmType { get; init; } = "dpmsolver++";
 
-    /// <summary>DPM++: whether runs of fewer than 15 steps end with a first-order step. Default on.</summary>
+    /// <summary>DPM++: whether runs of fewer than 15 steps end with a first-order step; UniPC: whether every run goes down to it. Default on.</summary>
     public bool LowerOrderFinal { get; init; } = true;
 
     /// <summary>DPM++: whether every run ends with a first-order step. Default off.</summary>
     public bool EulerAtFinal { get; init; }
+
+    /// <summary>UniPC: the steps, from 0, whose result is not corrected. Default none.</summary>
+    public IReadOnlyList<int> DisableCorrector { get; init; } = [];
 
     /// <summary>Keys of the file that mean nothing here, carried along.</summary>
     public IReadOnlyDictionary<string, JsonNode?> OtherSettings { get; init; } = new Dictionary<string, JsonNode?>();
@@ -105,11 +111,17 @@ public sealed partial record SchedulerConfig
         faults.Require(StepsOffset >= 0, $"steps_offset: got {StepsOffset}, expected 0 or more; Stable Diffusion has 1.");
         faults.Require(ClipSampleRange > 0, $"clip_sample_range: got {ClipSampleRange}, expected more than 0.");
         faults.Require(!UseKarrasSigmas || !UseExponentialSigmas, "use_karras_sigmas, use_exponential_sigmas: got both, expected at most one; turn one off.");
-        faults.Require(SolverOrder is 1 or 2, $"solver_order: got {SolverOrder}, expected 1 or 2.");
-        faults.Require(SolverType is "midpoint" or "heun", $"solver_type: got {SolverType}, expected midpoint or heun.");
+        faults.Require(SolverOrder is >= 1 and <= 3, $"solver_order: got {SolverOrder}, expected 1 to 3.");
+        faults.Require(SolverType is "midpoint" or "heun" or "bh1" or "bh2", $"solver_type: got {SolverType}, expected midpoint or heun, for UniPC bh1 or bh2.");
         faults.Require(AlgorithmType is "dpmsolver++" or "sde-dpmsolver++", $"algorithm_type: got {AlgorithmType}, expected dpmsolver++ or sde-dpmsolver++.");
         return faults.All;
     }
+
+    /// <summary>These settings with another spacing of the noise levels.</summary>
+    /// <param name="spacing">Which; <see langword="null"/> leaves them as they are.</param>
+    internal SchedulerConfig With(SigmaSpacing? spacing) => spacing is null
+        ? this
+        : this with { UseKarrasSigmas = spacing == SigmaSpacing.Karras, UseExponentialSigmas = spacing == SigmaSpacing.Exponential };
 
     /// <summary>Throws when the settings have faults.</summary>
     /// <exception cref="ArgumentException">Lists every fault.</exception>

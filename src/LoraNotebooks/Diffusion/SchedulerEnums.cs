@@ -48,3 +48,16 @@ public enum FinalSigma
     /// <summary>σ of the first training timestep.</summary>
     SigmaMin,
 }
+
+/// <summary>How the noise levels of a σ-sampler are spaced (WebUI's "schedule type").</summary>
+public enum SigmaSpacing
+{
+    /// <summary>As the timesteps are ("Normal", "Uniform").</summary>
+    Timesteps,
+
+    /// <summary>Evenly in σ<sup>1/7</sup>: more steps at low noise (Karras et al. 2022, arXiv:2206.00364, equation 5).</summary>
+    Karras,
+
+    /// <summary>Evenly in log σ.</summary>
+    Exponential,
+}

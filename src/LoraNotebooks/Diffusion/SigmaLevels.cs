@@ -7,7 +7,7 @@ namespace LoraNotebooks.Diffusion;
 internal sealed class SigmaLevels
 {
     /// <summary>The ᾱ that stands for 0 at zero terminal SNR, so that σ stays finite: 2⁻²⁴ (upstream's value).</summary>
-    private const float SmallestSignal = 1f / (1 << 24);
+    public const float SmallestSignal = 1f / (1 << 24);
 
     private const double Rho = 7;
 

@@ -112,18 +112,20 @@ public sealed class StableDiffusionPipeline : IDisposable
     {
         ArgumentNullException.ThrowIfNull(prompts);
         using var scope = NewDisposeScope();
-        return tensor(prompts.SelectMany(Tokenizer.Encode).ToArray(), device: Device).reshape(prompts.Count, Tokenizer.ModelMaxLength).MoveToOuterDisposeScope();
+        return PromptTokens.Of(Tokenizer, prompts).ToTensor(Device).MoveToOuterDisposeScope();
     }
 
     /// <summary>The hidden states that condition the UNet. No gradient is recorded.</summary>
     /// <param name="prompts">N texts.</param>
     /// <param name="clipSkip">1 (default) for the last layer's states, 2 for those of the layer before, …</param>
-    /// <returns>[N, T, D].</returns>
-    public Tensor EncodePrompts(IReadOnlyList<string> prompts, int clipSkip = 1)
+    /// <param name="reading">The length of the texts and the meaning of brackets in them. Default one chunk, and none.</param>
+    /// <returns>[N, T, D], T growing with the chunks.</returns>
+    public Tensor EncodePrompts(IReadOnlyList<string> prompts, int clipSkip = 1, PromptReading? reading = null)
     {
         using var scope = NewDisposeScope();
         using var noGradient = no_grad();
-        return TextEncoder.HiddenStates(Tokenize(prompts), clipSkip).MoveToOuterDisposeScope();
+        var tokens = PromptTokens.Of(Tokenizer, prompts, reading);
+        return tokens.Join(TextEncoder.HiddenStates(tokens.ToTensor(Device), clipSkip)).MoveToOuterDisposeScope();
     }
 
     /// <summary>Draws images.</summary>
@@ -138,11 +140,11 @@ public sealed class StableDiffusionPipeline : IDisposable
         ArgumentNullException.ThrowIfNull(options);
         options.ThrowIfInvalid();
         var latentShape = LatentShape(options.Width ?? NativeSize, options.Height ?? NativeSize);
-        var scheduler = Scheduler with { UseKarrasSigmas = options.KarrasSigmas ?? Scheduler.UseKarrasSigmas };
+        var scheduler = Scheduler.With(options.Spacing);
         using var scope = NewDisposeScope();
         using var noGradient = no_grad();
-        var prompt = EncodePrompts([options.Prompt], options.ClipSkip);
-        var negative = options.Guidance == 1 ? null : EncodePrompts([options.NegativePrompt], options.ClipSkip);
+        var prompt = EncodePrompts([options.Prompt], options.ClipSkip, options.Reading);
+        var negative = options.Guidance == 1 ? null : EncodePrompts([options.NegativePrompt], options.ClipSkip, options.Reading);
 
         var images = new List<RgbImage>();
         var stepsDone = 0;

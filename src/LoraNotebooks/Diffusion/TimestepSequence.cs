@@ -12,12 +12,12 @@ internal static class TimestepSequence
             : Even(config, steps);
     }
 
-    /// <summary>Euler: timesteps between the whole ones too.</summary>
+    /// <summary>Euler, Heun, LMS: timesteps between the whole ones too, in upstream's float32: at zero terminal SNR the last levels are that steep.</summary>
     public static double[] Fractional(SchedulerConfig config, int steps)
     {
         CheckSteps(config, steps);
         return config.TimestepSpacing == TimestepSpacing.Linspace
-            ? Descending(Linspace(0, config.NumTrainTimesteps - 1, steps))
+            ? Descending(Linspace(0, config.NumTrainTimesteps - 1, steps).Select(value => (double)(float)value))
             : Even(config, steps);
     }
 

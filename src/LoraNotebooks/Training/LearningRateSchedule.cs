@@ -1,3 +1,4 @@
+using System.Globalization;
 using LoraNotebooks.Models;
 
 namespace LoraNotebooks.Training;
@@ -22,10 +23,33 @@ public enum ScheduleKind
 
     /// <summary>A power of the part that remains, down to <see cref="LearningRateSchedule.FinalRate"/>.</summary>
     Polynomial,
+
+    /// <summary>√(τ/(step + τ − warm-up)) with the time scale τ of <see cref="LearningRateSchedule.Timescale"/>: it falls ever more slowly and needs no end.</summary>
+    InverseSqrt,
+
+    /// <summary>A half cosine wave down to <see cref="LearningRateSchedule.FinalRatio"/> of the base rate.</summary>
+    CosineWithMinLr,
+
+    /// <summary>
+    /// The base rate until the last <see cref="LearningRateSchedule.Decay"/> steps, then a half cosine wave down to
+    /// <see cref="LearningRateSchedule.FinalRatio"/> of it, where the warm-up starts too (Hu et al. 2024, arXiv:2404.06395, section 4).
+    /// </summary>
+    WarmupStableDecay,
+
+    /// <summary>Factors that hold up to given steps: <see cref="LearningRateSchedule.Pieces"/>.</summary>
+    PiecewiseConstant,
+
+    /// <summary>REX, (1−p)/(½ + ½(1−p)): nearly a straight line at first, steep at the end (Chen et al. 2021, arXiv:2107.04197, equation 2).</summary>
+    Rex,
 }
 
+/// <summary>A factor on the base rate and the step before which it holds.</summary>
+/// <param name="Factor">The factor, 0 or more.</param>
+/// <param name="Until">The step, from 0, with which the next piece begins; <see langword="null"/> for the last piece.</param>
+public readonly record struct RatePiece(double Factor, int? Until = null);
+
 /// <summary>The learning rate η of each optimizer step: a linear warm-up from 0, then the curve of <see cref="Kind"/>.</summary>
-/// <remarks>Source: diffusers, optimization.py; kohya-ss/sd-scripts, library/train_util.py, <c>get_scheduler_fix</c>.</remarks>
+/// <remarks>Source: diffusers and transformers, optimization.py; kohya-ss/sd-scripts, library/train_util.py, <c>get_scheduler_fix</c>.</remarks>
 public sealed record LearningRateSchedule
 {
     /// <summary>The curve. Default a half cosine wave.</summary>
@@ -38,7 +62,7 @@ public sealed record LearningRateSchedule
 
     /// <summary>
     /// Cycles after the warm-up. <see cref="ScheduleKind.CosineWithRestarts"/>: how often the wave starts, a whole number, default 1.
-    /// <see cref="ScheduleKind.Cosine"/>: whole waves, default ½. Without meaning for the other kinds.
+    /// <see cref="ScheduleKind.Cosine"/>, <see cref="ScheduleKind.CosineWithMinLr"/> and <see cref="ScheduleKind.WarmupStableDecay"/>: whole waves, default ½. Without meaning for the other kinds.
     /// </summary>
     public double? Cycles { get; init; }
 
@@ -48,9 +72,44 @@ public sealed record LearningRateSchedule
     /// <summary>The rate at which <see cref="ScheduleKind.Polynomial"/> ends, default 1e-7. It must be below the base rate.</summary>
     public double FinalRate { get; init; } = 1e-7;
 
+    /// <summary>
+    /// The part of the base rate at which <see cref="ScheduleKind.CosineWithMinLr"/>, <see cref="ScheduleKind.WarmupStableDecay"/> and
+    /// <see cref="ScheduleKind.Rex"/> end, 0 to 1. Default 0.
+    /// </summary>
+    public double FinalRatio { get; init; }
+
+    /// <summary>
+    /// The length of the decay of <see cref="ScheduleKind.WarmupStableDecay"/>, counted as <see cref="Warmup"/>: steps, or, below 1, a part of
+    /// all steps. Default 0.2.
+    /// </summary>
+    public double Decay { get; init; } = 0.2;
+
+    /// <summary>τ of <see cref="ScheduleKind.InverseSqrt"/> in steps. Default the warm-up's length, or 10,000 without a warm-up.</summary>
+    public int? Timescale { get; init; }
+
+    /// <summary>The pieces of <see cref="ScheduleKind.PiecewiseConstant"/> in order; the last one has no end. Default none.</summary>
+    public IReadOnlyList<RatePiece> Pieces { get; init; } = [];
+
     /// <summary>The warm-up's length in optimizer steps.</summary>
     /// <param name="totalSteps">T, the number of optimizer steps of the run.</param>
-    public int WarmupSteps(int totalSteps) => (int)(Warmup < 1 ? Warmup * totalSteps : Warmup);
+    public int WarmupSteps(int totalSteps) => Steps(Warmup, totalSteps);
+
+    /// <summary>Pieces from diffusers' notation: <c>"1:10,0.1:20,0.005"</c> is 1 before step 10, 0.1 before step 20, then 0.005.</summary>
+    /// <param name="rules">The text.</param>
+    /// <exception cref="FormatException">It is something else; the message says where.</exception>
+    public static IReadOnlyList<RatePiece> ParsePieces(string rules)
+    {
+        ArgumentNullException.ThrowIfNull(rules);
+        string[] parts = rules.Split(',');
+        return [.. parts.Select((part, i) => part.Split(':') switch
+        {
+            [var factor, var until] when i < parts.Length - 1 && Number(factor) is { } value && int.TryParse(until, NumberStyles.None, CultureInfo.InvariantCulture, out var step) => new RatePiece(value, step),
+            [var factor] when i == parts.Length - 1 && Number(factor) is { } value => new RatePiece(value),
+            _ => throw new FormatException($"Got '{part}' in the pieces '{rules}'; write a factor and the step before which it holds (0.1:20), and at the end a factor alone (0.005)."),
+        })];
+
+        static double? Number(string text) => double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out var value) ? value : null;
+    }
 
     /// <summary>η of one optimizer step.</summary>
     /// <param name="step">The number of optimizer steps taken before, from 0.</param>
@@ -58,15 +117,16 @@ public sealed record LearningRateSchedule
     /// <param name="baseRate">The rate that the curve starts from.</param>
     public double Rate(int step, int totalSteps, double baseRate)
     {
-        if (Kind == ScheduleKind.Constant)
+        if (Kind is ScheduleKind.Constant or ScheduleKind.PiecewiseConstant)
         {
-            return baseRate;
+            return baseRate * (Kind == ScheduleKind.Constant ? 1 : Pieces.First(piece => piece.Until is null || step < piece.Until).Factor);
         }
 
         var warmup = WarmupSteps(totalSteps);
         if (step < warmup)
         {
-            return baseRate * ((double)step / warmup);
+            var done = (double)step / warmup;
+            return baseRate * (Kind == ScheduleKind.WarmupStableDecay ? Raised(done) : done);
         }
 
         // p: the part of the steps after the warm-up that is done.
@@ -74,9 +134,13 @@ public sealed record LearningRateSchedule
         return Kind switch
         {
             ScheduleKind.Linear => baseRate * Math.Max(0, 1 - p),
-            ScheduleKind.Cosine => baseRate * (1 + Math.Cos(Math.PI * 2 * (Cycles ?? 0.5) * p)) / 2,
+            ScheduleKind.Cosine => baseRate * Wave(p),
             ScheduleKind.CosineWithRestarts => p >= 1 ? 0 : baseRate * (1 + Math.Cos(Math.PI * ((Cycles ?? 1) * p % 1))) / 2,
             ScheduleKind.Polynomial => (baseRate - FinalRate) * Math.Pow(Math.Max(0, 1 - p), Power) + FinalRate,
+            ScheduleKind.InverseSqrt => baseRate / Math.Sqrt((double)(step - warmup + Tau(warmup)) / Tau(warmup)),
+            ScheduleKind.CosineWithMinLr => baseRate * Raised(Wave(p)),
+            ScheduleKind.WarmupStableDecay => baseRate * Raised(Wave(DecayDone(step, totalSteps))),
+            ScheduleKind.Rex => baseRate * Raised(Math.Max(0, 1 - p) / (0.5 + 0.5 * Math.Max(0, 1 - p))),
             _ => baseRate,
         };
     }
@@ -86,15 +150,39 @@ public sealed record LearningRateSchedule
     {
         var faults = new ConfigFaults();
         faults.Require(Enum.IsDefined(Kind), $"Kind: got {Kind}, expected one of {string.Join(", ", Enum.GetNames<ScheduleKind>())}");
-        faults.Require(double.IsFinite(Warmup) && Warmup >= 0 && (Warmup < 1 || Warmup % 1 == 0), $"Warmup: got {Warmup}, expected 0 (none), a part of all steps below 1, or a whole number of steps");
+        faults.Require(IsLength(Warmup), $"Warmup: got {Warmup}, expected 0 (none), a part of all steps below 1, or a whole number of steps");
         faults.Require(Cycles is null || (double.IsFinite(Cycles.Value) && Cycles > 0), $"Cycles: got {Cycles}, expected a positive number");
         faults.Require(Kind != ScheduleKind.CosineWithRestarts || Cycles is null || Cycles % 1 == 0, $"Cycles: got {Cycles}, expected a whole number for cosine with restarts");
         faults.Require(double.IsFinite(Power) && Power > 0, $"Power: got {Power}, expected a positive number; 1 is a straight line");
         faults.Require(double.IsFinite(FinalRate) && FinalRate >= 0, $"FinalRate: got {FinalRate}, expected 0 or more");
+        faults.Require(FinalRatio is >= 0 and <= 1, $"FinalRatio: got {FinalRatio}, expected 0 to 1");
+        faults.Require(IsLength(Decay), $"Decay: got {Decay}, expected 0 (none), a part of all steps below 1, or a whole number of steps");
+        faults.Require(Timescale is null or > 0, $"Timescale: got {Timescale}, expected a positive number of steps, or null for the warm-up's length");
+        faults.Require(Kind != ScheduleKind.PiecewiseConstant || (Pieces.Count > 0 && Pieces[^1].Until is null && Pieces.SkipLast(1).All(piece => piece.Until is not null)), $"Pieces: got {string.Join(", ", Pieces)}, expected at least one, and an end for each but the last");
+        faults.Require(Pieces.All(piece => double.IsFinite(piece.Factor) && piece.Factor >= 0), $"Pieces: got {string.Join(", ", Pieces)}, expected factors of 0 or more");
         return faults.All;
     }
 
     /// <summary>Throws if there are faults.</summary>
     /// <exception cref="ArgumentException">There are; the message lists them all.</exception>
     public void ThrowIfInvalid() => ConfigFaults.ThrowIfAny(Validate());
+
+    /// <summary>The wave's height, from 1 to 0 over half a cycle.</summary>
+    private double Wave(double p) => (1 + Math.Cos(Math.PI * 2 * (Cycles ?? 0.5) * p)) / 2;
+
+    /// <summary>A height between 0 and 1 moved to between <see cref="FinalRatio"/> and 1.</summary>
+    private double Raised(double height) => height * (1 - FinalRatio) + FinalRatio;
+
+    private int Tau(int warmup) => Timescale ?? (warmup > 0 ? warmup : 10_000);
+
+    /// <summary>The part of the decay at the end of the run that is done, 0 before it and 1 after.</summary>
+    private double DecayDone(int step, int totalSteps)
+    {
+        var length = Steps(Decay, totalSteps);
+        return step >= totalSteps ? 1 : length == 0 ? 0 : Math.Max(0, (double)(step - (totalSteps - length)) / length);
+    }
+
+    private static int Steps(double length, int totalSteps) => (int)(length < 1 ? length * totalSteps : length);
+
+    private static bool IsLength(double length) => double.IsFinite(length) && length >= 0 && (length < 1 || length % 1 == 0);
 }

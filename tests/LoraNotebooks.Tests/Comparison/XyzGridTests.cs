@@ -1,6 +1,7 @@
 using System.Text.Json;
 using LoraNotebooks.Comparison;
 using LoraNotebooks.Data;
+using LoraNotebooks.Diffusion;
 
 namespace LoraNotebooks.Tests.Comparison;
 
@@ -141,8 +142,29 @@ public sealed class XyzGridTests : IDisposable
     [Fact]
     public void Sampler_Names_AreReadInAnyCaseAndListedWhenUnknown()
     {
-        Assert.Equal(["Ddim", "Euler"], XyzAxis.Sampler("ddim, Euler").Labels);
-        Assert.Contains("DpmPlusPlus2M", Assert.Throws<FormatException>(() => XyzAxis.Sampler("k_euler")).Message);
+        Assert.Equal(["DDIM", "Euler a", "DPM++ 2M Karras"], XyzAxis.Sampler("ddim, euler A, DPM++ 2M Karras").Labels);
+        Assert.Contains("DPM++ 2M SDE", Assert.Throws<FormatException>(() => XyzAxis.Sampler("DPM adaptive")).Message);
+        Assert.Contains("Exponential", Assert.Throws<FormatException>(() => XyzAxis.ScheduleType("Align")).Message);
+    }
+
+    [Fact]
+    public void Sampler_NameWithSpacing_SetsItAndOneWithoutKeepsTheSettings()
+    {
+        var grid = new XyzGrid(new XyzSettings { Prompt = "p", Spacing = SigmaSpacing.Exponential }, XyzAxis.Sampler("LMS, LMS Karras"), XyzAxis.ClipSkip("1-2"));
+
+        Assert.Equal((SamplerKind.Lms, SigmaSpacing.Exponential, 1), (grid.At(0).Sampler, grid.At(0).Spacing, grid.At(0).ClipSkip));
+        Assert.Equal((SigmaSpacing.Karras, 2), (grid.At(1, 1).Spacing, grid.At(1, 1).ClipSkip));
+    }
+
+    [Fact]
+    public void ScheduleType_BesideSamplers_IsReusedWhereItMeansNothingAndMustNotBeNamedTwice()
+    {
+        var grid = new XyzGrid(new XyzSettings { Prompt = "p" }, XyzAxis.Sampler("DDIM, Euler"), XyzAxis.ScheduleType("Normal, Karras"));
+        Assert.Contains("4 cells, 3 of them different", grid.Statement);
+        Assert.Equal(["Normal", "Karras"], grid.Y!.Labels);
+
+        var twice = new XyzGrid(new XyzSettings { Prompt = "p" }, XyzAxis.Sampler("Euler Karras, Euler"), XyzAxis.ScheduleType("Normal"));
+        Assert.Contains("names schedule types", Assert.Single(twice.Validate()));
     }
 
     [Fact]

@@ -104,7 +104,7 @@ public sealed class NoiseScheduleTests
     [Fact]
     public void Constructor_SeveralFaults_ListsAll()
     {
-        var message = Assert.Throws<ArgumentException>(() => new NoiseSchedule(Small with { BetaStart = 0, StepsOffset = -1, SolverOrder = 3 })).Message;
+        var message = Assert.Throws<ArgumentException>(() => new NoiseSchedule(Small with { BetaStart = 0, StepsOffset = -1, SolverOrder = 4 })).Message;
         Assert.All(new[] { "beta_start", "steps_offset", "solver_order" }, key => Assert.Contains(key, message));
     }
 

@@ -9,7 +9,6 @@ public sealed class StableDiffusionPipelineParityTests(ITestOutputHelper output)
 {
     private const double LatentsLimit = 1e-4; // relative to the largest value
     private const double ImageLimit = 1e-4; // absolute, of pixels in [0, 1]
-    private static readonly string[] Supported = ["DDPMScheduler", "DDIMScheduler", "EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler", "DPMSolverMultistepScheduler", "PNDMScheduler"];
 
     [Theory]
     [InlineData("sd15-tiny")]
@@ -25,8 +24,8 @@ public sealed class StableDiffusionPipelineParityTests(ITestOutputHelper output)
         var prompt = pipeline.EncodePrompts([denoise.GetProperty("cond").GetString()!]);
         var negative = pipeline.EncodePrompts([denoise.GetProperty("uncond").GetString()!]);
         var faults = new List<string>();
-        var cases = 0;
-        foreach (var entry in denoise.GetProperty("schedulers").EnumerateObject().Where(entry => Supported.Contains(entry.Value.GetProperty("class").GetString())))
+        var covered = new HashSet<string>();
+        foreach (var entry in denoise.GetProperty("schedulers").EnumerateObject())
         {
             var config = SchedulerTestConfig.FromJson(entry.Value.GetProperty("config"), entry.Value.GetProperty("class").GetString());
             var eta = entry.Value.GetProperty("step_kwargs").TryGetProperty("eta", out var value) ? value.GetDouble() : 0;
@@ -35,16 +34,27 @@ public sealed class StableDiffusionPipelineParityTests(ITestOutputHelper output)
             var latents = pipeline.Denoise(inputs["denoise.initial_noise"], prompt, negative, sampler, guidance, () => inputs["denoise.step_noise"][draws++].alias());
             Check($"denoise.{entry.Name}.latents", latents, LatentsLimit, Fixtures.RelativeDifference);
             Check($"denoise.{entry.Name}.image", (pipeline.Decode(latents) / 2 + 0.5).clamp(0, 1), ImageLimit, Fixtures.MaxDifference);
+            CheckNumbers($"denoise.{entry.Name}.timesteps", sampler.Timesteps);
+            CheckNumbers($"denoise.{entry.Name}.sigmas", sampler.Sigmas);
             if (draws != entry.Value.GetProperty("noise_draws").GetInt32())
             {
                 faults.Add($"{entry.Name}: {draws} draws of noise, expected {entry.Value.GetProperty("noise_draws")}");
             }
 
-            cases++;
+            covered.Add(entry.Name);
         }
 
-        Assert.True(cases >= 3, $"{name}: only {cases} samplers were compared");
+        var uncovered = expected.Keys.Where(key => key.StartsWith("denoise.", StringComparison.Ordinal) && key.EndsWith(".latents", StringComparison.Ordinal)).Where(key => !covered.Contains(key.Split('.')[1]));
+        Assert.Empty(uncovered);
         Assert.True(faults.Count == 0, string.Join('\n', faults));
+
+        void CheckNumbers(string key, IReadOnlyList<double> actual)
+        {
+            if (expected.TryGetValue(key, out var numbers))
+            {
+                Check(key, tensor(actual.ToArray()), LatentsLimit, Fixtures.RelativeDifference);
+            }
+        }
 
         void Check(string key, Tensor actual, double limit, Func<Tensor, Tensor, double> measure)
         {

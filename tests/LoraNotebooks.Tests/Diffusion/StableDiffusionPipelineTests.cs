@@ -1,5 +1,6 @@
 using LoraNotebooks.Diffusion;
 using LoraNotebooks.Formats;
+using LoraNotebooks.Models.Language;
 using LoraNotebooks.Tests.Models;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -10,9 +11,10 @@ public sealed class StableDiffusionPipelineTests
 {
     private static readonly GenerationOptions Options = new() { Prompt = "portrait, long hair", Steps = 4, Guidance = 3, Seed = 7 };
 
+    public static TheoryData<SamplerKind?> Samplers => [null, .. Enum.GetValues<SamplerKind>().Select(kind => (SamplerKind?)kind)];
+
     [Theory]
-    [InlineData(null)]
-    [InlineData(SamplerKind.EulerAncestral)]
+    [MemberData(nameof(Samplers))]
     public void Generate_OneSeed_IsTheSameImageInAnyBatch(SamplerKind? sampler)
     {
         using var pipeline = TinyPipeline.Create();
@@ -22,6 +24,23 @@ public sealed class StableDiffusionPipelineTests
         Assert.Equal((16, 16, 4), (alone.Width, alone.Height, together.Count));
         AssertSame(alone.Pixels, together[2].Pixels);
         Assert.False(alone.Pixels.SequenceEqual(together[1].Pixels));
+    }
+
+    [Fact]
+    public void Generate_LongOrWeightedPrompt_ReachesTheUNet()
+    {
+        using var pipeline = TinyPipeline.Create();
+        using var scope = NewDisposeScope();
+        var prompt = string.Join(", ", Enumerable.Repeat("long hair", 6)) + ", blue shirt";
+        var cut = pipeline.EncodePrompts([prompt]);
+        var whole = pipeline.EncodePrompts([prompt], reading: new() { MaxTokenLength = 30 });
+        Assert.Equal([1, 32, 6], whole.shape);
+        Assert.InRange(Fixtures.MaxDifference(cut.narrow(1, 0, 11), whole.narrow(1, 0, 11)), 0, 1e-6);
+
+        var options = Options with { Prompt = prompt };
+        GenerationOptions[] readings = [options, options with { Reading = new() { MaxTokenLength = 30 } }, options with { Prompt = $"({prompt}:1.5)", Reading = new() { Weighting = PromptWeighting.Scale } }];
+        Assert.Equal(3, readings.Select(reading => Convert.ToHexString(pipeline.Generate(reading)[0].Pixels)).Distinct().Count());
+        Assert.Contains("Reading.MaxTokenLength", Assert.Throws<ArgumentException>(() => pipeline.Generate(Options with { Reading = new() { MaxTokenLength = -1 } })).Message);
     }
 
     [Fact]

@@ -1,0 +1,32 @@
+using static TorchSharp.torch;
+
+namespace LoraNotebooks.Diffusion;
+
+/// <summary>
+/// Heun's method (Karras et al. 2022, arXiv:2206.00364, algorithm 1 without churn): an Euler step, then the step again with the mean
+/// of the slopes at both ends. Every level but the first is asked about twice; the step to σ = 0 is Euler's.
+/// </summary>
+internal sealed class HeunSampler(SchedulerConfig config, int steps) : SigmaSampler(config, steps, second: (_, next) => next)
+{
+    private readonly TensorHistory start = new(2); // x and dx/dσ where the Euler step began
+
+    public override void Dispose()
+    {
+        start.Dispose();
+        base.Dispose();
+    }
+
+    private protected override Tensor Next(Tensor modelOutput, int step, Tensor sample, Func<Tensor> noise)
+    {
+        var slope = (sample - Clip(OriginalAt(step, modelOutput, sample))) / Sigmas[step];
+        if (step % 2 == 0)
+        {
+            start.Add(sample);
+            start.Add(slope);
+            return sample + (Sigmas[step + 1] - Sigmas[step]) * slope;
+        }
+
+        // x' = x + (σ' − σ)·(d + d')/2
+        return start[1] + (Sigmas[step] - Sigmas[step - 1]) * (start[0] + slope) / 2;
+    }
+}

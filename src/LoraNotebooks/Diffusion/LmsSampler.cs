@@ -1,0 +1,45 @@
+using static TorchSharp.torch;
+
+namespace LoraNotebooks.Diffusion;
+
+/// <summary>
+/// Linear multistep: Adams–Bashforth of order 4 over uneven noise levels (k-diffusion's <c>sample_lms</c>). The polynomial through the
+/// last four slopes dx/dσ is integrated to the next level.
+/// </summary>
+internal sealed class LmsSampler(SchedulerConfig config, int steps) : SigmaSampler(config, steps)
+{
+    private const int Order = 4;
+
+    private readonly TensorHistory slopes = new(Order);
+
+    public override void Dispose()
+    {
+        slopes.Dispose();
+        base.Dispose();
+    }
+
+    private protected override Tensor Next(Tensor modelOutput, int step, Tensor sample, Func<Tensor> noise)
+    {
+        slopes.Add(Derivative(step, modelOutput, sample));
+        var next = sample;
+        for (var j = 0; j < slopes.Count; j++)
+        {
+            next += Coefficient(step, j, slopes.Count) * slopes[j];
+        }
+
+        return next;
+    }
+
+    /// <summary>
+    /// ∫ ℓ_j(σ) dσ from σ_step to σ_{step+1}, where ℓ_j = ∏_{k≠j} (σ − σ_{step−k})/(σ_{step−j} − σ_{step−k}) is Lagrange's polynomial.
+    /// Its degree is at most 3, so two Gauss–Legendre points at ±1/√3 integrate it exactly.
+    /// </summary>
+    private double Coefficient(int step, int j, int order)
+    {
+        var (middle, half) = ((Sigmas[step + 1] + Sigmas[step]) / 2, (Sigmas[step + 1] - Sigmas[step]) / 2);
+        return half * (Lagrange(middle - half / Math.Sqrt(3)) + Lagrange(middle + half / Math.Sqrt(3)));
+
+        double Lagrange(double sigma) => Enumerable.Range(0, order).Where(k => k != j)
+            .Aggregate(1d, (product, k) => product * (sigma - Sigmas[step - k]) / (Sigmas[step - j] - Sigmas[step - k]));
+    }
+}

@@ -1,0 +1,66 @@
+using static TorchSharp.torch;
+
+namespace LoraNotebooks.Diffusion;
+
+/// <summary>
+/// Second-order single steps: the model is asked at a step's level and at the geometric mean of that and the level aimed at; the second
+/// answer makes the step. DPM-Solver-2 (Lu et al. 2022, arXiv:2206.00927, algorithm 1; k-diffusion's <c>sample_dpm_2</c> and
+/// <c>sample_dpm_2_ancestral</c>) follows the slope dx/dσ there, DPM-Solver++(2S) (arXiv:2211.01095, algorithm 1;
+/// <c>sample_dpmpp_2s_ancestral</c> and <c>sample_dpmpp_sde</c>) the estimate of x₀.
+/// </summary>
+internal sealed class MidpointSampler : SigmaSampler
+{
+    private readonly TensorHistory start = new(1); // x where the step began
+    private readonly bool ancestral;
+    private readonly bool noiseInTheMiddle;
+    private readonly bool bySlope;
+
+    public MidpointSampler(SchedulerConfig config, int steps, SamplerKind kind)
+        : base(config, steps, second: (sigma, next) => Math.Sqrt(sigma * (kind is SamplerKind.Dpm2Ancestral or SamplerKind.DpmPlusPlus2SAncestral ? Ancestral(sigma, next).Down : next)))
+    {
+        ancestral = kind != SamplerKind.Dpm2;
+        noiseInTheMiddle = kind == SamplerKind.DpmPlusPlusSde;
+        bySlope = kind is SamplerKind.Dpm2 or SamplerKind.Dpm2Ancestral;
+    }
+
+    public override bool AddsNoise => ancestral;
+
+    public override void Dispose()
+    {
+        start.Dispose();
+        base.Dispose();
+    }
+
+    private protected override Tensor Next(Tensor modelOutput, int step, Tensor sample, Func<Tensor> noise)
+    {
+        var original = OriginalAt(step, modelOutput, sample);
+        if (step == Timesteps.Count - 1)
+        {
+            return original;
+        }
+
+        if (step % 2 == 0)
+        {
+            start.Add(sample);
+            return Step(sample, Sigmas[step], Sigmas[step + 1], noiseInTheMiddle, (x, sigma, next) => Toward(x, original, next / sigma), noise);
+        }
+
+        return Step(start[0], Sigmas[step - 1], Sigmas[step + 1], ancestral, (x, sigma, next) => bySlope
+            ? x + (next - sigma) / Sigmas[step] * (sample - original)
+            : Toward(x, original, next / sigma), noise);
+    }
+
+    private static Tensor Step(Tensor x, double sigma, double next, bool addsNoise, Func<Tensor, double, double, Tensor> move, Func<Tensor> noise)
+    {
+        if (!addsNoise)
+        {
+            return move(x, sigma, next);
+        }
+
+        var (down, up) = Ancestral(sigma, next);
+        return move(x, sigma, down) + up * noise();
+    }
+
+    /// <summary>q·x + (1 − q)·x₀ with q = σ'/σ = e^{−h}: the exact step while x₀ stays the same.</summary>
+    private static Tensor Toward(Tensor x, Tensor original, double q) => q * x + (1 - q) * original;
+}

@@ -1,0 +1,35 @@
+using static TorchSharp.torch;
+
+namespace LoraNotebooks.Diffusion;
+
+/// <summary>The last few tensors of a run that a sampler builds on. They outlive the step's scope, so they are copies that belong to the sampler.</summary>
+/// <param name="capacity">How many are kept; the oldest is freed first.</param>
+internal sealed class TensorHistory(int capacity) : IDisposable
+{
+    private readonly Queue<Tensor> tensors = new();
+
+    /// <summary>How many there are.</summary>
+    public int Count => tensors.Count;
+
+    /// <summary>The tensor that was added <paramref name="ago"/> additions before the last.</summary>
+    public Tensor this[int ago] => tensors.ElementAt(tensors.Count - 1 - ago);
+
+    /// <summary>Keeps a copy.</summary>
+    public void Add(Tensor tensor)
+    {
+        tensors.Enqueue(tensor.clone().DetachFromDisposeScope());
+        if (tensors.Count > capacity)
+        {
+            tensors.Dequeue().Dispose();
+        }
+    }
+
+    /// <summary>Frees all.</summary>
+    public void Dispose()
+    {
+        while (tensors.TryDequeue(out var tensor))
+        {
+            tensor.Dispose();
+        }
+    }
+}
