@@ -54,7 +54,7 @@ internal sealed class TrainingRun : IDisposable
         optimizer = new AdamWOptimizer(groups);
         trainingStep = new DiffusionTrainingStep(pipeline.UNet, schedule, optimizer)
         {
-            TextEncoder = config.TrainsTextEncoder ? ids => pipeline.TextEncoder.HiddenStates(ids, config.ClipSkip) : null,
+            TextEncoder = config.TrainsTextEncoder ? ids => pipeline.Text.Encode(ids, config.ClipSkip) : null,
             MinSnrGamma = config.MinSnrGamma,
             MaxGradientNorm = config.MaxGradientNorm,
         };
