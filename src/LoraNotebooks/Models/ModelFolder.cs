@@ -43,23 +43,19 @@ public static class ModelFolder
     {
         ArgumentNullException.ThrowIfNull(folder);
         ArgumentNullException.ThrowIfNull(create);
+        var model = Layers.WithoutMemory(() => create(Path.Combine(folder, Config)));
         var files = new List<SafetensorsFile>();
         try
         {
             files.AddRange(WeightFiles.Find(folder, variant).Select(SafetensorsFile.Open));
-            var sources = new Dictionary<string, WeightSource>(StringComparer.Ordinal);
-            var twice = new List<string>();
-            foreach (var (file, key) in files.SelectMany(static file => file.Tensors.Keys.Select(key => (file, key))))
-            {
-                if ((rename is null ? key : rename(key)) is { } name && !sources.TryAdd(name, WeightSource.Whole(file, key)))
-                {
-                    twice.Add(name);
-                }
-            }
-
-            return twice.Count == 0
-                ? WeightLoading.Build(() => create(Path.Combine(folder, Config)), sources, folder, dtype ?? DefaultType(device), device)
-                : throw new InvalidDataException($"The weights in '{folder}' are given twice: {string.Join(", ", twice)}. Download the model again.");
+            WeightLoading.Fill(model, Sources(files, folder, rename), folder, dtype ?? DefaultType(device), device);
+            model.eval();
+            return model;
+        }
+        catch
+        {
+            model.Dispose();
+            throw;
         }
         finally
         {
@@ -85,5 +81,22 @@ public static class ModelFolder
             StringComparer.Ordinal);
         SafetensorsFile.Write(Path.Combine(folder, weightsFile), tensors, new Dictionary<string, string> { ["format"] = "pt" });
         AtomicFile.WriteAllText(Path.Combine(folder, Config), ConfigWriter.Text(config));
+    }
+
+    private static Dictionary<string, WeightSource> Sources(IReadOnlyList<SafetensorsFile> files, string folder, Func<string, string?>? rename)
+    {
+        var sources = new Dictionary<string, WeightSource>(StringComparer.Ordinal);
+        var twice = new List<string>();
+        foreach (var (file, key) in files.SelectMany(static file => file.Tensors.Keys.Select(key => (file, key))))
+        {
+            if ((rename is null ? key : rename(key)) is { } name && !sources.TryAdd(name, WeightSource.Whole(file, key)))
+            {
+                twice.Add(name);
+            }
+        }
+
+        return twice.Count == 0
+            ? sources
+            : throw new InvalidDataException($"The weights in '{folder}' are given twice: {string.Join(", ", twice)}. Download the model again.");
     }
 }

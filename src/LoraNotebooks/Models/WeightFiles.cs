@@ -99,7 +99,7 @@ internal static class WeightFiles
         {
             return new FileNotFoundException(
                 pickles.Count > 0
-                    ? $"The folder '{folder}' has no weights in safetensors format, only {string.Join(", ", pickles)}: {expected}. Pickled weights are not read because reading one can run any code that is hidden in it. {Remedy}"
+                    ? $"The folder '{folder}' has no weights in safetensors format, only {string.Join(", ", pickles)}: {expected}; pickled weights are not read because reading one can run any code that is hidden in it. {Remedy}"
                     : $"The folder '{folder}' has no weights in safetensors format: {expected}. Download them.",
                 folder);
         }

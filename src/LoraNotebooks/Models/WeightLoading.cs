@@ -4,44 +4,28 @@ using static TorchSharp.torch;
 namespace LoraNotebooks.Models;
 
 /// <summary>
-/// Builds models around weights in files. The model is made without memory, then each parameter is read into the memory that it will
-/// keep: the peak is the weights in the chosen type plus, where the type changes, one tensor.
+/// Gives weights in files to models that were made without memory: each parameter is read into the memory that it will keep, so the peak
+/// is the weights in the chosen type plus, where the type changes, one tensor.
 /// </summary>
 internal static class WeightLoading
 {
-    /// <summary>Builds a model and gives it its weights.</summary>
-    /// <typeparam name="T">The model's class.</typeparam>
-    /// <param name="create">Builds the model of <see cref="Layers"/>.</param>
+    /// <summary>Gives a model its weights, reading each into the memory that it will keep.</summary>
+    /// <param name="model">A model of <see cref="Layers"/> without memory.</param>
     /// <param name="sources">Where each parameter's values are, by its name.</param>
     /// <param name="origin">The folder or file, for messages.</param>
     /// <param name="dtype">The type of the weights in memory.</param>
     /// <param name="device">The device, default the CPU.</param>
-    /// <returns>The model in evaluation mode.</returns>
     /// <exception cref="InvalidDataException">Names are missing, unexpected or of another shape: all are listed.</exception>
-    public static T Build<T>(Func<T> create, IReadOnlyDictionary<string, WeightSource> sources, string origin, ScalarType dtype, Device? device)
-        where T : nn.Module
+    public static void Fill(nn.Module model, IReadOnlyDictionary<string, WeightSource> sources, string origin, ScalarType dtype, Device? device)
     {
-        var model = Layers.WithoutMemory(create);
-        try
+        ThrowIfUnfit(model, sources, origin);
+        using var noGradient = no_grad();
+        foreach (var (path, module) in model.named_modules().Append((string.Empty, model)))
         {
-            ThrowIfUnfit(model, sources, origin);
-            using var noGradient = no_grad();
-            foreach (var (path, module) in model.named_modules().Append((string.Empty, model)))
+            foreach (var (name, old) in module.named_parameters(recurse: false).ToList())
             {
-                foreach (var (name, old) in module.named_parameters(recurse: false).ToList())
-                {
-                    var type = old.is_floating_point() ? dtype : old.dtype;
-                    Replace(module, name, sources[path.Length == 0 ? name : $"{path}.{name}"].Load(type, device));
-                }
+                Replace(module, name, sources[path.Length == 0 ? name : $"{path}.{name}"].Load(dtype, device));
             }
-
-            model.eval();
-            return model;
-        }
-        catch
-        {
-            model.Dispose();
-            throw;
         }
     }
 

@@ -2,6 +2,7 @@ using System.Text.Json.Nodes;
 using LoraNotebooks.Formats;
 using LoraNotebooks.Models;
 using LoraNotebooks.Models.Diffusion;
+using LoraNotebooks.Models.Language;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Tests.Models;
@@ -103,7 +104,7 @@ public sealed class ModelFolderTests
     {
         using var folder = new TemporaryFolder();
         File.WriteAllText(folder.In("config.json"), """
-            {"_class_name": "UNet2DModel", "addition_embed_type": "text_time", "class_embed_type": "timestep", "act_fn": "gelu",
+            {"_class_name": "UNet2DModel", "addition_embed_type": "text_image", "class_embed_type": "timestep", "act_fn": "gelu",
              "block_out_channels": [8, 13], "norm_num_groups": 4, "down_block_types": ["AttnDownBlock2D", "DownBlock2D", "DownBlock2D"],
              "up_block_types": ["UpBlock2D", "UpBlock2D"], "attention_head_dim": [2, 2, 2], "cross_attention_dim": "wide",
              "num_attention_heads": 8, "dropout": 1.5, "resnet_out_scale_factor": 1.0}
@@ -182,10 +183,11 @@ public sealed class ModelFolderTests
         Assert.Contains("pickled weights", Assert.Throws<FileNotFoundException>(() => AutoencoderKL.FromFolder(folder.Path)).Message, StringComparison.Ordinal);
     }
 
+    public static TheoryData<string> Cases => [.. Fixtures.Models];
+
     [Theory]
     [Trait("Category", "Parity")]
-    [InlineData("sd15-tiny")]
-    [InlineData("sd2-tiny")]
+    [MemberData(nameof(Cases))]
     public void Save_ModelOfUpstream_KeepsItsConfigAndWeights(string name)
     {
         using var folder = new TemporaryFolder();
@@ -194,11 +196,22 @@ public sealed class ModelFolderTests
         using var vae = AutoencoderKL.FromFolder(Fixtures.Case(name, "vae"));
         unet.Save(folder.In("unet"));
         vae.Save(folder.In("vae"));
-        foreach (var part in (string[])["unet", "vae"])
+        List<(string Part, string Weights)> parts = [("unet", ModelFolder.DiffusersWeights), ("vae", ModelFolder.DiffusersWeights), ("text_encoder", ModelFolder.TransformersWeights)];
+        using var text = ClipTextModel.FromFolder(Fixtures.Case(name, "text_encoder"));
+        text.Save(folder.In("text_encoder"));
+        if (Fixtures.IsXL(name))
         {
-            var saved = SafetensorsFile.LoadAll(folder.In(part, ModelFolder.DiffusersWeights));
-            var upstream = Fixtures.Tensors(name, part, ModelFolder.DiffusersWeights);
+            using var second = ClipTextModel.FromFolder(Fixtures.Case(name, "text_encoder_2"));
+            second.Save(folder.In("text_encoder_2"));
+            parts.Add(("text_encoder_2", ModelFolder.TransformersWeights));
+        }
+
+        foreach (var (part, weights) in parts)
+        {
+            var saved = SafetensorsFile.LoadAll(folder.In(part, weights));
+            var upstream = Fixtures.Tensors(name, part, weights);
             Assert.Equal(upstream.Keys.Order(), saved.Keys.Order());
+            Assert.All(upstream, pair => Assert.Equal(pair.Value.dtype, saved[pair.Key].dtype));
             Assert.All(upstream, pair => Assert.Equal(0, Fixtures.MaxDifference(pair.Value, saved[pair.Key])));
             var before = JsonNode.Parse(File.ReadAllText(Path.Combine(Fixtures.Case(name, part), "config.json")))!;
             var after = JsonNode.Parse(File.ReadAllText(folder.In(part, "config.json")))!;
