@@ -112,6 +112,28 @@ public sealed class StableDiffusionPipeline : IDisposable
         }
     }
 
+    /// <summary>Loads a Stable Diffusion model from one .safetensors file under the names of the original code, as WebUI and ComfyUI use them.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="options">What the file does not tell: the tokenizer, and configurations of unusual sizes; default what lies in the file's folder.</param>
+    /// <param name="dtype">The type of the weights in memory; default as <see cref="ModelFolder.DefaultType"/> says.</param>
+    /// <param name="device">The device, default the CPU.</param>
+    /// <exception cref="FileNotFoundException">The file or the tokenizer is missing.</exception>
+    /// <exception cref="InvalidDataException">The file is a pickle or another kind of model; tensors that are missing, misshapen or unknown are all listed.</exception>
+    /// <exception cref="ArgumentException">Something that the file does not tell is not given.</exception>
+    /// <remarks>The architecture is read off the tensors' shapes unless a configuration is given.</remarks>
+    public static StableDiffusionPipeline FromFile(string path, SingleFileOptions? options = null, ScalarType? dtype = null, Device? device = null)
+    {
+        ArgumentNullException.ThrowIfNull(path);
+        return SingleFile.Load(path, options ?? new SingleFileOptions(), dtype, device);
+    }
+
+    /// <summary>Loads a Stable Diffusion model from wherever it lies: a folder in diffusers layout, or one original .safetensors file.</summary>
+    /// <param name="path">The folder, see <see cref="FromFolder"/>, or the file, see <see cref="FromFile"/>.</param>
+    /// <param name="dtype">The type of the weights in memory; default as <see cref="ModelFolder.DefaultType"/> says.</param>
+    /// <param name="device">The device, default the CPU.</param>
+    public static StableDiffusionPipeline Load(string path, ScalarType? dtype = null, Device? device = null) =>
+        File.Exists(path) ? FromFile(path, dtype: dtype, device: device) : FromFolder(path, dtype, device);
+
     /// <summary>Writes the folder that <see cref="FromFolder"/> and diffusers read; each file is replaced whole or not at all.</summary>
     /// <param name="folder">Created where it is missing.</param>
     /// <param name="dtype">The type of the weights in the files, default as in memory.</param>
