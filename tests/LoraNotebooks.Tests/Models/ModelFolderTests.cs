@@ -3,6 +3,7 @@ using LoraNotebooks.Formats;
 using LoraNotebooks.Models;
 using LoraNotebooks.Models.Diffusion;
 using LoraNotebooks.Models.Language;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Tests.Models;
@@ -181,6 +182,101 @@ public sealed class ModelFolderTests
         File.WriteAllText(folder.In("config.json"), TinyModels.Vae.ToJson().ToJsonString());
         File.WriteAllText(folder.In("diffusion_pytorch_model.bin"), "");
         Assert.Contains("pickled weights", Assert.Throws<FileNotFoundException>(() => AutoencoderKL.FromFolder(folder.Path)).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void FromFolder_Variants_AreChosenByName()
+    {
+        using var folder = new TemporaryFolder();
+        using var scope = NewDisposeScope();
+        using var vae = new AutoencoderKL(TinyModels.Vae, new Generator(1));
+        using var other = new AutoencoderKL(TinyModels.Vae, new Generator(2));
+        vae.Save(folder.Path, ScalarType.Float16);
+        File.Move(folder.In(ModelFolder.DiffusersWeights), folder.In("diffusion_pytorch_model.fp16.safetensors"));
+
+        // The only weights there are: no need to name them.
+        using (var loaded = AutoencoderKL.FromFolder(folder.Path))
+        {
+            Assert.InRange(Fixtures.MaxDifference(First(vae), First(loaded)), 0, 1e-3);
+        }
+
+        other.Save(folder.Path);
+        using (var plain = AutoencoderKL.FromFolder(folder.Path))
+        using (var half = AutoencoderKL.FromFolder(folder.Path, variant: "fp16"))
+        {
+            Assert.Equal(0, Fixtures.MaxDifference(First(other), First(plain)));
+            Assert.InRange(Fixtures.MaxDifference(First(vae), First(half)), 0, 1e-3);
+        }
+
+        File.Move(folder.In(ModelFolder.DiffusersWeights), folder.In("diffusion_pytorch_model.non_ema.safetensors"));
+        var several = Assert.Throws<FileNotFoundException>(() => AutoencoderKL.FromFolder(folder.Path)).Message;
+        Assert.Contains("diffusion_pytorch_model.fp16.safetensors, diffusion_pytorch_model.non_ema.safetensors", several, StringComparison.Ordinal);
+        Assert.Contains("variant 'bf16'", Assert.Throws<FileNotFoundException>(() => AutoencoderKL.FromFolder(folder.Path, variant: "bf16")).Message, StringComparison.Ordinal);
+
+        static Tensor First(AutoencoderKL model) => model.state_dict()["decoder.conv_in.weight"];
+    }
+
+    [Fact]
+    public void FromFolder_ShardsOfAVariant_AreReadAndMissingOnesAllNamed()
+    {
+        using var folder = new TemporaryFolder();
+        using var scope = NewDisposeScope();
+        using var vae = new AutoencoderKL(TinyModels.Vae, new Generator(1));
+        vae.Save(folder.Path);
+        var tensors = SafetensorsFile.LoadAll(folder.In(ModelFolder.DiffusersWeights));
+        File.Delete(folder.In(ModelFolder.DiffusersWeights));
+        var shards = tensors.Chunk(tensors.Count / 2 + 1).Select((part, i) => (Name: $"diffusion_pytorch_model.fp16-0000{i + 1}-of-00002.safetensors", Tensors: part.ToDictionary())).ToList();
+        shards.ForEach(shard => SafetensorsFile.Write(folder.In(shard.Name), shard.Tensors));
+        var map = new JsonObject(shards.SelectMany(shard => shard.Tensors.Keys.Select(key => KeyValuePair.Create(key, (JsonNode?)shard.Name))));
+        File.WriteAllText(folder.In("diffusion_pytorch_model.safetensors.index.fp16.json"), new JsonObject { ["weight_map"] = map }.ToJsonString());
+        using (var loaded = AutoencoderKL.FromFolder(folder.Path, variant: "fp16"))
+        {
+            Assert.All(vae.state_dict(), pair => Assert.Equal(0, Fixtures.MaxDifference(pair.Value, loaded.state_dict()[pair.Key])));
+        }
+
+        shards.ForEach(shard => File.Delete(folder.In(shard.Name)));
+        var message = Assert.Throws<FileNotFoundException>(() => AutoencoderKL.FromFolder(folder.Path)).Message;
+        Assert.All(shards, shard => Assert.Contains(shard.Name, message, StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public void FromFolder_ModelThatOverflowsInFloat16_IsLoadedInFloat32()
+    {
+        using var folder = new TemporaryFolder();
+        using (var vae = new AutoencoderKL(TinyModels.Vae with { ForceUpcast = true }, new Generator(1)))
+        {
+            vae.Save(folder.Path);
+        }
+
+        using var upcast = AutoencoderKL.FromFolder(folder.Path, ScalarType.Float16);
+        using var brain = AutoencoderKL.FromFolder(folder.Path, ScalarType.BFloat16);
+        Assert.Equal(ScalarType.Float32, upcast.parameters().First().dtype);
+        Assert.Equal(ScalarType.BFloat16, brain.parameters().First().dtype);
+    }
+
+    [Fact]
+    public void FromFolder_AgainAndAgain_LeavesNoTensorBehind()
+    {
+        using var folder = new TemporaryFolder();
+        using (var unet = new UNet2DConditionModel(TinyModels.UNet, new Generator(1)))
+        {
+            unet.Save(folder.Path, ScalarType.BFloat16);
+        }
+
+        LoadAndDispose();
+        var live = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
+        for (var i = 0; i < 3; i++)
+        {
+            LoadAndDispose();
+        }
+
+        Assert.Equal(live, DisposeScopeManager.Statistics.ThreadTotalLiveCount);
+
+        void LoadAndDispose()
+        {
+            using var loaded = UNet2DConditionModel.FromFolder(folder.Path);
+            Assert.DoesNotContain(loaded.parameters(), static parameter => parameter.is_meta);
+        }
     }
 
     public static TheoryData<string> Cases => [.. Fixtures.Models];
