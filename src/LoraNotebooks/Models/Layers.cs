@@ -54,7 +54,15 @@ internal static class Layers
         return norm;
     }
 
-    /// <summary>A table of vectors. TorchSharp 0.107 always allocates one of its own, unless it is handed a table.</summary>
-    public static nn.Module<Tensor, Tensor> Embedding(long count, long size) =>
-        isWithoutMemory ? nn.Embedding_from_pretrained(empty(count, size, device: META), freeze: false) : nn.Embedding(count, size);
+    /// <summary>A table of vectors. TorchSharp 0.107 always allocates one of its own, unless it is handed a table, which it then shares.</summary>
+    public static nn.Module<Tensor, Tensor> Embedding(long count, long size)
+    {
+        if (!isWithoutMemory)
+        {
+            return nn.Embedding(count, size);
+        }
+
+        using var table = empty(count, size, device: META);
+        return nn.Embedding_from_pretrained(table, freeze: false);
+    }
 }

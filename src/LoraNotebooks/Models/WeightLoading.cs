@@ -24,7 +24,7 @@ internal static class WeightLoading
         {
             foreach (var (name, old) in module.named_parameters(recurse: false).ToList())
             {
-                Replace(module, name, sources[path.Length == 0 ? name : $"{path}.{name}"].Load(dtype, device));
+                Replace(module, name, old, sources[path.Length == 0 ? name : $"{path}.{name}"].Load(dtype, device));
             }
         }
     }
@@ -47,8 +47,8 @@ internal static class WeightLoading
         }
     }
 
-    /// <summary>TorchSharp has no common way to replace a parameter: each layer has its own setters, which free the old one.</summary>
-    private static void Replace(nn.Module module, string name, Tensor values)
+    /// <summary>TorchSharp has no common way to replace a parameter: each layer has its own setters. All but the embedding's free the old one.</summary>
+    private static void Replace(nn.Module module, string name, Parameter old, Tensor values)
     {
         var parameter = new Parameter(values);
         switch (module, name)
@@ -79,6 +79,7 @@ internal static class WeightLoading
                 break;
             case (Embedding embedding, "weight"):
                 embedding.weight = parameter;
+                old.Dispose();
                 break;
             default:
                 throw new NotSupportedException($"{module.GetName()}.{name} cannot be given weights; add its setter here.");

@@ -26,6 +26,30 @@ public sealed class SingleFileTests
     }
 
     [Fact]
+    public void FromFile_Scheduler_IsTheFoldersOrWhatTheFileIsMarkedWith()
+    {
+        using var folder = new TemporaryFolder();
+        using var scope = NewDisposeScope();
+        using var pipeline = XL(folder);
+        using (var given = StableDiffusionPipeline.FromFile(folder.In("model.safetensors")))
+        {
+            Assert.Equal((PredictionType.VPrediction, true), (given.Scheduler.PredictionType, given.Scheduler.RescaleBetasZeroSnr));
+        }
+
+        Directory.Delete(folder.In("scheduler"), recursive: true);
+        using (var plain = StableDiffusionPipeline.FromFile(folder.In("model.safetensors")))
+        {
+            Assert.Equal((PredictionType.Epsilon, false, "EulerDiscreteScheduler"), (plain.Scheduler.PredictionType, plain.Scheduler.RescaleBetasZeroSnr, plain.Scheduler.ClassName));
+        }
+
+        var tensors = SafetensorsFile.LoadAll(folder.In("model.safetensors"));
+        (tensors["v_pred"], tensors["ztsnr"]) = (zeros(0), zeros(0));
+        SafetensorsFile.Write(folder.In("model.safetensors"), tensors);
+        using var marked = StableDiffusionPipeline.FromFile(folder.In("model.safetensors"));
+        Assert.Equal((PredictionType.VPrediction, true, TimestepSpacing.Trailing), (marked.Scheduler.PredictionType, marked.Scheduler.RescaleBetasZeroSnr, marked.Scheduler.TimestepSpacing));
+    }
+
+    [Fact]
     public void FromFile_MissingUnknownAndMisshapenTensors_AreAllReportedAtOnce()
     {
         using var folder = new TemporaryFolder();
