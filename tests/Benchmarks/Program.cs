@@ -12,16 +12,23 @@ switch (args.FirstOrDefault())
     case "kernel":
         KernelSpeed.Run();
         return 0;
+    case "load" when args.Length == 3:
+        LoadingMemory.Load(args[1], Enum.Parse<TorchSharp.torch.ScalarType>(args[2]));
+        return 0;
+    case "load":
+        LoadingMemory.Run();
+        return 0;
     case "assistance":
         await EditingHelp.RunAsync();
         return 0;
     default:
         Console.Error.WriteLine("""
-            Usage: dotnet run --project tests/Benchmarks -c Release -- memory [steps] | live [steps] [rounds] | kernel | assistance
+            Usage: dotnet run --project tests/Benchmarks -c Release -- memory [steps] | live [steps] [rounds] | kernel | assistance | load
               memory       trains a LoRA on the embedded base and prints live tensors and resident memory as it goes
               live         trains one by turns without and with a live monitor and prints what watching costs
               kernel       starts kernels, runs a thousand cells, interrupts, and prints times and memory
               assistance   completes and inspects in sessions of growing length and prints times and resident memory
+              load         loads a UNet of Stable Diffusion 1.5's size and prints seconds and the peak of resident memory over the weights
             """);
         return 2;
 }

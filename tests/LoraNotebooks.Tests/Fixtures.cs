@@ -15,6 +15,22 @@ internal static class Fixtures
         ? folder
         : Path.Combine(TestsFolder(), "Fixtures");
 
+    /// <summary>
+    /// The whole models: every folder there with a model_index.json. The repository ships two; SDXL and the single file would not fit
+    /// into its size and are run from the folder of the variable, where they must be.
+    /// </summary>
+    public static IReadOnlyList<string> Models { get; } =
+    [
+        .. Directory.GetDirectories(Root).Where(folder => File.Exists(Path.Combine(folder, "model_index.json"))).Select(folder => Path.GetFileName(folder)!)
+            .Concat(["sd15-tiny", "sd2-tiny", .. (string[])(IsWhole ? ["sdxl-tiny"] : [])]).Distinct().Order(StringComparer.Ordinal),
+    ];
+
+    /// <summary>Whether all cases are at hand, so that a missing one is an error.</summary>
+    public static bool IsWhole => Environment.GetEnvironmentVariable("LORANOTEBOOKS_FIXTURES") is { Length: > 0 };
+
+    /// <summary>Whether a model is SDXL, by its model_index.json.</summary>
+    public static bool IsXL(string name) => Json(name, "model_index.json").GetProperty("_class_name").GetString() == "StableDiffusionXLPipeline";
+
     /// <summary>A case's folder; a missing one is an error, never a skipped test.</summary>
     public static string Case(params string[] parts)
     {

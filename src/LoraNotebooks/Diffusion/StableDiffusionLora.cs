@@ -1,17 +1,20 @@
 using System.Runtime.CompilerServices;
 using LoraNotebooks.Adapters;
 using LoraNotebooks.Formats;
+using LoraNotebooks.Models.Diffusion;
+using LoraNotebooks.Models.Language;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Diffusion;
 
-/// <summary>A LoRA of a Stable Diffusion pipeline: one adapter beside the UNet and one beside the text encoder, with one weight, in one file.</summary>
+/// <summary>A LoRA of a Stable Diffusion pipeline: one adapter beside the UNet and one beside each text encoder, with one weight, in one file.</summary>
 /// <remarks>Several can be attached to one pipeline at once; their parts add up. The pipeline is used as before.</remarks>
 public sealed class StableDiffusionLora : IDisposable
 {
     private const string UNetName = "unet";
     private const string TextEncoderName = "text_encoder";
+    private const string TextEncoder2Name = "text_encoder_2";
 
     /// <summary>One adapted model per network, shared by all LoRAs of it, so that the base is frozen once and given back once.</summary>
     private static readonly ConditionalWeakTable<nn.Module, AdaptedModel> Shared = [];
@@ -57,11 +60,14 @@ public sealed class StableDiffusionLora : IDisposable
     /// <summary>The text encoder with its adapters, or <see langword="null"/> if this LoRA leaves it alone.</summary>
     public AdaptedModel? TextEncoder => models.GetValueOrDefault(TextEncoderName);
 
+    /// <summary>SDXL's second text encoder with its adapters, or <see langword="null"/> if this LoRA leaves it alone.</summary>
+    public AdaptedModel? TextEncoder2 => models.GetValueOrDefault(TextEncoder2Name);
+
     /// <summary>What an optimizer trains of the UNet's adapter.</summary>
     public IReadOnlyList<Parameter> UNetParameters => UNet?.TrainableParameters(Name) ?? [];
 
-    /// <summary>What an optimizer trains of the text encoder's adapter.</summary>
-    public IReadOnlyList<Parameter> TextEncoderParameters => TextEncoder?.TrainableParameters(Name) ?? [];
+    /// <summary>What an optimizer trains of the text encoders' adapters.</summary>
+    public IReadOnlyList<Parameter> TextEncoderParameters => [.. TextEncoder?.TrainableParameters(Name) ?? [], .. TextEncoder2?.TrainableParameters(Name) ?? []];
 
     /// <summary>What trains, in numbers, network by network.</summary>
     public IReadOnlyList<AdapterReport> Reports => [.. models.Select(pair => pair.Value.Report(Name) with { Name = $"{Name}, {pair.Key}" })];
@@ -70,7 +76,7 @@ public sealed class StableDiffusionLora : IDisposable
     /// <param name="pipeline">The pipeline; it stays the caller's.</param>
     /// <param name="name">A name that no other LoRA of the pipeline has.</param>
     /// <param name="unet">The settings for the UNet.</param>
-    /// <param name="textEncoder">The settings for the text encoder, or <see langword="null"/> to leave it alone.</param>
+    /// <param name="textEncoder">The settings for the text encoder, in SDXL for both, or <see langword="null"/> to leave it alone.</param>
     /// <param name="seed">Decides A and the dropout.</param>
     /// <exception cref="ArgumentException">The name is taken, settings have faults or do not fit the networks; all faults are listed.</exception>
     /// <exception cref="InvalidOperationException">A network does not run some of the target layers.</exception>
@@ -95,7 +101,7 @@ public sealed class StableDiffusionLora : IDisposable
         ArgumentNullException.ThrowIfNull(pipeline);
         ArgumentNullException.ThrowIfNull(path);
         name ??= Path.GetFileNameWithoutExtension(Path.TrimEndingDirectorySeparator(path));
-        using var file = LoraFile.Read(path, [Part(UNetName, pipeline.UNet), Part(TextEncoderName, pipeline.TextEncoder)]);
+        using var file = LoraFile.Read(path, [.. Networks(pipeline).Select(network => Part(pipeline, network.Name, network.Module))]);
         return Attach(new StableDiffusionLora(pipeline, name, file.Metadata), part => file.States.TryGetValue(part, out var state)
             ? model => model.Add(name, state)
             : null);
@@ -119,11 +125,11 @@ public sealed class StableDiffusionLora : IDisposable
     public void SaveKohya(string path, IReadOnlyDictionary<string, string>? metadata = null, ScalarType dtype = ScalarType.Float32)
     {
         var size = pipeline.NativeSize;
-        var isSecond = pipeline.UNet.Config.CrossAttentionDim[0] == 1024;
+        var isSecond = !pipeline.Text.IsDual && pipeline.UNet.Config.CrossAttentionDim[0] == 1024;
         var facts = new Dictionary<string, string>(StringComparer.Ordinal)
         {
             ["modelspec.sai_model_spec"] = "1.0.1",
-            ["modelspec.architecture"] = isSecond ? "stable-diffusion-v2/lora" : "stable-diffusion-v1/lora",
+            ["modelspec.architecture"] = pipeline.Text.IsDual ? "stable-diffusion-xl-v1-base/lora" : isSecond ? "stable-diffusion-v2/lora" : "stable-diffusion-v1/lora",
             ["modelspec.implementation"] = "https://github.com/huggingface/diffusers",
             ["modelspec.title"] = Name,
             ["modelspec.resolution"] = $"{size}x{size}",
@@ -179,8 +185,11 @@ public sealed class StableDiffusionLora : IDisposable
     {
         try
         {
-            lora.AttachTo(UNetName, lora.pipeline.UNet, adder(UNetName), lora.RunUNet);
-            lora.AttachTo(TextEncoderName, lora.pipeline.TextEncoder, adder(TextEncoderName), lora.RunTextEncoder);
+            foreach (var (name, module) in Networks(lora.pipeline))
+            {
+                lora.AttachTo(name, module, adder(name), module is ClipTextModel text ? () => RunTextEncoder(text) : lora.RunUNet);
+            }
+
             return lora;
         }
         catch
@@ -222,10 +231,24 @@ public sealed class StableDiffusionLora : IDisposable
         pipeline.UNet.call(
             zeros(1, config.InChannels, side, side, first.dtype, first.device),
             zeros(1, ScalarType.Int64, first.device),
-            zeros(1, 1, config.CrossAttentionDim[0], first.dtype, first.device));
+            new Conditioning(
+                zeros(1, 1, config.CrossAttentionDim[0], first.dtype, first.device),
+                config.HasAddedConditions ? zeros(1, config.TextEmbedsDim, first.dtype, first.device) : null,
+                pipeline.TimeIds(1)));
     }
 
-    private void RunTextEncoder() => pipeline.TextEncoder.call(zeros(1, 1, ScalarType.Int64, pipeline.TextEncoder.parameters().First().device));
+    private static void RunTextEncoder(ClipTextModel encoder)
+    {
+        var ids = zeros(1, 1, ScalarType.Int64, encoder.parameters().First().device);
+        if (encoder.Config.HasProjection)
+        {
+            encoder.HiddenStatesAndTextEmbeds(ids);
+        }
+        else
+        {
+            encoder.call(ids);
+        }
+    }
 
     private void Apply(double newWeight, bool newEnabled)
     {
@@ -240,7 +263,7 @@ public sealed class StableDiffusionLora : IDisposable
 
     private void WithStates(Action<IReadOnlyList<(LoraPart Part, LoraState State)>> write)
     {
-        var states = models.Select(pair => (Part(pair.Key, pair.Value.BaseModel), pair.Value.ToState(Name))).ToList();
+        var states = models.Select(pair => (Part(pipeline, pair.Key, pair.Value.BaseModel), pair.Value.ToState(Name))).ToList();
         try
         {
             write(states);
@@ -259,6 +282,24 @@ public sealed class StableDiffusionLora : IDisposable
         }
     }
 
-    private static LoraPart Part(string name, nn.Module network) =>
-        new(name, name == UNetName ? "lora_unet" : "lora_te", [.. network.named_modules().Select(static module => module.name).Where(static path => path.Length > 0)]);
+    private static IEnumerable<(string Name, nn.Module Module)> Networks(StableDiffusionPipeline pipeline)
+    {
+        yield return (UNetName, pipeline.UNet);
+        yield return (TextEncoderName, pipeline.TextEncoder);
+        if (pipeline.TextEncoder2 is { } second)
+        {
+            yield return (TextEncoder2Name, second);
+        }
+    }
+
+    private static LoraPart Part(StableDiffusionPipeline pipeline, string name, nn.Module network) =>
+        new(name, Prefix(name, pipeline.Text.IsDual), [.. network.named_modules().Select(static module => module.name).Where(static path => path.Length > 0)]);
+
+    /// <summary>kohya's names: one text encoder is te, two are te1 and te2.</summary>
+    private static string Prefix(string name, bool isDual) => name switch
+    {
+        UNetName => "lora_unet",
+        TextEncoder2Name => "lora_te2",
+        _ => isDual ? "lora_te1" : "lora_te",
+    };
 }

@@ -7,12 +7,12 @@ using static TorchSharp.torch;
 namespace LoraNotebooks.Diffusion;
 
 /// <summary>
-/// Text to image with latent diffusion (Rombach et al. 2022, arXiv:2112.10752): tokenizer and text encoder turn the prompt into hidden
-/// states, a sampler walks from noise to latents by the UNet's predictions, the autoencoder decodes them to pixels.
+/// Text to image with latent diffusion (Rombach et al. 2022, arXiv:2112.10752; SDXL: Podell et al. 2023, arXiv:2307.01952): tokenizers and
+/// text encoders turn the prompt into a <see cref="Conditioning"/>, a sampler walks from noise to latents by the UNet's predictions, the autoencoder decodes them to pixels.
 /// </summary>
 public sealed class StableDiffusionPipeline : IDisposable
 {
-    /// <summary>Puts components together; the pipeline then owns them.</summary>
+    /// <summary>Puts the components of Stable Diffusion 1.x or 2.x together; the pipeline then owns them.</summary>
     /// <param name="tokenizer">The prompt's tokenizer.</param>
     /// <param name="textEncoder">The text encoder.</param>
     /// <param name="unet">The denoising network.</param>
@@ -20,29 +20,42 @@ public sealed class StableDiffusionPipeline : IDisposable
     /// <param name="scheduler">The noise schedule that the network was trained with, and the sampler's settings.</param>
     /// <exception cref="ArgumentException">The components do not fit each other; everything is listed.</exception>
     public StableDiffusionPipeline(ClipTokenizer tokenizer, ClipTextModel textEncoder, UNet2DConditionModel unet, AutoencoderKL vae, SchedulerConfig scheduler)
+        : this(new TextEncoders(tokenizer, textEncoder), unet, vae, scheduler)
     {
-        ArgumentNullException.ThrowIfNull(tokenizer);
-        ArgumentNullException.ThrowIfNull(textEncoder);
+    }
+
+    /// <summary>Puts components together, those of SDXL, too; the pipeline then owns them.</summary>
+    /// <param name="text">The tokenizers and text encoders.</param>
+    /// <param name="unet">The denoising network.</param>
+    /// <param name="vae">The autoencoder.</param>
+    /// <param name="scheduler">The noise schedule that the network was trained with, and the sampler's settings.</param>
+    /// <exception cref="ArgumentException">The components do not fit each other; everything is listed.</exception>
+    public StableDiffusionPipeline(TextEncoders text, UNet2DConditionModel unet, AutoencoderKL vae, SchedulerConfig scheduler)
+    {
+        ArgumentNullException.ThrowIfNull(text);
         ArgumentNullException.ThrowIfNull(unet);
         ArgumentNullException.ThrowIfNull(vae);
         ArgumentNullException.ThrowIfNull(scheduler);
-        (Tokenizer, TextEncoder, UNet, Vae, Scheduler) = (tokenizer, textEncoder, unet, vae, scheduler);
+        (Text, UNet, Vae, Scheduler) = (text, unet, vae, scheduler);
 
-        var text = textEncoder.Config;
         var faults = new ConfigFaults();
         faults.AddRange(scheduler.Validate());
-        faults.Require(tokenizer.VocabularySize <= text.VocabSize, $"the tokenizer has {tokenizer.VocabularySize} tokens, the text encoder only {text.VocabSize} embeddings");
-        faults.Require(tokenizer.ModelMaxLength <= text.MaxPositionEmbeddings, $"the tokenizer pads to {tokenizer.ModelMaxLength} tokens, the text encoder has only {text.MaxPositionEmbeddings} positions");
-        faults.Require(unet.Config.CrossAttentionDim.All(size => size == text.HiddenSize), $"the text encoder gives hidden states of size {text.HiddenSize}, the UNet expects {unet.Config.CrossAttentionDim}");
+        faults.AddRange(text.Validate(unet.Config));
         faults.Require(unet.Config.InChannels == vae.Config.LatentChannels, $"the autoencoder has {vae.Config.LatentChannels} latent channels, the UNet takes {unet.Config.InChannels}");
         ConfigFaults.ThrowIfAny(faults.All);
     }
 
-    /// <summary>The prompt's tokenizer.</summary>
-    public ClipTokenizer Tokenizer { get; }
+    /// <summary>The tokenizers and text encoders, two of each in SDXL.</summary>
+    public TextEncoders Text { get; }
 
-    /// <summary>The text encoder.</summary>
-    public ClipTextModel TextEncoder { get; }
+    /// <summary>The prompt's tokenizer, in SDXL that of the first text encoder.</summary>
+    public ClipTokenizer Tokenizer => Text.Tokenizers[0];
+
+    /// <summary>The text encoder, in SDXL the first.</summary>
+    public ClipTextModel TextEncoder => Text.Encoders[0];
+
+    /// <summary>SDXL's second text encoder, else <see langword="null"/>.</summary>
+    public ClipTextModel? TextEncoder2 => Text.IsDual ? Text.Encoders[1] : null;
 
     /// <summary>The denoising network.</summary>
     public UNet2DConditionModel UNet { get; }
@@ -58,31 +71,38 @@ public sealed class StableDiffusionPipeline : IDisposable
 
     private Device Device => UNet.parameters().First().device;
 
-    /// <summary>Loads a Stable Diffusion model from its folder in diffusers layout.</summary>
+    /// <summary>Loads a Stable Diffusion model, 1.x, 2.x or XL, from its folder in diffusers layout.</summary>
     /// <param name="folder">The folder with model_index.json; the embedded base is at <see cref="BaseModel.Folder"/>.</param>
-    /// <param name="dtype">The type of the weights in memory, default float32.</param>
+    /// <param name="dtype">The type of the weights in memory; default as <see cref="ModelFolder.DefaultType"/> says.</param>
     /// <param name="device">The device, default the CPU.</param>
+    /// <param name="variant">The files' variant, e.g. fp16 for <c>*.fp16.safetensors</c>; default the plain files, or the only ones there are.</param>
     /// <exception cref="FileNotFoundException">Something is missing: all of it is named.</exception>
     /// <exception cref="InvalidDataException">The folder holds something else, or damaged files.</exception>
-    public static StableDiffusionPipeline FromFolder(string folder, ScalarType? dtype = null, Device? device = null)
+    public static StableDiffusionPipeline FromFolder(string folder, ScalarType? dtype = null, Device? device = null, string? variant = null)
     {
         ArgumentNullException.ThrowIfNull(folder);
-        PipelineFolder.Check(folder);
+        var index = PipelineFolder.Read(folder);
         var scheduler = SchedulerConfig.Load(PipelineFolder.SchedulerPath(folder));
-        var tokenizer = ClipTokenizer.FromFolder(Path.Combine(folder, "tokenizer"));
         var loaded = new List<IDisposable>();
         try
         {
-            var textEncoder = Keep(ClipTextModel.FromFolder(Path.Combine(folder, "text_encoder"), dtype, device));
-            var unet = Keep(UNet2DConditionModel.FromFolder(Path.Combine(folder, "unet"), dtype, device));
-            var vae = Keep(AutoencoderKL.FromFolder(Path.Combine(folder, "vae"), dtype, device));
-            return new StableDiffusionPipeline(tokenizer, textEncoder, unet, vae, scheduler);
+            var encoder = TextModel("text_encoder");
+            var text = index.IsXL
+                ? new TextEncoders(TokenizerOf("tokenizer"), encoder, TokenizerOf("tokenizer_2"), TextModel("text_encoder_2")) { ForceZerosForEmptyPrompt = index.ForceZeros }
+                : new TextEncoders(TokenizerOf("tokenizer"), encoder);
+            var unet = Keep(UNet2DConditionModel.FromFolder(Path.Combine(folder, "unet"), dtype, device, variant));
+            var vae = Keep(AutoencoderKL.FromFolder(Path.Combine(folder, "vae"), dtype, device, variant));
+            return new StableDiffusionPipeline(text, unet, vae, scheduler);
         }
         catch
         {
             loaded.ForEach(component => component.Dispose());
             throw;
         }
+
+        ClipTokenizer TokenizerOf(string part) => ClipTokenizer.FromFolder(Path.Combine(folder, part));
+
+        ClipTextModel TextModel(string part) => Keep(ClipTextModel.FromFolder(Path.Combine(folder, part), dtype, device, variant));
 
         T Keep<T>(T component)
             where T : IDisposable
@@ -92,40 +112,77 @@ public sealed class StableDiffusionPipeline : IDisposable
         }
     }
 
+    /// <summary>Loads a Stable Diffusion model from one .safetensors file under the names of the original code, as WebUI and ComfyUI use them.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="options">What the file does not tell: the tokenizer, and configurations of unusual sizes; default what lies in the file's folder.</param>
+    /// <param name="dtype">The type of the weights in memory; default as <see cref="ModelFolder.DefaultType"/> says.</param>
+    /// <param name="device">The device, default the CPU.</param>
+    /// <exception cref="FileNotFoundException">The file or the tokenizer is missing.</exception>
+    /// <exception cref="InvalidDataException">The file is a pickle or another kind of model; tensors that are missing, misshapen or unknown are all listed.</exception>
+    /// <exception cref="ArgumentException">Something that the file does not tell is not given.</exception>
+    /// <remarks>The architecture is read off the tensors' shapes unless a configuration is given.</remarks>
+    public static StableDiffusionPipeline FromFile(string path, SingleFileOptions? options = null, ScalarType? dtype = null, Device? device = null)
+    {
+        ArgumentNullException.ThrowIfNull(path);
+        return SingleFile.Load(path, options ?? new SingleFileOptions(), dtype, device);
+    }
+
+    /// <summary>Loads a Stable Diffusion model from wherever it lies: a folder in diffusers layout, or one original .safetensors file.</summary>
+    /// <param name="path">The folder, see <see cref="FromFolder"/>, or the file, see <see cref="FromFile"/>.</param>
+    /// <param name="dtype">The type of the weights in memory; default as <see cref="ModelFolder.DefaultType"/> says.</param>
+    /// <param name="device">The device, default the CPU.</param>
+    public static StableDiffusionPipeline Load(string path, ScalarType? dtype = null, Device? device = null) =>
+        File.Exists(path) ? FromFile(path, dtype: dtype, device: device) : FromFolder(path, dtype, device);
+
     /// <summary>Writes the folder that <see cref="FromFolder"/> and diffusers read; each file is replaced whole or not at all.</summary>
     /// <param name="folder">Created where it is missing.</param>
     /// <param name="dtype">The type of the weights in the files, default as in memory.</param>
     public void Save(string folder, ScalarType? dtype = null)
     {
         ArgumentNullException.ThrowIfNull(folder);
-        Tokenizer.Save(Path.Combine(folder, "tokenizer"));
-        TextEncoder.Save(Path.Combine(folder, "text_encoder"), dtype);
+        foreach (var (tokenizer, encoder, suffix) in Text.Tokenizers.Zip(Text.Encoders, ["", "_2"]))
+        {
+            tokenizer.Save(Path.Combine(folder, "tokenizer" + suffix));
+            encoder.Save(Path.Combine(folder, "text_encoder" + suffix), dtype);
+        }
+
         UNet.Save(Path.Combine(folder, "unet"), dtype);
         Vae.Save(Path.Combine(folder, "vae"), dtype);
-        PipelineFolder.WriteIndex(folder, Scheduler);
+        PipelineFolder.WriteIndex(folder, Scheduler, new PipelineIndex(Text.IsDual, Text.ForceZerosForEmptyPrompt));
     }
 
     /// <summary>Token ids of prompts, padded and truncated to the tokenizer's length.</summary>
     /// <param name="prompts">N texts.</param>
-    /// <returns>[N, T], int64.</returns>
-    public Tensor Tokenize(IReadOnlyList<string> prompts)
+    /// <returns>int64 [N, T]; in SDXL [2, N, T], one for each encoder.</returns>
+    public Tensor Tokenize(IReadOnlyList<string> prompts) => Text.Tokenize(prompts);
+
+    /// <summary>What conditions the UNet. No gradient is recorded.</summary>
+    /// <param name="prompts">N texts.</param>
+    /// <param name="clipSkip">1 (default) for the states that the model was trained with, 2 for those of the layer before, …</param>
+    /// <param name="sizes">SDXL: the sizes that the model is told. Default a whole picture of <see cref="NativeSize"/>.</param>
+    /// <param name="reading">The length of the texts and the meaning of brackets in them. Default one chunk, and none.</param>
+    /// <returns>The hidden states [N, T, D], T growing with the chunks, in SDXL with pooled text and sizes.</returns>
+    public Conditioning EncodePrompts(IReadOnlyList<string> prompts, int clipSkip = 1, SizeConditions? sizes = null, PromptReading? reading = null)
     {
         ArgumentNullException.ThrowIfNull(prompts);
         using var scope = NewDisposeScope();
-        return PromptTokens.Of(Tokenizer, prompts).ToTensor(Device).MoveToOuterDisposeScope();
+        using var noGradient = no_grad();
+        return (Text.Encode(prompts, clipSkip, reading) with { TimeIds = TimeIds(prompts.Count, sizes) }).MoveToOuterDisposeScope();
     }
 
-    /// <summary>The hidden states that condition the UNet. No gradient is recorded.</summary>
-    /// <param name="prompts">N texts.</param>
-    /// <param name="clipSkip">1 (default) for the last layer's states, 2 for those of the layer before, …</param>
-    /// <param name="reading">The length of the texts and the meaning of brackets in them. Default one chunk, and none.</param>
-    /// <returns>[N, T, D], T growing with the chunks.</returns>
-    public Tensor EncodePrompts(IReadOnlyList<string> prompts, int clipSkip = 1, PromptReading? reading = null)
+    /// <summary>The sizes that SDXL is told.</summary>
+    /// <param name="count">N, the number of pictures.</param>
+    /// <param name="sizes">The sizes, default a whole picture of <see cref="NativeSize"/>.</param>
+    /// <returns>float32 [N, 6]; <see langword="null"/> in a model that is told none.</returns>
+    public Tensor? TimeIds(int count, SizeConditions? sizes = null)
     {
+        if (!UNet.Config.HasAddedConditions)
+        {
+            return null;
+        }
+
         using var scope = NewDisposeScope();
-        using var noGradient = no_grad();
-        var tokens = PromptTokens.Of(Tokenizer, prompts, reading);
-        return tokens.Join(TextEncoder.HiddenStates(tokens.ToTensor(Device), clipSkip)).MoveToOuterDisposeScope();
+        return (sizes ?? SizeConditions.Whole(NativeSize, NativeSize)).ToTensor(Device).expand(count, -1).MoveToOuterDisposeScope();
     }
 
     /// <summary>Draws images.</summary>
@@ -143,8 +200,11 @@ public sealed class StableDiffusionPipeline : IDisposable
         var scheduler = Scheduler.With(options.Spacing);
         using var scope = NewDisposeScope();
         using var noGradient = no_grad();
-        var prompt = EncodePrompts([options.Prompt], options.ClipSkip, options.Reading);
-        var negative = options.Guidance == 1 ? null : EncodePrompts([options.NegativePrompt], options.ClipSkip, options.Reading);
+        var sizes = SizeConditions.Whole(options.Width ?? NativeSize, options.Height ?? NativeSize);
+        var prompt = EncodePrompts([options.Prompt], options.ClipSkip, sizes, options.Reading);
+        var negative = options.Guidance == 1 ? null
+            : options.NegativePrompt.Length == 0 && Text.ForceZerosForEmptyPrompt ? prompt.Zeros()
+            : EncodePrompts([options.NegativePrompt], options.ClipSkip, sizes, options.Reading);
 
         var images = new List<RgbImage>();
         var stepsDone = 0;
@@ -162,8 +222,8 @@ public sealed class StableDiffusionPipeline : IDisposable
 
     /// <summary>Walks from noise to latents.</summary>
     /// <param name="noise">Standard normal noise, [N, C, h, w].</param>
-    /// <param name="promptEmbeddings">The prompts' hidden states, [N, T, D] or [1, T, D] for all.</param>
-    /// <param name="negativeEmbeddings">The negative prompts', likewise; not needed when <paramref name="guidance"/> is 1.</param>
+    /// <param name="prompt">What <see cref="EncodePrompts"/> gave for the N prompts, or for one prompt for all.</param>
+    /// <param name="negative">The negative prompts', likewise; not needed when <paramref name="guidance"/> is 1.</param>
     /// <param name="sampler">A new sampler for this run.</param>
     /// <param name="guidance">g of classifier-free guidance; 1 is none.</param>
     /// <param name="stepNoise">Draws noise like <paramref name="noise"/> for samplers that add some.</param>
@@ -174,8 +234,8 @@ public sealed class StableDiffusionPipeline : IDisposable
     /// <exception cref="OperationCanceledException">The run was cancelled.</exception>
     public Tensor Denoise(
         Tensor noise,
-        Tensor promptEmbeddings,
-        Tensor? negativeEmbeddings,
+        Conditioning prompt,
+        Conditioning? negative,
         Sampler sampler,
         double guidance,
         Func<Tensor>? stepNoise = null,
@@ -183,19 +243,19 @@ public sealed class StableDiffusionPipeline : IDisposable
         Action<int>? stepDone = null)
     {
         ArgumentNullException.ThrowIfNull(noise);
-        ArgumentNullException.ThrowIfNull(promptEmbeddings);
+        ArgumentNullException.ThrowIfNull(prompt);
         ArgumentNullException.ThrowIfNull(sampler);
-        if (guidance != 1 && negativeEmbeddings is null)
+        if (guidance != 1 && negative is null)
         {
-            throw new ArgumentException($"Guidance {guidance} compares with a negative prompt; pass its hidden states (those of the empty text will do), or guidance 1.", nameof(negativeEmbeddings));
+            throw new ArgumentException($"Guidance {guidance} compares with a negative prompt; pass what it is encoded to (the empty text will do), or guidance 1.", nameof(negative));
         }
 
         using var scope = NewDisposeScope();
         using var noGradient = no_grad();
-        var context = PerImage(promptEmbeddings, noise.size(0));
+        var context = prompt.For(noise.size(0));
         if (guidance != 1)
         {
-            context = cat([PerImage(negativeEmbeddings!, noise.size(0)), context]);
+            context = Conditioning.Concat([negative!.For(noise.size(0)), context]);
         }
 
         var latents = noise.to(ScalarType.Float32) * sampler.InitialNoiseSigma;
@@ -228,19 +288,19 @@ public sealed class StableDiffusionPipeline : IDisposable
     /// <summary>Frees the networks.</summary>
     public void Dispose()
     {
-        TextEncoder.Dispose();
+        Text.Dispose();
         UNet.Dispose();
         Vae.Dispose();
     }
 
     /// <summary>The UNet's answer under classifier-free guidance: uncond + g·(cond − uncond), both halves in one batch.</summary>
-    private Tensor Predict(Tensor input, double timestep, Tensor context, double guidance)
+    private Tensor Predict(Tensor input, double timestep, Conditioning context, double guidance)
     {
         using var scope = NewDisposeScope();
         var dtype = UNet.parameters().First().dtype;
         var batch = guidance == 1 ? input : cat([input, input]);
         var timesteps = full([batch.size(0)], timestep, ScalarType.Float32, batch.device);
-        var prediction = UNet.call(batch.to(dtype), timesteps, context.to(dtype)).to(ScalarType.Float32);
+        var prediction = UNet.call(batch.to(dtype), timesteps, context.To(dtype)).to(ScalarType.Float32);
         if (guidance != 1)
         {
             var halves = prediction.chunk(2);
@@ -259,6 +319,4 @@ public sealed class StableDiffusionPipeline : IDisposable
 
         int Nearest(int side) => Math.Max((int)Math.Round((double)side / factor), 1) * factor;
     }
-
-    private static Tensor PerImage(Tensor embeddings, long count) => embeddings.size(0) == count ? embeddings.alias() : embeddings.expand(count, -1, -1);
 }

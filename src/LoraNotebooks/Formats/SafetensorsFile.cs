@@ -7,25 +7,26 @@ using static TorchSharp.torch;
 namespace LoraNotebooks.Formats;
 
 /// <summary>
-/// A safetensors file, memory-mapped: opening it reads and checks the header, and a tensor's bytes are touched when it is loaded.
+/// A safetensors file, memory-mapped: opening it reads and checks the header, and a tensor's bytes are touched when it is loaded. Only the
+/// tensor that is being loaded is mapped, so that the file's pages never add up in the process's resident memory.
 /// </summary>
 /// <remarks>
 /// Layout (huggingface/safetensors): 8 bytes little-endian header length N, N bytes of JSON, then the tensors' bytes
 /// in row-major order without gaps. No code is ever executed by reading one, unlike a pickle.
 /// </remarks>
-public sealed unsafe class SafetensorsFile : IDisposable
+public sealed class SafetensorsFile : IDisposable
 {
-    private readonly MemoryMappedFile? map;
-    private readonly MemoryMappedViewAccessor? view;
-    private readonly byte* data;
+    private const int PrefixLength = sizeof(ulong);
+
+    private readonly MemoryMappedFile map;
+    private readonly long dataStart;
     private bool disposed;
 
-    private SafetensorsFile(string path, MemoryMappedFile? map, MemoryMappedViewAccessor? view, byte* data, List<SafetensorInfo> tensors, Dictionary<string, string> metadata)
+    private SafetensorsFile(string path, MemoryMappedFile map, long dataStart, List<SafetensorInfo> tensors, Dictionary<string, string> metadata)
     {
         Path = path;
         this.map = map;
-        this.view = view;
-        this.data = data;
+        this.dataStart = dataStart;
         Tensors = tensors.ToDictionary(static t => t.Name, StringComparer.Ordinal);
         Metadata = metadata;
     }
@@ -57,31 +58,23 @@ public sealed unsafe class SafetensorsFile : IDisposable
         }
 
         var map = MemoryMappedFile.CreateFromFile(path, FileMode.Open, null, 0, MemoryMappedFileAccess.Read);
-        MemoryMappedViewAccessor? view = null;
-        byte* start = null;
         try
         {
-            view = map.CreateViewAccessor(0, length, MemoryMappedFileAccess.Read);
-            view.SafeMemoryMappedViewHandle.AcquirePointer(ref start);
-            var headerLength = BinaryPrimitives.ReadUInt64LittleEndian(new ReadOnlySpan<byte>(start, 8));
-            if (headerLength > (ulong)Math.Min(length - 8, SafetensorsHeader.MaxLength))
+            using var prefix = map.CreateViewAccessor(0, PrefixLength, MemoryMappedFileAccess.Read);
+            var headerLength = prefix.ReadUInt64(0);
+            if (headerLength > (ulong)Math.Min(length - PrefixLength, SafetensorsHeader.MaxLength))
             {
                 throw new InvalidDataException(
-                    $"{path} is not a safetensors file or is truncated: its first 8 bytes announce a header of {headerLength} bytes, {length - 8} bytes follow. Download or save the file again.");
+                    $"{path} is not a safetensors file or is truncated: its first 8 bytes announce a header of {headerLength} bytes, {length - PrefixLength} bytes follow. Download or save the file again.");
             }
 
-            var header = new ReadOnlySpan<byte>(start + 8, (int)headerLength);
-            var (tensors, metadata) = SafetensorsHeader.Parse(header, length - 8 - (long)headerLength, path);
-            return new SafetensorsFile(path, map, view, start + 8 + headerLength, tensors, metadata);
+            var dataStart = PrefixLength + (long)headerLength;
+            using var header = new MappedBytes(map, PrefixLength, (long)headerLength);
+            var (tensors, metadata) = SafetensorsHeader.Parse(header.Span, length - dataStart, path);
+            return new SafetensorsFile(path, map, dataStart, tensors, metadata);
         }
         catch
         {
-            if (start != null)
-            {
-                view!.SafeMemoryMappedViewHandle.ReleasePointer();
-            }
-
-            view?.Dispose();
             map.Dispose();
             throw;
         }
@@ -105,10 +98,8 @@ public sealed unsafe class SafetensorsFile : IDisposable
         var tensor = empty([.. info.Shape], info.DType);
         if (info.Length > 0)
         {
-            fixed (byte* target = tensor.bytes)
-            {
-                Buffer.MemoryCopy(data + info.Offset, target, info.Length, info.Length);
-            }
+            using var stored = new MappedBytes(map, dataStart + info.Offset, info.Length);
+            stored.CopyTo(tensor);
         }
 
         if (dtype is { } wanted && wanted != info.DType)
@@ -166,9 +157,7 @@ public sealed unsafe class SafetensorsFile : IDisposable
         if (!disposed)
         {
             disposed = true;
-            view?.SafeMemoryMappedViewHandle.ReleasePointer();
-            view?.Dispose();
-            map?.Dispose();
+            map.Dispose();
         }
     }
 

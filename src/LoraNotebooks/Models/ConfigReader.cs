@@ -54,6 +54,14 @@ internal sealed class ConfigReader(JsonObject source)
         return source[key] is { } node ? Convert(key, node, default(T)) : null;
     }
 
+    /// <summary>The text of a key, or <see langword="null"/> where the key is absent or null.</summary>
+    /// <param name="key">The key.</param>
+    public string? OptionalText(string key)
+    {
+        read.Add(key);
+        return source[key] is { } node ? Convert(key, node, "") : null;
+    }
+
     /// <summary>A list, or its default where the key is absent or null.</summary>
     /// <typeparam name="T">The type of an item.</typeparam>
     /// <param name="key">The key.</param>

@@ -2,20 +2,67 @@ using static TorchSharp.torch;
 
 namespace LoraNotebooks.Models;
 
-/// <summary>Layers whose TorchSharp constructor needs help.</summary>
+/// <summary>
+/// The layers that all models here are made of. Inside <see cref="WithoutMemory"/> they have shapes and no memory, so that a model whose
+/// weights come from a file is not first filled with random numbers, which would take as much memory again and longer than reading.
+/// </summary>
 internal static class Layers
 {
-    /// <summary>
-    /// Group norm with weight 1 and bias 0. TorchSharp 0.107 allocates both and leaves in them whatever the memory held.
-    /// </summary>
+    /// <summary>Per thread, so that models built elsewhere at the same time are not concerned.</summary>
+    [ThreadStatic]
+    private static bool isWithoutMemory;
+
+    private static Device? Place => isWithoutMemory ? META : null;
+
+    /// <summary>Builds a model of layers that have no memory; every parameter must be replaced before it can run.</summary>
+    /// <typeparam name="T">The model's class.</typeparam>
+    /// <param name="create">Builds it.</param>
+    public static T WithoutMemory<T>(Func<T> create)
+    {
+        var before = isWithoutMemory;
+        isWithoutMemory = true;
+        try
+        {
+            return create();
+        }
+        finally
+        {
+            isWithoutMemory = before;
+        }
+    }
+
+    /// <summary>y = W·x + b.</summary>
+    public static nn.Module<Tensor, Tensor> Linear(long inFeatures, long outFeatures, bool hasBias = true) =>
+        nn.Linear(inFeatures, outFeatures, hasBias, Place);
+
+    /// <summary>A convolution over height and width.</summary>
+    public static nn.Module<Tensor, Tensor> Conv2d(long inChannels, long outChannels, long kernel_size, long stride = 1, long padding = 0) =>
+        nn.Conv2d(inChannels, outChannels, kernel_size, stride, padding, device: Place);
+
+    /// <summary>Layer norm over the last dimension.</summary>
+    public static nn.Module<Tensor, Tensor> LayerNorm(long size, double epsilon = 1e-5) => nn.LayerNorm(size, epsilon, device: Place);
+
+    /// <summary>Group norm with weight 1 and bias 0. TorchSharp 0.107 allocates both and leaves in them whatever the memory held.</summary>
     /// <param name="groups">The number of groups.</param>
     /// <param name="channels">The number of channels.</param>
     /// <param name="epsilon">ε under the root.</param>
     public static nn.Module<Tensor, Tensor> GroupNorm(int groups, int channels, double epsilon)
     {
-        var norm = nn.GroupNorm(groups, channels, epsilon);
+        var norm = nn.GroupNorm(groups, channels, epsilon, device: Place);
         nn.init.ones_(norm.weight!);
         nn.init.zeros_(norm.bias!);
         return norm;
+    }
+
+    /// <summary>A table of vectors. TorchSharp 0.107 always allocates one of its own, unless it is handed a table, which it then shares.</summary>
+    public static nn.Module<Tensor, Tensor> Embedding(long count, long size)
+    {
+        if (!isWithoutMemory)
+        {
+            return nn.Embedding(count, size);
+        }
+
+        using var table = empty(count, size, device: META);
+        return nn.Embedding_from_pretrained(table, freeze: false);
     }
 }

@@ -6,8 +6,8 @@ namespace LoraNotebooks.Models;
 internal static class Shapes
 {
     /// <summary>A tensor's shape, e.g. [1, 4, 64, 64].</summary>
-    public static string Text(Tensor tensor) => Text((IEnumerable<long>)tensor.shape);
+    public static string Text(Tensor tensor) => Text((IReadOnlyList<long>)tensor.shape);
 
     /// <summary>A shape, e.g. [1, 4, 64, 64].</summary>
-    public static string Text(IEnumerable<long> shape) => $"[{string.Join(", ", shape)}]";
+    public static string Text(IReadOnlyList<long> shape) => $"[{string.Join(", ", shape)}]";
 }

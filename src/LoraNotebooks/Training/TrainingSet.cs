@@ -1,5 +1,6 @@
 using LoraNotebooks.Data;
 using LoraNotebooks.Diffusion;
+using LoraNotebooks.Models.Diffusion;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Training;
@@ -15,7 +16,7 @@ internal sealed class TrainingSet : IDisposable
     private readonly TrainingNoiseSource noise;
     private readonly Tensor latents;
     private readonly Tensor? weights;
-    private readonly Dictionary<string, Tensor> hiddenStates = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, Conditioning> encodedCaptions = new(StringComparer.Ordinal);
 
     /// <summary>Encodes the images, and the captions where they stay the same and the text encoder is frozen.</summary>
     /// <exception cref="ArgumentException">The images' size does not fit the autoencoder, or their latents are not finite.</exception>
@@ -36,18 +37,21 @@ internal sealed class TrainingSet : IDisposable
             foreach (var caption in dataset.Images.Select(image => image.Caption).Append("").Distinct())
             {
                 cancellationToken.ThrowIfCancellationRequested();
-                hiddenStates[caption] = pipeline.EncodePrompts([caption], config.ClipSkip);
+                encodedCaptions[caption] = pipeline.EncodePrompts([caption], config.ClipSkip, Sizes);
             }
         }
 
         latents = stack(encoded).DetachFromDisposeScope();
         float[] counts = [.. dataset.Images.Select(image => (float)(image.LossWeight * (image.IsRegularization ? config.PriorLossWeight : 1)))];
         weights = Array.TrueForAll(counts, count => count == 1) ? null : tensor(counts, device: device).DetachFromDisposeScope();
-        foreach (var states in hiddenStates.Values)
+        foreach (var caption in encodedCaptions.Values)
         {
-            states.DetachFromDisposeScope();
+            caption.DetachFromDisposeScope();
         }
     }
+
+    /// <summary>What SDXL is told: the pictures as they are trained on.</summary>
+    private SizeConditions Sizes => SizeConditions.Whole(dataset.Width, dataset.Height);
 
     /// <summary>The batches of an epoch as indices of images, in an order of its own.</summary>
     /// <param name="epoch">From 0.</param>
@@ -79,9 +83,9 @@ internal sealed class TrainingSet : IDisposable
     {
         latents.Dispose();
         weights?.Dispose();
-        foreach (var states in hiddenStates.Values)
+        foreach (var caption in encodedCaptions.Values)
         {
-            states.Dispose();
+            caption.Dispose();
         }
     }
 
@@ -103,13 +107,13 @@ internal sealed class TrainingSet : IDisposable
     }
 
     /// <summary>Token ids where the text encoder trains, else its outputs.</summary>
-    private Tensor EncodeCaptions(int[] indices, long number)
+    private Conditioning EncodeCaptions(int[] indices, long number)
     {
         using var generator = seeds.Generator(TrainingSeeds.Use.Captions, number);
         string[] captions = [.. indices.Select(i => config.Captions.Draw(dataset.Images[i].Caption, generator))];
-        return config.TrainsTextEncoder ? pipeline.Tokenize(captions)
-            : hiddenStates.Count > 0 ? cat([.. captions.Select(caption => hiddenStates[caption])])
-            : pipeline.EncodePrompts(captions, config.ClipSkip);
+        return config.TrainsTextEncoder ? new Conditioning(pipeline.Tokenize(captions), TimeIds: pipeline.TimeIds(captions.Length, Sizes))
+            : encodedCaptions.Count > 0 ? Conditioning.Concat([.. captions.Select(caption => encodedCaptions[caption])])
+            : pipeline.EncodePrompts(captions, config.ClipSkip, Sizes);
     }
 
     private static void RequireSize(PreparedDataset dataset, int factor)

@@ -36,4 +36,34 @@ internal static class TinyPipeline
         var unet = new UNet2DConditionModel(change is null ? unetConfig : change(unetConfig), generator);
         return new StableDiffusionPipeline(tokenizer, textEncoder, unet, new AutoencoderKL(TinyModels.Vae, generator), Scheduler);
     }
+
+    /// <summary>The same of SDXL's kind: two text encoders of different sizes, no transformer at the highest resolution, text and sizes added to the time.</summary>
+    public static StableDiffusionPipeline CreateXL()
+    {
+        var tokenizer = ClipTokenizer.Train(["portrait, long hair, blue shirt"], vocabularySize: 600, modelMaxLength: 12);
+        var first = Encoder(tokenizer, new ClipTextConfig { HiddenSize = 4, IntermediateSize = 8, HiddenAct = "quick_gelu" }, 1);
+        var second = Encoder(tokenizer, new ClipTextConfig { HiddenSize = 8, IntermediateSize = 16, HiddenAct = "gelu", HasProjection = true, ProjectionDim = 5 }, 2);
+        var text = new TextEncoders(tokenizer, first, tokenizer.PaddedWith("!"), second) { ForceZerosForEmptyPrompt = true };
+        var unet = TinyModels.UNet with
+        {
+            InChannels = 3,
+            OutChannels = 3,
+            SampleSize = 8,
+            DownBlockTypes = ["DownBlock2D", "CrossAttnDownBlock2D"],
+            UpBlockTypes = ["CrossAttnUpBlock2D", "UpBlock2D"],
+            UseLinearProjection = true,
+            CrossAttentionDim = 12,
+            AdditionEmbedType = "text_time",
+            AdditionTimeEmbedDim = 4,
+            ProjectionClassEmbeddingsInputDim = 6 * 4 + 5,
+        };
+        return new StableDiffusionPipeline(text, new UNet2DConditionModel(unet, new Generator(3)), new AutoencoderKL(TinyModels.Vae, new Generator(5)), Scheduler);
+    }
+
+    private static ClipTextModel Encoder(ClipTokenizer tokenizer, ClipTextConfig config, ulong seed)
+    {
+        var encoder = new ClipTextModel(config with { VocabSize = tokenizer.VocabularySize, NumHiddenLayers = 3, NumAttentionHeads = 2, MaxPositionEmbeddings = 12, EosTokenId = (int)tokenizer.EosTokenId });
+        encoder.Initialize(new Generator(seed));
+        return encoder;
+    }
 }

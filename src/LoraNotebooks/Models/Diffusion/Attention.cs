@@ -29,10 +29,10 @@ public sealed class Attention : Module<Tensor, Tensor, Tensor>
         var inner = heads * headDimension;
         this.heads = heads;
         this.upcast = upcast;
-        to_q = Linear(queryDimension, inner, hasBias: false);
-        to_k = Linear(contextDimension, inner, hasBias: false);
-        to_v = Linear(contextDimension, inner, hasBias: false);
-        to_out = ModuleList<Module<Tensor, Tensor>>(Linear(inner, queryDimension), Dropout(dropout));
+        to_q = Layers.Linear(queryDimension, inner, hasBias: false);
+        to_k = Layers.Linear(contextDimension, inner, hasBias: false);
+        to_v = Layers.Linear(contextDimension, inner, hasBias: false);
+        to_out = ModuleList<Module<Tensor, Tensor>>(Layers.Linear(inner, queryDimension), Dropout(dropout));
         RegisterComponents();
     }
 

@@ -74,12 +74,12 @@ public sealed class AutoencoderKL : Module<Tensor, Tensor>
         decoder = new VaeDecoder(config);
         if (config.UseQuantConv)
         {
-            quant_conv = Conv2d(2 * config.LatentChannels, 2 * config.LatentChannels, kernel_size: 1);
+            quant_conv = Layers.Conv2d(2 * config.LatentChannels, 2 * config.LatentChannels, kernel_size: 1);
         }
 
         if (config.UsePostQuantConv)
         {
-            post_quant_conv = Conv2d(config.LatentChannels, config.LatentChannels, kernel_size: 1);
+            post_quant_conv = Layers.Conv2d(config.LatentChannels, config.LatentChannels, kernel_size: 1);
         }
 
         RegisterComponents();
@@ -100,13 +100,18 @@ public sealed class AutoencoderKL : Module<Tensor, Tensor>
 
     /// <summary>Loads a diffusers <c>vae</c> folder (config.json and *.safetensors), also one with the attention names of diffusers before 0.18.</summary>
     /// <param name="folder">The folder.</param>
-    /// <param name="dtype">The type of the weights in memory, default float32 whatever the file's.</param>
+    /// <param name="dtype">The type of the weights in memory, whatever the file's; default as <see cref="ModelFolder.DefaultType"/> says. Float16 becomes float32 where <see cref="AutoencoderKLConfig.ForceUpcast"/>.</param>
     /// <param name="device">The device, default the CPU.</param>
+    /// <param name="variant">The files' variant, e.g. fp16 for <c>*.fp16.safetensors</c>; default the plain files, or the only ones there are.</param>
     /// <returns>The autoencoder in evaluation mode.</returns>
     /// <exception cref="FileNotFoundException">A file is missing.</exception>
     /// <exception cref="InvalidDataException">The configuration or the weights do not fit; all faults are listed.</exception>
-    public static AutoencoderKL FromFolder(string folder, ScalarType? dtype = null, Device? device = null) =>
-        ModelFolder.Load(folder, path => new AutoencoderKL(AutoencoderKLConfig.Load(path)), dtype, device, CurrentName);
+    public static AutoencoderKL FromFolder(string folder, ScalarType? dtype = null, Device? device = null, string? variant = null)
+    {
+        ArgumentNullException.ThrowIfNull(folder);
+        var config = AutoencoderKLConfig.Load(Path.Combine(folder, ModelFolder.Config));
+        return ModelFolder.Load(folder, _ => new AutoencoderKL(config), config.TypeInMemory(dtype ?? ModelFolder.DefaultType(device)), device, variant, CurrentName);
+    }
 
     /// <summary>Saves config.json and diffusion_pytorch_model.safetensors; each file is replaced whole or not at all.</summary>
     /// <param name="folder">The folder; it is created if need be.</param>

@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using static TorchSharp.torch;
 
 namespace LoraNotebooks.Models.Diffusion;
 
@@ -55,7 +56,7 @@ public sealed record AutoencoderKLConfig
     /// <summary>What is subtracted from the latents before scaling, default nothing.</summary>
     public double? ShiftFactor { get; init; }
 
-    /// <summary>Whether 16-bit weights overflow, so that the model should run in float32; informative. Default true.</summary>
+    /// <summary>Whether the model overflows in float16, so that it is then loaded in float32. Default true.</summary>
     public bool ForceUpcast { get; init; } = true;
 
     /// <summary>Whether a 1×1 convolution follows the encoder, default true.</summary>
@@ -69,6 +70,9 @@ public sealed record AutoencoderKLConfig
 
     /// <summary>The keys of the file that have no property here; they are saved as they were.</summary>
     public IReadOnlyDictionary<string, JsonNode?> Extra { get; init; } = new Dictionary<string, JsonNode?>();
+
+    /// <summary>The type in which the weights are loaded where others are loaded in some type: float32 for float16, if that would overflow.</summary>
+    internal ScalarType TypeInMemory(ScalarType type) => ForceUpcast && type == ScalarType.Float16 ? ScalarType.Float32 : type;
 
     /// <summary>Reads a config.json.</summary>
     /// <param name="path">The file.</param>

@@ -17,7 +17,7 @@ public sealed class Downsample2D : Module<Tensor, Tensor>
         : base(nameof(Downsample2D))
     {
         padFarSideOnly = padding == 0;
-        conv = Conv2d(channels, channels, kernel_size: 3, stride: 2, padding: padding);
+        conv = Layers.Conv2d(channels, channels, kernel_size: 3, stride: 2, padding: padding);
         RegisterComponents();
     }
 
@@ -47,7 +47,7 @@ public sealed class Upsample2D : Module<Tensor, long, long, Tensor>
     public Upsample2D(int channels)
         : base(nameof(Upsample2D))
     {
-        conv = Conv2d(channels, channels, kernel_size: 3, padding: 1);
+        conv = Layers.Conv2d(channels, channels, kernel_size: 3, padding: 1);
         RegisterComponents();
     }
 

@@ -26,10 +26,10 @@ public sealed class ResnetBlock2D : Module<Tensor, Tensor?, Tensor>
         : base(nameof(ResnetBlock2D))
     {
         norm1 = Layers.GroupNorm(groups, inChannels, epsilon);
-        conv1 = Conv2d(inChannels, outChannels, kernel_size: 3, padding: 1);
+        conv1 = Layers.Conv2d(inChannels, outChannels, kernel_size: 3, padding: 1);
         if (timeDimension is { } size)
         {
-            time_emb_proj = Linear(size, outChannels);
+            time_emb_proj = Layers.Linear(size, outChannels);
         }
 
         norm2 = Layers.GroupNorm(groups, outChannels, epsilon);
@@ -38,10 +38,10 @@ public sealed class ResnetBlock2D : Module<Tensor, Tensor?, Tensor>
             this.dropout = Dropout(dropout);
         }
 
-        conv2 = Conv2d(outChannels, outChannels, kernel_size: 3, padding: 1);
+        conv2 = Layers.Conv2d(outChannels, outChannels, kernel_size: 3, padding: 1);
         if (inChannels != outChannels)
         {
-            conv_shortcut = Conv2d(inChannels, outChannels, kernel_size: 1);
+            conv_shortcut = Layers.Conv2d(inChannels, outChannels, kernel_size: 1);
         }
 
         RegisterComponents();

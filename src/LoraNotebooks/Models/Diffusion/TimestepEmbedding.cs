@@ -46,8 +46,8 @@ public sealed class TimestepEmbedding : Module<Tensor, Tensor>
     public TimestepEmbedding(int inFeatures, int embeddingDimension)
         : base(nameof(TimestepEmbedding))
     {
-        linear_1 = Linear(inFeatures, embeddingDimension);
-        linear_2 = Linear(embeddingDimension, embeddingDimension);
+        linear_1 = Layers.Linear(inFeatures, embeddingDimension);
+        linear_2 = Layers.Linear(embeddingDimension, embeddingDimension);
         RegisterComponents();
     }
 

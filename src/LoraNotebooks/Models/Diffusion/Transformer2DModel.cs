@@ -26,10 +26,10 @@ public sealed class Transformer2DModel : Module<Tensor, Tensor, Tensor>
         var inner = options.Heads * (channels / options.Heads);
         linearProjection = options.UseLinearProjection;
         norm = Layers.GroupNorm(options.NormGroups, channels, NormEpsilon);
-        proj_in = linearProjection ? Linear(channels, inner) : Conv2d(channels, inner, kernel_size: 1);
+        proj_in = linearProjection ? Layers.Linear(channels, inner) : Layers.Conv2d(channels, inner, kernel_size: 1);
         transformer_blocks = ModuleList(
             Enumerable.Range(0, options.Layers).Select(_ => new BasicTransformerBlock(inner, options)).ToArray());
-        proj_out = linearProjection ? Linear(inner, channels) : Conv2d(inner, channels, kernel_size: 1);
+        proj_out = linearProjection ? Layers.Linear(inner, channels) : Layers.Conv2d(inner, channels, kernel_size: 1);
         RegisterComponents();
     }
 
@@ -99,11 +99,11 @@ public sealed class BasicTransformerBlock : Module<Tensor, Tensor, Tensor>
         ArgumentNullException.ThrowIfNull(options);
         onlyCrossAttention = options.OnlyCrossAttention;
         var (heads, text) = (options.Heads, options.CrossAttentionDimension);
-        norm1 = LayerNorm(dimension);
+        norm1 = Layers.LayerNorm(dimension);
         attn1 = new Attention(dimension, onlyCrossAttention ? text : dimension, heads, dimension / heads, options.UpcastAttention, options.Dropout);
-        norm2 = LayerNorm(dimension);
+        norm2 = Layers.LayerNorm(dimension);
         attn2 = new Attention(dimension, text, heads, dimension / heads, options.UpcastAttention, options.Dropout);
-        norm3 = LayerNorm(dimension);
+        norm3 = Layers.LayerNorm(dimension);
         ff = new FeedForward(dimension, options.Dropout);
         RegisterComponents();
     }
@@ -137,7 +137,7 @@ public sealed class FeedForward : Module<Tensor, Tensor>
         : base(nameof(FeedForward))
     {
         var inner = Expansion * dimension;
-        net = ModuleList<Module<Tensor, Tensor>>(new GatedGelu(dimension, inner), Dropout(dropout), Linear(inner, dimension));
+        net = ModuleList<Module<Tensor, Tensor>>(new GatedGelu(dimension, inner), Dropout(dropout), Layers.Linear(inner, dimension));
         RegisterComponents();
     }
 
@@ -165,7 +165,7 @@ public sealed class GatedGelu : Module<Tensor, Tensor>
     public GatedGelu(int inFeatures, int outFeatures)
         : base("GEGLU")
     {
-        proj = Linear(inFeatures, 2 * outFeatures);
+        proj = Layers.Linear(inFeatures, 2 * outFeatures);
         RegisterComponents();
     }
 

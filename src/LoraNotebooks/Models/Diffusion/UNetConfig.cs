@@ -15,13 +15,13 @@ public sealed record UNetConfig
     private const string DownBlock = "DownBlock2D";
     private const string CrossAttnUpBlock = "CrossAttnUpBlock2D";
     private const string UpBlock = "UpBlock2D";
+    private const string TextTime = "text_time";
 
     /// <summary>Keys whose value must be one of these, as another one would mean a network that this class does not build.</summary>
     private static readonly FixedKeys Fixed = new(new()
     {
         ["_class_name"] = [ClassName],
         ["act_fn"] = ["silu", "swish"],
-        ["addition_embed_type"] = [null],
         ["attention_type"] = ["default"],
         ["center_input_sample"] = [false],
         ["class_embed_type"] = [null],
@@ -108,6 +108,21 @@ public sealed record UNetConfig
     /// <summary>Whether attention is computed in float32 whatever the weights' type; default false.</summary>
     public bool UpcastAttention { get; init; }
 
+    /// <summary>text_time in SDXL: pooled text and the picture's sizes are added to the timestep's embedding. Default nothing is.</summary>
+    public string? AdditionEmbedType { get; init; }
+
+    /// <summary>The number of sinusoidal features of each of the six sizes; needed with <see cref="AdditionEmbedType"/>, 256 in SDXL.</summary>
+    public int? AdditionTimeEmbedDim { get; init; }
+
+    /// <summary>The size of pooled text and the features of all sizes together; needed with <see cref="AdditionEmbedType"/>, 2816 in SDXL.</summary>
+    public int? ProjectionClassEmbeddingsInputDim { get; init; }
+
+    /// <summary>Whether pooled text and sizes are added to the timestep's embedding, as in SDXL.</summary>
+    public bool HasAddedConditions => AdditionEmbedType == TextTime;
+
+    /// <summary>The size of the pooled text where <see cref="HasAddedConditions"/>, else 0.</summary>
+    public int TextEmbedsDim => HasAddedConditions ? (ProjectionClassEmbeddingsInputDim ?? 0) - SizeConditions.Count * (AdditionTimeEmbedDim ?? 0) : 0;
+
     /// <summary>The keys of the file that have no property here; they are saved as they were.</summary>
     public IReadOnlyDictionary<string, JsonNode?> Extra { get; init; } = new Dictionary<string, JsonNode?>();
 
@@ -140,6 +155,9 @@ public sealed record UNetConfig
             AttentionHeadDim = reader.PerBlock("attention_head_dim", defaults.AttentionHeadDim),
             UseLinearProjection = reader.Value("use_linear_projection", defaults.UseLinearProjection),
             UpcastAttention = reader.Value("upcast_attention", defaults.UpcastAttention),
+            AdditionEmbedType = reader.OptionalText("addition_embed_type"),
+            AdditionTimeEmbedDim = reader.Optional<int>("addition_time_embed_dim"),
+            ProjectionClassEmbeddingsInputDim = reader.Optional<int>("projection_class_embeddings_input_dim"),
             Extra = reader.Rest(),
         };
         ConfigFaults.ThrowIfAny(path, [.. reader.Faults, .. config.Validate()]);
@@ -169,6 +187,9 @@ public sealed record UNetConfig
         ["attention_head_dim"] = ConfigWriter.Node(AttentionHeadDim),
         ["use_linear_projection"] = UseLinearProjection,
         ["upcast_attention"] = UpcastAttention,
+        ["addition_embed_type"] = AdditionEmbedType,
+        ["addition_time_embed_dim"] = AdditionTimeEmbedDim,
+        ["projection_class_embeddings_input_dim"] = ProjectionClassEmbeddingsInputDim,
     });
 
     /// <summary>Everything that is wrong or not supported: what was got, what is expected, what to do. Empty if all is well.</summary>
@@ -195,6 +216,10 @@ public sealed record UNetConfig
         faults.Levels("cross_attention_dim", CrossAttentionDim, levels, value => value > 0, "a positive whole number");
         faults.Levels("transformer_layers_per_block", TransformerLayersPerBlock, levels, value => value > 0, "a positive whole number");
         faults.Levels("attention_head_dim", AttentionHeadDim, levels, value => value > 0, "a positive number of heads");
+        faults.Require(AdditionEmbedType is null or TextTime, $"addition_embed_type: got {AdditionEmbedType}, supported is null or {TextTime}");
+        faults.Require(
+            !HasAddedConditions || (AdditionTimeEmbedDim is > 0 && TextEmbedsDim > 0),
+            $"projection_class_embeddings_input_dim: got {ProjectionClassEmbeddingsInputDim?.ToString() ?? "null"} with addition_time_embed_dim {AdditionTimeEmbedDim?.ToString() ?? "null"}, expected the size of the pooled text plus {SizeConditions.Count} times that of a size's features");
         return faults.All;
     }
 

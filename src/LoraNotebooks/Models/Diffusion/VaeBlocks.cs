@@ -148,10 +148,10 @@ public sealed class SpatialAttention : Module<Tensor, Tensor>
         : base(nameof(Attention))
     {
         group_norm = Layers.GroupNorm(groups, channels, epsilon);
-        to_q = Linear(channels, channels);
-        to_k = Linear(channels, channels);
-        to_v = Linear(channels, channels);
-        to_out = ModuleList<Module<Tensor, Tensor>>(Linear(channels, channels), Dropout(0));
+        to_q = Layers.Linear(channels, channels);
+        to_k = Layers.Linear(channels, channels);
+        to_v = Layers.Linear(channels, channels);
+        to_out = ModuleList<Module<Tensor, Tensor>>(Layers.Linear(channels, channels), Dropout(0));
         RegisterComponents();
     }
 

@@ -26,11 +26,11 @@ public sealed class VaeEncoder : Module<Tensor, Tensor>
         var blocks = Enumerable.Range(0, channels.Count).Select(level => new DownEncoderBlock2D(
             channels[Math.Max(level - 1, 0)], channels[level], config.LayersPerBlock, resnet, downsample: level < lowest));
 
-        conv_in = Conv2d(config.InChannels, channels[0], kernel_size: 3, padding: 1);
+        conv_in = Layers.Conv2d(config.InChannels, channels[0], kernel_size: 3, padding: 1);
         down_blocks = ModuleList(blocks.ToArray());
         mid_block = new VaeMidBlock(channels[^1], resnet, config.MidBlockAddAttention);
         conv_norm_out = Layers.GroupNorm(config.NormNumGroups, channels[^1], VaeDecoder.NormEpsilon);
-        conv_out = Conv2d(channels[^1], 2 * config.LatentChannels, kernel_size: 3, padding: 1);
+        conv_out = Layers.Conv2d(channels[^1], 2 * config.LatentChannels, kernel_size: 3, padding: 1);
         RegisterComponents();
     }
 
@@ -76,11 +76,11 @@ public sealed class VaeDecoder : Module<Tensor, Tensor>
         var blocks = Enumerable.Range(0, channels.Count).Select(i => lowest - i).Select(level => new UpDecoderBlock2D(
             channels[Math.Min(level + 1, lowest)], channels[level], config.LayersPerBlock + 1, resnet, upsample: level > 0));
 
-        conv_in = Conv2d(config.LatentChannels, channels[^1], kernel_size: 3, padding: 1);
+        conv_in = Layers.Conv2d(config.LatentChannels, channels[^1], kernel_size: 3, padding: 1);
         up_blocks = ModuleList(blocks.ToArray());
         mid_block = new VaeMidBlock(channels[^1], resnet, config.MidBlockAddAttention);
         conv_norm_out = Layers.GroupNorm(config.NormNumGroups, channels[0], NormEpsilon);
-        conv_out = Conv2d(channels[0], config.OutChannels, kernel_size: 3, padding: 1);
+        conv_out = Layers.Conv2d(channels[0], config.OutChannels, kernel_size: 3, padding: 1);
         RegisterComponents();
     }
 

@@ -9,6 +9,8 @@ namespace LoraNotebooks.Models.Language;
 /// <remarks>Source: transformers, models/clip/configuration_clip.py, <c>CLIPTextConfig</c>.</remarks>
 public sealed record ClipTextConfig
 {
+    private const string WithProjection = "CLIPTextModelWithProjection";
+
     /// <summary>Rows of the token embedding, default 49408; at least the tokenizer's vocabulary size.</summary>
     public int VocabSize { get; init; } = 49408;
 
@@ -36,8 +38,17 @@ public sealed record ClipTextConfig
     /// <summary>The id whose first occurrence is pooled, default 49407; 2 marks older checkpoints, where the highest id is.</summary>
     public int EosTokenId { get; init; } = 49407;
 
+    /// <summary>P, the size of the projected text, default 512; it counts where <see cref="HasProjection"/>.</summary>
+    public int ProjectionDim { get; init; } = 512;
+
+    /// <summary>Whether the pooled text is projected (upstream's <c>CLIPTextModelWithProjection</c>, SDXL's second encoder); default no.</summary>
+    public bool HasProjection { get; init; }
+
     /// <summary>The keys of the file that have no property here; they are saved as they were.</summary>
     public IReadOnlyDictionary<string, JsonNode?> Extra { get; init; } = new Dictionary<string, JsonNode?>();
+
+    /// <summary>Upstream's name of the class.</summary>
+    internal string ClassName => HasProjection ? WithProjection : "CLIPTextModel";
 
     /// <summary>Reads a config.json; that of a whole CLIP model gives its <c>text_config</c>.</summary>
     /// <param name="path">The file.</param>
@@ -59,6 +70,8 @@ public sealed record ClipTextConfig
             HiddenAct = reader.Value("hidden_act", defaults.HiddenAct),
             LayerNormEps = reader.Value("layer_norm_eps", defaults.LayerNormEps),
             EosTokenId = reader.Value("eos_token_id", defaults.EosTokenId),
+            ProjectionDim = reader.Value("projection_dim", defaults.ProjectionDim),
+            HasProjection = reader.List<string>("architectures", []).Contains(WithProjection),
             Extra = reader.Rest(),
         };
         ConfigFaults.ThrowIfAny(path, [.. reader.Faults, .. config.Validate()]);
@@ -68,7 +81,7 @@ public sealed record ClipTextConfig
     /// <summary>The config.json of this architecture.</summary>
     public JsonObject ToJson() => ConfigWriter.Join(Extra, new Dictionary<string, JsonNode?>
     {
-        ["architectures"] = new JsonArray("CLIPTextModel"),
+        ["architectures"] = new JsonArray(ClassName),
         ["model_type"] = "clip_text_model",
         ["vocab_size"] = VocabSize,
         ["hidden_size"] = HiddenSize,
@@ -79,6 +92,7 @@ public sealed record ClipTextConfig
         ["hidden_act"] = HiddenAct,
         ["layer_norm_eps"] = LayerNormEps,
         ["eos_token_id"] = EosTokenId,
+        ["projection_dim"] = ProjectionDim,
     });
 
     /// <summary>Everything that is wrong or not supported: what was got, what is expected. Empty if all is well.</summary>
@@ -91,6 +105,7 @@ public sealed record ClipTextConfig
         faults.Positive("num_hidden_layers", NumHiddenLayers);
         faults.Positive("num_attention_heads", NumAttentionHeads);
         faults.Positive("max_position_embeddings", MaxPositionEmbeddings);
+        faults.Positive("projection_dim", ProjectionDim);
         faults.Require(NumAttentionHeads <= 0 || HiddenSize % NumAttentionHeads == 0, $"num_attention_heads: got {NumAttentionHeads}, expected a divisor of hidden_size ({HiddenSize})");
         faults.Require(HiddenAct is "quick_gelu" or "gelu", $"hidden_act: got {HiddenAct}, expected quick_gelu or gelu");
         faults.Require(LayerNormEps > 0, $"layer_norm_eps: got {LayerNormEps}, expected a number above 0");

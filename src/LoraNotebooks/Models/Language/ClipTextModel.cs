@@ -8,12 +8,16 @@ namespace LoraNotebooks.Models.Language;
 /// CLIP's text encoder: a causal transformer over tokens whose hidden states condition a diffusion model.
 /// Parameter names are upstream's (<c>text_model.encoder.layers.0.self_attn.q_proj.weight</c>, …).
 /// </summary>
-/// <remarks>Source: Radford et al. 2021 (arXiv:2103.00020), section 2.4; transformers, models/clip/modeling_clip.py, <c>CLIPTextModel</c>.</remarks>
+/// <remarks>
+/// Source: Radford et al. 2021 (arXiv:2103.00020), section 2.4; transformers, models/clip/modeling_clip.py, <c>CLIPTextModel</c> and
+/// <c>CLIPTextModelWithProjection</c>, which <see cref="ClipTextConfig.HasProjection"/> tells apart.
+/// </remarks>
 public sealed class ClipTextModel : Module<Tensor, Tensor>
 {
     private const string Prefix = "text_model.";
 
     private readonly ClipTextTransformer text_model;
+    private readonly Module<Tensor, Tensor>? text_projection;
 
     /// <summary>Creates the encoder; <see cref="Initialize"/> or loading gives it weights.</summary>
     /// <param name="config">The architecture.</param>
@@ -25,6 +29,11 @@ public sealed class ClipTextModel : Module<Tensor, Tensor>
         config.ThrowIfInvalid();
         Config = config;
         text_model = new ClipTextTransformer(config);
+        if (config.HasProjection)
+        {
+            text_projection = Layers.Linear(config.HiddenSize, config.ProjectionDim, hasBias: false);
+        }
+
         RegisterComponents();
     }
 
@@ -33,8 +42,8 @@ public sealed class ClipTextModel : Module<Tensor, Tensor>
 
     /// <summary>Reads a <c>text_encoder</c> folder: config.json and safetensors weights.</summary>
     /// <inheritdoc cref="ModelFolder.Load{T}"/>
-    public static ClipTextModel FromFolder(string folder, ScalarType? dtype = null, Device? device = null) =>
-        ModelFolder.Load(folder, path => new ClipTextModel(ClipTextConfig.Load(path)), dtype, device, ParameterName);
+    public static ClipTextModel FromFolder(string folder, ScalarType? dtype = null, Device? device = null, string? variant = null) =>
+        ModelFolder.Load(folder, path => new ClipTextModel(ClipTextConfig.Load(path)), dtype, device, variant, ParameterName);
 
     /// <summary>Writes a <c>text_encoder</c> folder that <see cref="FromFolder"/> and transformers read.</summary>
     /// <param name="folder">Created where it is missing.</param>
@@ -55,6 +64,31 @@ public sealed class ClipTextModel : Module<Tensor, Tensor>
     /// <exception cref="ArgumentException">The shape does not fit, or there are not so many layers.</exception>
     public Tensor HiddenStates(Tensor inputIds, int clipSkip = 1, bool finalLayerNorm = true)
     {
+        Check(inputIds, clipSkip);
+        return text_model.Run(inputIds, Config.NumHiddenLayers + 1 - clipSkip, finalLayerNorm);
+    }
+
+    /// <summary>What SDXL takes of an encoder: hidden states without the final layer norm, and the pooled and projected text.</summary>
+    /// <param name="inputIds">Token ids, int64 [N, T].</param>
+    /// <param name="clipSkip">k as in <see cref="HiddenStates"/>; 2 (default) is the layer before the last, which SDXL was trained with.</param>
+    /// <returns>[N, T, D], and [N, P] or <see langword="null"/> in an encoder without projection.</returns>
+    /// <exception cref="ArgumentException">The shape does not fit, or there are not so many layers.</exception>
+    public (Tensor HiddenStates, Tensor? TextEmbeds) HiddenStatesAndTextEmbeds(Tensor inputIds, int clipSkip = 2)
+    {
+        Check(inputIds, clipSkip);
+        if (text_projection is null)
+        {
+            return (HiddenStates(inputIds, clipSkip, finalLayerNorm: false), null);
+        }
+
+        using var scope = NewDisposeScope();
+        var (hidden, last) = text_model.RunTapped(inputIds, Config.NumHiddenLayers + 1 - clipSkip);
+        var embeds = text_projection.call(PooledOutput(inputIds, last));
+        return (hidden.MoveToOuterDisposeScope(), embeds.MoveToOuterDisposeScope());
+    }
+
+    private void Check(Tensor inputIds, int clipSkip)
+    {
         ArgumentNullException.ThrowIfNull(inputIds);
         if (inputIds.dim() != 2 || inputIds.size(1) > Config.MaxPositionEmbeddings || inputIds.dtype != ScalarType.Int64)
         {
@@ -65,8 +99,6 @@ public sealed class ClipTextModel : Module<Tensor, Tensor>
         {
             throw new ArgumentException($"Got clip skip {clipSkip}, expected 1 (the last layer) to {Config.NumHiddenLayers}, the number of layers.");
         }
-
-        return text_model.Run(inputIds, Config.NumHiddenLayers + 1 - clipSkip, finalLayerNorm);
     }
 
     /// <summary>The hidden state at each text's end token, which summarizes the text.</summary>
@@ -106,6 +138,7 @@ public sealed class ClipTextModel : Module<Tensor, Tensor>
                     "token_embedding" or "position_embedding" => 0.02,
                     "q_proj" or "k_proj" or "v_proj" => width * depth,
                     "out_proj" => width,
+                    "text_projection" => width,
                     "fc1" => Math.Pow(2 * Config.HiddenSize, -0.5),
                     _ => width * depth, // fc2
                 };
@@ -117,7 +150,7 @@ public sealed class ClipTextModel : Module<Tensor, Tensor>
     /// <summary>Older files carry the constant positions 0, 1, …, and some lack the outer prefix.</summary>
     private static string? ParameterName(string key) =>
         key.EndsWith("embeddings.position_ids", StringComparison.Ordinal) ? null
-        : key.StartsWith(Prefix, StringComparison.Ordinal) ? key
+        : key.StartsWith(Prefix, StringComparison.Ordinal) || key.StartsWith("text_projection.", StringComparison.Ordinal) ? key
         : Prefix + key;
 }
 
@@ -135,16 +168,25 @@ internal sealed class ClipTextTransformer : Module<Tensor, Tensor>
         layers = config.NumHiddenLayers;
         embeddings = new ClipTextEmbeddings(config);
         encoder = new ClipEncoder(config);
-        final_layer_norm = LayerNorm(config.HiddenSize, config.LayerNormEps);
+        final_layer_norm = Layers.LayerNorm(config.HiddenSize, config.LayerNormEps);
         RegisterComponents();
     }
 
     public override Tensor forward(Tensor inputIds) => Run(inputIds, layers, normalize: true);
 
+    /// <summary>The states after some layers as they are, and those after all layers and the final norm.</summary>
+    public (Tensor Hidden, Tensor Last) RunTapped(Tensor inputIds, int layerCount)
+    {
+        using var scope = NewDisposeScope();
+        var hidden = encoder.Run(embeddings.call(inputIds), 0, layerCount);
+        var last = final_layer_norm.call(encoder.Run(hidden, layerCount, layers));
+        return (hidden.MoveToOuterDisposeScope(), last.MoveToOuterDisposeScope());
+    }
+
     public Tensor Run(Tensor inputIds, int layerCount, bool normalize)
     {
         using var scope = NewDisposeScope();
-        var hidden = encoder.Run(embeddings.call(inputIds), layerCount);
+        var hidden = encoder.Run(embeddings.call(inputIds), 0, layerCount);
         return (normalize ? final_layer_norm.call(hidden) : hidden).MoveToOuterDisposeScope();
     }
 }
@@ -158,8 +200,8 @@ internal sealed class ClipTextEmbeddings : Module<Tensor, Tensor>
     public ClipTextEmbeddings(ClipTextConfig config)
         : base(nameof(ClipTextEmbeddings))
     {
-        token_embedding = Embedding(config.VocabSize, config.HiddenSize);
-        position_embedding = Embedding(config.MaxPositionEmbeddings, config.HiddenSize);
+        token_embedding = Layers.Embedding(config.VocabSize, config.HiddenSize);
+        position_embedding = Layers.Embedding(config.MaxPositionEmbeddings, config.HiddenSize);
         RegisterComponents();
     }
 
@@ -183,21 +225,23 @@ internal sealed class ClipEncoder : Module<Tensor, Tensor>
         RegisterComponents();
     }
 
-    public override Tensor forward(Tensor hidden) => Run(hidden, layers.Count);
+    public override Tensor forward(Tensor hidden) => Run(hidden, 0, layers.Count);
 
-    public Tensor Run(Tensor hidden, int layerCount)
+    /// <summary>The layers from one number to before another.</summary>
+    public Tensor Run(Tensor hidden, int first, int end)
     {
         using var scope = NewDisposeScope();
         var length = hidden.size(1);
 
         // A token sees itself and what is before it: −∞ above the diagonal.
         var mask = full([length, length], float.NegativeInfinity, hidden.dtype, hidden.device).triu(1);
-        for (var i = 0; i < layerCount; i++)
+        for (var i = first; i < end; i++)
         {
             hidden = layers[i].call(hidden, mask);
         }
 
-        return hidden.MoveToOuterDisposeScope();
+        // Where no layer ran, the states are the caller's and stay its own.
+        return first == end ? hidden.alias().MoveToOuterDisposeScope() : hidden.MoveToOuterDisposeScope();
     }
 }
 
@@ -213,9 +257,9 @@ internal sealed class ClipEncoderLayer : Module<Tensor, Tensor, Tensor>
         : base(nameof(ClipEncoderLayer))
     {
         self_attn = new ClipAttention(config);
-        layer_norm1 = LayerNorm(config.HiddenSize, config.LayerNormEps);
+        layer_norm1 = Layers.LayerNorm(config.HiddenSize, config.LayerNormEps);
         mlp = new ClipMlp(config);
-        layer_norm2 = LayerNorm(config.HiddenSize, config.LayerNormEps);
+        layer_norm2 = Layers.LayerNorm(config.HiddenSize, config.LayerNormEps);
         RegisterComponents();
     }
 
@@ -240,10 +284,10 @@ internal sealed class ClipAttention : Module<Tensor, Tensor, Tensor>
         : base(nameof(ClipAttention))
     {
         heads = config.NumAttentionHeads;
-        k_proj = Linear(config.HiddenSize, config.HiddenSize);
-        v_proj = Linear(config.HiddenSize, config.HiddenSize);
-        q_proj = Linear(config.HiddenSize, config.HiddenSize);
-        out_proj = Linear(config.HiddenSize, config.HiddenSize);
+        k_proj = Layers.Linear(config.HiddenSize, config.HiddenSize);
+        v_proj = Layers.Linear(config.HiddenSize, config.HiddenSize);
+        q_proj = Layers.Linear(config.HiddenSize, config.HiddenSize);
+        out_proj = Layers.Linear(config.HiddenSize, config.HiddenSize);
         RegisterComponents();
     }
 
@@ -277,8 +321,8 @@ internal sealed class ClipMlp : Module<Tensor, Tensor>
         : base(nameof(ClipMlp))
     {
         quick = config.HiddenAct == "quick_gelu";
-        fc1 = Linear(config.HiddenSize, config.IntermediateSize);
-        fc2 = Linear(config.IntermediateSize, config.HiddenSize);
+        fc1 = Layers.Linear(config.HiddenSize, config.IntermediateSize);
+        fc2 = Layers.Linear(config.IntermediateSize, config.HiddenSize);
         RegisterComponents();
     }
 

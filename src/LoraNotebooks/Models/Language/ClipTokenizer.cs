@@ -104,6 +104,13 @@ public sealed class ClipTokenizer
             : throw new InvalidDataException($"{vocabularyPath}: lacks the special tokens {string.Join(", ", lacking)} that the tokenizer's configuration names.");
     }
 
+    /// <summary>This tokenizer with another padding token.</summary>
+    /// <param name="token">A token of the vocabulary; OpenCLIP pads with <c>!</c>, whose id is 0.</param>
+    /// <exception cref="ArgumentException">The vocabulary has no such token.</exception>
+    public ClipTokenizer PaddedWith(string token) => vocabulary.ContainsKey(token)
+        ? new ClipTokenizer(vocabulary, merges, config with { Pad = new(token, false) })
+        : throw new ArgumentException($"Got the padding token '{token}', expected one of the vocabulary's {vocabulary.Count} tokens.", nameof(token));
+
     /// <summary>Learns a small vocabulary from captions: each frequent word becomes one token, any other text splits into pieces down to bytes.</summary>
     /// <param name="corpus">The texts; a word counts as often as it occurs.</param>
     /// <param name="vocabularySize">The most entries, at least 514 (512 byte symbols and the two special tokens); fewer when every word has become one token.</param>

@@ -24,10 +24,10 @@ public sealed class TagClassifier : Module<Tensor, Tensor>
         var channels = 3L;
         for (var i = 0; i < Widths.Length; i++)
         {
-            blocks.Add(($"down{i}", Conv2d(channels, Widths[i], 3, stride: 2, padding: 1)));
+            blocks.Add(($"down{i}", Layers.Conv2d(channels, Widths[i], 3, stride: 2, padding: 1)));
             blocks.Add(($"norm{i}a", Layers.GroupNorm(8, Widths[i], 1e-5)));
             blocks.Add(($"act{i}a", SiLU()));
-            blocks.Add(($"conv{i}", Conv2d(Widths[i], Widths[i], 3, padding: 1)));
+            blocks.Add(($"conv{i}", Layers.Conv2d(Widths[i], Widths[i], 3, padding: 1)));
             blocks.Add(($"norm{i}b", Layers.GroupNorm(8, Widths[i], 1e-5)));
             blocks.Add(($"act{i}b", SiLU()));
             channels = Widths[i];
@@ -37,7 +37,7 @@ public sealed class TagClassifier : Module<Tensor, Tensor>
         blocks.Add(("pool", AdaptiveAvgPool2d(4)));
         blocks.Add(("flatten", Flatten()));
         blocks.Add(("drop", Dropout(0.1)));
-        blocks.Add(("head", Linear(channels * 16, tags.Count)));
+        blocks.Add(("head", Layers.Linear(channels * 16, tags.Count)));
         layers = Sequential(blocks);
         register_module("layers", layers);
     }

@@ -1,0 +1,119 @@
+using LoraNotebooks.Formats;
+using LoraNotebooks.Models;
+using LoraNotebooks.Models.Diffusion;
+using LoraNotebooks.Models.Language;
+using LoraNotebooks.Models.Original;
+using static TorchSharp.torch;
+
+namespace LoraNotebooks.Diffusion;
+
+/// <summary>Reads a whole model from one file under the names of the original code: configurations given or inferred, weights from the map.</summary>
+internal sealed class SingleFile
+{
+    private const string PadOfOpenClip = "!";
+
+    private readonly OriginalCheckpoint checkpoint;
+    private readonly SingleFileOptions options;
+    private readonly string configFolder;
+
+    private SingleFile(OriginalCheckpoint checkpoint, SingleFileOptions options)
+    {
+        (this.checkpoint, this.options) = (checkpoint, options);
+        configFolder = options.ConfigFolder ?? Path.GetDirectoryName(Path.GetFullPath(checkpoint.Path))!;
+    }
+
+    public static StableDiffusionPipeline Load(string path, SingleFileOptions options, ScalarType? dtype, Device? device)
+    {
+        WeightFiles.RefusePickled(path);
+        using var file = SafetensorsFile.Open(path);
+        return new SingleFile(new OriginalCheckpoint(file), options).Load(dtype ?? ModelFolder.DefaultType(device), device);
+    }
+
+    private StableDiffusionPipeline Load(ScalarType dtype, Device? device)
+    {
+        var texts = OriginalText.Find(checkpoint);
+        var isXL = texts.Count == 2;
+        var scheduler = Scheduler(isXL, texts[0].IsOfSd2);
+        var tokenizers = Tokenizers(isXL);
+        var networks = new List<nn.Module>();
+        try
+        {
+            var fills = new List<Action>();
+            var encoders = texts.Select((text, i) => Add(TextModel(text, i), text.Place, dtype)).ToList();
+            var unetConfig = ConfigPath("unet") is { } unetPath ? UNetConfig.Load(unetPath) : OriginalUNet.Infer(checkpoint);
+            var unetNames = new OriginalNames(OriginalUNet.Modules(unetConfig));
+            var unet = Add(Layers.WithoutMemory(() => new UNet2DConditionModel(unetConfig)), parameter => new(OriginalCheckpoint.UNetPrefix + unetNames.Of(parameter)), dtype);
+            var vaeConfig = ConfigPath("vae") is { } vaePath ? AutoencoderKLConfig.Load(vaePath) : OriginalVae.Infer(checkpoint, isXL);
+            var vaeNames = new OriginalNames(OriginalVae.Modules(vaeConfig));
+            var vae = Add(Layers.WithoutMemory(() => new AutoencoderKL(vaeConfig)), parameter => OriginalVae.Place(vaeNames, parameter), vaeConfig.TypeInMemory(dtype));
+            checkpoint.ThrowIfUnfit();
+            fills.ForEach(static fill => fill());
+            networks.ForEach(static network => network.eval());
+            var text = isXL
+                ? new TextEncoders(tokenizers[0], encoders[0], tokenizers[1], encoders[1]) { ForceZerosForEmptyPrompt = true }
+                : new TextEncoders(tokenizers[0], encoders[0]);
+            return new StableDiffusionPipeline(text, unet, vae, scheduler);
+
+            T Add<T>(T network, Func<string, OriginalTensor> place, ScalarType type)
+                where T : nn.Module
+            {
+                networks.Add(network);
+                var sources = checkpoint.Sources(network, place);
+                fills.Add(() => WeightLoading.Fill(network, sources, checkpoint.Path, type, device));
+                return network;
+            }
+        }
+        catch
+        {
+            networks.ForEach(static network => network.Dispose());
+            throw;
+        }
+    }
+
+    private ClipTextModel TextModel(OriginalText text, int number)
+    {
+        var config = ConfigPath(number == 0 ? "text_encoder" : "text_encoder_2") is { } path ? ClipTextConfig.Load(path) : text.Infer();
+        text.IgnoreLayersFrom(config);
+        return Layers.WithoutMemory(() => new ClipTextModel(config));
+    }
+
+    private IReadOnlyList<ClipTokenizer> Tokenizers(bool isXL)
+    {
+        var folder = options.TokenizerFolder ?? Path.Combine(configFolder, "tokenizer");
+        if (!Directory.Exists(folder))
+        {
+            throw new FileNotFoundException($"'{checkpoint.Path}' has no tokenizer in it, and there is none in '{folder}'. Name the folder of CLIP's vocab.json and merges.txt as SingleFileOptions.TokenizerFolder: the tokenizer folder of any Stable Diffusion model, or the files of openai/clip-vit-large-patch14.", folder);
+        }
+
+        var first = ClipTokenizer.FromFolder(folder);
+        var second = Path.Combine(configFolder, "tokenizer_2");
+
+        // OpenCLIP has the same vocabulary and fills up with the token of id 0.
+        return isXL ? [first, Directory.Exists(second) ? ClipTokenizer.FromFolder(second) : first.PaddedWith(PadOfOpenClip)] : [first];
+    }
+
+    private SchedulerConfig Scheduler(bool isXL, bool isSd2)
+    {
+        var path = PipelineFolder.SchedulerPath(configFolder);
+        if (File.Exists(path))
+        {
+            var given = SchedulerConfig.Load(path);
+            return given with { PredictionType = options.PredictionType ?? given.PredictionType };
+        }
+
+        if (isSd2 && options.PredictionType is null)
+        {
+            throw new ArgumentException($"'{checkpoint.Path}' is Stable Diffusion 2.x, whose files do not tell what the network predicts. Set SingleFileOptions.PredictionType: Epsilon for 2-base and 2.1-base (512 pixels), VPrediction for 2.0 and 2.1 (768 pixels).");
+        }
+
+        var scheduler = SchedulerConfig.StableDiffusion with
+        {
+            PredictionType = options.PredictionType ?? (checkpoint.IsMarkedVPrediction ? PredictionType.VPrediction : PredictionType.Epsilon),
+        };
+        scheduler = isXL ? scheduler with { ClassName = "EulerDiscreteScheduler" } : scheduler;
+        return checkpoint.IsMarkedZeroSnr ? scheduler with { RescaleBetasZeroSnr = true, TimestepSpacing = TimestepSpacing.Trailing } : scheduler;
+    }
+
+    private string? ConfigPath(string part) =>
+        new[] { Path.Combine(configFolder, part, ModelFolder.Config), Path.Combine(configFolder, $"{part}_{ModelFolder.Config}") }.FirstOrDefault(File.Exists);
+}

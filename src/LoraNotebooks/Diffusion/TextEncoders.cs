@@ -1,0 +1,138 @@
+using LoraNotebooks.Models;
+using LoraNotebooks.Models.Diffusion;
+using LoraNotebooks.Models.Language;
+using static TorchSharp.torch;
+
+namespace LoraNotebooks.Diffusion;
+
+/// <summary>
+/// How a pipeline reads prompts: one tokenizer with its text encoder in Stable Diffusion 1.x and 2.x, two pairs in SDXL. Either way
+/// prompts become a <see cref="Conditioning"/>, which is all that the rest of the library knows of text.
+/// </summary>
+public sealed class TextEncoders : IDisposable
+{
+    private const int SdxlSkip = 1;
+
+    /// <summary>One encoder, whose last states after the final layer norm condition the UNet.</summary>
+    /// <param name="tokenizer">The prompt's tokenizer.</param>
+    /// <param name="encoder">The encoder; this owns it.</param>
+    public TextEncoders(ClipTokenizer tokenizer, ClipTextModel encoder)
+    {
+        ArgumentNullException.ThrowIfNull(tokenizer);
+        ArgumentNullException.ThrowIfNull(encoder);
+        (Tokenizers, Encoders) = ([tokenizer], [encoder]);
+    }
+
+    /// <summary>Two encoders as in SDXL: the states of the layers before the last lie side by side, and the second gives the pooled text.</summary>
+    /// <param name="tokenizer">The first encoder's tokenizer.</param>
+    /// <param name="encoder">The first encoder; this owns it.</param>
+    /// <param name="tokenizer2">The second encoder's tokenizer, which pads differently.</param>
+    /// <param name="encoder2">The second encoder, with a projection; this owns it.</param>
+    public TextEncoders(ClipTokenizer tokenizer, ClipTextModel encoder, ClipTokenizer tokenizer2, ClipTextModel encoder2)
+        : this(tokenizer, encoder)
+    {
+        ArgumentNullException.ThrowIfNull(tokenizer2);
+        ArgumentNullException.ThrowIfNull(encoder2);
+        (Tokenizers, Encoders) = ([tokenizer, tokenizer2], [encoder, encoder2]);
+    }
+
+    /// <summary>The tokenizers, one per encoder.</summary>
+    public IReadOnlyList<ClipTokenizer> Tokenizers { get; }
+
+    /// <summary>The encoders: one, or two in SDXL.</summary>
+    public IReadOnlyList<ClipTextModel> Encoders { get; }
+
+    /// <summary>Whether there are two encoders and a pooled text, as in SDXL.</summary>
+    public bool IsDual => Encoders.Count == 2;
+
+    /// <summary>Whether an empty negative prompt is zeros in place of the encoded empty text; default no, SDXL's model_index.json says yes.</summary>
+    public bool ForceZerosForEmptyPrompt { get; init; }
+
+    /// <summary>Everything in which encoders, tokenizers and UNet do not fit each other.</summary>
+    /// <param name="unet">The UNet's architecture.</param>
+    public IReadOnlyList<string> Validate(UNetConfig unet)
+    {
+        ArgumentNullException.ThrowIfNull(unet);
+        var faults = new ConfigFaults();
+        foreach (var (tokenizer, text) in Tokenizers.Zip(Encoders, static (tokenizer, encoder) => (tokenizer, encoder.Config)))
+        {
+            faults.Require(tokenizer.VocabularySize <= text.VocabSize, $"the tokenizer has {tokenizer.VocabularySize} tokens, the text encoder only {text.VocabSize} embeddings");
+            faults.Require(tokenizer.ModelMaxLength <= text.MaxPositionEmbeddings, $"the tokenizer pads to {tokenizer.ModelMaxLength} tokens, the text encoder has only {text.MaxPositionEmbeddings} positions");
+        }
+
+        var width = Encoders.Sum(static encoder => encoder.Config.HiddenSize);
+        faults.Require(unet.CrossAttentionDim.All(size => size == width), $"the text encoder gives hidden states of size {width}, the UNet expects {unet.CrossAttentionDim}");
+        faults.Require(IsDual == unet.HasAddedConditions, $"the model has {Encoders.Count} text encoder{(IsDual ? "s" : "")}, the UNet's addition_embed_type is {unet.AdditionEmbedType ?? "null"}; SDXL has two and text_time");
+        if (IsDual)
+        {
+            var pooled = Encoders[1].Config;
+            faults.Require(Tokenizers[0].ModelMaxLength == Tokenizers[1].ModelMaxLength, $"the tokenizers pad to {Tokenizers[0].ModelMaxLength} and {Tokenizers[1].ModelMaxLength} tokens, expected the same length");
+            faults.Require(pooled.HasProjection, "the second text encoder has no projection; expected CLIPTextModelWithProjection");
+            faults.Require(!unet.HasAddedConditions || pooled.ProjectionDim == unet.TextEmbedsDim, $"the second text encoder projects to size {pooled.ProjectionDim}, the UNet expects {unet.TextEmbedsDim}");
+        }
+
+        return faults.All;
+    }
+
+    /// <summary>Token ids of prompts, padded and truncated to the tokenizers' length.</summary>
+    /// <param name="prompts">N texts.</param>
+    /// <returns>int64 [N, T], with two encoders [2, N, T].</returns>
+    public Tensor Tokenize(IReadOnlyList<string> prompts)
+    {
+        ArgumentNullException.ThrowIfNull(prompts);
+        using var scope = NewDisposeScope();
+        var device = Encoders[0].parameters().First().device;
+        Tensor[] ids = [.. Tokenizers.Select(tokenizer => tensor(prompts.SelectMany(tokenizer.Encode).ToArray(), device: device).reshape(prompts.Count, tokenizer.ModelMaxLength))];
+        return (IsDual ? stack(ids) : ids[0]).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>What the encoders make of token ids; gradients reach the encoders.</summary>
+    /// <param name="tokenIds">As <see cref="Tokenize"/> gives them.</param>
+    /// <param name="clipSkip">1 (default) for the states that the model was trained with, 2 for those of one layer before, …</param>
+    /// <returns>Hidden states, and pooled text where there are two encoders; no sizes.</returns>
+    /// <remarks>The states that SDXL was trained with are those of the layers before the last: what is 1 here others call clip skip 2.</remarks>
+    public Conditioning Encode(Tensor tokenIds, int clipSkip = 1)
+    {
+        ArgumentNullException.ThrowIfNull(tokenIds);
+        if (!IsDual)
+        {
+            return Encoders[0].HiddenStates(tokenIds, clipSkip);
+        }
+
+        using var scope = NewDisposeScope();
+        var (first, _) = Encoders[0].HiddenStatesAndTextEmbeds(tokenIds[0], clipSkip + SdxlSkip);
+        var (second, embeds) = Encoders[1].HiddenStatesAndTextEmbeds(tokenIds[1], clipSkip + SdxlSkip);
+        return new Conditioning(cat([first, second], -1), embeds).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>What the encoders make of prompts, chunk by chunk and weighted where the reading asks for it.</summary>
+    /// <param name="prompts">N texts.</param>
+    /// <param name="clipSkip">As for token ids.</param>
+    /// <param name="reading">The length of the texts and the meaning of brackets in them. Default one chunk, and none.</param>
+    /// <returns>Hidden states [N, T, D], T growing with the chunks; the pooled text is that of the first chunk.</returns>
+    public Conditioning Encode(IReadOnlyList<string> prompts, int clipSkip = 1, PromptReading? reading = null)
+    {
+        ArgumentNullException.ThrowIfNull(prompts);
+        using var scope = NewDisposeScope();
+        var device = Encoders[0].parameters().First().device;
+        PromptTokens[] tokens = [.. Tokenizers.Select(tokenizer => PromptTokens.Of(tokenizer, prompts, reading))];
+        if (!IsDual)
+        {
+            return new Conditioning(tokens[0].Join(Encoders[0].HiddenStates(tokens[0].ToTensor(device), clipSkip))).MoveToOuterDisposeScope();
+        }
+
+        var (first, _) = Encoders[0].HiddenStatesAndTextEmbeds(tokens[0].ToTensor(device), clipSkip + SdxlSkip);
+        var (second, embeds) = Encoders[1].HiddenStatesAndTextEmbeds(tokens[1].ToTensor(device), clipSkip + SdxlSkip);
+        var pooled = embeds?[TensorIndex.Slice(0, null, tokens[1].Chunks)];
+        return new Conditioning(cat([tokens[0].Join(first), tokens[1].Join(second)], -1), pooled).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>Frees the encoders.</summary>
+    public void Dispose()
+    {
+        foreach (var encoder in Encoders)
+        {
+            encoder.Dispose();
+        }
+    }
+}

@@ -1,0 +1,109 @@
+using LoraNotebooks.Formats;
+using static TorchSharp.torch;
+
+namespace LoraNotebooks.Models.Original;
+
+/// <summary>
+/// A whole Stable Diffusion model in one file under the names of the original code (CompVis latent-diffusion, Stability's generative-models).
+/// Each network takes its tensors by name; what is missing, misshapen or left over is reported together.
+/// </summary>
+internal sealed class OriginalCheckpoint(SafetensorsFile file)
+{
+    public const string UNetPrefix = "model.diffusion_model.";
+    public const string VaePrefix = "first_stage_model.";
+
+    /// <summary>Constants of the noise schedule, averaged copies and parts of the training that a model does not need to run.</summary>
+    private static readonly string[] NotNeeded =
+    [
+        "model_ema.", "alphas_cumprod", "betas", "log_one_minus_alphas_cumprod", "posterior_", "sqrt_", "logvar", "lvlb_weights", "global_step",
+        "denoiser.", "first_stage_model.loss.", "first_stage_model.model_ema.", VPredictionMark, ZeroSnrMark,
+    ];
+
+    /// <summary>The same, in text encoders: constant positions and masks, and what only comparing with images needs.</summary>
+    private static readonly string[] NotNeededOfText = [".position_ids", ".attn_mask", ".logit_scale", ".text_projection", ".text_projection.weight"];
+
+    private const string VPredictionMark = "v_pred";
+    private const string ZeroSnrMark = "ztsnr";
+
+    private readonly HashSet<string> used = new(StringComparer.Ordinal);
+    private readonly List<string> faults = [];
+
+    public string Path => file.Path;
+
+    /// <summary>Whether the file says that its network predicts the velocity, as some SDXL models do.</summary>
+    public bool IsMarkedVPrediction => Has(VPredictionMark);
+
+    /// <summary>Whether the file says that its schedule ends without signal.</summary>
+    public bool IsMarkedZeroSnr => Has(ZeroSnrMark);
+
+    public bool Has(string key) => file.Tensors.ContainsKey(key);
+
+    public bool HasAny(string prefix) => file.Tensors.Keys.Any(key => key.StartsWith(prefix, StringComparison.Ordinal));
+
+    /// <summary>A tensor's shape.</summary>
+    /// <exception cref="InvalidDataException">There is no such tensor.</exception>
+    public IReadOnlyList<long> Shape(string key) => file.Tensors.TryGetValue(key, out var info)
+        ? info.Shape
+        : throw new InvalidDataException($"'{Path}' has no tensor '{key}', by which the network's size is told. Expected an original Stable Diffusion checkpoint (1.x, 2.x or XL) of UNet, autoencoder and text encoders; give the network's config.json beside it if its names are others.");
+
+    /// <summary>How many numbers from 0 on stand in a name's place.</summary>
+    /// <param name="name">The name of a tensor by a number.</param>
+    public int Count(Func<int, string> name)
+    {
+        var count = 0;
+        while (Has(name(count)))
+        {
+            count++;
+        }
+
+        return count;
+    }
+
+    /// <summary>Where each parameter of a network is; what does not fit is noted for <see cref="ThrowIfUnfit"/>.</summary>
+    /// <param name="network">The network.</param>
+    /// <param name="name">A parameter's place by its name here.</param>
+    public IReadOnlyDictionary<string, WeightSource> Sources(nn.Module network, Func<string, OriginalTensor> name)
+    {
+        using var scope = NewDisposeScope();
+        var sources = new Dictionary<string, WeightSource>(StringComparer.Ordinal);
+        foreach (var (parameter, tensor) in network.state_dict())
+        {
+            var place = name(parameter);
+            if (!Has(place.Key))
+            {
+                faults.Add($"missing: {place.Key} ({network.GetName()}'s {parameter} {Shapes.Text(tensor)})");
+                continue;
+            }
+
+            used.Add(place.Key);
+            var source = place.In(file);
+            sources[parameter] = source;
+            if (!source.Shape.SequenceEqual(tensor.shape))
+            {
+                faults.Add($"wrong shape: {place.Key} is {Shapes.Text(file.Tensors[place.Key].Shape)}, expected values for {network.GetName()}'s {parameter} {Shapes.Text(tensor)}");
+            }
+        }
+
+        return sources;
+    }
+
+    /// <summary>Notes tensors that the model has and does not use.</summary>
+    public void Ignore(string prefix) => used.UnionWith(file.Tensors.Keys.Where(key => key.StartsWith(prefix, StringComparison.Ordinal)));
+
+    /// <summary>Reports everything that did not fit, and every tensor that nothing asked for.</summary>
+    /// <exception cref="InvalidDataException">There is something.</exception>
+    public void ThrowIfUnfit()
+    {
+        faults.AddRange(file.Tensors.Keys.Where(key => !used.Contains(key) && !IsNotNeeded(key)).Select(key => $"unknown: {key} {Shapes.Text(file.Tensors[key].Shape)}"));
+        if (faults.Count > 0)
+        {
+            faults.Sort(StringComparer.Ordinal);
+            throw new InvalidDataException(
+                $"'{Path}' does not fit the Stable Diffusion model that its shapes or the given configurations describe, {faults.Count} fault{(faults.Count == 1 ? "" : "s")}:\n- {string.Join("\n- ", faults)}\nIf it is another kind of model, use its folder in diffusers layout.");
+        }
+    }
+
+    private static bool IsNotNeeded(string key) =>
+        NotNeeded.Any(prefix => key.StartsWith(prefix, StringComparison.Ordinal))
+        || (OriginalText.IsOfText(key) && NotNeededOfText.Any(suffix => key.EndsWith(suffix, StringComparison.Ordinal)));
+}
