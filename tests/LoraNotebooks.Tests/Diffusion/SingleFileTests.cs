@@ -1,5 +1,6 @@
 using LoraNotebooks.Diffusion;
 using LoraNotebooks.Formats;
+using LoraNotebooks.Models.Diffusion;
 using LoraNotebooks.Tests.Models;
 using static TorchSharp.torch;
 
@@ -8,21 +9,35 @@ namespace LoraNotebooks.Tests.Diffusion;
 /// <summary>Original checkpoints of the second and the XL family, under names that are written down here once more, by hand.</summary>
 public sealed class SingleFileTests
 {
-    [Fact]
-    public void FromFile_XLNames_GivesTheSameConditioningAndPrediction()
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void FromFile_XLNames_GivesTheSameConditioningAndPrediction(bool isInferred)
     {
         using var folder = new TemporaryFolder();
         using var scope = NewDisposeScope();
         using var noGradient = no_grad();
-        using var pipeline = XL(folder);
-        using var loaded = StableDiffusionPipeline.FromFile(folder.In("model.safetensors"));
+        using var pipeline = XL(folder, isInferred);
+        if (isInferred)
+        {
+            // Only the tokenizers stay beside the file: everything else is read off its shapes.
+            Array.ForEach(["unet", "vae", "text_encoder", "text_encoder_2", "tokenizer_2"], part => Directory.Delete(folder.In(part), recursive: true));
+        }
 
-        var (expected, actual) = (pipeline.EncodePrompts(["blue shirt"]), loaded.EncodePrompts(["blue shirt"]));
+        using var loaded = StableDiffusionPipeline.FromFile(folder.In("model.safetensors"));
+        var (expected, actual) = (pipeline.EncodePrompts(["blue shirt"], sizes: SizeConditions.Whole(16, 24)), loaded.EncodePrompts(["blue shirt"], sizes: SizeConditions.Whole(16, 24)));
         Assert.Equal(0, Fixtures.MaxDifference(expected.HiddenStates, actual.HiddenStates));
         Assert.Equal(0, Fixtures.MaxDifference(expected.TextEmbeds!, actual.TextEmbeds!));
         var x = randn(1, 3, 8, 8, generator: new Generator(4));
         Assert.Equal(0, Fixtures.MaxDifference(pipeline.UNet.call(x, ones(1), expected), loaded.UNet.call(x, ones(1), actual)));
         Assert.Equal(0, Fixtures.MaxDifference(pipeline.Decode(x), loaded.Decode(x)));
+    }
+
+    [Fact]
+    public void SizeConditions_ToTensor_PutsHeightsBeforeWidths()
+    {
+        using var values = new SizeConditions(OriginalWidth: 1, OriginalHeight: 2, CropLeft: 3, CropTop: 4, TargetWidth: 5, TargetHeight: 6).ToTensor();
+        Assert.Equal([2, 1, 4, 3, 6, 5], values.data<float>().ToArray());
     }
 
     [Fact]
@@ -90,9 +105,9 @@ public sealed class SingleFileTests
     }
 
     /// <summary>A tiny SDXL, and its original file beside its tokenizer and the configurations that shapes do not tell.</summary>
-    private static StableDiffusionPipeline XL(TemporaryFolder folder)
+    private static StableDiffusionPipeline XL(TemporaryFolder folder, bool isUsual = false)
     {
-        var pipeline = TinyPipeline.CreateXL();
+        var pipeline = TinyPipeline.CreateXL(isUsual);
         pipeline.Save(folder.Path);
         var original = new Dictionary<string, Tensor>();
         Add("unet", "diffusion_pytorch_model", "model.diffusion_model.", UNetName);

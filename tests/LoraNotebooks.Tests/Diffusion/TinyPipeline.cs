@@ -38,12 +38,15 @@ internal static class TinyPipeline
     }
 
     /// <summary>The same of SDXL's kind: two text encoders of different sizes, no transformer at the highest resolution, text and sizes added to the time.</summary>
-    public static StableDiffusionPipeline CreateXL()
+    /// <param name="isUsual">Whether all that shapes do not tell is as in SDXL: heads of size 64, 32 groups, 256 features of a size, its scaling factor.</param>
+    public static StableDiffusionPipeline CreateXL(bool isUsual = false)
     {
+        var (width, unit) = isUsual ? (64, 64) : (4, 2);
         var tokenizer = ClipTokenizer.Train(["portrait, long hair, blue shirt"], vocabularySize: 600, modelMaxLength: 12);
-        var first = Encoder(tokenizer, new ClipTextConfig { HiddenSize = 4, IntermediateSize = 8, HiddenAct = "quick_gelu" }, 1);
-        var second = Encoder(tokenizer, new ClipTextConfig { HiddenSize = 8, IntermediateSize = 16, HiddenAct = "gelu", HasProjection = true, ProjectionDim = 5 }, 2);
+        var first = Encoder(tokenizer, new ClipTextConfig { HiddenSize = width, NumAttentionHeads = width / unit, IntermediateSize = 8, HiddenAct = "quick_gelu" }, 1);
+        var second = Encoder(tokenizer, new ClipTextConfig { HiddenSize = 2 * width, NumAttentionHeads = 2 * width / unit, IntermediateSize = 16, HiddenAct = "gelu", HasProjection = true, ProjectionDim = 5 }, 2);
         var text = new TextEncoders(tokenizer, first, tokenizer.PaddedWith("!"), second) { ForceZerosForEmptyPrompt = true };
+        var features = isUsual ? 256 : 4;
         var unet = TinyModels.UNet with
         {
             InChannels = 3,
@@ -52,17 +55,24 @@ internal static class TinyPipeline
             DownBlockTypes = ["DownBlock2D", "CrossAttnDownBlock2D"],
             UpBlockTypes = ["CrossAttnUpBlock2D", "UpBlock2D"],
             UseLinearProjection = true,
-            CrossAttentionDim = 12,
+            CrossAttentionDim = 3 * width,
             AdditionEmbedType = "text_time",
-            AdditionTimeEmbedDim = 4,
-            ProjectionClassEmbeddingsInputDim = 6 * 4 + 5,
+            AdditionTimeEmbedDim = features,
+            ProjectionClassEmbeddingsInputDim = 6 * features + 5,
         };
-        return new StableDiffusionPipeline(text, new UNet2DConditionModel(unet, new Generator(3)), new AutoencoderKL(TinyModels.Vae, new Generator(5)), Scheduler);
+        var vae = TinyModels.Vae;
+        if (isUsual)
+        {
+            unet = unet with { BlockOutChannels = [64, 128], NormNumGroups = 32, AttentionHeadDim = (int[])[1, 2] };
+            vae = vae with { BlockOutChannels = [32, 64], NormNumGroups = 32, ScalingFactor = 0.13025 };
+        }
+
+        return new StableDiffusionPipeline(text, new UNet2DConditionModel(unet, new Generator(3)), new AutoencoderKL(vae, new Generator(5)), Scheduler);
     }
 
     private static ClipTextModel Encoder(ClipTokenizer tokenizer, ClipTextConfig config, ulong seed)
     {
-        var encoder = new ClipTextModel(config with { VocabSize = tokenizer.VocabularySize, NumHiddenLayers = 3, NumAttentionHeads = 2, MaxPositionEmbeddings = 12, EosTokenId = (int)tokenizer.EosTokenId });
+        var encoder = new ClipTextModel(config with { VocabSize = tokenizer.VocabularySize, NumHiddenLayers = 3, MaxPositionEmbeddings = 12, EosTokenId = (int)tokenizer.EosTokenId });
         encoder.Initialize(new Generator(seed));
         return encoder;
     }

@@ -12,6 +12,7 @@ internal sealed class OriginalText
     private const string TextModel = "text_model.";
     private const int HeadSize = 64;
     private const int LayersOfViTH = 24;
+    private const int HighestIdEnds = 2;
 
     private static readonly string[] Prefixes = ["cond_stage_model.", "conditioner.embedders."];
 
@@ -72,6 +73,7 @@ internal sealed class OriginalText
             NumAttentionHeads = (int)Math.Max(tokens[1] / HeadSize, 1),
             IntermediateSize = (int)checkpoint.Shape(Layer(0) + (isOpen ? ".mlp.c_fc.weight" : ".mlp.fc1.weight"))[0],
             MaxPositionEmbeddings = (int)checkpoint.Shape(Place("text_model.embeddings.position_embedding.weight").Key)[0],
+            EosTokenId = HighestIdEnds,
             HiddenAct = isOpen ? "gelu" : "quick_gelu",
             HasProjection = hasProjection,
             ProjectionDim = (int)(hasProjection ? checkpoint.Shape(Place("text_projection.weight").Key)[^1] : tokens[1]),
