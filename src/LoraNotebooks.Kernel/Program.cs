@@ -9,6 +9,7 @@ var root = new RootCommand("LoraNotebooks: LoRA fine-tuning in C# notebooks.")
     CheckCommand.Create(),
     StripCommand.Create(),
     DoctorCommand.Create(),
+    LoraCommand.Create(),
     PretrainCommand.Create(),
 };
 

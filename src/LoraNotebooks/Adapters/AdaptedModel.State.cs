@@ -15,7 +15,7 @@ public sealed partial class AdaptedModel
         var tensors = NamedParameters(name).ToDictionary(static p => p.Name, static p => p.Parameter.detach().clone().DetachFromDisposeScope(), StringComparer.Ordinal);
 
         // α as files understand it, with s = α/r: for rank-stabilized LoRA that is α·√r.
-        var alphas = adapter.Layers.OfType<LoraLayer>().ToDictionary(
+        var alphas = adapter.Layers.Select(LowRank).OfType<LowRankLayer>().ToDictionary(
             static layer => layer.Path, layer => adapter.Config.UseRsLora ? layer.Scale * layer.Rank : layer.Alpha, StringComparer.Ordinal);
         return new LoraState(tensors, alphas, adapter.Config.ToPeftJson());
     }
@@ -30,7 +30,7 @@ public sealed partial class AdaptedModel
         ArgumentNullException.ThrowIfNull(state);
         var config = state.Config is { } json ? LoraConfig.FromPeftJson(json) : LoraConfig.FromState(state);
         using var generator = new Generator();
-        var adapter = Create(name, config, generator, strict: false);
+        var adapter = Create(name, config, target => state.Config is null ? LayerLayout.Of(state, target) : LayerLayout.Of(config, target), generator, strict: false);
         try
         {
             Load(adapter, state);

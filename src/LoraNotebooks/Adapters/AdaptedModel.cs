@@ -61,7 +61,7 @@ public sealed partial class AdaptedModel : IDisposable
     {
         ArgumentNullException.ThrowIfNull(config);
         ArgumentNullException.ThrowIfNull(generator);
-        Attach(Create(name, config, generator, strict: true));
+        Attach(Create(name, config, target => LayerLayout.Of(config, target), generator, strict: true));
     }
 
     /// <summary>Takes an adapter away.</summary>
@@ -185,7 +185,7 @@ public sealed partial class AdaptedModel : IDisposable
             var shape = layer is BiasLayer || point is not WeightLayer whole ? point.Bias!.shape : whole.Weight.shape;
             var count = layer.Parameters.Values.Sum(static p => p.numel());
             return new AdapterReportRow(
-                layer.Path, modules[layer.Path].GetType().Name, shape, (layer as LoraLayer)?.Rank, (layer as LoraLayer)?.Alpha,
+                layer.Path, modules[layer.Path].GetType().Name, shape, LowRank(layer)?.Rank, LowRank(layer)?.Alpha,
                 count, 100.0 * count / shape.Aggregate(1L, static (product, size) => product * size));
         })],
         BaseModel.parameters().Sum(static p => p.numel()));
@@ -208,7 +208,9 @@ public sealed partial class AdaptedModel : IDisposable
         SetTrainable(trainableBefore, trainable: true);
     }
 
-    private Adapter Create(string name, LoraConfig config, Generator generator, bool strict)
+    private static LowRankLayer? LowRank(AdapterLayer layer) => (layer as DoraLayer)?.Update ?? layer as LowRankLayer;
+
+    private Adapter Create(string name, LoraConfig config, Func<WeightLayer, LayerLayout?> layout, Generator generator, bool strict)
     {
         ObjectDisposedException.ThrowIf(disposed, this);
         ArgumentException.ThrowIfNullOrWhiteSpace(name);
@@ -219,16 +221,16 @@ public sealed partial class AdaptedModel : IDisposable
 
         config.ThrowIfInvalid();
         var finder = new TargetFinder(modules);
-        var targets = finder.Targets(config, strict).Select(UseExisting).ToList();
+        var targets = finder.Targets(config, strict).Select(UseExisting).Select(target => (Layer: target, Layout: layout(target))).Where(static target => target.Layout is not null).ToList();
         var saved = finder.Saved(config).Select(UseExisting).ToList();
-        var biased = finder.Biased(config, targets).Select(UseExisting).ToList();
-        var adapted = targets.Select(static target => target.Path).ToHashSet(StringComparer.Ordinal);
+        var biased = finder.Biased(config, [.. targets.Select(static target => target.Layer)]).Select(UseExisting).ToList();
+        var adapted = targets.Select(static target => target.Layer.Path).ToHashSet(StringComparer.Ordinal);
         var layers = new List<AdapterLayer>();
         try
         {
-            foreach (var target in targets)
+            foreach (var (target, its) in targets)
             {
-                layers.Add(target.CreateLora(config, generator));
+                layers.Add(target.CreateAdapter(its!, config, generator));
             }
 
             layers.AddRange(saved.Select(static layer => new WholeLayer(layer)));

@@ -17,10 +17,10 @@ public abstract class AdapterLayer : IDisposable
     public string Path { get; }
 
     /// <summary>The trained weights by the names that PEFT gives them below the layer's path, e.g. "lora_A.weight". Always float32.</summary>
-    public IReadOnlyDictionary<string, Parameter> Parameters => parameters;
+    public virtual IReadOnlyDictionary<string, Parameter> Parameters => parameters;
 
     /// <summary>Whether dropout acts.</summary>
-    internal bool Training { get; set; } = true;
+    internal virtual bool Training { get; set; } = true;
 
     /// <summary>Starts the random numbers of dropout anew, where the layer has some.</summary>
     internal virtual void SeedDropout(long seed)
@@ -40,7 +40,7 @@ public abstract class AdapterLayer : IDisposable
     internal abstract Tensor Add(Tensor y, Tensor x, double weight);
 
     /// <summary>Moves the trained weights; optimizers made before hold the old ones.</summary>
-    internal void To(Device device)
+    internal virtual void To(Device device)
     {
         using var noGrad = no_grad();
         foreach (var name in parameters.Keys.ToList())
@@ -74,7 +74,7 @@ public abstract class AdapterLayer : IDisposable
     }
 
     /// <summary>Registers a trained weight; the layer owns it from now on.</summary>
-    private protected void Register(string name, Tensor initial, Device device)
+    internal void Register(string name, Tensor initial, Device device)
     {
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();

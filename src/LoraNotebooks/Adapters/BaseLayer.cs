@@ -78,8 +78,27 @@ internal abstract class WeightLayer(string path, Module<Tensor, Tensor> module) 
     /// <summary>f(x; W) for another weight, without the bias.</summary>
     public abstract Tensor Apply(Tensor x, Tensor weight);
 
+    /// <summary>The axis of W that counts the outputs.</summary>
+    public virtual int OutputAxis => 0;
+
     /// <summary>A LoRA companion for this layer.</summary>
-    public abstract LoraLayer CreateLora(LoraConfig config, Generator generator);
+    protected abstract LoraLayer CreateLora(LayerLayout layout, LoraConfig config, Generator generator);
+
+    /// <summary>A companion of any method for this layer.</summary>
+    /// <param name="layout">Which, and how it is laid out.</param>
+    /// <param name="config">The settings that are not a matter of layout: initialisation, dropout, bias.</param>
+    /// <param name="generator">Draws what does not begin at zero.</param>
+    public AdapterLayer CreateAdapter(LayerLayout layout, LoraConfig config, Generator generator)
+    {
+        LowRankLayer update = layout.Method switch
+        {
+            AdapterMethod.Loha => new LohaLayer(this, layout, generator),
+            AdapterMethod.Lokr => new LokrLayer(this, layout, generator),
+            _ when layout.HasCore => new LoconTuckerLayer(this, layout, generator),
+            _ => CreateLora(layout, config, generator),
+        };
+        return layout.Magnitude is { } magnitude ? new DoraLayer(this, update, magnitude) : update;
+    }
 
     public override void Merge(Tensor? weightDelta, Tensor? biasDelta)
     {
@@ -120,7 +139,7 @@ internal sealed class LinearLayer(string path, TorchSharp.Modules.Linear module)
 
     public override Tensor Apply(Tensor x, Tensor weight) => functional.linear(x, weight);
 
-    public override LoraLayer CreateLora(LoraConfig config, Generator generator) => new LoraLinear(this, config, generator);
+    protected override LoraLayer CreateLora(LayerLayout layout, LoraConfig config, Generator generator) => new LoraLinear(this, layout, config, generator);
 }
 
 /// <summary>y = W ∗ x + b with W of shape [out, in/groups, kh, kw].</summary>
@@ -136,7 +155,7 @@ internal sealed class Conv2dLayer(string path, TorchSharp.Modules.Conv2d module)
     public override Tensor Apply(Tensor x, Tensor weight) =>
         functional.conv2d(x, weight, strides: module.stride, padding: padding, dilation: module.dilation, groups: module.groups);
 
-    public override LoraLayer CreateLora(LoraConfig config, Generator generator) => new LoraConv2d(this, config, generator);
+    protected override LoraLayer CreateLora(LayerLayout layout, LoraConfig config, Generator generator) => new LoraConv2d(this, layout, config, generator);
 }
 
 /// <summary>y = W[ids] with W of shape [vocabulary, dimension].</summary>
@@ -144,7 +163,9 @@ internal sealed class EmbeddingLayer(string path, TorchSharp.Modules.Embedding m
 {
     public override Parameter Weight => module.weight!;
 
+    public override int OutputAxis => 1;
+
     public override Tensor Apply(Tensor x, Tensor weight) => weight[TensorIndex.Tensor(x)];
 
-    public override LoraLayer CreateLora(LoraConfig config, Generator generator) => new LoraEmbedding(this, config, generator);
+    protected override LoraLayer CreateLora(LayerLayout layout, LoraConfig config, Generator generator) => new LoraEmbedding(this, layout, config, generator);
 }

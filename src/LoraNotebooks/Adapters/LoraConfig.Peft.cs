@@ -7,6 +7,7 @@ namespace LoraNotebooks.Adapters;
 /// <content>The same settings in PEFT's words: adapter_config.json.</content>
 public sealed partial record LoraConfig
 {
+    private const string TypeKey = "peft_type";
     private const string InitKey = "init_lora_weights";
 
     /// <summary>
@@ -15,8 +16,7 @@ public sealed partial record LoraConfig
     /// </summary>
     private static readonly Dictionary<string, string[]> Unsupported = new(StringComparer.Ordinal)
     {
-        ["peft_type"] = ["\"LORA\""],
-        ["use_dora"] = ["false", "null"],
+        [TypeKey] = ["\"LORA\"", "\"LOHA\"", "\"LOKR\""],
         ["use_qalora"] = ["false", "null"],
         ["use_bdlora"] = ["false", "null"],
         ["fan_in_fan_out"] = ["false", "null"],
@@ -49,10 +49,16 @@ public sealed partial record LoraConfig
             where json.TryGetPropertyValue(pair.Key, out var value) && !pair.Value.Contains(PeftFields.Text(value))
             select $"{pair.Key}: got {PeftFields.Text(json[pair.Key])}, supported is {string.Join(" or ", pair.Value)}");
 
+        var method = fields.Choice(TypeKey, AdapterMethod.Lora, ("LORA", AdapterMethod.Lora), ("LOHA", AdapterMethod.Loha), ("LOKR", AdapterMethod.Lokr));
         var config = new LoraConfig
         {
+            Method = method,
+            UseDora = fields.Flag("use_dora"),
+            UseEffectiveConv2d = fields.Flag("use_effective_conv2d"),
+            DecomposeBoth = fields.Flag("decompose_both"),
+            DecomposeFactor = fields.Integer("decompose_factor", -1),
             Rank = fields.Integer("r", 8),
-            Alpha = fields.Number("lora_alpha", 8),
+            Alpha = fields.Number(AlphaKey(method), 8),
             TargetModules = fields.Selection("target_modules") ?? [],
             ExcludeModules = fields.Selection("exclude_modules"),
             Dropout = fields.Number("lora_dropout", 0),
@@ -84,10 +90,14 @@ public sealed partial record LoraConfig
             throw new InvalidDataException($"The file has no LoRA weights; expected names that end in '{LoraState.DownPart}', found {string.Join(", ", state.Tensors.Keys.Take(3))}.");
         }
 
+        var methods = ranks.Keys.ToDictionary(static path => path, path => LayerLayout.MethodOf(state, path), StringComparer.Ordinal);
         var alphas = ranks.ToDictionary(static pair => pair.Key, pair => state.Alphas.GetValueOrDefault(pair.Key, pair.Value), StringComparer.Ordinal);
         var (rank, alpha) = (MostFrequent(ranks.Values), MostFrequent(alphas.Values));
         return new LoraConfig
         {
+            Method = MostFrequent(methods.Values),
+            UseDora = state.Tensors.Keys.Any(static name => name.EndsWith(".lora_magnitude_vector", StringComparison.Ordinal) || name.EndsWith(".dora_scale", StringComparison.Ordinal)),
+            UseEffectiveConv2d = state.Tensors.Keys.Any(static name => name.EndsWith(".hada_t1", StringComparison.Ordinal) || name.EndsWith(".lokr_t2", StringComparison.Ordinal)),
             Rank = rank,
             Alpha = alpha,
             TargetModules = ModuleSelection.Names([.. ranks.Keys.Order(StringComparer.Ordinal)]),
@@ -99,39 +109,57 @@ public sealed partial record LoraConfig
     /// <summary>These settings as an adapter_config.json that PEFT reads, <see cref="Carried"/> fields included.</summary>
     public JsonObject ToPeftJson()
     {
-        var fields = new Dictionary<string, JsonNode?>(StringComparer.Ordinal)
+        var fields = new Dictionary<string, JsonNode?>(Carried.Select(static pair => KeyValuePair.Create(pair.Key, pair.Value?.DeepClone())), StringComparer.Ordinal)
         {
-            // What PEFT expects to find, for an adapter that is not of a file.
-            ["auto_mapping"] = null,
-            ["base_model_name_or_path"] = null,
-            ["fan_in_fan_out"] = false,
-            ["inference_mode"] = true,
-            ["peft_type"] = "LORA",
-            ["revision"] = null,
-            ["task_type"] = null,
-            ["use_dora"] = false,
-            [InitKey] = Initialization == LoraInitialization.Gaussian ? "gaussian" : true,
+            [TypeKey] = Method.ToString().ToUpperInvariant(),
+            ["r"] = Rank,
+            [AlphaKey(Method)] = PeftFields.Number(Alpha),
+            ["target_modules"] = PeftFields.Selection(TargetModules),
+            ["exclude_modules"] = ExcludeModules is null ? null : PeftFields.Selection(ExcludeModules),
+            ["rank_pattern"] = new JsonObject(RankPattern.Select(static pair => KeyValuePair.Create(pair.Key, (JsonNode?)pair.Value))),
+            ["alpha_pattern"] = new JsonObject(AlphaPattern.Select(static pair => KeyValuePair.Create(pair.Key, PeftFields.Number(pair.Value)))),
+            ["layers_to_transform"] = PeftFields.List(LayersToTransform),
+            ["layers_pattern"] = PeftFields.List(LayersPattern),
+            ["modules_to_save"] = PeftFields.List(ModulesToSave),
         };
-        foreach (var (key, value) in Carried)
+        foreach (var (key, value) in OwnFields())
         {
-            fields[key] = value?.DeepClone();
+            fields[key] = value;
         }
 
-        fields["r"] = Rank;
-        fields["lora_alpha"] = PeftFields.Number(Alpha);
-        fields["target_modules"] = PeftFields.Selection(TargetModules);
-        fields["exclude_modules"] = ExcludeModules is null ? null : PeftFields.Selection(ExcludeModules);
-        fields["lora_dropout"] = PeftFields.Float(Dropout);
-        fields["bias"] = Bias switch { BiasTraining.All => "all", BiasTraining.LoraOnly => "lora_only", _ => "none" };
-        fields["lora_bias"] = UseLoraBias;
-        fields["rank_pattern"] = new JsonObject(RankPattern.Select(static pair => KeyValuePair.Create(pair.Key, (JsonNode?)pair.Value)));
-        fields["alpha_pattern"] = new JsonObject(AlphaPattern.Select(static pair => KeyValuePair.Create(pair.Key, PeftFields.Number(pair.Value))));
-        fields["use_rslora"] = UseRsLora;
-        fields["layers_to_transform"] = PeftFields.List(LayersToTransform);
-        fields["layers_pattern"] = PeftFields.List(LayersPattern);
-        fields["modules_to_save"] = PeftFields.List(ModulesToSave);
+        foreach (var (key, value) in Defaults())
+        {
+            fields.TryAdd(key, value);
+        }
+
         return new JsonObject(fields.OrderBy(static pair => pair.Key, StringComparer.Ordinal));
     }
+
+    private static string AlphaKey(AdapterMethod method) => method == AdapterMethod.Lora ? "lora_alpha" : "alpha";
+
+    /// <summary>The fields that only this method has.</summary>
+    private IEnumerable<(string Key, JsonNode? Value)> OwnFields() => Method switch
+    {
+        AdapterMethod.Lora =>
+        [
+            ("lora_dropout", PeftFields.Float(Dropout)),
+            ("bias", Bias switch { BiasTraining.All => "all", BiasTraining.LoraOnly => "lora_only", _ => "none" }),
+            ("lora_bias", UseLoraBias),
+            ("use_rslora", UseRsLora),
+            ("use_dora", UseDora),
+        ],
+        AdapterMethod.Lokr => [("use_effective_conv2d", UseEffectiveConv2d), ("decompose_both", DecomposeBoth), ("decompose_factor", DecomposeFactor)],
+        _ => [("use_effective_conv2d", UseEffectiveConv2d)],
+    };
+
+    /// <summary>What PEFT expects to find beside, for an adapter that is not of a file.</summary>
+    private IEnumerable<(string Key, JsonNode? Value)> Defaults() =>
+    [
+        ("auto_mapping", null), ("base_model_name_or_path", null), ("inference_mode", true), ("revision", null), ("task_type", null),
+        .. Method == AdapterMethod.Lora
+            ? new (string, JsonNode?)[] { ("fan_in_fan_out", false), (InitKey, Initialization == LoraInitialization.Gaussian ? "gaussian" : true) }
+            : [("init_weights", true), ("module_dropout", PeftFields.Float(0)), ("rank_dropout", PeftFields.Float(0))],
+    ];
 
     private static T MostFrequent<T>(IEnumerable<T> values) =>
         values.GroupBy(static value => value).OrderByDescending(static group => group.Count()).ThenBy(static group => group.Key).First().Key;

@@ -35,6 +35,21 @@ public enum LoraInitialization
 /// </remarks>
 public sealed partial record LoraConfig
 {
+    /// <summary>What the update is made of; default <see cref="AdapterMethod.Lora"/>.</summary>
+    public AdapterMethod Method { get; init; } = AdapterMethod.Lora;
+
+    /// <summary>Whether direction and length of each row train apart (DoRA, Liu et al. 2024, arXiv:2402.09353): W′ = m ⊙ (W + ΔW)/‖W + ΔW‖; default no.</summary>
+    public bool UseDora { get; init; }
+
+    /// <summary>LoHa and LoKr: whether a convolution's kernel gets a core tensor of its own, which saves numbers; default no.</summary>
+    public bool UseEffectiveConv2d { get; init; }
+
+    /// <summary>LoKr: whether the smaller factor is of low rank too, where that saves numbers; default no.</summary>
+    public bool DecomposeBoth { get; init; }
+
+    /// <summary>LoKr: into how many parts outputs and inputs are split, where it divides them; −1 (default) splits them as equally as possible.</summary>
+    public int DecomposeFactor { get; init; } = -1;
+
     /// <summary>r, the rank of the update; default 8.</summary>
     public int Rank { get; init; } = 8;
 
@@ -99,6 +114,9 @@ public sealed partial record LoraConfig
     public IReadOnlyList<string> Validate()
     {
         var faults = new List<string>();
+        Require(Enum.IsDefined(Method), $"Method: got {(int)Method}, expected one of {string.Join(", ", Enum.GetNames<AdapterMethod>())}");
+        Require(Method == AdapterMethod.Lora || !(UseLoraBias || UseRsLora || Dropout != 0), $"UseLoraBias, UseRsLora, Dropout: got one of them with {Method}, expected them with {AdapterMethod.Lora} only");
+        Require(DecomposeFactor is -1 or > 0, $"DecomposeFactor: got {DecomposeFactor}, expected -1 or at least 1");
         Require(Rank >= 1, $"Rank: got {Rank}, expected at least 1; 4 to 32 is usual");
         Require(double.IsFinite(Alpha) && Alpha > 0, $"Alpha: got {Alpha}, expected a positive number; the rank or half of it is usual");
         Require(Dropout is >= 0 and < 1, $"Dropout: got {Dropout}, expected 0 (none) or more and less than 1");

@@ -8,30 +8,18 @@ namespace LoraNotebooks.Adapters;
 /// so the model begins as it was; the output gains s·B·(A·x), which costs two thin products and never forms ΔW.
 /// </summary>
 /// <remarks>Source: Hu et al. 2021 (arXiv:2106.09685), section 4.1; huggingface/peft, tuners/lora/layer.py.</remarks>
-internal abstract class LoraLayer : AdapterLayer
+internal abstract class LoraLayer : LowRankLayer
 {
     private readonly double dropout;
     private readonly Generator dropoutGenerator;
 
-    protected LoraLayer(WeightLayer baseLayer, LoraConfig config, Generator generator)
-        : base(baseLayer.Path)
+    protected LoraLayer(WeightLayer baseLayer, LayerLayout layout, LoraConfig config, Generator generator)
+        : base(baseLayer, layout)
     {
-        Rank = config.RankOf(Path);
-        Alpha = config.AlphaOf(Path);
-        Scale = config.ScaleOf(Path);
         dropout = config.Dropout;
         using var seed = randint(long.MaxValue, 1, ScalarType.Int64, generator: generator);
         dropoutGenerator = new Generator((ulong)seed.item<long>(), baseLayer.Weight.device);
     }
-
-    /// <summary>r.</summary>
-    public int Rank { get; }
-
-    /// <summary>α.</summary>
-    public double Alpha { get; }
-
-    /// <summary>s = α/r, or α/√r.</summary>
-    public double Scale { get; }
 
     /// <summary>A.</summary>
     public Parameter A => Parameters[NameOfA];
@@ -77,7 +65,7 @@ internal abstract class LoraLayer : AdapterLayer
     }
 
     /// <summary>Zeroes inputs with probability p and scales the others by 1/(1 − p), in training.</summary>
-    protected Tensor Dropout(Tensor x)
+    internal override Tensor Dropout(Tensor x)
     {
         if (!Training || dropout == 0)
         {
@@ -98,8 +86,8 @@ internal abstract class LoraLayer : AdapterLayer
 /// <summary>LoRA beside a linear layer: A is [r, in], B is [out, r].</summary>
 internal sealed class LoraLinear : LoraLayer
 {
-    public LoraLinear(WeightLayer baseLayer, LoraConfig config, Generator generator)
-        : base(baseLayer, config, generator)
+    public LoraLinear(WeightLayer baseLayer, LayerLayout layout, LoraConfig config, Generator generator)
+        : base(baseLayer, layout, config, generator)
     {
         var W = baseLayer.Weight;
         Create(config, [Rank, W.size(1)], [W.size(0), Rank], generator, W.device);
@@ -138,8 +126,8 @@ internal sealed class LoraConv2d : LoraLayer
 {
     private readonly Conv2dLayer baseLayer;
 
-    public LoraConv2d(Conv2dLayer baseLayer, LoraConfig config, Generator generator)
-        : base(baseLayer, config, generator)
+    public LoraConv2d(Conv2dLayer baseLayer, LayerLayout layout, LoraConfig config, Generator generator)
+        : base(baseLayer, layout, config, generator)
     {
         this.baseLayer = baseLayer;
         var groups = baseLayer.Groups;
@@ -177,8 +165,8 @@ internal sealed class LoraConv2d : LoraLayer
 /// <summary>LoRA beside an embedding: A is [r, vocabulary], B is [dimension, r]. Here A starts at zero and B ~ N(0, 1).</summary>
 internal sealed class LoraEmbedding : LoraLayer
 {
-    public LoraEmbedding(WeightLayer baseLayer, LoraConfig config, Generator generator)
-        : base(baseLayer, config, generator)
+    public LoraEmbedding(WeightLayer baseLayer, LayerLayout layout, LoraConfig config, Generator generator)
+        : base(baseLayer, layout, config, generator)
     {
         using var scope = NewDisposeScope();
         var W = baseLayer.Weight;

@@ -113,6 +113,10 @@ public sealed class StableDiffusionLora : IDisposable
     /// <summary>Switches dropout off.</summary>
     public void Eval() => ForEachModel(static model => model.Eval());
 
+    /// <summary>Puts the LoRA, at its present weight, into the weights of the networks, so that it costs nothing more. Disposing takes it out again.</summary>
+    /// <exception cref="InvalidOperationException">It is merged already, or a sum would not be finite; nothing is merged then.</exception>
+    public void Merge() => ForEachModel(model => model.Merge(Name));
+
     /// <summary>Starts the random numbers of dropout anew, so that a training step does not depend on those before.</summary>
     /// <param name="seed">The seed.</param>
     public void SeedDropout(long seed) => ForEachModel(model => model.SeedDropout(Name, unchecked(seed * (model == UNet ? 31 : 37))));
@@ -124,19 +128,12 @@ public sealed class StableDiffusionLora : IDisposable
     /// <exception cref="ArgumentException">The adapter has weights for which the format has no name; all are listed.</exception>
     public void SaveKohya(string path, IReadOnlyDictionary<string, string>? metadata = null, ScalarType dtype = ScalarType.Float32)
     {
-        var size = pipeline.NativeSize;
-        var isSecond = !pipeline.Text.IsDual && pipeline.UNet.Config.CrossAttentionDim[0] == 1024;
-        var facts = new Dictionary<string, string>(StringComparer.Ordinal)
-        {
-            ["modelspec.sai_model_spec"] = "1.0.1",
-            ["modelspec.architecture"] = pipeline.Text.IsDual ? "stable-diffusion-xl-v1-base/lora" : isSecond ? "stable-diffusion-v2/lora" : "stable-diffusion-v1/lora",
-            ["modelspec.implementation"] = "https://github.com/huggingface/diffusers",
-            ["modelspec.title"] = Name,
-            ["modelspec.resolution"] = $"{size}x{size}",
-            ["modelspec.prediction_type"] = pipeline.Scheduler.PredictionType == PredictionType.VPrediction ? "v" : "epsilon",
-            ["ss_v2"] = isSecond ? "True" : "False",
-        };
-        foreach (var (key, value) in Metadata.Concat(metadata ?? new Dictionary<string, string>()))
+        var facts = BaseModelFacts.Of(pipeline);
+        facts["modelspec.title"] = Name;
+
+        // Of a file of another kind, only what kohya's have.
+        var own = Metadata.Where(static pair => pair.Key.StartsWith("ss_", StringComparison.Ordinal) || pair.Key.StartsWith("modelspec.", StringComparison.Ordinal));
+        foreach (var (key, value) in own.Concat(metadata ?? new Dictionary<string, string>()))
         {
             facts[key] = value;
         }
@@ -293,7 +290,7 @@ public sealed class StableDiffusionLora : IDisposable
     }
 
     private static LoraPart Part(StableDiffusionPipeline pipeline, string name, nn.Module network) =>
-        new(name, Prefix(name, pipeline.Text.IsDual), [.. network.named_modules().Select(static module => module.name).Where(static path => path.Length > 0)]);
+        new(name, Prefix(name, pipeline.Text.IsDual), [.. network.named_modules().Select(static module => module.name).Where(static path => path.Length > 0)], HasSgmNames: pipeline.Text.IsDual && name == UNetName);
 
     /// <summary>kohya's names: one text encoder is te, two are te1 and te2.</summary>
     private static string Prefix(string name, bool isDual) => name switch

@@ -92,7 +92,7 @@ public sealed class StableDiffusionPipeline : IDisposable
                 : new TextEncoders(TokenizerOf("tokenizer"), encoder);
             var unet = Keep(UNet2DConditionModel.FromFolder(Path.Combine(folder, "unet"), dtype, device, variant));
             var vae = Keep(AutoencoderKL.FromFolder(Path.Combine(folder, "vae"), dtype, device, variant));
-            return new StableDiffusionPipeline(text, unet, vae, scheduler);
+            return new StableDiffusionPipeline(text, unet, vae, scheduler) { Source = Path.GetFullPath(folder) };
         }
         catch
         {
@@ -124,8 +124,13 @@ public sealed class StableDiffusionPipeline : IDisposable
     public static StableDiffusionPipeline FromFile(string path, SingleFileOptions? options = null, ScalarType? dtype = null, Device? device = null)
     {
         ArgumentNullException.ThrowIfNull(path);
-        return SingleFile.Load(path, options ?? new SingleFileOptions(), dtype, device);
+        var pipeline = SingleFile.Load(path, options ?? new SingleFileOptions(), dtype, device);
+        pipeline.Source = Path.GetFullPath(path);
+        return pipeline;
     }
+
+    /// <summary>The folder or file that this was loaded from; <see langword="null"/> for components that were put together.</summary>
+    public string? Source { get; private set; }
 
     /// <summary>Loads a Stable Diffusion model from wherever it lies: a folder in diffusers layout, or one original .safetensors file.</summary>
     /// <param name="path">The folder, see <see cref="FromFolder"/>, or the file, see <see cref="FromFile"/>.</param>

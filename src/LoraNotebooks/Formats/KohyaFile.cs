@@ -1,19 +1,48 @@
 using System.Globalization;
-using System.Security.Cryptography;
+using System.Text.Json;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Formats;
 
 /// <summary>
-/// The LoRA file of kohya-ss/sd-scripts, which WebUI and ComfyUI read: <c>&lt;prefix&gt;_&lt;path with underscores&gt;</c> with
-/// <c>.lora_down.weight</c> (A), <c>.lora_up.weight</c> (B) and <c>.alpha</c> (a scalar), and training facts as metadata.
+/// The LoRA file of kohya-ss/sd-scripts and LyCORIS, which WebUI and ComfyUI read: <c>&lt;prefix&gt;_&lt;path with underscores&gt;</c> with
+/// <c>.lora_down.weight</c> (A), <c>.lora_up.weight</c> (B) or LyCORIS' factors, <c>.alpha</c> (a scalar), and training facts as metadata.
 /// </summary>
-/// <remarks>Source: sd-scripts, networks/lora.py and library/train_util.py.</remarks>
+/// <remarks>Source: sd-scripts, networks/lora.py and library/train_util.py; LyCORIS, lycoris/modules.</remarks>
 public static class KohyaFile
 {
     private const string Down = "lora_down.weight";
     private const string Up = "lora_up.weight";
     private const string Alpha = "alpha";
+    private const string Magnitude = "dora_scale";
+    private const string PeftMagnitude = "lora_magnitude_vector";
+
+    /// <summary>What kohya calls a part → what PEFT calls it. LyCORIS' factors are called the same by both.</summary>
+    private static readonly Dictionary<string, string> Parts = new(StringComparer.Ordinal)
+    {
+        [Down] = LoraState.DownPart[1..],
+        [Up] = LoraState.UpPart[1..],
+        ["lora_mid.weight"] = "lora_mid.weight",
+        ["hada_w1_a"] = "hada_w1_a",
+        ["hada_w1_b"] = "hada_w1_b",
+        ["hada_w2_a"] = "hada_w2_a",
+        ["hada_w2_b"] = "hada_w2_b",
+        ["hada_t1"] = "hada_t1",
+        ["hada_t2"] = "hada_t2",
+        ["lokr_w1"] = "lokr_w1",
+        ["lokr_w1_a"] = "lokr_w1_a",
+        ["lokr_w1_b"] = "lokr_w1_b",
+        ["lokr_w2"] = "lokr_w2",
+        ["lokr_w2_a"] = "lokr_w2_a",
+        ["lokr_w2_b"] = "lokr_w2_b",
+        ["lokr_t2"] = "lokr_t2",
+        [Magnitude] = Magnitude,
+    };
+
+    private static readonly Dictionary<string, string> KohyasParts = Parts
+        .Select(static pair => KeyValuePair.Create(pair.Value, pair.Key))
+        .Append(KeyValuePair.Create(PeftMagnitude, Magnitude))
+        .ToDictionary(StringComparer.Ordinal);
 
     /// <summary>Writes a file.</summary>
     /// <param name="path">The file to write or replace.</param>
@@ -22,69 +51,67 @@ public static class KohyaFile
     /// Facts to note, e.g. <c>ss_output_name</c>. What the weights themselves tell (<c>ss_network_module</c>, <c>ss_network_dim</c>,
     /// <c>ss_network_alpha</c>, the hashes) is always written as they tell it.
     /// </param>
-    /// <param name="dtype">The type of the weights in the file, default float32, which reads back exactly.</param>
+    /// <param name="dtype">The type of the weights in the file, default float32, which reads back exactly; <see langword="null"/> keeps each weight's own.</param>
     /// <exception cref="ArgumentException">An adapter has weights for which the format has no name; all are listed.</exception>
-    public static void Write(string path, IReadOnlyList<(LoraPart Part, LoraState State)> parts, IReadOnlyDictionary<string, string>? metadata = null, ScalarType dtype = ScalarType.Float32)
+    public static void Write(string path, IReadOnlyList<(LoraPart Part, LoraState State)> parts, IReadOnlyDictionary<string, string>? metadata = null, ScalarType? dtype = ScalarType.Float32)
     {
         ArgumentNullException.ThrowIfNull(parts);
         using var scope = NewDisposeScope();
-        var strange = parts.SelectMany(static pair => pair.State.Tensors.Keys).Where(static name => !IsPlain(name)).Order(StringComparer.Ordinal).ToList();
-        if (strange.Count > 0)
-        {
-            throw new ArgumentException($"A kohya file holds only the lora_A and lora_B weights of linear layers and convolutions. It has no names for these; save as a PEFT folder:\n- {string.Join("\n- ", strange)}");
-        }
-
+        var strange = new List<string>();
         var tensors = new Dictionary<string, Tensor>(StringComparer.Ordinal);
-        foreach (var (part, state) in parts)
+        foreach (var (network, state) in parts)
         {
-            foreach (var (module, rank) in state.Ranks)
+            var names = KohyaNames.Of(network).DistinctBy(static pair => pair.Path).ToDictionary(static pair => pair.Path, static pair => pair.Name, StringComparer.Ordinal);
+            foreach (var (name, weight) in state.Tensors)
             {
-                var name = Underscored(part, module);
-                tensors[$"{name}.{Down}"] = state.Tensors[module + LoraState.DownPart].to(dtype);
-                tensors[$"{name}.{Up}"] = state.Tensors[module + LoraState.UpPart].to(dtype);
-                tensors[$"{name}.{Alpha}"] = tensor(state.Alphas.GetValueOrDefault(module, rank), dtype);
+                var part = KohyasParts.FirstOrDefault(pair => name.EndsWith("." + pair.Key, StringComparison.Ordinal));
+                var module = name[..^((part.Key?.Length ?? name.Length - 1) + 1)];
+                if (!names.TryGetValue(module, out var written) || IsScaledWhole(state, module))
+                {
+                    strange.Add(name);
+                    continue;
+                }
+
+                tensors[$"{written}.{part.Value}"] = (part.Key == PeftMagnitude ? WithDimensionsOf(state, module, weight) : weight).to(dtype ?? weight.dtype);
+            }
+
+            foreach (var (module, rank) in state.Ranks.Where(pair => names.ContainsKey(pair.Key)))
+            {
+                var type = dtype ?? state.Tensors.First(pair => pair.Key.StartsWith(module + ".", StringComparison.Ordinal)).Value.dtype;
+                tensors[$"{names[module]}.{Alpha}"] = tensor(state.Alphas.GetValueOrDefault(module, rank), type);
             }
         }
 
-        var facts = new Dictionary<string, string>(metadata ?? new Dictionary<string, string>(), StringComparer.Ordinal)
+        if (strange.Count > 0)
         {
-            ["ss_network_module"] = "networks.lora",
-            ["ss_network_dim"] = CommonValue(parts.SelectMany(static pair => pair.State.Ranks.Values), static rank => rank.ToString(CultureInfo.InvariantCulture)),
-            ["ss_network_alpha"] = CommonValue(
-                parts.SelectMany(static pair => pair.State.Ranks.Select(rank => pair.State.Alphas.GetValueOrDefault(rank.Key, rank.Value))),
-                static alpha => alpha.ToString(alpha == Math.Truncate(alpha) ? "F1" : "R", CultureInfo.InvariantCulture)),
-        };
+            throw new ArgumentException($"A kohya file holds only low-rank updates of linear layers and convolutions, and whole Kronecker products at scale 1. It has no place for these; save as a PEFT folder:\n- {string.Join("\n- ", strange.Order(StringComparer.Ordinal))}");
+        }
+
+        var facts = new Dictionary<string, string>(metadata ?? new Dictionary<string, string>(), StringComparer.Ordinal);
+        foreach (var (key, value) in NetworkFacts(parts))
+        {
+            facts[key] = value;
+        }
+
         (facts["sshs_model_hash"], facts["sshs_legacy_hash"]) = HashesOf(path, tensors, facts);
         facts["modelspec.hash_sha256"] = $"0x{facts["sshs_model_hash"]}";
         SafetensorsFile.Write(path, tensors, facts);
     }
 
-    /// <summary>The hashes by which WebUI knows a file, of a file that is there.</summary>
-    /// <param name="path">The file.</param>
-    /// <returns>
-    /// SHA-256 over all that follows the header, and the older one: 8 hexadecimal digits of SHA-256 over 64 KiB from 1 MiB on,
-    /// which is that of nothing for a smaller file.
-    /// </returns>
-    public static (string Model, string Legacy) Hashes(string path)
-    {
-        using var stream = File.OpenRead(path);
-        Span<byte> length = stackalloc byte[8];
-        stream.ReadExactly(length);
-        stream.Position = 8 + BitConverter.ToInt64(length);
-        var model = Convert.ToHexStringLower(SHA256.HashData(stream));
-
-        var window = new byte[0x10000];
-        stream.Position = Math.Min(0x100000, stream.Length);
-        var read = stream.ReadAtLeast(window, window.Length, throwOnEndOfStream: false);
-        return (model, Convert.ToHexStringLower(SHA256.HashData(window.AsSpan(0, read)))[..8]);
-    }
+    /// <summary>The hashes by which WebUI knows a LoRA file.</summary>
+    /// <inheritdoc cref="KohyaHashes.OfLora"/>
+    public static (string Model, string Legacy) Hashes(string path) => KohyaHashes.OfLora(path);
 
     /// <summary>Reads a file; a missing or zero alpha means α = r, as upstream takes it.</summary>
-    internal static Dictionary<string, LoraState> Read(SafetensorsFile file, IReadOnlyList<LoraPart> parts)
+    /// <param name="file">The file.</param>
+    /// <param name="parts">The networks of the model.</param>
+    /// <param name="unknown">Receives what is strange in place of an error.</param>
+    internal static Dictionary<string, LoraState> Read(SafetensorsFile file, IReadOnlyList<LoraPart> parts, ICollection<string>? unknown = null)
     {
         // Underscores cannot be turned back into dots by rule ("to_q" has one of its own), so names are looked up among the model's modules.
         var modules = parts
-            .SelectMany(static part => part.ModulePaths.Select(module => (Name: Underscored(part, module), Part: part, Module: module)))
+            .SelectMany(static part => KohyaNames.Of(part).Select(entry => (entry.Name, Part: part, Module: entry.Path)))
+            .Distinct()
             .ToLookup(static entry => entry.Name, StringComparer.Ordinal);
         var faults = new List<string>();
         var found = new Dictionary<string, (Dictionary<string, Tensor> Tensors, Dictionary<string, double> Alphas)>(StringComparer.Ordinal);
@@ -106,32 +133,36 @@ public static class KohyaFile
                 found[part.Name] = state = (new(StringComparer.Ordinal), new(StringComparer.Ordinal));
             }
 
-            switch (item)
+            if (Parts.TryGetValue(item, out var its))
             {
-                case Down:
-                    state.Tensors[module + LoraState.DownPart] = file.Load(key);
-                    break;
-                case Up:
-                    state.Tensors[module + LoraState.UpPart] = file.Load(key);
-                    break;
-                case Alpha when file.Tensors[key].Count == 1:
-                    state.Alphas[module] = file.Load(key, ScalarType.Float64).item<double>();
-                    break;
-                default:
-                    faults.Add($"unexpected: {key} ({(item == Alpha ? "α must be one number" : $"of a LoRA, {Down}, {Up} and {Alpha} are known")})");
-                    break;
+                if (!state.Tensors.TryAdd($"{module}.{its}", file.Load(key)))
+                {
+                    faults.Add($"twice: {key} (the file names this module in two ways)");
+                }
+            }
+            else if (item == Alpha && file.Tensors[key].Count == 1)
+            {
+                state.Alphas[module] = file.Load(key, ScalarType.Float64).item<double>();
+            }
+            else
+            {
+                faults.Add($"unexpected: {key} ({(item == Alpha ? "α must be one number" : $"known are {Alpha}, {string.Join(", ", Parts.Keys)}")})");
             }
 
-            foreach (var (mine, other, otherName) in new[] { (Down, Up, Up), (Up, Down, Down) })
+            foreach (var (mine, other) in new[] { (Down, Up), (Up, Down) })
             {
                 if (item == mine && !file.Tensors.ContainsKey($"{name}.{other}"))
                 {
-                    faults.Add($"missing: {name}.{otherName}");
+                    faults.Add($"missing: {name}.{other}");
                 }
             }
         }
 
-        if (faults.Count > 0)
+        if (unknown is not null)
+        {
+            faults.ForEach(unknown.Add);
+        }
+        else if (faults.Count > 0)
         {
             throw new InvalidDataException($"'{file.Path}' does not fit this model ({faults.Count} fault{(faults.Count == 1 ? "" : "s")}):\n- {string.Join("\n- ", faults)}");
         }
@@ -141,9 +172,39 @@ public static class KohyaFile
             pair.Value.Alphas.Where(static alpha => alpha.Value != 0).ToDictionary(StringComparer.Ordinal)));
     }
 
-    private static string Underscored(LoraPart part, string module) => $"{part.KohyaPrefix}_{module.Replace('.', '_')}";
+    /// <summary>PEFT keeps m of a linear layer flat and that of a convolution as [1, out, 1, 1]; LyCORIS keeps it as [out, 1] and [out, 1, 1, 1].</summary>
+    private static Tensor WithDimensionsOf(LoraState state, string module, Tensor m)
+    {
+        var isConvolution = m.dim() == 4 || (state.Tensors.TryGetValue(module + LoraState.DownPart, out var down) && down.dim() == 4);
+        return m.reshape(isConvolution ? [-1, 1, 1, 1] : [-1, 1]);
+    }
 
-    private static bool IsPlain(string name) => name.EndsWith(LoraState.DownPart, StringComparison.Ordinal) || name.EndsWith(LoraState.UpPart, StringComparison.Ordinal);
+    /// <summary>A Kronecker product of two whole matrices has scale 1 in kohya's files, whatever α is; PEFT scales it by α/r.</summary>
+    private static bool IsScaledWhole(LoraState state, string module) =>
+        state.Tensors.ContainsKey($"{module}.lokr_w1") && state.Tensors.ContainsKey($"{module}.lokr_w2")
+        && state.Config is { } config && config["alpha"]?.ToString() != config["r"]?.ToString();
+
+    private static Dictionary<string, string> NetworkFacts(IReadOnlyList<(LoraPart Part, LoraState State)> parts)
+    {
+        var items = parts.SelectMany(static pair => pair.State.Tensors.Keys).Select(static name => name[(name.LastIndexOf('.') + 1)..]).ToHashSet(StringComparer.Ordinal);
+        var algorithms = new[] { ("loha", "hada_w1_a"), ("lokr", "lokr_w2"), ("lokr", "lokr_w2_b"), ("lora", "weight") }
+            .Where(pair => items.Contains(pair.Item2)).Select(static pair => pair.Item1).Distinct().ToList();
+        var isPlain = items.SetEquals(["weight"]) && !parts.Any(static pair => pair.State.Tensors.Keys.Any(static name => name.EndsWith(".lora_mid.weight", StringComparison.Ordinal)));
+        var facts = new Dictionary<string, string>(StringComparer.Ordinal)
+        {
+            ["ss_network_module"] = isPlain ? "networks.lora" : "lycoris.kohya",
+            ["ss_network_dim"] = CommonValue(parts.SelectMany(static pair => pair.State.Ranks.Values), static rank => rank.ToString(CultureInfo.InvariantCulture)),
+            ["ss_network_alpha"] = CommonValue(
+                parts.SelectMany(static pair => pair.State.Ranks.Select(rank => pair.State.Alphas.GetValueOrDefault(rank.Key, rank.Value))),
+                static alpha => alpha.ToString(alpha == Math.Truncate(alpha) ? "F1" : "R", CultureInfo.InvariantCulture)),
+        };
+        if (!isPlain && algorithms is [var algorithm])
+        {
+            facts["ss_network_args"] = JsonSerializer.Serialize(new { algo = algorithm });
+        }
+
+        return facts;
+    }
 
     /// <summary>The one value, or the word that kohya's own tools write where layers differ.</summary>
     private static string CommonValue<T>(IEnumerable<T> values, Func<T, string> text) => values.Distinct().ToList() is [var only] ? text(only) : "Dynamic";
@@ -155,7 +216,7 @@ public static class KohyaFile
         try
         {
             SafetensorsFile.Write(temporary, tensors, facts.Where(static fact => fact.Key.StartsWith("ss_", StringComparison.Ordinal)).ToDictionary());
-            return Hashes(temporary);
+            return KohyaHashes.OfLora(temporary);
         }
         finally
         {

@@ -2,9 +2,10 @@ namespace LoraNotebooks.Formats;
 
 /// <summary>One network of a model that a LoRA file may change.</summary>
 /// <param name="Name">Its name in diffusers' files and folders: "unet", "text_encoder".</param>
-/// <param name="KohyaPrefix">How its keys begin in kohya's files: "lora_unet", "lora_te".</param>
+/// <param name="KohyaPrefix">How its keys begin in kohya's files: "lora_unet", "lora_te", of SDXL "lora_te1" and "lora_te2".</param>
 /// <param name="ModulePaths">The paths of its modules, against which underscored names are resolved.</param>
-public sealed record LoraPart(string Name, string KohyaPrefix, IReadOnlyCollection<string> ModulePaths);
+/// <param name="HasSgmNames">Whether kohya's files name its blocks as the original code does (SDXL's UNet: "input_blocks_4_1"); read are both.</param>
+public sealed record LoraPart(string Name, string KohyaPrefix, IReadOnlyCollection<string> ModulePaths, bool HasSgmNames = false);
 
 /// <summary>How a LoRA is laid out on disk.</summary>
 public enum LoraFileKind
@@ -28,7 +29,7 @@ public sealed record LoraFile(LoraFileKind Kind, IReadOnlyDictionary<string, Lor
     /// <summary>The file's name in a folder that diffusers saved.</summary>
     public const string DiffusersName = "pytorch_lora_weights.safetensors";
 
-    /// <summary>Reads a LoRA of any kind.</summary>
+    /// <summary>Reads a LoRA of any kind for a model.</summary>
     /// <param name="path">A folder (PEFT, or diffusers with its one file) or a .safetensors file.</param>
     /// <param name="parts">The networks of the model.</param>
     /// <exception cref="FileNotFoundException">There is nothing at that path, or nothing that is a LoRA.</exception>
@@ -37,39 +38,65 @@ public sealed record LoraFile(LoraFileKind Kind, IReadOnlyDictionary<string, Lor
     {
         ArgumentNullException.ThrowIfNull(path);
         ArgumentNullException.ThrowIfNull(parts);
-        if (Directory.Exists(path))
+        return Directory.Exists(path)
+            ? ReadFolder(path, parts) ?? Read(FileIn(path, parts.Select(static part => part.Name)), parts)
+            : ReadFile(path, _ => parts);
+    }
+
+    /// <summary>Reads a LoRA of any kind without its model: which networks and modules it is for is told by its own names.</summary>
+    /// <param name="path">A folder (PEFT, or diffusers with its one file) or a .safetensors file.</param>
+    /// <param name="unknown">Receives strange names in place of an error about them.</param>
+    /// <exception cref="FileNotFoundException">There is nothing at that path, or nothing that is a LoRA.</exception>
+    /// <exception cref="InvalidDataException">The keys fit no kind; all strange ones are listed.</exception>
+    public static LoraFile Read(string path, ICollection<string>? unknown = null)
+    {
+        ArgumentNullException.ThrowIfNull(path);
+        if (!Directory.Exists(path))
         {
-            var folders = parts.Where(part => PeftFolder.IsAt(Path.Combine(path, part.Name))).ToList();
-            if (folders.Count > 0)
-            {
-                return new LoraFile(LoraFileKind.Peft, folders.ToDictionary(static part => part.Name, part => PeftFolder.Read(Path.Combine(path, part.Name))), new Dictionary<string, string>());
-            }
-
-            if (PeftFolder.IsAt(path))
-            {
-                return new LoraFile(LoraFileKind.Peft, new Dictionary<string, LoraState> { [parts[0].Name] = PeftFolder.Read(path) }, new Dictionary<string, string>());
-            }
-
-            var file = Path.Combine(path, DiffusersName);
-            return File.Exists(file)
-                ? Read(file, parts)
-                : throw new FileNotFoundException($"'{path}' holds no LoRA: expected {string.Join(" or ", parts.Select(static part => $"{part.Name}/{PeftFolder.ConfigName}"))}, {PeftFolder.ConfigName} or {DiffusersName}.", path);
+            return ReadFile(path, LoraParts.Of, unknown);
         }
 
+        var names = PeftFolder.IsAt(path) ? [PeftFolder.NetworkOf(path)] : Directory.GetDirectories(path).Where(PeftFolder.IsAt).Select(static folder => Path.GetFileName(folder)!).Order(StringComparer.Ordinal).ToList();
+        return ReadFolder(path, LoraParts.For(names, isSdxl: false, static _ => [])) ?? Read(FileIn(path, ["unet"]), unknown);
+    }
+
+    /// <summary>The PEFT folders in a folder, or the one that it is; <see langword="null"/> if there are none.</summary>
+    private static LoraFile? ReadFolder(string path, IReadOnlyList<LoraPart> parts)
+    {
+        var folders = parts.Where(part => PeftFolder.IsAt(Path.Combine(path, part.Name))).ToDictionary(static part => part.Name, part => Path.Combine(path, part.Name));
+        if (folders.Count == 0 && PeftFolder.IsAt(path))
+        {
+            folders[parts[0].Name] = path;
+        }
+
+        return folders.Count == 0 ? null : new LoraFile(LoraFileKind.Peft, folders.ToDictionary(static pair => pair.Key, static pair => PeftFolder.Read(pair.Value)), new Dictionary<string, string>());
+    }
+
+    private static string FileIn(string folder, IEnumerable<string> names)
+    {
+        var file = Path.Combine(folder, DiffusersName);
+        return File.Exists(file)
+            ? file
+            : throw new FileNotFoundException($"'{folder}' holds no LoRA: expected {string.Join(" or ", names.Select(static name => $"{name}/{PeftFolder.ConfigName}"))}, {PeftFolder.ConfigName} or {DiffusersName}.", folder);
+    }
+
+    private static LoraFile ReadFile(string path, Func<SafetensorsFile, IReadOnlyList<LoraPart>> partsOf, ICollection<string>? unknown = null)
+    {
         using var safetensors = SafetensorsFile.Open(path);
+        var parts = partsOf(safetensors);
         var keys = safetensors.Tensors.Keys;
         if (keys.Any(key => parts.Any(part => key.StartsWith(part.KohyaPrefix + "_", StringComparison.Ordinal))))
         {
-            return new LoraFile(LoraFileKind.Kohya, KohyaFile.Read(safetensors, parts), safetensors.Metadata);
+            return new LoraFile(LoraFileKind.Kohya, KohyaFile.Read(safetensors, parts, unknown), safetensors.Metadata);
         }
 
-        if (keys.Any(key => parts.Any(part => key.StartsWith(part.Name + ".", StringComparison.Ordinal))))
+        if (keys.Any(key => parts.Any(part => key.StartsWith(part.Name + ".", StringComparison.Ordinal)) || DiffusersLoraFile.IsOfFirstFiles(key)))
         {
-            return new LoraFile(LoraFileKind.Diffusers, DiffusersLoraFile.Read(safetensors, parts), safetensors.Metadata);
+            return new LoraFile(LoraFileKind.Diffusers, DiffusersLoraFile.Read(safetensors, parts, unknown), safetensors.Metadata);
         }
 
         throw new InvalidDataException(
-            $"'{path}' is not a LoRA for this model: its names begin like '{string.Join("', '", keys.Take(3))}', expected {string.Join(" or ", parts.Select(static part => $"'{part.KohyaPrefix}_…' or '{part.Name}.…'"))}."
+            $"'{path}' is not a LoRA{(parts.Count > 0 ? " for this model" : "")}: its names begin like '{string.Join("', '", keys.Take(3))}', expected {string.Join(" or ", parts.Select(static part => $"'{part.KohyaPrefix}_…' or '{part.Name}.…'").DefaultIfEmpty("'lora_unet_…', 'lora_te_…', 'unet.…' or 'text_encoder.…'"))}."
             + (keys.Any(static key => key.StartsWith(PeftFolder.Prefix, StringComparison.Ordinal)) ? $" This is the weights file of a PEFT adapter: give its folder, which also has {PeftFolder.ConfigName}." : ""));
     }
 

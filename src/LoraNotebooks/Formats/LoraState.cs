@@ -18,6 +18,13 @@ public sealed class LoraState(IReadOnlyDictionary<string, Tensor> tensors, IRead
     /// <summary>The ending of the name of B.</summary>
     public const string UpPart = ".lora_B.weight";
 
+    private const string WholeKroneckerPart = ".lokr_w2";
+
+    /// <summary>The names below a module's path that tell its rank by their first size. A Kronecker product of two whole matrices has none.</summary>
+    private static readonly string[] RankParts = [DownPart, ".lora_embedding_A", ".hada_w1_b", ".lokr_w2_b", ".lokr_w1_b"];
+
+    private readonly Lazy<IReadOnlyDictionary<string, int>> ranks = new(() => RanksOf(tensors, alphas ?? new Dictionary<string, double>()));
+
     /// <summary>The weights by name.</summary>
     public IReadOnlyDictionary<string, Tensor> Tensors { get; } = tensors;
 
@@ -27,10 +34,8 @@ public sealed class LoraState(IReadOnlyDictionary<string, Tensor> tensors, IRead
     /// <summary>The configuration in PEFT's fields (adapter_config.json), or <see langword="null"/> if the file has none.</summary>
     public JsonObject? Config { get; } = config;
 
-    /// <summary>Rank r by path, of every module that has an A.</summary>
-    public IReadOnlyDictionary<string, int> Ranks => Tensors
-        .Where(static pair => pair.Key.EndsWith(DownPart, StringComparison.Ordinal))
-        .ToDictionary(static pair => pair.Key[..^DownPart.Length], static pair => (int)pair.Value.size(0), StringComparer.Ordinal);
+    /// <summary>Rank r by path, of every module that has an update of low rank.</summary>
+    public IReadOnlyDictionary<string, int> Ranks => ranks.Value;
 
     /// <summary>Releases the weights.</summary>
     public void Dispose()
@@ -39,5 +44,26 @@ public sealed class LoraState(IReadOnlyDictionary<string, Tensor> tensors, IRead
         {
             tensor.Dispose();
         }
+    }
+
+    private static Dictionary<string, int> RanksOf(IReadOnlyDictionary<string, Tensor> tensors, IReadOnlyDictionary<string, double> alphas)
+    {
+        var ranks = new Dictionary<string, int>(StringComparer.Ordinal);
+        foreach (var part in RankParts)
+        {
+            foreach (var (name, tensor) in tensors.Where(pair => pair.Key.EndsWith(part, StringComparison.Ordinal) && pair.Value.dim() > 0))
+            {
+                ranks.TryAdd(name[..^part.Length], (int)tensor.size(0));
+            }
+        }
+
+        // Where nothing has a rank, LyCORIS notes as α the rank that was asked for.
+        foreach (var name in tensors.Keys.Where(static name => name.EndsWith(WholeKroneckerPart, StringComparison.Ordinal)))
+        {
+            var module = name[..^WholeKroneckerPart.Length];
+            ranks.TryAdd(module, Math.Max(1, (int)Math.Round(alphas.GetValueOrDefault(module, 1))));
+        }
+
+        return ranks;
     }
 }

@@ -20,10 +20,25 @@ public static class PeftFolder
     /// <summary>What every name begins with: PEFT wraps the model twice.</summary>
     internal const string Prefix = "base_model.model.";
 
+    private const string Magnitude = ".lora_magnitude_vector";
+    private const string KohyaMagnitude = ".dora_scale";
+
+    /// <summary>Parts of names that only some kinds of adapters have, or none of PEFT's.</summary>
+    private static readonly string[] Others = [".lora_A", ".lora_B", ".lora_embedding", Magnitude, ".hada_", ".lokr_", ".lora_mid.", KohyaMagnitude];
+
     private static readonly JsonSerializerOptions Layout = new() { WriteIndented = true, IndentSize = 2, NewLine = "\n", Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     /// <summary>Whether a folder is one.</summary>
     public static bool IsAt(string folder) => File.Exists(Path.Combine(folder, ConfigName));
+
+    /// <summary>The network that one is for, as far as its names tell: "unet", "text_encoder", else "model".</summary>
+    internal static string NetworkOf(string folder)
+    {
+        using var file = SafetensorsFile.Open(Path.Combine(folder, WeightsName));
+        return file.Tensors.Keys.Any(static key => key.Contains(".down_blocks.", StringComparison.Ordinal) || key.Contains(".up_blocks.", StringComparison.Ordinal) || key.Contains(".mid_block.", StringComparison.Ordinal)) ? "unet"
+            : file.Tensors.Keys.Any(static key => key.Contains(".text_model.", StringComparison.Ordinal)) ? "text_encoder"
+            : "model";
+    }
 
     /// <summary>Reads one.</summary>
     /// <exception cref="FileNotFoundException">A file is missing.</exception>
@@ -42,21 +57,57 @@ public static class PeftFolder
     /// <summary>Writes one.</summary>
     /// <param name="folder">Created where it is missing.</param>
     /// <param name="state">The adapter; it must have a configuration.</param>
-    /// <param name="dtype">The type of the weights in the file, default float32, which reads back exactly.</param>
-    public static void Write(string folder, LoraState state, ScalarType dtype = ScalarType.Float32)
+    /// <param name="dtype">The type of the weights in the file, default float32, which reads back exactly; <see langword="null"/> keeps each weight's own.</param>
+    /// <exception cref="ArgumentException">There is no configuration, or weights for which PEFT has no name; all are listed.</exception>
+    public static void Write(string folder, LoraState state, ScalarType? dtype = ScalarType.Float32)
     {
         ArgumentNullException.ThrowIfNull(state);
-        if (state.Config is null)
-        {
-            throw new ArgumentException($"The adapter has no configuration, and a PEFT folder needs one in {ConfigName}.");
-        }
-
         using var scope = NewDisposeScope();
         SafetensorsFile.Write(
             Path.Combine(folder, WeightsName),
-            state.Tensors.ToDictionary(static pair => Prefix + pair.Key, pair => pair.Value.to(dtype), StringComparer.Ordinal),
+            Named(state).ToDictionary(static pair => Prefix + pair.Key, pair => pair.Value.to(dtype ?? pair.Value.dtype), StringComparer.Ordinal),
             new Dictionary<string, string> { ["format"] = "pt" });
-        AtomicFile.WriteAllText(Path.Combine(folder, ConfigName), Text(state.Config));
+        AtomicFile.WriteAllText(Path.Combine(folder, ConfigName), Text(state.Config!));
+    }
+
+    /// <summary>The weights by PEFT's names: LyCORIS' m per output becomes PEFT's, and what PEFT does not have is refused.</summary>
+    /// <exception cref="ArgumentException">There is no configuration, or weights for which PEFT has no name; all are listed.</exception>
+    internal static Dictionary<string, Tensor> Named(LoraState state)
+    {
+        if (state.Config is not { } config)
+        {
+            throw new ArgumentException($"The adapter has no configuration, and PEFT needs one ({ConfigName}); without it α is lost.");
+        }
+
+        var type = config["peft_type"]?.ToString() ?? "LORA";
+        var own = type switch { "LOHA" => "hada_", "LOKR" => "lokr_", _ => "lora_" };
+        var named = new Dictionary<string, Tensor>(StringComparer.Ordinal);
+        var strange = new List<string>();
+        foreach (var (name, tensor) in state.Tensors)
+        {
+            if (name.EndsWith(KohyaMagnitude, StringComparison.Ordinal) && own == "lora_" && tensor.dim() > 1 && tensor.numel() == tensor.size(0))
+            {
+                named[name[..^KohyaMagnitude.Length] + Magnitude] = tensor.dim() == 4 ? tensor.reshape(1, -1, 1, 1) : tensor.reshape(-1);
+            }
+            else if (Others.Any(other => name.Contains(other, StringComparison.Ordinal) && (other is ".lora_mid." or KohyaMagnitude || !other.Contains(own, StringComparison.Ordinal))))
+            {
+                strange.Add($"{name} [{string.Join(", ", tensor.shape)}]");
+            }
+            else
+            {
+                named[name] = tensor;
+            }
+        }
+
+        var magnitudes = named.Keys.Count(static name => name.EndsWith(Magnitude, StringComparison.Ordinal));
+        if (magnitudes > 0 && magnitudes < state.Ranks.Count)
+        {
+            strange.Add($"{Magnitude[1..]} of {magnitudes} of {state.Ranks.Count} layers; PEFT has it for all or for none");
+        }
+
+        return strange.Count == 0
+            ? named
+            : throw new ArgumentException($"PEFT's {type} adapters have no names for these; save as a kohya file:\n- {string.Join("\n- ", strange.Order(StringComparer.Ordinal))}");
     }
 
     /// <summary>A configuration as PEFT writes it.</summary>

@@ -55,12 +55,12 @@ public sealed class LoraConfigTests
     [Fact]
     public void PeftJson_ThatAsksForMoreThanIsSupported_IsRefusedFieldByField()
     {
-        var json = JsonNode.Parse("""{"peft_type": "LORA", "r": "four", "target_modules": ["q"], "use_dora": true, "init_lora_weights": "pissa", "layer_replication": [[0, 4]]}""")!.AsObject();
+        var json = JsonNode.Parse("""{"peft_type": "LORA", "r": "four", "target_modules": ["q"], "use_qalora": true, "init_lora_weights": "pissa", "layer_replication": [[0, 4]]}""")!.AsObject();
 
         var message = Assert.Throws<InvalidDataException>(() => LoraConfig.FromPeftJson(json)).Message;
 
         Assert.Contains("has 4 unsupported or wrong values", message);
-        Assert.All(["r: got \"four\"", "use_dora: got true", "init_lora_weights: got \"pissa\"", "layer_replication: got [[0,4]]"], part => Assert.Contains(part, message));
+        Assert.All(["r: got \"four\"", "use_qalora: got true", "init_lora_weights: got \"pissa\"", "layer_replication: got [[0,4]]"], part => Assert.Contains(part, message));
     }
 
     [Fact]

@@ -1,5 +1,6 @@
 using LoraNotebooks.Adapters;
 using LoraNotebooks.Formats;
+using LoraNotebooks.Tests.Models;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Tests.Adapters;
@@ -8,14 +9,14 @@ namespace LoraNotebooks.Tests.Adapters;
 [Trait("Category", "Parity")]
 public sealed class StackParityTests
 {
+    /// <summary>Every case of the kinds LoRA, LoHa and LoKr.</summary>
+    public static TheoryData<string> SupportedCases { get; } = new(
+        Directory.GetDirectories(Fixtures.Case("peft-variants", "stack"))
+            .Where(static folder => PeftFolder.IsAt(folder) && PythonJson.ParseObject(File.ReadAllText(Path.Combine(folder, PeftFolder.ConfigName)), folder)["peft_type"]!.ToString() is "LORA" or "LOHA" or "LOKR")
+            .Select(static folder => Path.GetFileName(folder)!).Order(StringComparer.Ordinal));
+
     [Theory]
-    [InlineData("lora")]
-    [InlineData("rslora")]
-    [InlineData("rank_alpha_pattern")]
-    [InlineData("lora_bias")]
-    [InlineData("bias-all")]
-    [InlineData("bias-lora_only")]
-    [InlineData("modules_to_save")]
+    [MemberData(nameof(SupportedCases))]
     public void Adapter_LoadedFromPeft_GivesPeftsOutputsGradientsAndMergedWeights(string name)
     {
         using var scope = NewDisposeScope();
@@ -38,7 +39,7 @@ public sealed class StackParityTests
         Assert.Equal(gradients.Count, adapted.NamedParameters(name).Count());
         foreach (var (key, gradient) in gradients)
         {
-            var parameter = adapted.NamedParameters(name).Single(p => p.Name == key["grad.base_model.model.".Length..].Replace(".modules_to_save", "")).Parameter;
+            var parameter = adapted.NamedParameters(name).Single(p => p.Name == key["grad.base_model.model.".Length..].Replace(".modules_to_save", "").Replace("magnitude_vector.weight", "magnitude_vector")).Parameter;
             Close(gradient, parameter.grad!, tolerance, "grad");
         }
 
@@ -52,17 +53,41 @@ public sealed class StackParityTests
     }
 
     [Theory]
-    [InlineData("lora")]
-    [InlineData("rank_alpha_pattern")]
-    [InlineData("bias-lora_only")]
-    [InlineData("modules_to_save")]
-    public void Configuration_OfPeft_SurvivesLoadAndSaveToTheLetter(string name)
+    [MemberData(nameof(SupportedCases))]
+    public void Folder_OfPeft_SurvivesLoadAndSaveByteForByte(string name)
     {
-        var text = File.ReadAllText(Path.Combine(Fixtures.Case("peft-variants", "stack", name), PeftFolder.ConfigName));
+        using var folder = new TemporaryFolder();
+        using var model = StackModel.Load();
+        using var adapted = new AdaptedModel(model);
+        var original = Fixtures.Case("peft-variants", "stack", name);
+        using (var state = PeftFolder.Read(original))
+        {
+            adapted.Add(name, state);
+        }
 
-        var config = LoraConfig.FromPeftJson(PythonJson.ParseObject(text, name));
+        using (var state = adapted.ToState(name))
+        {
+            PeftFolder.Write(folder.Path, state);
+        }
 
-        Assert.Equal(text, PeftFolder.Text(config.ToPeftJson()));
+        Assert.Equal(File.ReadAllText(Path.Combine(original, PeftFolder.ConfigName)), File.ReadAllText(folder.In(PeftFolder.ConfigName)));
+        Assert.Equal(File.ReadAllBytes(Path.Combine(original, PeftFolder.WeightsName)), File.ReadAllBytes(folder.In(PeftFolder.WeightsName)));
+    }
+
+    /// <summary>Adapters that are not of a supported kind are refused by what their settings name, never loaded in part.</summary>
+    [Fact]
+    public void Folder_OfAnotherKind_IsRefusedByName()
+    {
+        var others = Directory.GetDirectories(Fixtures.Case("peft-variants", "stack")).Where(static folder => PeftFolder.IsAt(folder)).Select(static folder => Path.GetFileName(folder)!).Except(SupportedCases.Select(static (object[] row) => (string)row[0])).ToList();
+
+        Assert.NotEmpty(others);
+        Assert.All(others, static name =>
+        {
+            var path = Path.Combine(Fixtures.Case("peft-variants", "stack", name), PeftFolder.ConfigName);
+            var config = PythonJson.ParseObject(File.ReadAllText(path), path);
+            var message = Assert.Throws<InvalidDataException>(() => LoraConfig.FromPeftJson(config)).Message;
+            Assert.Contains($"peft_type: got {config["peft_type"]!.ToJsonString()}", message);
+        });
     }
 
     private static void Close(Tensor expected, Tensor actual, System.Text.Json.JsonElement tolerance, string key)

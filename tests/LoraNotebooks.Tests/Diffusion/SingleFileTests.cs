@@ -34,6 +34,23 @@ public sealed class SingleFileTests
     }
 
     [Fact]
+    public void SavedLora_OfAModelInOneFile_NotesItsNameAndHashes()
+    {
+        using var folder = new TemporaryFolder();
+        using var made = XL(folder, false);
+        using var loaded = StableDiffusionPipeline.FromFile(folder.In("model.safetensors"));
+        using var lora = StableDiffusionLora.Create(loaded, "mine", new() { Rank = 2, TargetModules = ["to_q"] }, null, seed: 1);
+
+        lora.SaveKohya(folder.In("mine.safetensors"));
+
+        using var file = SafetensorsFile.Open(folder.In("mine.safetensors"));
+        var (model, legacy) = KohyaHashes.OfCheckpoint(folder.In("model.safetensors"));
+        Assert.Equal(("model.safetensors", model, legacy), (file.Metadata["ss_sd_model_name"], file.Metadata["ss_new_sd_model_hash"], file.Metadata["ss_sd_model_hash"]));
+        Assert.Equal(("stable-diffusion-xl-v1-base/lora", "sdxl_base_v1-0"), (file.Metadata["modelspec.architecture"], file.Metadata["ss_base_model_version"]));
+        Assert.All(file.Tensors.Keys, static key => Assert.Matches("^lora_unet_(input_blocks|middle_block|output_blocks)_", key));
+    }
+
+    [Fact]
     public void SizeConditions_ToTensor_PutsHeightsBeforeWidths()
     {
         using var values = new SizeConditions(OriginalWidth: 1, OriginalHeight: 2, CropLeft: 3, CropTop: 4, TargetWidth: 5, TargetHeight: 6).ToTensor();

@@ -66,6 +66,41 @@ public sealed class StableDiffusionLoraTests : IDisposable
         Assert.Equal(8, file.Metadata["sshs_legacy_hash"].Length);
     }
 
+    /// <summary>Only what is known: a model that was put together has no name, a folder no hash.</summary>
+    [Fact]
+    public void KohyaFile_OfALora_TellsItsBaseModelAsFarAsItIsKnown()
+    {
+        pipeline.Save(folder.In("my-base"));
+        using var loaded = StableDiffusionPipeline.FromFolder(folder.In("my-base"));
+        foreach (var (model, name) in new[] { (pipeline, "nameless"), (loaded, "named") })
+        {
+            using var lora = StableDiffusionLora.Create(model, name, UNetConfig, null, seed: 1);
+            lora.SaveKohya(folder.In($"{name}.safetensors"));
+        }
+
+        using var nameless = SafetensorsFile.Open(folder.In("nameless.safetensors"));
+        using var named = SafetensorsFile.Open(folder.In("named.safetensors"));
+        Assert.False(nameless.Metadata.ContainsKey("ss_sd_model_name"));
+        Assert.Equal("my-base", named.Metadata["ss_sd_model_name"]);
+        Assert.DoesNotContain(named.Metadata.Keys, static key => key.EndsWith("sd_model_hash", StringComparison.Ordinal));
+        Assert.Equal(
+            ("1.0.1", "stable-diffusion-v1/lora", "v", "16x16", "named", "sd_v1_v", "False"),
+            (named.Metadata["modelspec.sai_model_spec"], named.Metadata["modelspec.architecture"], named.Metadata["modelspec.prediction_type"], named.Metadata["modelspec.resolution"], named.Metadata["modelspec.title"], named.Metadata["ss_base_model_version"], named.Metadata["ss_v2"]));
+    }
+
+    [Fact]
+    public void KohyaHashes_OfACheckpoint_AreOfTheWholeFileAndOfItsWindow()
+    {
+        var bytes = new byte[0x100000 + 0x18000];
+        new Random(1).NextBytes(bytes);
+        File.WriteAllBytes(folder.In("model.safetensors"), bytes);
+
+        var (model, legacy) = KohyaHashes.OfCheckpoint(folder.In("model.safetensors"));
+
+        Assert.Equal(Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(bytes)), model);
+        Assert.Equal(Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(bytes.AsSpan(0x100000, 0x10000)))[..8], legacy);
+    }
+
     [Fact]
     public void KohyaFile_OfARankStabilizedLora_HoldsTheAlphaThatOtherToolsNeed()
     {
@@ -94,7 +129,7 @@ public sealed class StableDiffusionLoraTests : IDisposable
         const string Layer = "lora_unet_mid_block_resnets_0_conv1";
         tensors.Remove($"{Layer}.lora_up.weight");
         tensors["lora_unet_no_such_module.lora_down.weight"] = zeros(2, 2);
-        tensors["lora_te_text_model_encoder_layers_0_mlp_fc1.dora_scale"] = zeros(2);
+        tensors["lora_te_text_model_encoder_layers_0_mlp_fc1.diff_b"] = zeros(2);
         SafetensorsFile.Write(folder.In("bad.safetensors"), tensors);
         var before = Output();
 
@@ -103,9 +138,43 @@ public sealed class StableDiffusionLoraTests : IDisposable
         Assert.Contains("3 faults", message);
         Assert.Contains($"missing: {Layer}.lora_up.weight", message);
         Assert.Contains("unexpected: lora_unet_no_such_module.lora_down.weight (the model has no such module)", message);
-        Assert.Contains("unexpected: lora_te_text_model_encoder_layers_0_mlp_fc1.dora_scale", message);
+        Assert.Contains("unexpected: lora_te_text_model_encoder_layers_0_mlp_fc1.diff_b", message);
         Assert.Equal(0, Fixtures.MaxDifference(before, Output()));
         Assert.Contains(pipeline.UNet.parameters(), p => p.requires_grad);
+    }
+
+    /// <summary>The names that diffusers has written over the years, with and without the network's; such files have no metadata, so α = r.</summary>
+    [Theory]
+    [InlineData("unet.", ".lora.down.weight", ".lora.up.weight", ".", ".")]
+    [InlineData("unet.", ".lora_linear_layer.down.weight", ".lora_linear_layer.up.weight", ".", ".")]
+    [InlineData("unet.", "_lora.down.weight", "_lora.up.weight", ".processor.", "_lora")]
+    [InlineData("", "_lora.down.weight", "_lora.up.weight", ".processor.", "_lora")]
+    public void Load_OfAnyStyleOfDiffusers_GivesTheSameOutput(string network, string down, string up, string processor, string kind)
+    {
+        var config = new LoraConfig { Rank = 3, Alpha = 3, TargetModules = ["to_q", "to_out.0"] };
+        using (var lora = StableDiffusionLora.Create(pipeline, "new", config, null, seed: 2))
+        {
+            Fill(lora);
+            lora.SaveDiffusers(folder.In("new"));
+        }
+
+        var expected = Loaded(folder.In("new"));
+        var renamed = SafetensorsFile.LoadAll(folder.In("new", "pytorch_lora_weights.safetensors")).ToDictionary(pair => network + Old(pair.Key["unet.".Length..]), pair => pair.Value);
+        SafetensorsFile.Write(folder.In("old.safetensors"), renamed);
+
+        Assert.Equal(0, Fixtures.MaxDifference(expected, Loaded(folder.In("old.safetensors"))));
+
+        string Old(string name)
+        {
+            name = name.Replace(".lora_A.weight", down, StringComparison.Ordinal).Replace(".lora_B.weight", up, StringComparison.Ordinal);
+            return kind == "_lora" ? name.Replace(".to_out.0_lora", ".to_out_lora", StringComparison.Ordinal).Replace(".to_", $"{processor}to_", StringComparison.Ordinal) : name;
+        }
+
+        Tensor Loaded(string path)
+        {
+            using var lora = StableDiffusionLora.Load(pipeline, path);
+            return Output();
+        }
     }
 
     [Fact]

@@ -1,0 +1,63 @@
+using static TorchSharp.torch;
+
+namespace LoraNotebooks.Adapters;
+
+/// <summary>An update whose ΔW is a product of small factors, scaled by s = α/r.</summary>
+/// <param name="baseLayer">The layer.</param>
+/// <param name="layout">How the update is laid out.</param>
+internal abstract class LowRankLayer(WeightLayer baseLayer, LayerLayout layout) : AdapterLayer(baseLayer.Path)
+{
+    /// <summary>r.</summary>
+    public int Rank => Layout.Rank;
+
+    /// <summary>α.</summary>
+    public double Alpha => Layout.Alpha;
+
+    /// <summary>s: α/r, or α/√r for rank-stabilized LoRA.</summary>
+    public double Scale => Layout.Scale;
+
+    /// <summary>How the update is laid out.</summary>
+    internal LayerLayout Layout { get; } = layout;
+
+    /// <summary>The frozen layer.</summary>
+    protected WeightLayer BaseLayer { get; } = baseLayer;
+
+    /// <summary>ΔW.</summary>
+    public abstract override Tensor WeightDelta();
+
+    /// <summary>y + w·f(x; ΔW). A method that need not form ΔW has a cheaper way.</summary>
+    internal override Tensor Add(Tensor y, Tensor x, double weight)
+    {
+        using var scope = NewDisposeScope();
+        var dropped = x.is_floating_point() ? Dropout(x) : x;
+        return y.add(BaseLayer.Apply(dropped, WeightDelta().to(y.dtype)), weight).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>The layer's input with some numbers zeroed, in training.</summary>
+    internal virtual Tensor Dropout(Tensor x) => x;
+
+    /// <summary>Registers factors that are drawn as a fresh linear layer is, U(−1/√n, 1/√n) with n the product of all sizes but the first.</summary>
+    private protected void RegisterDrawn(Generator generator, params ReadOnlySpan<(string Name, long[] Shape)> factors)
+    {
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        foreach (var (name, shape) in factors)
+        {
+            var bound = 1 / Math.Sqrt(shape[1..].Aggregate(1L, static (product, size) => product * size));
+            Register(name, empty(shape).uniform_(-bound, bound, generator), BaseLayer.Weight.device);
+        }
+    }
+
+    /// <summary>Registers factors that begin at zero, so that the update begins as no change.</summary>
+    private protected void RegisterZero(params ReadOnlySpan<(string Name, long[] Shape)> factors)
+    {
+        using var scope = NewDisposeScope();
+        foreach (var (name, shape) in factors)
+        {
+            Register(name, zeros(shape), BaseLayer.Weight.device);
+        }
+    }
+
+    /// <summary>Tucker's product: K[p, q, …] = Σᵢⱼ C[i, j, …]·P[i, p]·Q[j, q], the core C being [r, r, kh, kw].</summary>
+    internal static Tensor Tucker(Tensor C, Tensor P, Tensor Q) => einsum("ijkl,ip,jq->pqkl", C, P, Q).contiguous();
+}

@@ -1,0 +1,182 @@
+using System.Text.RegularExpressions;
+using LoraNotebooks.Formats;
+using static TorchSharp.torch;
+
+namespace LoraNotebooks.Adapters.Tools;
+
+/// <summary>One layer of a LoRA file.</summary>
+/// <param name="Network">The network, e.g. "unet".</param>
+/// <param name="Module">The layer's path.</param>
+/// <param name="Block">The block in which it lies, e.g. "down_blocks.1".</param>
+/// <param name="Method">What ΔW is made of.</param>
+/// <param name="IsDora">Whether its length trains apart.</param>
+/// <param name="Rank">r.</param>
+/// <param name="Alpha">α, as s = α/r has it.</param>
+/// <param name="Parameters">How many numbers it has.</param>
+/// <param name="Norm">‖ΔW‖, Frobenius, the scale in it; of a weight-decomposed layer without the decomposition.</param>
+public sealed record LoraLayerFacts(string Network, string Module, string Block, AdapterMethod Method, bool IsDora, int Rank, double Alpha, long Parameters, double Norm);
+
+/// <summary>A block's layers taken together.</summary>
+/// <param name="Network">The network.</param>
+/// <param name="Block">The block.</param>
+/// <param name="Layers">How many layers it has.</param>
+/// <param name="Ranks">Their ranks, each once.</param>
+/// <param name="Alphas">Their α, each once.</param>
+/// <param name="Parameters">How many numbers they have.</param>
+/// <param name="Norm">The root of their squared norms' sum.</param>
+public sealed record LoraBlockFacts(string Network, string Block, int Layers, IReadOnlyList<int> Ranks, IReadOnlyList<double> Alphas, long Parameters, double Norm);
+
+/// <summary>What a LoRA file or folder holds, told by itself.</summary>
+public sealed partial record LoraInspection
+{
+    /// <summary>What was looked at.</summary>
+    public required string Path { get; init; }
+
+    /// <summary>How it is laid out.</summary>
+    public required LoraFileKind Kind { get; init; }
+
+    /// <summary>Its size in bytes, of a folder all its files.</summary>
+    public required long Bytes { get; init; }
+
+    /// <summary>Its layers, by network and name.</summary>
+    public required IReadOnlyList<LoraLayerFacts> Layers { get; init; }
+
+    /// <summary>Its layers by block.</summary>
+    public IReadOnlyList<LoraBlockFacts> Blocks =>
+    [
+        .. Layers.GroupBy(static layer => (layer.Network, layer.Block)).Select(static group => new LoraBlockFacts(
+            group.Key.Network, group.Key.Block, group.Count(),
+            [.. group.Select(static layer => layer.Rank).Distinct().Order()],
+            [.. group.Select(static layer => layer.Alpha).Distinct().Order()],
+            group.Sum(static layer => layer.Parameters),
+            Math.Sqrt(group.Sum(static layer => layer.Norm * layer.Norm)))),
+    ];
+
+    /// <summary>How many numbers there are, in layers or not.</summary>
+    public required long Parameters { get; init; }
+
+    /// <summary>The types of the weights.</summary>
+    public required IReadOnlyList<string> DTypes { get; init; }
+
+    /// <summary>Names that are not understood, with the reason.</summary>
+    public required IReadOnlyList<string> Unknown { get; init; }
+
+    /// <summary>Weights that are known but not low-rank: trained biases, whole layers.</summary>
+    public required IReadOnlyList<string> Others { get; init; }
+
+    /// <summary>Layers with a number that is not finite.</summary>
+    public IReadOnlyList<string> NotFinite => [.. Layers.Where(static layer => !double.IsFinite(layer.Norm)).Select(static layer => $"{layer.Network}: {layer.Module}")];
+
+    /// <summary>The metadata; empty for a PEFT folder.</summary>
+    public required IReadOnlyDictionary<string, string> Metadata { get; init; }
+
+    /// <summary>The settings as PEFT has them, by network; empty for a file without.</summary>
+    public required IReadOnlyDictionary<string, string> Configs { get; init; }
+
+    /// <summary>SHA-256 after the header, of a file.</summary>
+    public string? ModelHash { get; init; }
+
+    /// <summary>The older hash of 8 digits, of a file.</summary>
+    public string? LegacyHash { get; init; }
+
+    /// <summary>Whether the hash is the one that the file itself notes; <see langword="null"/> if it notes none, or one that LyCORIS computed in another way (0x…).</summary>
+    public bool? HashIsAsNoted => ModelHash is not null && Metadata.TryGetValue("sshs_model_hash", out var noted) && !noted.StartsWith("0x", StringComparison.Ordinal)
+        ? string.Equals(noted, ModelHash, StringComparison.OrdinalIgnoreCase)
+        : null;
+
+    /// <summary>Looks at a LoRA of any kind; no base model is needed.</summary>
+    /// <param name="path">A folder (PEFT, or diffusers with its one file) or a .safetensors file.</param>
+    /// <exception cref="FileNotFoundException">There is no LoRA at that path.</exception>
+    /// <exception cref="InvalidDataException">It is no LoRA of a known kind.</exception>
+    public static LoraInspection Of(string path)
+    {
+        ArgumentNullException.ThrowIfNull(path);
+        var unknown = new List<string>();
+        using var file = LoraFile.Read(path, unknown);
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        var states = LoraStates.WithOwnAlphas(file.States);
+        var single = File.Exists(path) ? path : DiffusersFile(path);
+        var hashes = single is null ? ((string Model, string Legacy)?)null : KohyaHashes.OfLora(single);
+        return new LoraInspection
+        {
+            Path = path,
+            Kind = file.Kind,
+            Bytes = File.Exists(path) ? new FileInfo(path).Length : Directory.EnumerateFiles(path, "*", SearchOption.AllDirectories).Sum(static name => new FileInfo(name).Length),
+            Layers = [.. states.OrderBy(static pair => pair.Key, StringComparer.Ordinal).SelectMany(static pair => LayersOf(pair.Key, pair.Value))],
+            Parameters = states.Values.SelectMany(static state => state.Tensors.Values).Sum(static tensor => tensor.numel()),
+            DTypes = [.. states.Values.SelectMany(static state => state.Tensors.Values).Select(static tensor => tensor.dtype.ToString()).Distinct().Order(StringComparer.Ordinal)],
+            Unknown = unknown,
+            Others = [.. states.OrderBy(static pair => pair.Key, StringComparer.Ordinal).SelectMany(static pair => pair.Value.Tensors.Keys.Where(name => !IsOfLayer(pair.Value, name)).Order(StringComparer.Ordinal).Select(name => $"{pair.Key}: {name}"))],
+            Metadata = file.Metadata,
+            Configs = states.Where(static pair => pair.Value.Config is not null).ToDictionary(static pair => pair.Key, static pair => pair.Value.Config!.ToJsonString()),
+            ModelHash = hashes?.Model,
+            LegacyHash = hashes?.Legacy,
+        };
+    }
+
+    private static string? DiffusersFile(string folder) => System.IO.Path.Combine(folder, LoraFile.DiffusersName) is var file && File.Exists(file) ? file : null;
+
+    private static IEnumerable<LoraLayerFacts> LayersOf(string network, LoraState state) => state.Ranks.OrderBy(static pair => pair.Key, StringComparer.Ordinal).Select(pair => new LoraLayerFacts(
+        network,
+        pair.Key,
+        BlockName().Match(pair.Key) is { Success: true } match ? match.Value : pair.Key.Split('.')[0],
+        LayerLayout.MethodOf(state, pair.Key),
+        state.Tensors.ContainsKey(pair.Key + ".lora_magnitude_vector") || state.Tensors.ContainsKey(pair.Key + ".dora_scale"),
+        pair.Value,
+        state.Alphas.GetValueOrDefault(pair.Key, pair.Value),
+        state.Tensors.Where(tensor => IsBelow(tensor.Key, pair.Key)).Sum(static tensor => tensor.Value.numel()),
+        NormOf(state, pair.Key)));
+
+    private static bool IsOfLayer(LoraState state, string name)
+    {
+        var ending = name.LastIndexOf('.');
+        return state.Ranks.ContainsKey(name[..Math.Max(0, ending)]) || (ending > 0 && name.LastIndexOf('.', ending - 1) is > 0 and var before && state.Ranks.ContainsKey(name[..before]) && name.AsSpan(before + 1).StartsWith("lora_"));
+    }
+
+    private static bool IsBelow(string name, string module) => name.Length > module.Length && name[module.Length] == '.' && name.StartsWith(module, StringComparison.Ordinal);
+
+    /// <summary>‖ΔW‖ from the factors alone; NaN where they do not fit each other.</summary>
+    private static double NormOf(LoraState state, string module)
+    {
+        using var scope = NewDisposeScope();
+        var scale = state.Alphas.GetValueOrDefault(module, state.Ranks[module]) / state.Ranks[module];
+        try
+        {
+            return LayerLayout.MethodOf(state, module) switch
+            {
+                AdapterMethod.Loha => scale * Norm(Product("hada_t1", "hada_w1_a", "hada_w1_b") * Product("hada_t2", "hada_w2_a", "hada_w2_b")),
+                AdapterMethod.Lokr => (Find("lokr_w1") is not null && Find("lokr_w2") is not null ? Whole() : scale)
+                    * Norm(Find("lokr_w1") ?? Get("lokr_w1_a").matmul(Get("lokr_w1_b")))
+                    * Norm(Find("lokr_w2") ?? Product("lokr_t2", "lokr_w2_a", "lokr_w2_b")),
+                _ when Find("lora_mid.weight") is { } core => scale * Norm(LowRankLayer.Tucker(core, Get("lora_B.weight").flatten(1).t(), Get("lora_A.weight").flatten(1))),
+
+                // ‖B·A‖² = Σ (BᵀB)⊙(AAᵀ), an r×r matter.
+                _ => scale * Math.Sqrt(Math.Max(0, Gram(ThinProduct.Of(state).First(product => product.Module == module)))),
+            };
+        }
+        catch (Exception error) when (error is KeyNotFoundException or InvalidOperationException or System.Runtime.InteropServices.ExternalException)
+        {
+            return double.NaN;
+        }
+
+        double Whole() => state.Config is null ? 1 : LoraConfig.FromPeftJson(state.Config).ScaleOf(module);
+
+        Tensor? Find(string name) => state.Tensors.TryGetValue($"{module}.{name}", out var tensor) ? tensor.to(ScalarType.Float64) : null;
+
+        Tensor Get(string name) => Find(name) ?? throw new KeyNotFoundException(name);
+
+        Tensor Product(string core, string a, string b) => Find(core) is { } C ? LowRankLayer.Tucker(C, Get(a), Get(b)) : Get(a).matmul(Get(b));
+
+        double Gram(ThinProduct product)
+        {
+            var (A, B) = (product.A(state), product.B(state));
+            return (B.t().matmul(B) * A.matmul(A.t())).sum().item<double>();
+        }
+    }
+
+    private static double Norm(Tensor tensor) => tensor.norm().item<double>();
+
+    [GeneratedRegex(@"^(?:down_blocks|up_blocks)\.\d+|^mid_block|^text_model\.encoder\.layers\.\d+|^.*?layers\.\d+")]
+    private static partial Regex BlockName();
+}

@@ -1,0 +1,199 @@
+using LoraNotebooks.Adapters;
+using LoraNotebooks.Formats;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace LoraNotebooks.Tests.Adapters;
+
+/// <summary>Methods and layouts of LyCORIS that no parity case has, against their formulas written out.</summary>
+public sealed class LycorisTests : IDisposable
+{
+    private const double Tolerance = 1e-5;
+
+    private readonly DisposeScope scope = NewDisposeScope();
+    private readonly Generator generator = new(11);
+    private readonly TinyNetwork model = new();
+    private readonly AdaptedModel adapted;
+
+    public LycorisTests() => adapted = new AdaptedModel(model);
+
+    public void Dispose()
+    {
+        adapted.Dispose();
+        model.Dispose();
+        generator.Dispose();
+        scope.Dispose();
+    }
+
+    [Fact]
+    public void Locon_WithACore_AddsDownKernelUp()
+    {
+        var W = Weight("conv");
+        var (A, C, B) = (Draw(3, W.size(1), 1, 1), Draw(3, 3, 3, 3), Draw(W.size(0), 3, 1, 1));
+
+        Check("conv", W + (2.0 / 3 * einsum("ijkl,pi,jq->pqkl", C, B.flatten(1), A.flatten(1))), 2, ("lora_A.weight", A), ("lora_mid.weight", C), ("lora_B.weight", B));
+    }
+
+    [Fact]
+    public void Loha_WithCores_MultipliesTheirProducts()
+    {
+        var W = Weight("conv");
+        var (t1, a1, b1) = (Draw(2, 2, 3, 3), Draw(2, W.size(0)), Draw(2, W.size(1)));
+        var (t2, a2, b2) = (Draw(2, 2, 3, 3), Draw(2, W.size(0)), Draw(2, W.size(1)));
+        var product = einsum("ijkl,ip,jq->pqkl", t1, a1, b1) * einsum("ijkl,ip,jq->pqkl", t2, a2, b2);
+
+        Check("conv", W + (3.0 / 2 * product), 3, ("hada_t1", t1), ("hada_w1_a", a1), ("hada_w1_b", b1), ("hada_t2", t2), ("hada_w2_a", a2), ("hada_w2_b", b2));
+    }
+
+    [Fact]
+    public void Lokr_WithBothFactorsThin_IsTheirKroneckerProduct()
+    {
+        var W = Weight("to_q");
+        var (a1, b1, a2, b2) = (Draw(2, 2), Draw(2, 3), Draw(W.size(0) / 2, 2), Draw(2, W.size(1) / 3));
+
+        Check("to_q", W + kron(a1.matmul(b1), a2.matmul(b2)), 2, ("lokr_w1_a", a1), ("lokr_w1_b", b1), ("lokr_w2_a", a2), ("lokr_w2_b", b2));
+    }
+
+    /// <summary>Upstream takes a product of two whole matrices at scale 1, whatever α is.</summary>
+    [Fact]
+    public void Lokr_WithBothFactorsWhole_HasScaleOne()
+    {
+        var W = Weight("to_q");
+        var (w1, w2) = (Draw(2, 3), Draw(W.size(0) / 2, W.size(1) / 3));
+
+        Check("to_q", W + kron(w1, w2), 5, ("lokr_w1", w1), ("lokr_w2", w2));
+    }
+
+    [Theory]
+    [InlineData("to_q", 0)]
+    [InlineData("to_q", 1)]
+    [InlineData("conv", 0)]
+    [InlineData("conv", 1)]
+    public void DoraScale_OnEitherAxis_SetsTheLengthOfEachSlice(string layer, int axis)
+    {
+        var W = Weight(layer);
+        var (A, B) = (Draw([2, .. W.shape[1..]]), Draw(layer == "conv" ? [W.size(0), 2, 1, 1] : [W.size(0), 2]));
+        var others = Enumerable.Range(0, (int)W.dim()).Where(i => i != axis).Select(i => (long)i).ToArray();
+        var V = W + (3.0 / 2 * B.flatten(1).matmul(A.flatten(1)).view(W.shape));
+        var m = Draw([.. W.shape.Select((size, i) => i == axis ? size : 1)]).abs() + 0.5;
+
+        Check(layer, m * V / V.square().sum(others, keepdim: true).sqrt(), 3, ("lora_A.weight", A), ("lora_B.weight", B), ("dora_scale", m));
+    }
+
+    [Fact]
+    public void DoraScale_OfALoha_IsAppliedToItsSum()
+    {
+        var W = Weight("to_q");
+        var (a1, b1, a2, b2) = (Draw(W.size(0), 2), Draw(2, W.size(1)), Draw(W.size(0), 2), Draw(2, W.size(1)));
+        var V = W + (a1.matmul(b1) * a2.matmul(b2));
+        var m = Draw(W.size(0), 1).abs() + 0.5;
+
+        Check("to_q", m * V / V.square().sum(1, keepdim: true).sqrt(), 2, ("hada_w1_a", a1), ("hada_w1_b", b1), ("hada_w2_a", a2), ("hada_w2_b", b2), ("dora_scale", m));
+    }
+
+    [Fact]
+    public void Factors_ThatAreMissingOrDoNotFit_AreAllNamed()
+    {
+        using var state = new LoraState(new Dictionary<string, Tensor> { ["to_q.hada_w1_a"] = zeros(8, 2), ["to_q.hada_w1_b"] = zeros(2, 7), ["to_q.hada_w2_a"] = zeros(8, 2), ["to_q.hada_t1"] = zeros(2, 2, 1) });
+
+        var message = Assert.Throws<InvalidDataException>(() => adapted.Add("bad", state)).Message;
+
+        Assert.Contains("missing: to_q.hada_t2", message);
+        Assert.Contains("missing: to_q.hada_w2_b", message);
+        Assert.Contains("wrong shape: to_q.hada_w1_b is [2, 7]", message);
+        Assert.Empty(adapted.Names);
+    }
+
+    [Fact]
+    public void Kronecker_ThatDoesNotDivideTheLayer_IsRefusedByName()
+    {
+        using var state = new LoraState(new Dictionary<string, Tensor> { ["to_q.lokr_w1"] = zeros(3, 2), ["to_q.lokr_w2"] = zeros(2, 3) });
+
+        Assert.Contains("'to_q.lokr_w1' splits 8 outputs into 3 parts", Assert.Throws<InvalidDataException>(() => adapted.Add("bad", state)).Message);
+    }
+
+    [Fact]
+    public void Core_ThatIsNotOfTheFactorsRank_IsRefusedBeforeItsSizeIsAllocated()
+    {
+        using var state = new LoraState(new Dictionary<string, Tensor> { ["conv.lora_A.weight"] = zeros(1_000_000, 1), ["conv.lora_mid.weight"] = zeros(1, 1, 3, 3), ["conv.lora_B.weight"] = zeros(1, 1) });
+
+        Assert.Contains("'conv.lora_mid.weight' has 1 for its first size, expected 1000000", Assert.Throws<InvalidDataException>(() => adapted.Add("bad", state)).Message);
+    }
+
+    [Theory]
+    [InlineData(AdapterMethod.Loha, false)]
+    [InlineData(AdapterMethod.Lokr, false)]
+    [InlineData(AdapterMethod.Lokr, true)]
+    public void NewAdapter_OfEachMethod_ChangesNothingAndTrains(AdapterMethod method, bool core)
+    {
+        var before = model.Run();
+        adapted.Add("new", new LoraConfig { Method = method, Rank = 1, TargetModules = ["to_q", "conv"], UseEffectiveConv2d = core, DecomposeBoth = core }, generator);
+
+        Assert.Equal(0, Fixtures.MaxDifference(before, model.Run()));
+        model.Run().square().sum().backward();
+        Assert.All(adapted.GetLayers("new"), layer => Assert.Contains(layer.Parameters.Values, p => p.grad is { } grad && grad.abs().sum().item<float>() > 0));
+    }
+
+    [Fact]
+    public void NewDoraAdapter_ChangesNothingButRounding_AndItsLengthTrains()
+    {
+        var before = model.Run();
+        adapted.Add("new", new LoraConfig { UseDora = true, Rank = 2, TargetModules = ["to_q", "conv", "token"] }, generator);
+
+        // An embedding's A begins at zero, so each layer begins as the base does.
+        Assert.InRange(Fixtures.MaxDifference(before, model.Run()), 0, Tolerance);
+        model.Run().square().sum().backward();
+        Assert.All(adapted.NamedParameters("new").Where(p => p.Name.EndsWith("magnitude_vector", StringComparison.Ordinal)), p => Assert.True(p.Parameter.grad!.abs().sum().item<float>() > 0, p.Name));
+    }
+
+    [Fact]
+    public void Forward_ManyTimes_KeepsTheNumberOfLiveTensors()
+    {
+        adapted.Add("loha", new LoraConfig { Method = AdapterMethod.Loha, Rank = 1, TargetModules = ["to_q", "conv"], UseEffectiveConv2d = true }, generator);
+        adapted.Add("lokr", new LoraConfig { Method = AdapterMethod.Lokr, Rank = 1, TargetModules = ["to_q", "conv"] }, generator);
+        adapted.Add("dora", new LoraConfig { UseDora = true, Rank = 1, TargetModules = ["to_q", "conv"] }, generator);
+        Step();
+        Step();
+        var live = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
+
+        for (var i = 0; i < 10; i++)
+        {
+            Step();
+        }
+
+        Assert.Equal(live, DisposeScopeManager.Statistics.ThreadTotalLiveCount);
+
+        void Step()
+        {
+            using var step = NewDisposeScope();
+            model.Run().square().sum().backward();
+        }
+    }
+
+    /// <summary>Loads the weights of one layer as a file without settings gives them: the hook and the merge must both give f(x; expected).</summary>
+    private void Check(string layer, Tensor expected, double alpha, params (string Name, Tensor Tensor)[] parts)
+    {
+        using var state = new LoraState(parts.ToDictionary(part => $"{layer}.{part.Name}", part => part.Tensor.alias().DetachFromDisposeScope()), new Dictionary<string, double> { [layer] = alpha });
+        using var noGrad = no_grad();
+        var W = model.get_parameter($"{layer}.weight")!;
+        var original = W.clone();
+        W.copy_(expected);
+        var output = model.Run();
+        W.copy_(original);
+        Assert.True(Fixtures.MaxDifference(output, model.Run()) > 0.01, "the update must matter");
+
+        adapted.Add("lycoris", state);
+        Assert.InRange(Fixtures.MaxDifference(output, model.Run()), 0, Tolerance);
+        adapted.Merge();
+        Assert.InRange(Fixtures.MaxDifference(expected, W), 0, Tolerance);
+        adapted.Unmerge();
+        Assert.Equal(0, Fixtures.MaxDifference(original, W));
+        using var again = adapted.ToState("lycoris");
+        Assert.Equal(state.Tensors.Keys.Order(), again.Tensors.Keys.Order());
+        Assert.All(state.Tensors, pair => Assert.Equal(0, Fixtures.MaxDifference(pair.Value, again.Tensors[pair.Key])));
+    }
+
+    private Tensor Weight(string layer) => model.get_parameter($"{layer}.weight")!.detach().clone();
+
+    private Tensor Draw(params long[] shape) => randn(shape, generator: generator);
+}
