@@ -34,8 +34,8 @@ public sealed class StableDiffusionPipelineTests
         var prompt = string.Join(", ", Enumerable.Repeat("long hair", 6)) + ", blue shirt";
         var cut = pipeline.EncodePrompts([prompt]);
         var whole = pipeline.EncodePrompts([prompt], reading: new() { MaxTokenLength = 30 });
-        Assert.Equal([1, 32, 6], whole.shape);
-        Assert.InRange(Fixtures.MaxDifference(cut.narrow(1, 0, 11), whole.narrow(1, 0, 11)), 0, 1e-6);
+        Assert.Equal([1, 32, 6], whole.HiddenStates.shape);
+        Assert.InRange(Fixtures.MaxDifference(cut.HiddenStates.narrow(1, 0, 11), whole.HiddenStates.narrow(1, 0, 11)), 0, 1e-6);
 
         var options = Options with { Prompt = prompt };
         GenerationOptions[] readings = [options, options with { Reading = new() { MaxTokenLength = 30 } }, options with { Prompt = $"({prompt}:1.5)", Reading = new() { Weighting = PromptWeighting.Scale } }];
