@@ -11,6 +11,7 @@ var root = new RootCommand("LoraNotebooks: LoRA fine-tuning in C# notebooks.")
     DoctorCommand.Create(),
     LoraCommand.Create(),
     PretrainCommand.Create(),
+    ModelCommand.Create(),
 };
 
 // After Ctrl+C a cell has a few seconds to end by itself, and the results are written.
