@@ -65,7 +65,7 @@ internal sealed class JupyterServer : IAsyncDisposable
         }
     }
 
-    /// <summary>Whether the server answers; false once its process has ended.</summary>
+    /// <summary>Whether the server answers; false once its process has ended and all it wrote has been handed on.</summary>
     public async Task<bool> IsUpAsync(CancellationToken cancellation)
     {
         using var client = new HttpClient { Timeout = TimeSpan.FromSeconds(5) };
@@ -82,6 +82,11 @@ internal sealed class JupyterServer : IAsyncDisposable
             }
         }
 
+        // What it last wrote, the reason as a rule, may still be on its way. A child of its that lives on holds the pipe open: hence the limit.
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+        limit.CancelAfter(Grace);
+        await _process.WaitForExitAsync(limit.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        cancellation.ThrowIfCancellationRequested();
         return false;
     }
 
