@@ -21,16 +21,24 @@ switch (args.FirstOrDefault())
     case "assistance":
         await EditingHelp.RunAsync();
         return 0;
+    case "unet":
+        FullSizeUNet.Run(
+            int.Parse(Option("--size") ?? "256", System.Globalization.CultureInfo.InvariantCulture),
+            [.. (Option("--dtype") ?? "bf16,fp32").Split(',').Select(static name => name == "bf16" ? TorchSharp.torch.ScalarType.BFloat16 : TorchSharp.torch.ScalarType.Float32)]);
+        return 0;
     default:
         Console.Error.WriteLine("""
-            Usage: dotnet run --project tests/Benchmarks -c Release -- memory [steps] | live [steps] [rounds] | kernel | assistance | load
+            Usage: dotnet run --project tests/Benchmarks -c Release -- memory [steps] | live [steps] [rounds] | kernel | assistance | load | unet [--size 256] [--dtype bf16,fp32]
               memory       trains a LoRA on the embedded base and prints live tensors and resident memory as it goes
               live         trains one by turns without and with a live monitor and prints what watching costs
               kernel       starts kernels, runs a thousand cells, interrupts, and prints times and memory
               assistance   completes and inspects in sessions of growing length and prints times and resident memory
               load         loads a UNet of Stable Diffusion 1.5's size and prints seconds and the peak of resident memory over the weights
+              unet         loads a UNet of Stable Diffusion 1.5's size, predicts and trains; prints times, memory and the share of the GEMM peak (needs 8 GB)
             """);
         return 2;
 }
+
+string? Option(string name) => Array.IndexOf(args, name) is >= 0 and var at && at + 1 < args.Length ? args[at + 1] : null;
 
 int Number(int place, int otherwise) => args.Length > place ? int.Parse(args[place], System.Globalization.CultureInfo.InvariantCulture) : otherwise;

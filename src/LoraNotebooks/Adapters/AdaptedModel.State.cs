@@ -11,6 +11,7 @@ public sealed partial class AdaptedModel
     public LoraState ToState(string name)
     {
         var adapter = Find(name);
+        using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         var tensors = NamedParameters(name).ToDictionary(static p => p.Name, static p => p.Parameter.detach().clone().DetachFromDisposeScope(), StringComparer.Ordinal);
 
@@ -28,9 +29,10 @@ public sealed partial class AdaptedModel
     public void Add(string name, LoraState state)
     {
         ArgumentNullException.ThrowIfNull(state);
+        using var scope = NewDisposeScope();
         var config = state.Config is { } json ? LoraConfig.FromPeftJson(json) : LoraConfig.FromState(state);
         using var generator = new Generator();
-        var adapter = Create(name, config, target => state.Config is null ? LayerLayout.Of(state, target) : LayerLayout.Of(config, target), generator, strict: false);
+        var adapter = Create(name, config, state.Config is null ? target => LayerLayout.Of(state, target) : LayoutOf(config, state), generator, strict: false);
         try
         {
             Load(adapter, state);
@@ -59,6 +61,17 @@ public sealed partial class AdaptedModel
         var adapter = Find(name);
         RequireUnmerged("loaded", [adapter]);
         Load(adapter, state);
+    }
+
+    /// <summary>How an adapter's settings lay out a layer. Ranks beyond those of its weights are refused before anything of that size is allocated.</summary>
+    private static Func<WeightLayer, LayerLayout?> LayoutOf(LoraConfig config, LoraState state)
+    {
+        var firstSizes = state.Tensors.Where(static pair => pair.Key.Contains(".lora_A", StringComparison.Ordinal) || pair.Key.Contains(".lora_embedding_A", StringComparison.Ordinal))
+            .Select(static pair => pair.Value.shape.FirstOrDefault());
+        var most = firstSizes.DefaultIfEmpty(state.Tensors.Values.SelectMany(static tensor => tensor.shape).DefaultIfEmpty(0).Max()).Max();
+        return layer => config.RankOf(layer.Path) is var rank && rank <= most
+            ? LayerLayout.Of(config, layer)
+            : throw new InvalidDataException($"The adapter's configuration gives {layer.Path} rank {rank}, its weights have at most {most}: expected a configuration and weights that belong together.");
     }
 
     private static void Load(Adapter adapter, LoraState state)

@@ -161,7 +161,9 @@ internal sealed class Conv2dLayer(string path, TorchSharp.Modules.Conv2d module)
 /// <summary>y = W[ids] with W of shape [vocabulary, dimension].</summary>
 internal sealed class EmbeddingLayer(string path, TorchSharp.Modules.Embedding module) : WeightLayer(path, module)
 {
-    public override Parameter Weight => module.weight!;
+    // TorchSharp's embedding makes a new handle at each question for its weight property, which nobody frees. The registered one is lost,
+    // however, when the embedding was made in a scope that has ended.
+    public override Parameter Weight => module.get_parameter("weight") is { IsInvalid: false } registered ? registered : module.weight!;
 
     public override int OutputAxis => 1;
 

@@ -142,7 +142,7 @@ public sealed partial record LoraConfig
     {
         AdapterMethod.Lora =>
         [
-            ("lora_dropout", PeftFields.Float(Dropout)),
+            ("lora_dropout", PythonJson.Float(Dropout)),
             ("bias", Bias switch { BiasTraining.All => "all", BiasTraining.LoraOnly => "lora_only", _ => "none" }),
             ("lora_bias", UseLoraBias),
             ("use_rslora", UseRsLora),
@@ -158,7 +158,7 @@ public sealed partial record LoraConfig
         ("auto_mapping", null), ("base_model_name_or_path", null), ("inference_mode", true), ("revision", null), ("task_type", null),
         .. Method == AdapterMethod.Lora
             ? new (string, JsonNode?)[] { ("fan_in_fan_out", false), (InitKey, Initialization == LoraInitialization.Gaussian ? "gaussian" : true) }
-            : [("init_weights", true), ("module_dropout", PeftFields.Float(0)), ("rank_dropout", PeftFields.Float(0))],
+            : [("init_weights", true), ("module_dropout", PythonJson.Float(0)), ("rank_dropout", PythonJson.Float(0))],
     ];
 
     private static T MostFrequent<T>(IEnumerable<T> values) =>

@@ -177,7 +177,7 @@ public sealed partial record LoraConfig
     }
 
     /// <summary>Whether a key of <see cref="RankPattern"/> means a module.</summary>
-    internal static bool PatternMatches(string key, string path) => ModuleSelection.Compile($@"^(.*\.)?({key})$").Expression!.IsMatch(path);
+    internal static bool PatternMatches(string key, string path) => ModuleSelection.IsMatch(ModuleSelection.Compile($@"^(.*\.)?({key})$").Expression!, path);
 
     private static T FirstMatch<T>(IReadOnlyDictionary<string, T> patterns, string path, T otherwise)
     {

@@ -16,6 +16,11 @@ public sealed class ModuleSelection : IEnumerable<string>, IEquatable<ModuleSele
     /// <summary>PEFT's word for "every linear layer".</summary>
     internal const string AllLinearWord = "all-linear";
 
+    private const int RememberedExpressions = 10_000;
+
+    /// <summary>Paths are short: an expression that takes longer on one never ends in practice.</summary>
+    private static readonly TimeSpan LongestMatch = TimeSpan.FromSeconds(0.25);
+
     private static readonly ConcurrentDictionary<string, (Regex?, string?)> Compiled = new(StringComparer.Ordinal);
 
     private readonly string[] entries;
@@ -54,7 +59,7 @@ public sealed class ModuleSelection : IEnumerable<string>, IEquatable<ModuleSele
 
     /// <summary>Whether a module is meant; for <see cref="AllLinear"/> every path is, the module's kind decides.</summary>
     /// <param name="path">The module's path, e.g. "mid_block.attentions.0.proj_in".</param>
-    public bool Matches(string path) => IsAllLinear || (expression?.IsMatch(path) ?? entries.Any(name => Matches(name, path)));
+    public bool Matches(string path) => IsAllLinear || (expression is null ? entries.Any(name => Matches(name, path)) : IsMatch(expression, path));
 
     /// <summary>The entries (names, or the expression) that mean none of the given modules.</summary>
     /// <param name="paths">The paths of modules.</param>
@@ -80,17 +85,39 @@ public sealed class ModuleSelection : IEnumerable<string>, IEquatable<ModuleSele
     public override string ToString() => string.Join(", ", entries);
 
     /// <summary>Compiles an expression, or says what is wrong with it. Remembered, as one configuration asks for the same ones module by module.</summary>
-    internal static (Regex? Expression, string? Fault) Compile(string pattern) => Compiled.GetOrAdd(pattern, static text =>
+    internal static (Regex? Expression, string? Fault) Compile(string pattern)
+    {
+        if (Compiled.Count >= RememberedExpressions)
+        {
+            Compiled.Clear();
+        }
+
+        return Compiled.GetOrAdd(pattern, static text =>
+        {
+            try
+            {
+                return (new Regex(text, RegexOptions.CultureInvariant, LongestMatch), null);
+            }
+            catch (ArgumentException error)
+            {
+                return (null, error.Message);
+            }
+        });
+    }
+
+    /// <summary>Whether an expression matches somewhere in a path.</summary>
+    /// <exception cref="ArgumentException">It takes too long, as nested repetitions do.</exception>
+    internal static bool IsMatch(Regex expression, string path)
     {
         try
         {
-            return (new Regex(text, RegexOptions.CultureInvariant, TimeSpan.FromSeconds(1)), null);
+            return expression.IsMatch(path);
         }
-        catch (ArgumentException error)
+        catch (RegexMatchTimeoutException error)
         {
-            return (null, error.Message);
+            throw new ArgumentException($"The expression '{expression}' takes too long on '{path}', expected one without repetitions inside repetitions. Write it simpler.", error);
         }
-    });
+    }
 
     /// <summary>Whether a path is a name or ends in it, at a dot.</summary>
     internal static bool Matches(string name, string path) =>

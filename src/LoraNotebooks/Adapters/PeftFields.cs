@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.Text.Json.Nodes;
 
 namespace LoraNotebooks.Adapters;
@@ -71,9 +70,6 @@ internal sealed class PeftFields(JsonObject json)
 
     /// <summary>A number that Python may have written as an int.</summary>
     public static JsonNode? Number(double value) => value == Math.Truncate(value) && Math.Abs(value) < 1e15 ? JsonValue.Create((long)value) : JsonValue.Create(value);
-
-    /// <summary>A number that Python writes as a float: 0.0, not 0.</summary>
-    public static JsonNode? Float(double value) => value == Math.Truncate(value) ? JsonNode.Parse(value.ToString("F1", CultureInfo.InvariantCulture)) : JsonValue.Create(value);
 
     public static JsonNode Selection(ModuleSelection selection) =>
         selection.IsRegex || selection.IsAllLinear ? JsonValue.Create(selection.First()) : List([.. selection])!;

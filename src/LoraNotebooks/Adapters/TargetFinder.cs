@@ -71,6 +71,11 @@ internal sealed class TargetFinder(IReadOnlyDictionary<string, nn.Module> module
 
             foreach (var (path, module) in matches)
             {
+                if (layers.Any(layer => layer.Path == path))
+                {
+                    continue; // Two names may mean one module.
+                }
+
                 if (WeightLayer.From(path, module) is { } layer)
                 {
                     layers.Add(layer);

@@ -66,8 +66,9 @@ internal static class MetadataFile
         {
             using var document = JsonDocument.Parse(line);
             entry = document.RootElement.Clone();
+            Decode(entry);
         }
-        catch (JsonException error)
+        catch (Exception error) when (error is JsonException or InvalidOperationException)
         {
             report(DatasetFault.InvalidMetadata, $"got no JSON ({error.Message.Split(" LineNumber")[0]}), expected an object such as {{\"file_name\": \"a.png\", \"text\": \"a caption\"}}.");
             return null;
@@ -79,8 +80,8 @@ internal static class MetadataFile
             return null;
         }
 
-        var path = Path.GetFullPath(file, folder);
-        if (file.Contains('\0') || !path.StartsWith(folder + Path.DirectorySeparatorChar, StringComparison.Ordinal))
+        var path = file.Contains('\0') ? "" : Path.GetFullPath(file, folder);
+        if (!path.StartsWith(folder + Path.DirectorySeparatorChar, StringComparison.Ordinal))
         {
             report(DatasetFault.InvalidMetadata, $"got the file_name {file}, expected one inside this folder. Move the image here.");
             return null;
@@ -90,6 +91,32 @@ internal static class MetadataFile
         var crop = Crop(entry, file, report);
         var fields = entry.EnumerateObject().Where(static property => property.Name is not ("file_name" or "text" or "crop")).ToList();
         return new MetadataLine(path, text, crop, fields.Count == 0 ? NoFields : fields.GroupBy(static p => p.Name).ToDictionary(static g => g.Key, static g => g.Last().Value));
+    }
+
+    /// <summary>Asks for every text once: an element decodes its texts only then, and half a character (a lone surrogate) fails.</summary>
+    private static void Decode(JsonElement element)
+    {
+        switch (element.ValueKind)
+        {
+            case JsonValueKind.Object:
+                foreach (var property in element.EnumerateObject())
+                {
+                    _ = property.Name;
+                    Decode(property.Value);
+                }
+
+                break;
+            case JsonValueKind.Array:
+                foreach (var item in element.EnumerateArray())
+                {
+                    Decode(item);
+                }
+
+                break;
+            case JsonValueKind.String:
+                _ = element.GetString();
+                break;
+        }
     }
 
     private static string? Text(JsonElement entry, Action<DatasetFault, string> report)

@@ -51,7 +51,7 @@ internal static class PipelineFolder
             throw new FileNotFoundException($"'{folder}' has no {Index}; expected a Stable Diffusion model's folder in diffusers layout. Give the folder that holds unet, vae, text_encoder, tokenizer and scheduler.", index);
         }
 
-        var json = PythonJson.ParseObject(File.ReadAllText(index), index);
+        var json = PythonJson.ReadObject(index);
         var name = json["_class_name"] is JsonValue value && value.TryGetValue<string>(out var text) ? text : "nothing";
         if (!PipelineIndex.ClassNames.Contains(name))
         {

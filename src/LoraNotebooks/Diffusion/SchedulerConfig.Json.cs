@@ -52,7 +52,7 @@ public sealed partial record SchedulerConfig
     /// <exception cref="FileNotFoundException">There is no such file.</exception>
     /// <exception cref="InvalidDataException">The file is damaged or asks for what is not supported; all faults are listed.</exception>
     public static SchedulerConfig Load(string path) => File.Exists(path)
-        ? FromJson(PythonJson.ParseObject(File.ReadAllText(path), path), path)
+        ? FromJson(PythonJson.ReadObject(path), path)
         : throw new FileNotFoundException($"'{path}' does not exist: expected a scheduler's configuration as diffusers saves it.", path);
 
     /// <summary>Writes a <c>scheduler_config.json</c> that <see cref="Load"/> and diffusers read.</summary>
@@ -94,21 +94,43 @@ public sealed partial record SchedulerConfig
             EulerAtFinal = reader.Value("euler_at_final", defaults.EulerAtFinal),
             DisableCorrector = reader.List<int>("disable_corrector", []),
             OtherSettings = reader.Rest(),
+            KeysOfFile = json.Select(static pair => pair.Key).ToHashSet(StringComparer.Ordinal),
         };
         ConfigFaults.ThrowIfAny(source, [.. reader.Faults, .. config.Validate()]);
         return config;
     }
 
-    /// <summary>The object of a <c>scheduler_config.json</c>; the samplers' own keys are left out where they have their defaults.</summary>
+    /// <summary>Which keys the file had that this was read from; <see langword="null"/> if it was made by a program.</summary>
+    private HashSet<string>? KeysOfFile { get; init; }
+
+    /// <summary>
+    /// The object of a <c>scheduler_config.json</c>; the samplers' own keys are left out where they have their defaults, and so is what a file
+    /// lacked and still is what that lack means: upstream's classes have different keys.
+    /// </summary>
     internal JsonObject ToJson()
+    {
+        var known = Known();
+        if (KeysOfFile is not null)
+        {
+            var absent = FromJson(new JsonObject { ["_class_name"] = ClassName }, ClassName).Known();
+            foreach (var key in known.Keys.Where(key => !KeysOfFile.Contains(key) && JsonNode.DeepEquals(known[key], absent.GetValueOrDefault(key))).ToList())
+            {
+                known.Remove(key);
+            }
+        }
+
+        return ConfigWriter.Join(OtherSettings, known);
+    }
+
+    private Dictionary<string, JsonNode?> Known()
     {
         var defaults = new SchedulerConfig();
         var known = new Dictionary<string, JsonNode?>
         {
             ["_class_name"] = ClassName,
             ["num_train_timesteps"] = NumTrainTimesteps,
-            ["beta_start"] = BetaStart,
-            ["beta_end"] = BetaEnd,
+            ["beta_start"] = PythonJson.Float(BetaStart),
+            ["beta_end"] = PythonJson.Float(BetaEnd),
             ["beta_schedule"] = BetaSchedules[BetaSchedule],
             ["trained_betas"] = TrainedBetas is null ? null : ConfigWriter.Node(TrainedBetas),
             ["prediction_type"] = PredictionTypes[PredictionType],
@@ -117,7 +139,7 @@ public sealed partial record SchedulerConfig
             ["steps_offset"] = StepsOffset,
             ["set_alpha_to_one"] = SetAlphaToOne,
             ["clip_sample"] = ClipSample,
-            ["clip_sample_range"] = ClipSampleRange,
+            ["clip_sample_range"] = PythonJson.Float(ClipSampleRange),
         };
         Add("use_karras_sigmas", UseKarrasSigmas, defaults.UseKarrasSigmas);
         Add("use_exponential_sigmas", UseExponentialSigmas, defaults.UseExponentialSigmas);
@@ -132,7 +154,7 @@ public sealed partial record SchedulerConfig
             known["disable_corrector"] = ConfigWriter.Node(DisableCorrector);
         }
 
-        return ConfigWriter.Join(OtherSettings, known);
+        return known;
 
         void Add<T>(string key, T value, T defaultValue)
         {

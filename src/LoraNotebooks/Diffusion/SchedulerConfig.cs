@@ -10,6 +10,9 @@ namespace LoraNotebooks.Diffusion;
 /// <remarks>The defaults are those of upstream's <c>DDIMScheduler</c>; see <see cref="StableDiffusion"/> for the usual values.</remarks>
 public sealed partial record SchedulerConfig
 {
+    /// <summary>More timesteps than any model has; a damaged number must not fill the memory with their β.</summary>
+    private const int MostTimesteps = 100_000;
+
     /// <summary>Stable Diffusion's schedule: √β linear from 0.00085 to 0.012, DDIM with offset 1 that ends at the first ᾱ.</summary>
     public static SchedulerConfig StableDiffusion { get; } = new()
     {
@@ -97,7 +100,7 @@ public sealed partial record SchedulerConfig
     public IReadOnlyList<string> Validate()
     {
         var faults = new ConfigFaults();
-        faults.Require(NumTrainTimesteps >= 1, $"num_train_timesteps: got {NumTrainTimesteps}, expected at least 1; Stable Diffusion has 1000.");
+        faults.Require(NumTrainTimesteps is >= 1 and <= MostTimesteps, $"num_train_timesteps: got {NumTrainTimesteps}, expected 1 to {MostTimesteps}; Stable Diffusion has 1000.");
         if (TrainedBetas is not null)
         {
             faults.Require(TrainedBetas.Count == NumTrainTimesteps, $"trained_betas: got {TrainedBetas.Count} values, expected one for each of the {NumTrainTimesteps} timesteps.");

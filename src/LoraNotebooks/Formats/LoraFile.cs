@@ -69,7 +69,30 @@ public sealed record LoraFile(LoraFileKind Kind, IReadOnlyDictionary<string, Lor
             folders[parts[0].Name] = path;
         }
 
-        return folders.Count == 0 ? null : new LoraFile(LoraFileKind.Peft, folders.ToDictionary(static pair => pair.Key, static pair => PeftFolder.Read(pair.Value)), new Dictionary<string, string>());
+        return folders.Count == 0 ? null : new LoraFile(LoraFileKind.Peft, ReadAll(folders), new Dictionary<string, string>());
+    }
+
+    private static Dictionary<string, LoraState> ReadAll(Dictionary<string, string> folders)
+    {
+        var states = new Dictionary<string, LoraState>(StringComparer.Ordinal);
+        try
+        {
+            foreach (var (name, folder) in folders)
+            {
+                states.Add(name, PeftFolder.Read(folder));
+            }
+
+            return states;
+        }
+        catch
+        {
+            foreach (var state in states.Values)
+            {
+                state.Dispose();
+            }
+
+            throw;
+        }
     }
 
     private static string FileIn(string folder, IEnumerable<string> names)

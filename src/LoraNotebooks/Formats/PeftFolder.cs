@@ -46,7 +46,7 @@ public static class PeftFolder
     public static LoraState Read(string folder)
     {
         var configPath = Path.Combine(folder, ConfigName);
-        var config = PythonJson.ParseObject(File.ReadAllText(configPath), configPath);
+        var config = PythonJson.ReadObject(configPath);
         using var file = SafetensorsFile.Open(Path.Combine(folder, WeightsName));
         var strange = file.Tensors.Keys.Where(static name => !name.StartsWith(Prefix, StringComparison.Ordinal)).Order(StringComparer.Ordinal).ToList();
         return strange.Count == 0

@@ -48,7 +48,7 @@ public sealed class SafetensorsFile : IDisposable
     {
         if (!File.Exists(path))
         {
-            throw new FileNotFoundException($"There is no safetensors file at {path}.", path);
+            throw new FileNotFoundException($"There is no safetensors file at {path}: expected one there. Check the path, or download the file.", path);
         }
 
         var length = new FileInfo(path).Length;

@@ -1,5 +1,5 @@
-using System.Text.Json;
 using System.Text.Json.Nodes;
+using LoraNotebooks.Formats;
 
 namespace LoraNotebooks.Models;
 
@@ -16,23 +16,9 @@ internal sealed class ConfigReader(JsonObject source)
     /// <param name="path">The file.</param>
     /// <exception cref="FileNotFoundException">There is no such file.</exception>
     /// <exception cref="InvalidDataException">The file is not a JSON object.</exception>
-    public static JsonObject ReadObject(string path)
-    {
-        if (!File.Exists(path))
-        {
-            throw new FileNotFoundException($"'{path}' does not exist: expected the configuration of a model in Hugging Face layout. Give the component's own folder (e.g. '…/unet').", path);
-        }
-
-        try
-        {
-            return JsonNode.Parse(File.ReadAllText(path)) as JsonObject
-                ?? throw new InvalidDataException($"'{path}' is not a JSON object: expected the configuration of a model.");
-        }
-        catch (JsonException e)
-        {
-            throw new InvalidDataException($"'{path}' is not valid JSON: {e.Message}", e);
-        }
-    }
+    public static JsonObject ReadObject(string path) => File.Exists(path)
+        ? PythonJson.ReadObject(path)
+        : throw new FileNotFoundException($"'{path}' does not exist: expected the configuration of a model in Hugging Face layout. Give the component's own folder (e.g. '…/unet').", path);
 
     /// <summary>The value of a key, or its default where the key is absent or null.</summary>
     /// <typeparam name="T">int, double, bool or string.</typeparam>
@@ -100,7 +86,9 @@ internal sealed class ConfigReader(JsonObject source)
         [.. array.Select(item => item is null ? Fault(key, item, TypeName<T>(), default(T)!) : Convert(key, item, default(T)!))];
 
     private T Convert<T>(string key, JsonNode node, T fallback) =>
-        node is JsonValue value && value.TryGetValue<T>(out var result) ? result : Fault(key, node, TypeName<T>(), fallback);
+        node is JsonValue value && value.TryGetValue<T>(out var result) && result is not double.NaN and not double.PositiveInfinity and not double.NegativeInfinity
+            ? result
+            : Fault(key, node, TypeName<T>(), fallback);
 
     private T Fault<T>(string key, JsonNode? node, string expected, T fallback)
     {

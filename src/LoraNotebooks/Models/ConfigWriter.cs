@@ -1,19 +1,11 @@
-using System.Text.Encodings.Web;
-using System.Text.Json;
 using System.Text.Json.Nodes;
+using LoraNotebooks.Formats;
 
 namespace LoraNotebooks.Models;
 
 /// <summary>Builds a model's config.json: the keys it knows and the ones it only carries, sorted, indented by two blanks, as upstream writes it.</summary>
 internal static class ConfigWriter
 {
-    private static readonly JsonSerializerOptions Layout = new()
-    {
-        WriteIndented = true,
-        NewLine = "\n",
-        Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
-    };
-
     /// <summary>Joins the carried keys and the known ones into one object with sorted keys.</summary>
     /// <param name="carried">Keys that were in the file and mean nothing to the model class.</param>
     /// <param name="known">The keys that the class gives their values.</param>
@@ -45,5 +37,5 @@ internal static class ConfigWriter
 
     /// <summary>The text of a config.json.</summary>
     /// <param name="config">The object.</param>
-    public static string Text(JsonObject config) => config.ToJsonString(Layout) + "\n";
+    public static string Text(JsonObject config) => PythonJson.Write(config);
 }

@@ -43,6 +43,7 @@ public static class ModelFolder
     {
         ArgumentNullException.ThrowIfNull(folder);
         ArgumentNullException.ThrowIfNull(create);
+        using var scope = NewDisposeScope(); // for what building leaves over
         var model = Layers.WithoutMemory(() => create(Path.Combine(folder, Config)));
         var files = new List<SafetensorsFile>();
         try
@@ -50,6 +51,13 @@ public static class ModelFolder
             files.AddRange(WeightFiles.Find(folder, variant).Select(SafetensorsFile.Open));
             WeightLoading.Fill(model, Sources(files, folder, rename), folder, dtype ?? DefaultType(device), device);
             model.eval();
+
+            // Some layers leave their weights to the scope that they were made in; a model outlives it.
+            foreach (var weight in model.parameters().Concat(model.buffers()))
+            {
+                weight.DetachFromDisposeScope();
+            }
+
             return model;
         }
         catch
@@ -81,6 +89,27 @@ public static class ModelFolder
             StringComparer.Ordinal);
         SafetensorsFile.Write(Path.Combine(folder, weightsFile), tensors, new Dictionary<string, string> { ["format"] = "pt" });
         AtomicFile.WriteAllText(Path.Combine(folder, Config), ConfigWriter.Text(config));
+    }
+
+    /// <summary>Refuses a configuration that asks for more weights than the files hold, before a network of that size is built.</summary>
+    /// <param name="folder">The folder.</param>
+    /// <param name="variant">The files' variant.</param>
+    /// <param name="weights">The number of weights that the configuration asks for.</param>
+    /// <exception cref="FileNotFoundException">There are no weights.</exception>
+    /// <exception cref="InvalidDataException">The files hold fewer.</exception>
+    internal static void RequireWeights(string folder, string? variant, double weights)
+    {
+        var held = 0.0;
+        foreach (var path in WeightFiles.Find(folder, variant))
+        {
+            using var file = SafetensorsFile.Open(path);
+            held += file.Tensors.Values.Sum(static info => (double)info.Count);
+        }
+
+        if (weights > held)
+        {
+            throw new InvalidDataException($"'{Path.Combine(folder, Config)}' describes a network of {weights:N0} weights, but its files hold only {held:N0}: expected a configuration and weights that belong together. Download the model again.");
+        }
     }
 
     private static Dictionary<string, WeightSource> Sources(IReadOnlyList<SafetensorsFile> files, string folder, Func<string, string?>? rename)

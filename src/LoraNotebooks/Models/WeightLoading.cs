@@ -1,3 +1,4 @@
+using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
@@ -50,35 +51,34 @@ internal static class WeightLoading
     /// <summary>TorchSharp has no common way to replace a parameter: each layer has its own setters. All but the embedding's free the old one.</summary>
     private static void Replace(nn.Module module, string name, Parameter old, Tensor values)
     {
-        var parameter = new Parameter(values);
         switch (module, name)
         {
             case (Linear linear, "weight"):
-                linear.weight = parameter;
+                linear.weight = new Parameter(values);
                 break;
             case (Linear linear, "bias"):
-                linear.bias = parameter;
+                linear.bias = new Parameter(values);
                 break;
             case (Conv2d convolution, "weight"):
-                convolution.weight = parameter;
+                convolution.weight = values.device_type == DeviceType.CPU ? new Parameter(Layers.ChannelsLast(values)) : new Parameter(values);
                 break;
             case (Conv2d convolution, "bias"):
-                convolution.bias = parameter;
+                convolution.bias = new Parameter(values);
                 break;
             case (LayerNorm norm, "weight"):
-                norm.weight = parameter;
+                norm.weight = new Parameter(values);
                 break;
             case (LayerNorm norm, "bias"):
-                norm.bias = parameter;
+                norm.bias = new Parameter(values);
                 break;
             case (GroupNorm norm, "weight"):
-                norm.weight = parameter;
+                norm.weight = new Parameter(values);
                 break;
             case (GroupNorm norm, "bias"):
-                norm.bias = parameter;
+                norm.bias = new Parameter(values);
                 break;
             case (Embedding embedding, "weight"):
-                embedding.weight = parameter;
+                embedding.weight = new Parameter(values);
                 old.Dispose();
                 break;
             default:

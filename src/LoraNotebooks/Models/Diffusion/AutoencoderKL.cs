@@ -110,6 +110,7 @@ public sealed class AutoencoderKL : Module<Tensor, Tensor>
     {
         ArgumentNullException.ThrowIfNull(folder);
         var config = AutoencoderKLConfig.Load(Path.Combine(folder, ModelFolder.Config));
+        ModelFolder.RequireWeights(folder, variant, WeightCount.Of(config));
         return ModelFolder.Load(folder, _ => new AutoencoderKL(config), config.TypeInMemory(dtype ?? ModelFolder.DefaultType(device)), device, variant, CurrentName);
     }
 

@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using LoraNotebooks.Formats;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Models.Diffusion;
@@ -118,8 +119,8 @@ public sealed record AutoencoderKLConfig
         ["latent_channels"] = LatentChannels,
         ["norm_num_groups"] = NormNumGroups,
         ["sample_size"] = SampleSize,
-        ["scaling_factor"] = ScalingFactor,
-        ["shift_factor"] = ShiftFactor,
+        ["scaling_factor"] = PythonJson.Float(ScalingFactor),
+        ["shift_factor"] = ShiftFactor is { } shift ? PythonJson.Float(shift) : null,
         ["force_upcast"] = ForceUpcast,
         ["use_quant_conv"] = UseQuantConv,
         ["use_post_quant_conv"] = UsePostQuantConv,

@@ -65,7 +65,12 @@ public sealed class UNet2DConditionModel : Module<Tensor, Tensor, Conditioning, 
     /// <exception cref="FileNotFoundException">A file is missing.</exception>
     /// <exception cref="InvalidDataException">The configuration or the weights do not fit; all faults are listed.</exception>
     public static UNet2DConditionModel FromFolder(string folder, ScalarType? dtype = null, Device? device = null, string? variant = null) =>
-        ModelFolder.Load(folder, path => new UNet2DConditionModel(UNetConfig.Load(path)), dtype, device, variant);
+        ModelFolder.Load(folder, path =>
+        {
+            var config = UNetConfig.Load(path);
+            ModelFolder.RequireWeights(folder, variant, WeightCount.Of(config));
+            return new UNet2DConditionModel(config);
+        }, dtype, device, variant);
 
     /// <summary>Saves config.json and diffusion_pytorch_model.safetensors; each file is replaced whole or not at all.</summary>
     /// <param name="folder">The folder; it is created if need be.</param>

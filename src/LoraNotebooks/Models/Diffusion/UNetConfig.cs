@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using LoraNotebooks.Formats;
 
 namespace LoraNotebooks.Models.Diffusion;
 
@@ -179,9 +180,9 @@ public sealed record UNetConfig
         ["block_out_channels"] = ConfigWriter.Node(BlockOutChannels),
         ["layers_per_block"] = ConfigWriter.Node(LayersPerBlock),
         ["downsample_padding"] = DownsamplePadding,
-        ["dropout"] = Dropout,
+        ["dropout"] = PythonJson.Float(Dropout),
         ["norm_num_groups"] = NormNumGroups,
-        ["norm_eps"] = NormEps,
+        ["norm_eps"] = PythonJson.Float(NormEps),
         ["cross_attention_dim"] = ConfigWriter.Node(CrossAttentionDim),
         ["transformer_layers_per_block"] = ConfigWriter.Node(TransformerLayersPerBlock),
         ["attention_head_dim"] = ConfigWriter.Node(AttentionHeadDim),
@@ -220,6 +221,9 @@ public sealed record UNetConfig
         faults.Require(
             !HasAddedConditions || (AdditionTimeEmbedDim is > 0 && TextEmbedsDim > 0),
             $"projection_class_embeddings_input_dim: got {ProjectionClassEmbeddingsInputDim?.ToString() ?? "null"} with addition_time_embed_dim {AdditionTimeEmbedDim?.ToString() ?? "null"}, expected the size of the pooled text plus {SizeConditions.Count} times that of a size's features");
+        faults.Require(
+            BlockOutChannels.Zip(AttentionHeadDim.IsUniform ? Enumerable.Repeat(AttentionHeadDim[0], levels) : AttentionHeadDim).All(static level => level.Second <= level.First),
+            $"attention_head_dim: got {AttentionHeadDim} heads, expected at most the channels of each level, [{string.Join(", ", BlockOutChannels)}]");
         return faults.All;
     }
 

@@ -43,7 +43,12 @@ public sealed class ClipTextModel : Module<Tensor, Tensor>
     /// <summary>Reads a <c>text_encoder</c> folder: config.json and safetensors weights.</summary>
     /// <inheritdoc cref="ModelFolder.Load{T}"/>
     public static ClipTextModel FromFolder(string folder, ScalarType? dtype = null, Device? device = null, string? variant = null) =>
-        ModelFolder.Load(folder, path => new ClipTextModel(ClipTextConfig.Load(path)), dtype, device, variant, ParameterName);
+        ModelFolder.Load(folder, path =>
+        {
+            var config = ClipTextConfig.Load(path);
+            ModelFolder.RequireWeights(folder, variant, WeightCount.Of(config));
+            return new ClipTextModel(config);
+        }, dtype, device, variant, ParameterName);
 
     /// <summary>Writes a <c>text_encoder</c> folder that <see cref="FromFolder"/> and transformers read.</summary>
     /// <param name="folder">Created where it is missing.</param>

@@ -27,7 +27,7 @@ public sealed class ClipTokenizer
     private const int CachedWords = 65536;
 
     private readonly Dictionary<string, int> vocabulary;
-    private readonly string?[] tokens;
+    private readonly Dictionary<int, string> tokens = [];
     private readonly IReadOnlyList<(string Left, string Right)> merges;
     private readonly Dictionary<(string Left, string Right), int> ranks;
     private readonly ClipTokenizerConfig config;
@@ -44,7 +44,7 @@ public sealed class ClipTokenizer
             ranks.TryAdd(merges[i], i);
         }
 
-        tokens = new string?[vocabulary.Values.Max() + 1];
+        VocabularySize = vocabulary.Values.Max() + 1;
         foreach (var (token, id) in vocabulary)
         {
             tokens[id] = token;
@@ -60,7 +60,7 @@ public sealed class ClipTokenizer
     public int ModelMaxLength => config.ModelMaxLength;
 
     /// <summary>The number of rows that a text encoder's token embedding needs: the highest id plus one.</summary>
-    public int VocabularySize => tokens.Length;
+    public int VocabularySize { get; }
 
     /// <summary>The id of the token that begins a text.</summary>
     public long BosTokenId { get; }
@@ -92,12 +92,17 @@ public sealed class ClipTokenizer
             throw new InvalidDataException($"{vocabularyPath}: expected a JSON object of token to id: {error.Message}", error);
         }
 
-        if (vocabulary is null || vocabulary.Count == 0 || vocabulary.Values.Min() < 0)
+        if (vocabulary is null || vocabulary.Count == 0 || vocabulary.Values.Any(static id => id is < 0 or int.MaxValue))
         {
-            throw new InvalidDataException($"{vocabularyPath}: expected a JSON object of token to non-negative id, got none or a negative one.");
+            throw new InvalidDataException($"{vocabularyPath}: expected a JSON object of token to id, from 0 to {int.MaxValue - 1}, got no token or another id.");
         }
 
         var config = ClipTokenizerConfig.FromFolder(folder);
+        if (config.SpecialTokens.Any(static token => token.Content.Length == 0))
+        {
+            throw new InvalidDataException($"The configuration of the tokenizer in {folder} names an empty special token, expected texts such as {EndOfText}.");
+        }
+
         var lacking = config.SpecialTokens.Select(token => token.Content).Where(token => !vocabulary.ContainsKey(token)).Distinct().ToList();
         return lacking.Count == 0
             ? new ClipTokenizer(vocabulary, ReadMerges(mergesPath), config)
@@ -197,7 +202,7 @@ public sealed class ClipTokenizer
     /// <summary>The vocabulary's entry for an id, as it stands in <c>vocab.json</c>.</summary>
     /// <param name="id">An id from 0 to <see cref="VocabularySize"/> − 1.</param>
     /// <exception cref="ArgumentOutOfRangeException">The id is not in the vocabulary.</exception>
-    public string Token(long id) => id >= 0 && id < tokens.Length && tokens[id] is { } token
+    public string Token(long id) => id >= 0 && id < VocabularySize && tokens.TryGetValue((int)id, out var token)
         ? token
         : throw new ArgumentOutOfRangeException(nameof(id), id, $"Expected an id of the vocabulary, 0 to {VocabularySize - 1}.");
 

@@ -46,6 +46,9 @@ internal sealed record ClipTokenizerConfig
     /// <summary>Readable JSON: characters outside ASCII stay as they are.</summary>
     public static readonly JsonSerializerOptions Unescaped = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
+    /// <summary>Upstream writes 1e30 for "no limit"; then the text encoder's 77 positions are the limit. Damaged files have other large numbers.</summary>
+    private const int LongestText = 100_000;
+
     private static readonly JsonSerializerOptions Indented = new(Unescaped) { WriteIndented = true };
 
     /// <summary>Padded length in tokens; 77 is CLIP's.</summary>
@@ -69,11 +72,10 @@ internal sealed record ClipTokenizerConfig
         var map = ReadObject(Path.Combine(folder, "special_tokens_map.json"));
         var defaults = new ClipTokenizerConfig();
 
-        // Upstream writes 1e30 for "no limit"; then the text encoder's 77 positions are the limit.
         var length = settings["model_max_length"] is JsonValue value && value.TryGetValue<double>(out var number) ? number : double.PositiveInfinity;
         return new ClipTokenizerConfig
         {
-            ModelMaxLength = length is >= 2 and <= int.MaxValue ? (int)length : defaults.ModelMaxLength,
+            ModelMaxLength = length is >= 2 and <= LongestText ? (int)length : defaults.ModelMaxLength,
             LowerCase = settings["do_lower_case"] is not JsonValue lower || !lower.TryGetValue<bool>(out var flag) || flag,
             Bos = Read(map["bos_token"] ?? settings["bos_token"], defaults.Bos),
             Eos = Read(map["eos_token"] ?? settings["eos_token"], defaults.Eos),
@@ -104,8 +106,10 @@ internal sealed record ClipTokenizerConfig
     // A token that upstream writes as a plain string is matched as it stands; a table says which.
     private static SpecialToken Read(JsonNode? node, SpecialToken absent) => node switch
     {
-        JsonObject token => new(token["content"]?.GetValue<string>() ?? absent.Content, token["normalized"]?.GetValue<bool>() ?? false),
-        JsonValue text when text.TryGetValue<string>(out var content) => new(content, false),
+        JsonObject token => new(
+            token["content"] is JsonValue content && content.TryGetValue<string>(out var text) ? text : absent.Content,
+            token["normalized"] is JsonValue flag && flag.TryGetValue<bool>(out var normalized) && normalized),
+        JsonValue value when value.TryGetValue<string>(out var plain) => new(plain, false),
         _ => absent,
     };
 
@@ -113,20 +117,5 @@ internal sealed record ClipTokenizerConfig
         ? new JsonObject { ["content"] = token.Content, ["lstrip"] = false, ["normalized"] = true, ["rstrip"] = false, ["single_word"] = false }
         : JsonValue.Create(token.Content);
 
-    private static JsonObject ReadObject(string path)
-    {
-        if (!File.Exists(path))
-        {
-            return [];
-        }
-
-        try
-        {
-            return JsonNode.Parse(File.ReadAllText(path)) as JsonObject ?? throw new JsonException("The file holds something else.");
-        }
-        catch (JsonException error)
-        {
-            throw new InvalidDataException($"{path}: expected a JSON object: {error.Message}", error);
-        }
-    }
+    private static JsonObject ReadObject(string path) => File.Exists(path) ? PythonJson.ReadObject(path) : [];
 }

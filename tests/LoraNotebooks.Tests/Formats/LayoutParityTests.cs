@@ -1,0 +1,166 @@
+using System.Text.RegularExpressions;
+using LoraNotebooks.Diffusion;
+using LoraNotebooks.Formats;
+using LoraNotebooks.Tests.Models;
+using Xunit.Abstractions;
+using static TorchSharp.torch;
+
+namespace LoraNotebooks.Tests.Formats;
+
+/// <summary>What is saved here has the form of upstream's own files, to the letter: every model folder and every LoRA of the parity cases, read and saved again.</summary>
+[Trait("Category", "Parity")]
+public sealed class LayoutParityTests(ITestOutputHelper output)
+{
+    private const string Cases = "unet-lora";
+
+    /// <summary>Differences that remain, each with its reason.</summary>
+    private static readonly (string Pattern, string Reason)[] Accepted =
+    [
+        (@"_diffusers_version: ", "a version says which program wrote the file"),
+        (@"metadata modelspec\.", "sd-scripts' training program adds these; the cases were saved by its network alone"),
+        (@"/ target_modules: \[|^adapter_config\.json: target_modules: \[", "PEFT writes a set, whose order changes from run to run"),
+    ];
+
+    [Fact]
+    public void Save_ModelFolderOfUpstream_GivesItsLayout()
+    {
+        var folders = Directory.GetDirectories(Fixtures.Root).Where(static folder => File.Exists(Path.Combine(folder, "model_index.json"))).Order(StringComparer.Ordinal).ToList();
+        var differences = new List<string>();
+        var read = 0;
+        foreach (var folder in folders)
+        {
+            using var saved = new TemporaryFolder();
+            using var scope = NewDisposeScope();
+            try
+            {
+                using var pipeline = StableDiffusionPipeline.FromFolder(folder, TypeOf(Directory.GetFiles(Path.Combine(folder, "unet"), "*.safetensors")[0]));
+                pipeline.Save(saved.Path);
+            }
+            catch (InvalidDataException refusal)
+            {
+                output.WriteLine($"{Path.GetFileName(folder)}: not read here: {refusal.Message}");
+                continue;
+            }
+
+            read++;
+            Gather(differences, Path.GetFileName(folder), FolderLayout.Differences(folder, saved.Path, static file => file.Contains('/') || file == "model_index.json"));
+        }
+
+        Assert.True(read >= 2, $"Only {read} of {folders.Count} model folders were read.");
+        Assert.True(differences.Count == 0, string.Join('\n', differences));
+    }
+
+    [Fact]
+    public void Save_LoraOfUpstream_GivesItsLayout()
+    {
+        var differences = new List<string>();
+        var seen = new HashSet<LoraFileKind>();
+        foreach (var folder in Directory.GetDirectories(Fixtures.Case(Cases)).Order(StringComparer.Ordinal))
+        {
+            var name = Path.GetFileName(folder);
+            var baseModel = Path.GetFullPath(Path.Combine(folder, Fixtures.Json(Cases, name, "case.json").TryGetProperty("base_model", out var path) ? path.GetString()! : "../../sd15-tiny"));
+            using var scope = NewDisposeScope();
+            using var saved = new TemporaryFolder();
+            StableDiffusionPipeline pipeline;
+            try
+            {
+                pipeline = StableDiffusionPipeline.FromFolder(baseModel);
+            }
+            catch (InvalidDataException refusal)
+            {
+                output.WriteLine($"{name}: its base is not read here: {refusal.Message}");
+                continue;
+            }
+
+            using (pipeline)
+            {
+                foreach (var (source, kind, expected, actual) in Loras(folder, saved))
+                {
+                    try
+                    {
+                        using var lora = StableDiffusionLora.Load(pipeline, source, "a");
+                        Save(lora, kind, saved, TypeOf(expected));
+                    }
+                    catch (InvalidDataException refusal)
+                    {
+                        output.WriteLine($"{name}: not read here: {refusal.Message.Split('\n')[0]}");
+                        continue;
+                    }
+
+                    seen.Add(kind);
+                    Gather(differences, name, FolderLayout.Differences(expected, actual, static file => file.EndsWith(".json", StringComparison.Ordinal) || file.EndsWith(".safetensors", StringComparison.Ordinal), CurrentName));
+                }
+            }
+        }
+
+        Assert.Equal(Enum.GetValues<LoraFileKind>().Order(), seen.Order());
+        Assert.True(differences.Count == 0, string.Join('\n', differences));
+    }
+
+    /// <summary>What to load, how it is laid out, upstream's folder or file, and where the like of it will be saved.</summary>
+    private static IEnumerable<(string Source, LoraFileKind Kind, string Expected, string Actual)> Loras(string folder, TemporaryFolder saved)
+    {
+        if (Directory.Exists(Path.Combine(folder, "peft_unet")))
+        {
+            // The cases name these folders their own way; a LoRA's folder has unet/ and text_encoder/.
+            foreach (var part in (string[])["unet", "text_encoder"])
+            {
+                var copy = Directory.CreateDirectory(saved.In("source", part)).FullName;
+                foreach (var file in Directory.GetFiles(Path.Combine(folder, "peft_" + part)))
+                {
+                    File.Copy(file, Path.Combine(copy, Path.GetFileName(file)));
+                }
+            }
+
+            yield return (saved.In("source"), LoraFileKind.Peft, Path.Combine(folder, "peft_unet"), saved.In("peft", "unet"));
+            yield return (saved.In("source"), LoraFileKind.Peft, Path.Combine(folder, "peft_text_encoder"), saved.In("peft", "text_encoder"));
+        }
+
+        foreach (var file in Directory.GetFiles(folder, "*lora*.safetensors").Where(static file => !file.EndsWith("_nometa.safetensors", StringComparison.Ordinal)))
+        {
+            var isDiffusers = Path.GetFileName(file) == LoraFile.DiffusersName;
+            yield return (file, isDiffusers ? LoraFileKind.Diffusers : LoraFileKind.Kohya, file, isDiffusers ? saved.In("diffusers", LoraFile.DiffusersName) : saved.In("kohya.safetensors"));
+        }
+    }
+
+    private static void Save(StableDiffusionLora lora, LoraFileKind kind, TemporaryFolder saved, ScalarType dtype)
+    {
+        switch (kind)
+        {
+            case LoraFileKind.Peft:
+                lora.SavePeft(saved.In("peft"), dtype);
+                break;
+            case LoraFileKind.Diffusers:
+                lora.SaveDiffusers(saved.In("diffusers"), dtype);
+                break;
+            default:
+                lora.SaveKohya(saved.In("kohya.safetensors"), dtype: dtype);
+                break;
+        }
+    }
+
+    /// <summary>Upstream has had three ways to name A and B and reads them all; what is saved here has the last one, which upstream's own training scripts write today.</summary>
+    private static string CurrentName(string key) => Regex.Replace(key, @"\.lora(_linear_layer)?\.(down|up)\.weight$", static match => match.Groups[2].Value == "down" ? LoraState.DownPart : LoraState.UpPart);
+
+    private void Gather(List<string> differences, string name, IReadOnlyList<string> found)
+    {
+        foreach (var difference in found)
+        {
+            if (Accepted.FirstOrDefault(accepted => Regex.IsMatch(difference, accepted.Pattern)) is { Reason: { } reason })
+            {
+                output.WriteLine($"{name}: {difference} (accepted: {reason})");
+            }
+            else
+            {
+                differences.Add($"{name}: {difference}");
+            }
+        }
+    }
+
+    /// <summary>The type of the weights of a file, or of the first file of a folder.</summary>
+    private static ScalarType TypeOf(string path)
+    {
+        using var file = SafetensorsFile.Open(Directory.Exists(path) ? Directory.GetFiles(path, "*.safetensors")[0] : path);
+        return file.Tensors.Values.First().DType;
+    }
+}
