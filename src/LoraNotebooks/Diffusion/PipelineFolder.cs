@@ -82,7 +82,6 @@ internal static class PipelineFolder
         {
             ["_class_name"] = index.ClassName,
             ["_diffusers_version"] = "0.30.0",
-            ["feature_extractor"] = new JsonArray(null, null),
             ["scheduler"] = new JsonArray("diffusers", scheduler.ClassName),
             ["text_encoder"] = new JsonArray("transformers", "CLIPTextModel"),
             ["tokenizer"] = new JsonArray("transformers", "CLIPTokenizer"),
@@ -92,12 +91,12 @@ internal static class PipelineFolder
         if (index.IsXL)
         {
             components["force_zeros_for_empty_prompt"] = index.ForceZeros;
-            components["image_encoder"] = new JsonArray(null, null);
             components["text_encoder_2"] = new JsonArray("transformers", "CLIPTextModelWithProjection");
             components["tokenizer_2"] = new JsonArray("transformers", "CLIPTokenizer");
         }
         else
         {
+            components["feature_extractor"] = new JsonArray(null, null);
             components["requires_safety_checker"] = false;
             components["safety_checker"] = new JsonArray(null, null);
         }

@@ -94,76 +94,61 @@ public sealed partial record SchedulerConfig
             EulerAtFinal = reader.Value("euler_at_final", defaults.EulerAtFinal),
             DisableCorrector = reader.List<int>("disable_corrector", []),
             OtherSettings = reader.Rest(),
-            KeysOfFile = json.Select(static pair => pair.Key).ToHashSet(StringComparer.Ordinal),
+            Origin = new(json.Select(static pair => pair.Key).ToHashSet(StringComparer.Ordinal)),
         };
         ConfigFaults.ThrowIfAny(source, [.. reader.Faults, .. config.Validate()]);
         return config;
     }
 
-    /// <summary>Which keys the file had that this was read from; <see langword="null"/> if it was made by a program.</summary>
-    private HashSet<string>? KeysOfFile { get; init; }
+    private FileOrigin Origin { get; init; } = new(null);
 
     /// <summary>
-    /// The object of a <c>scheduler_config.json</c>; the samplers' own keys are left out where they have their defaults, and so is what a file
-    /// lacked and still is what that lack means: upstream's classes have different keys.
+    /// The object of a <c>scheduler_config.json</c>. What a file lacked is left out as long as it is what that lack means, and so are the samplers'
+    /// own settings where no file named them: upstream's classes have different keys.
     /// </summary>
     internal JsonObject ToJson()
     {
         var known = Known();
-        if (KeysOfFile is not null)
+        var absent = FromJson(new JsonObject { ["_class_name"] = ClassName }, ClassName).Known();
+        foreach (var key in known.Keys.Where(key => JsonNode.DeepEquals(known[key], absent[key]) && (Origin.Keys is { } ofFile ? !ofFile.Contains(key) : SamplerKeys.Contains(key))).ToList())
         {
-            var absent = FromJson(new JsonObject { ["_class_name"] = ClassName }, ClassName).Known();
-            foreach (var key in known.Keys.Where(key => !KeysOfFile.Contains(key) && JsonNode.DeepEquals(known[key], absent.GetValueOrDefault(key))).ToList())
-            {
-                known.Remove(key);
-            }
+            known.Remove(key);
         }
 
         return ConfigWriter.Join(OtherSettings, known);
     }
 
-    private Dictionary<string, JsonNode?> Known()
+    /// <summary>The settings that only some samplers have.</summary>
+    private static readonly HashSet<string> SamplerKeys = new(StringComparer.Ordinal)
     {
-        var defaults = new SchedulerConfig();
-        var known = new Dictionary<string, JsonNode?>
-        {
-            ["_class_name"] = ClassName,
-            ["num_train_timesteps"] = NumTrainTimesteps,
-            ["beta_start"] = PythonJson.Float(BetaStart),
-            ["beta_end"] = PythonJson.Float(BetaEnd),
-            ["beta_schedule"] = BetaSchedules[BetaSchedule],
-            ["trained_betas"] = TrainedBetas is null ? null : ConfigWriter.Node(TrainedBetas),
-            ["prediction_type"] = PredictionTypes[PredictionType],
-            ["rescale_betas_zero_snr"] = RescaleBetasZeroSnr,
-            ["timestep_spacing"] = Spacings[TimestepSpacing],
-            ["steps_offset"] = StepsOffset,
-            ["set_alpha_to_one"] = SetAlphaToOne,
-            ["clip_sample"] = ClipSample,
-            ["clip_sample_range"] = PythonJson.Float(ClipSampleRange),
-        };
-        Add("use_karras_sigmas", UseKarrasSigmas, defaults.UseKarrasSigmas);
-        Add("use_exponential_sigmas", UseExponentialSigmas, defaults.UseExponentialSigmas);
-        Add("final_sigmas_type", FinalSigmas[FinalSigma], FinalSigmas[defaults.FinalSigma]);
-        Add("solver_order", SolverOrder, defaults.SolverOrder);
-        Add("solver_type", SolverType, defaults.SolverType);
-        Add("algorithm_type", AlgorithmType, defaults.AlgorithmType);
-        Add("lower_order_final", LowerOrderFinal, defaults.LowerOrderFinal);
-        Add("euler_at_final", EulerAtFinal, defaults.EulerAtFinal);
-        if (DisableCorrector.Count > 0)
-        {
-            known["disable_corrector"] = ConfigWriter.Node(DisableCorrector);
-        }
+        "use_karras_sigmas", "use_exponential_sigmas", "final_sigmas_type", "solver_order", "solver_type", "algorithm_type", "lower_order_final", "euler_at_final", "disable_corrector",
+    };
 
-        return known;
-
-        void Add<T>(string key, T value, T defaultValue)
-        {
-            if (!EqualityComparer<T>.Default.Equals(value, defaultValue))
-            {
-                known[key] = JsonValue.Create(value);
-            }
-        }
-    }
+    private Dictionary<string, JsonNode?> Known() => new()
+    {
+        ["_class_name"] = ClassName,
+        ["num_train_timesteps"] = NumTrainTimesteps,
+        ["beta_start"] = PythonJson.Float(BetaStart),
+        ["beta_end"] = PythonJson.Float(BetaEnd),
+        ["beta_schedule"] = BetaSchedules[BetaSchedule],
+        ["trained_betas"] = TrainedBetas is null ? null : ConfigWriter.Node(TrainedBetas),
+        ["prediction_type"] = PredictionTypes[PredictionType],
+        ["rescale_betas_zero_snr"] = RescaleBetasZeroSnr,
+        ["timestep_spacing"] = Spacings[TimestepSpacing],
+        ["steps_offset"] = StepsOffset,
+        ["set_alpha_to_one"] = SetAlphaToOne,
+        ["clip_sample"] = ClipSample,
+        ["clip_sample_range"] = PythonJson.Float(ClipSampleRange),
+        ["use_karras_sigmas"] = UseKarrasSigmas,
+        ["use_exponential_sigmas"] = UseExponentialSigmas,
+        ["final_sigmas_type"] = FinalSigmas[FinalSigma],
+        ["solver_order"] = SolverOrder,
+        ["solver_type"] = SolverType,
+        ["algorithm_type"] = AlgorithmType,
+        ["lower_order_final"] = LowerOrderFinal,
+        ["euler_at_final"] = EulerAtFinal,
+        ["disable_corrector"] = ConfigWriter.Node(DisableCorrector),
+    };
 
     /// <summary>Every carried setting that asks the configuration's own sampler for what it does not do.</summary>
     internal IReadOnlyList<string> UnsupportedSettings() =>
@@ -186,5 +171,13 @@ public sealed partial record SchedulerConfig
 
         reader.Faults.Add($"{key}: got {text}, expected {string.Join(", ", names.Values)}");
         return defaultValue;
+    }
+
+    /// <summary>The keys that the file of these settings had, or null if a program made them. Settings are equal wherever they come from, so all origins are, too.</summary>
+    private sealed record FileOrigin(HashSet<string>? Keys)
+    {
+        public bool Equals(FileOrigin? other) => true;
+
+        public override int GetHashCode() => 0;
     }
 }

@@ -82,8 +82,24 @@ internal sealed class ConfigReader(JsonObject source)
     public IReadOnlyDictionary<string, JsonNode?> Rest() =>
         source.Where(pair => !read.Contains(pair.Key)).ToDictionary(pair => pair.Key, pair => pair.Value?.DeepClone(), StringComparer.Ordinal);
 
-    private T[] Items<T>(string key, JsonArray array) =>
-        [.. array.Select(item => item is null ? Fault(key, item, TypeName<T>(), default(T)!) : Convert(key, item, default(T)!))];
+    /// <summary>The items up to the first that is of another type: one fault tells about a list, however long it is.</summary>
+    private T[] Items<T>(string key, JsonArray array)
+    {
+        var items = new List<T>(array.Count);
+        foreach (var item in array)
+        {
+            var before = Faults.Count;
+            var value = item is null ? Fault(key, item, TypeName<T>(), default(T)!) : Convert(key, item, default(T)!);
+            if (Faults.Count > before)
+            {
+                break;
+            }
+
+            items.Add(value);
+        }
+
+        return [.. items];
+    }
 
     private T Convert<T>(string key, JsonNode node, T fallback) =>
         node is JsonValue value && value.TryGetValue<T>(out var result) && result is not double.NaN and not double.PositiveInfinity and not double.NegativeInfinity

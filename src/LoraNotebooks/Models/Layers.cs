@@ -1,3 +1,4 @@
+using TorchSharp.Modules;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Models;
@@ -37,7 +38,17 @@ internal static class Layers
 
     /// <summary>A convolution over height and width.</summary>
     public static nn.Module<Tensor, Tensor> Conv2d(long inChannels, long outChannels, long kernel_size, long stride = 1, long padding = 0) =>
-        nn.Conv2d(inChannels, outChannels, kernel_size, stride, padding, device: Place);
+        InBestLayout(nn.Conv2d(inChannels, outChannels, kernel_size, stride, padding, device: Place));
+
+    private static Conv2d InBestLayout(Conv2d convolution)
+    {
+        if (!isWithoutMemory)
+        {
+            convolution.weight = new Parameter(ChannelsLast(convolution.weight!.detach()));
+        }
+
+        return convolution;
+    }
 
     /// <summary>Layer norm over the last dimension.</summary>
     public static nn.Module<Tensor, Tensor> LayerNorm(long size, double epsilon = 1e-5) => nn.LayerNorm(size, epsilon, device: Place);

@@ -13,6 +13,8 @@ namespace LoraNotebooks.Tests.Training;
 public sealed class TrainingTrajectoryTests(ParityTable table) : IClassFixture<ParityTable>
 {
     private const string Adapter = "default";
+    private const string Magnitude = ".lora_magnitude_vector";
+    private const string MagnitudeOfPeft = Magnitude + ".weight";
 
     private static readonly string[] Required = ["sd15-adamw-cosine-restarts", "sd15-min-snr-5", "sd15-accum4-batch1", "sd15-huber-snr", "sd2-v-prediction", "sd2-v-prediction-min-snr", "sd2-v-prediction-ztsnr-scaled"];
 
@@ -26,7 +28,7 @@ public sealed class TrainingTrajectoryTests(ParityTable table) : IClassFixture<P
 
     /// <summary>The required cases, and every other diffusion run in the folder; tests/Fixtures, which must stay small, holds some, the folder they were made in all of them.</summary>
     public static TheoryData<string> Cases() =>
-        [.. Required.Union(Directory.GetDirectories(Fixtures.Case("train-trajectory")).Select(folder => Path.GetFileName(folder)!).Where(IsDiffusion)).Where(name => !UsesDora(name)).Order(StringComparer.Ordinal)];
+        [.. Required.Union(Directory.GetDirectories(Fixtures.Case("train-trajectory")).Select(folder => Path.GetFileName(folder)!).Where(IsDiffusion)).Order(StringComparer.Ordinal)];
 
     [Theory]
     [Trait("Category", "Parity")]
@@ -39,8 +41,8 @@ public sealed class TrainingTrajectoryTests(ParityTable table) : IClassFixture<P
         var tolerance = description.GetProperty("tolerance");
         var options = description.GetProperty("options");
         Assert.Empty(options.EnumerateObject().Where(option => IsSet(option.Value)).Select(option => option.Name).Except(Options));
-        var config = Config(options);
         var inputs = Fixtures.Tensors("train-trajectory", name, "inputs.safetensors");
+        var config = Config(options, inputs);
         var expected = Fixtures.Tensors("train-trajectory", name, "expected.safetensors");
         var baseModel = Path.GetFullPath(Path.Combine(folder, description.GetProperty("base_model").GetString()!));
 
@@ -84,17 +86,6 @@ public sealed class TrainingTrajectoryTests(ParityTable table) : IClassFixture<P
         CompareFinal(name, adaptedText, "final.te.", expected, tolerance);
     }
 
-    /// <summary>sd15-dora-unet, and any other case with DoRA, is not covered while the adapters have no DoRA to train; once they do, this fails.</summary>
-    [Fact]
-    [Trait("Category", "Parity")]
-    public void Cases_WithDora_WaitForTheAdaptersAlone()
-    {
-        var cases = Directory.GetDirectories(Fixtures.Case("train-trajectory")).Select(folder => Path.GetFileName(folder)!).Where(name => IsDiffusion(name) && UsesDora(name));
-        var option = typeof(LoraConfig).GetProperties().FirstOrDefault(property => property.Name.Contains("dora", StringComparison.OrdinalIgnoreCase));
-
-        Assert.True(option is null, $"LoraConfig has {option?.Name} now: set it from the option 'dora' in {nameof(Lora)}, and remove {nameof(UsesDora)}, so that {string.Join(", ", cases)} run.");
-    }
-
     /// <summary>The same images one by one, some to an update, and all in one batch.</summary>
     [Fact]
     [Trait("Category", "Parity")]
@@ -103,8 +94,8 @@ public sealed class TrainingTrajectoryTests(ParityTable table) : IClassFixture<P
         using var scope = NewDisposeScope();
         const string name = "sd15-accum4-batch1";
         var description = Fixtures.Json("train-trajectory", name, "case.json");
-        var config = Config(description.GetProperty("options"));
         var inputs = Fixtures.Tensors("train-trajectory", name, "inputs.safetensors");
+        var config = Config(description.GetProperty("options"), inputs);
         var baseModel = Path.GetFullPath(Path.Combine(Fixtures.Case("train-trajectory", name), description.GetProperty("base_model").GetString()!));
         using var unet = UNet2DConditionModel.FromFolder(Path.Combine(baseModel, "unet"));
         using var text = ClipTextModel.FromFolder(Path.Combine(baseModel, "text_encoder"));
@@ -125,12 +116,10 @@ public sealed class TrainingTrajectoryTests(ParityTable table) : IClassFixture<P
 
     private static bool IsDiffusion(string name) => Fixtures.Json("train-trajectory", name, "case.json").GetProperty("options").TryGetProperty("lr_unet", out _);
 
-    private static bool UsesDora(string name) => Directory.Exists(Path.Combine(Fixtures.Root, "train-trajectory", name)) && IsSet(Fixtures.Json("train-trajectory", name, "case.json").GetProperty("options").GetProperty("dora"));
-
     private static bool IsSet(JsonElement value) => value.ValueKind is not (JsonValueKind.Null or JsonValueKind.False);
 
     /// <summary>The case's options as settings of ours.</summary>
-    private static TrainingConfig Config(JsonElement options)
+    private static TrainingConfig Config(JsonElement options, Dictionary<string, Tensor> inputs)
     {
         const string optimizer = "torch.optim.AdamW(betas=(0.9,0.999), eps=1e-8, weight_decay=";
         Assert.StartsWith(optimizer, options.GetProperty("optimizer").GetString());
@@ -151,8 +140,8 @@ public sealed class TrainingTrajectoryTests(ParityTable table) : IClassFixture<P
             AdaptiveNoiseScale = Optional(options, "adaptive_noise_scale"),
             PriorLossWeight = Optional(options, "prior_loss_weight") ?? 1,
             ClipSkip = (int)(Optional(options, "clip_skip") ?? 1),
-            UNetLora = Lora(options, "unet_targets"),
-            TextEncoderLora = Lora(options, "text_targets"),
+            UNetLora = Lora(options, "unet_targets", inputs, "init.unet."),
+            TextEncoderLora = Lora(options, "text_targets", inputs, "init.te."),
         };
         config = options.GetProperty("huber") is { ValueKind: JsonValueKind.Object } huber
             ? config with
@@ -180,10 +169,12 @@ public sealed class TrainingTrajectoryTests(ParityTable table) : IClassFixture<P
         Tensor Slice(string quantity) => inputs[quantity][step].narrow(0, part * config.BatchSize, config.BatchSize);
     }
 
-    private static LoraConfig Lora(JsonElement options, string targets) => new()
+    /// <summary>The settings of one network's adapter; which network has DoRA is told by its magnitudes.</summary>
+    private static LoraConfig Lora(JsonElement options, string targets, Dictionary<string, Tensor> inputs, string network) => new()
     {
         Rank = options.GetProperty("rank").GetInt32(),
         Alpha = options.GetProperty("alpha").GetDouble(),
+        UseDora = inputs.Keys.Any(key => key.StartsWith(network, StringComparison.Ordinal) && key.EndsWith(MagnitudeOfPeft, StringComparison.Ordinal)),
         TargetModules = [.. options.GetProperty(targets).EnumerateArray().Select(target => target.GetString()!)],
     };
 
@@ -200,9 +191,12 @@ public sealed class TrainingTrajectoryTests(ParityTable table) : IClassFixture<P
         using var noGradient = no_grad();
         foreach (var (name, parameter) in model?.NamedParameters(Adapter) ?? [])
         {
-            parameter.copy_(inputs[$"{prefix}base_model.model.{name}"]);
+            parameter.copy_(inputs[prefix + Upstream(name)]);
         }
     }
+
+    /// <summary>A parameter's name in a live model of PEFT; in its files, DoRA's magnitude is a tensor of its own name.</summary>
+    private static string Upstream(string name) => "base_model.model." + (name.EndsWith(Magnitude, StringComparison.Ordinal) ? name[..^Magnitude.Length] + MagnitudeOfPeft : name);
 
     private void CompareFinal(string @case, AdaptedModel? model, string prefix, Dictionary<string, Tensor> expected, JsonElement tolerance)
     {
@@ -210,7 +204,7 @@ public sealed class TrainingTrajectoryTests(ParityTable table) : IClassFixture<P
         Assert.Equal(expected.Keys.Count(key => key.StartsWith(prefix, StringComparison.Ordinal)), parameters.Count);
         foreach (var (name, parameter) in parameters)
         {
-            table.Check(@case, "final weights", Fixtures.MaxDifference(expected[$"{prefix}base_model.model.{name}"], parameter), tolerance.GetProperty("final_weights_abs").GetDouble(), name);
+            table.Check(@case, "final weights", Fixtures.MaxDifference(expected[prefix + Upstream(name)], parameter), tolerance.GetProperty("final_weights_abs").GetDouble(), name);
         }
     }
 
