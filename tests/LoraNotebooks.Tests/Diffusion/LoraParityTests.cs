@@ -11,7 +11,7 @@ namespace LoraNotebooks.Tests.Diffusion;
 
 /// <summary>LoRA on UNet and text encoder against peft, diffusers and kohya-ss/sd-scripts: the unet-lora cases.</summary>
 [Trait("Category", "Parity")]
-public sealed partial class LoraParityTests
+public sealed partial class LoraParityTests(ParityTable table) : IClassFixture<ParityTable>
 {
     private const string Cases = "unet-lora";
     private const string DiffusersFile = "pytorch_lora_weights.safetensors";
@@ -21,7 +21,7 @@ public sealed partial class LoraParityTests
     [InlineData("full")]
     public void PeftFolders_OnUNetAndTextEncoder_GiveUpstreamsOutputsAtEveryScaleAndMerged(string name)
     {
-        using var test = new LoraCase(name);
+        using var test = new LoraCase(table, name);
         using var unet = new AdaptedModel(test.Pipeline.UNet);
         using var text = new AdaptedModel(test.Pipeline.TextEncoder);
         using var unetState = PeftFolder.Read(test.File("peft_unet"));
@@ -51,7 +51,7 @@ public sealed partial class LoraParityTests
     [InlineData("full")]
     public void Loss_OfTheAdaptedUNet_HasPeftsGradients(string name)
     {
-        using var test = new LoraCase(name);
+        using var test = new LoraCase(table, name);
         using var unet = new AdaptedModel(test.Pipeline.UNet);
         using var state = PeftFolder.Read(test.File("peft_unet"));
         unet.Add(name, state);
@@ -78,7 +78,7 @@ public sealed partial class LoraParityTests
     [MemberData(nameof(FileCases))]
     public void LoraFile_LoadedIntoThePipeline_GivesUpstreamsOutputsAtEveryWeightAndMerged(string name, string file)
     {
-        using var test = new LoraCase(name);
+        using var test = new LoraCase(table, name);
         using var lora = StableDiffusionLora.Load(test.Pipeline, test.File(file));
 
         test.CheckScales(scale => lora.Weight = scale);
@@ -90,7 +90,7 @@ public sealed partial class LoraParityTests
     [Fact]
     public void DiffusersFile_WithoutMetadata_TakesAlphaFromTheRank()
     {
-        using var test = new LoraCase("attn");
+        using var test = new LoraCase(table, "attn");
         using var lora = StableDiffusionLora.Load(test.Pipeline, test.File("pytorch_lora_weights_nometa.safetensors"));
         using var noGrad = no_grad();
 
@@ -100,7 +100,7 @@ public sealed partial class LoraParityTests
     [Fact]
     public void TwoLoras_OnOneUNet_AddUpByTheirWeights()
     {
-        using var test = new LoraCase("two-adapters", "attn");
+        using var test = new LoraCase(table, "two-adapters", "attn");
         using var first = StableDiffusionLora.Load(test.Pipeline, test.File(test.Json.GetProperty("a").GetString()!), "a");
         using var second = StableDiffusionLora.Load(test.Pipeline, test.File(test.Json.GetProperty("b").GetString()!.Split(' ')[0]), "b");
         using var noGrad = no_grad();
@@ -145,12 +145,12 @@ public sealed partial class LoraParityTests
             foreach (var (key, sample) in expected)
             {
                 lora.Weight = double.Parse(key["sample.scale".Length..], CultureInfo.InvariantCulture);
-                Assert.InRange(Fixtures.MaxDifference(sample, Run()), 0, limit);
+                table.Check(name, "output", Fixtures.MaxDifference(sample, Run()), limit, key);
             }
 
             lora.Weight = 1;
             lora.Merge();
-            Assert.InRange(Fixtures.MaxDifference(expected["sample.scale1.0"], Run()), 0, limit);
+            table.Check(name, "merged", Fixtures.MaxDifference(expected["sample.scale1.0"], Run()), limit);
 
             Tensor Run() => pipeline.UNet.call(inputs["unet.0.latents"], inputs["unet.0.timesteps"], new Conditioning(inputs["unet.0.context"], inputs["unet.0.text_embeds"], inputs["unet.0.time_ids"]));
         }
@@ -188,11 +188,14 @@ public sealed partial class LoraParityTests
     /// <summary>One case: its pipeline, inputs, expected outputs and limits.</summary>
     private sealed class LoraCase : IDisposable
     {
+        private readonly ParityTable table;
+        private readonly string name;
         private readonly string folder;
         private readonly TorchSharp.DisposeScope scope = NewDisposeScope();
 
-        public LoraCase(string name, string? pipelineOf = null)
+        public LoraCase(ParityTable table, string name, string? pipelineOf = null)
         {
+            (this.table, this.name) = (table, name);
             folder = Fixtures.Case(Cases, name);
             Json = Fixtures.Json(Cases, name, "case.json");
             var its = Fixtures.Json(Cases, pipelineOf ?? name, "case.json");
@@ -256,8 +259,8 @@ public sealed partial class LoraParityTests
         {
             var tolerance = Json.GetProperty("tolerance");
             var most = (limit is null ? tolerance : tolerance.GetProperty(limit)).GetDouble();
-            var difference = Fixtures.MaxDifference(expected, actual);
-            Assert.True(difference <= most, $"{key}: difference {difference:E2}, expected at most {most:E0}");
+            var quantity = key.StartsWith("grad.", StringComparison.Ordinal) ? "loss, gradients" : limit switch { "unet" => "UNet", "text" => "text encoder", "merged" => "merged", _ => "output" };
+            table.Check(name, quantity, Fixtures.MaxDifference(expected, actual), most, key);
         }
 
         public void Dispose()

@@ -1,12 +1,11 @@
 using LoraNotebooks.Diffusion;
-using Xunit.Abstractions;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Tests.Diffusion;
 
 /// <summary>SDXL's two text encoders and its whole denoising against diffusers. The cases are not shipped, see <see cref="Fixtures.Models"/>.</summary>
 [Trait("Category", "Parity")]
-public sealed class SdxlParityTests(ITestOutputHelper output)
+public sealed class SdxlParityTests(ParityTable table) : IClassFixture<ParityTable>
 {
     private const double ImageLimit = 1e-4; // absolute, of pixels in [0, 1]; the case names none
 
@@ -51,7 +50,7 @@ public sealed class SdxlParityTests(ITestOutputHelper output)
             using var sampler = Sampler.Create(pipeline.Scheduler, steps);
             var latents = pipeline.Denoise(inputs["denoise.initial_noise"], prompt, negative, sampler, guidance);
             var key = expected.Keys.Single(key => key.StartsWith("denoise.", StringComparison.Ordinal) && key.EndsWith(".latents", StringComparison.Ordinal));
-            Check(name, key, expected, latents, Limit(name, "denoise_relative"), Fixtures.RelativeDifference);
+            table.Check(name, key + ", relative", Fixtures.RelativeDifference(expected[key], latents), Limit(name, "denoise_relative"));
             Check(name, key.Replace(".latents", ".image", StringComparison.Ordinal), expected, (pipeline.Decode(latents) / 2 + 0.5).clamp(0, 1), ImageLimit);
         }
     }
@@ -68,10 +67,6 @@ public sealed class SdxlParityTests(ITestOutputHelper output)
 
     private static double Limit(string name, string part) => Fixtures.Json(name, "case.json").GetProperty("tolerance").GetProperty(part).GetDouble();
 
-    private void Check(string name, string key, Dictionary<string, Tensor> expected, Tensor actual, double limit, Func<Tensor, Tensor, double>? measure = null)
-    {
-        var difference = (measure ?? Fixtures.MaxDifference)(expected[key], actual);
-        output.WriteLine($"{name} {key}: {difference:e2} (limit {limit:e2})");
-        Assert.True(difference <= limit, $"{name} {key}: difference {difference:e2}, limit {limit:e2}");
-    }
+    private void Check(string name, string key, Dictionary<string, Tensor> expected, Tensor actual, double limit) =>
+        table.Check(name, key, Fixtures.MaxDifference(expected[key], actual), limit);
 }

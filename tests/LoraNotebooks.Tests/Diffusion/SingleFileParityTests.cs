@@ -1,13 +1,12 @@
 using System.Text.RegularExpressions;
 using LoraNotebooks.Diffusion;
-using Xunit.Abstractions;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Tests.Diffusion;
 
 /// <summary>Original single-file checkpoints against diffusers. The cases are not shipped, see <see cref="Fixtures.Models"/>.</summary>
 [Trait("Category", "Parity")]
-public sealed partial class SingleFileParityTests(ITestOutputHelper output)
+public sealed partial class SingleFileParityTests(ParityTable table) : IClassFixture<ParityTable>
 {
     [Fact]
     public void FromFile_EveryCase_ComputesAsUpstream()
@@ -34,12 +33,7 @@ public sealed partial class SingleFileParityTests(ITestOutputHelper output)
             Check("vae.image0.mean", pipeline.Vae.Encode(inputs["vae.image0.pixels"]).Mean);
             Assert.Equal(4, expected.Count);
 
-            void Check(string key, Tensor actual)
-            {
-                var difference = Fixtures.MaxDifference(expected[key], actual);
-                output.WriteLine($"{name} {key}: {difference:e2} (limit {limit:e2})");
-                Assert.True(difference <= limit, $"{name} {key}: difference {difference:e2}, limit {limit:e2}");
-            }
+            void Check(string key, Tensor actual) => table.Check(name, key, Fixtures.MaxDifference(expected[key], actual), limit);
         }
     }
 

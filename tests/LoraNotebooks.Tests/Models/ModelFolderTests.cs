@@ -101,6 +101,18 @@ public sealed class ModelFolderTests
     }
 
     [Fact]
+    public void FromFolder_OnACpu_HasTheKernelsChannelsLastAsABuiltNetworkHas()
+    {
+        using var folder = new TemporaryFolder();
+        using var built = new UNet2DConditionModel(TinyModels.UNet, new Generator(1));
+        built.Save(folder.Path);
+        using var loaded = UNet2DConditionModel.FromFolder(folder.Path);
+        Assert.All((UNet2DConditionModel[])[built, loaded], static unet => Assert.All(
+            unet.named_parameters().Where(static p => p.parameter.dim() == 4),
+            static p => Assert.Equal(1, p.parameter.stride(1))));
+    }
+
+    [Fact]
     public void FromFolder_UnsupportedValues_AreAllReportedAtOnce()
     {
         using var folder = new TemporaryFolder();

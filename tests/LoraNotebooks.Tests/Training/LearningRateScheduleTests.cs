@@ -1,10 +1,9 @@
 using System.Text.Json;
 using LoraNotebooks.Training;
-using Xunit.Abstractions;
 
 namespace LoraNotebooks.Tests.Training;
 
-public sealed class LearningRateScheduleTests(ITestOutputHelper output)
+public sealed class LearningRateScheduleTests(ParityTable table) : IClassFixture<ParityTable>
 {
     private const double Limit = 1e-12; // of the base rate; the rates are float64
 
@@ -29,7 +28,6 @@ public sealed class LearningRateScheduleTests(ITestOutputHelper output)
     {
         var cases = Fixtures.Json("schedules", "schedules.json").GetProperty("schedules").EnumerateArray().ToList();
         Assert.NotEmpty(cases);
-        var worst = new SortedDictionary<string, double>();
         foreach (var item in cases)
         {
             var name = item.GetProperty("name").GetString()!;
@@ -53,14 +51,9 @@ public sealed class LearningRateScheduleTests(ITestOutputHelper output)
             for (var step = 0; step < expected.Count; step++)
             {
                 var difference = Math.Abs(expected[step] - schedule.Rate(step, total, baseRate)) / baseRate;
-                worst[name] = Math.Max(worst.GetValueOrDefault(name), difference);
-                Assert.True(
-                    difference <= Limit,
-                    $"{item.GetProperty("name")} {options}, step {step}: expected {expected[step]}, got {schedule.Rate(step, total, baseRate)}");
+                table.Check($"schedules, {name}", "rate, of the base rate", difference, Limit, $"{options}, step {step}: expected {expected[step]}, got {schedule.Rate(step, total, baseRate)}");
             }
         }
-
-        output.WriteLine(string.Join('\n', worst.Select(pair => $"{pair.Key}: {pair.Value:e2} of the base rate")));
     }
 
     [Fact]
