@@ -38,17 +38,7 @@ internal static class Layers
 
     /// <summary>A convolution over height and width.</summary>
     public static nn.Module<Tensor, Tensor> Conv2d(long inChannels, long outChannels, long kernel_size, long stride = 1, long padding = 0) =>
-        InBestLayout(nn.Conv2d(inChannels, outChannels, kernel_size, stride, padding, device: Place));
-
-    private static Conv2d InBestLayout(Conv2d convolution)
-    {
-        if (!isWithoutMemory)
-        {
-            convolution.weight = new Parameter(ChannelsLast(convolution.weight!.detach()));
-        }
-
-        return convolution;
-    }
+        nn.Conv2d(inChannels, outChannels, kernel_size, stride, padding, device: Place);
 
     /// <summary>Layer norm over the last dimension.</summary>
     public static nn.Module<Tensor, Tensor> LayerNorm(long size, double epsilon = 1e-5) => nn.LayerNorm(size, epsilon, device: Place);
@@ -78,14 +68,28 @@ internal static class Layers
     }
 
     /// <summary>
-    /// A convolution's kernel with the channels last in memory; shape and values stay. Convolutions then give their outputs that layout, too,
-    /// which a CPU's kernels like better (0.8 times as long a prediction at Stable Diffusion's size), and pixels become tokens without a copy.
+    /// Lays a network's convolution kernels out with the channels last in memory; shapes, values and names stay, and so do the layout's strides
+    /// where there is no memory yet. Convolutions then give their outputs that layout, too, which a CPU's kernels like better (0.74 times as long
+    /// a prediction at Stable Diffusion's size), and pixels become tokens without a copy.
     /// </summary>
-    /// <param name="kernel">[out, in, h, w]; freed if another takes its place.</param>
+    /// <param name="network">The network. An autoencoder is better left as it is: in this layout its images are three times as far from upstream's.</param>
+    public static void ChannelsLast(nn.Module network)
+    {
+        using var noGradient = no_grad();
+        foreach (var convolution in network.modules().OfType<Conv2d>())
+        {
+            var old = convolution.weight!;
+            convolution.weight = new Parameter(ChannelsLast(old), old.requires_grad);
+        }
+    }
+
+    /// <summary>A kernel [out, in, h, w] with the channels last in memory, of memory of its own.</summary>
     public static Tensor ChannelsLast(Tensor kernel)
     {
         using var scope = NewDisposeScope();
-        using var old = kernel;
-        return old.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2).DetachFromDisposeScope();
+        return kernel.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2).DetachFromDisposeScope();
     }
+
+    /// <summary>Whether a kernel's channels are last in memory.</summary>
+    public static bool IsChannelsLast(Tensor kernel) => kernel.dim() == 4 && kernel.stride(1) == 1 && kernel.stride(3) == kernel.size(1);
 }

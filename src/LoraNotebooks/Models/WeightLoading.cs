@@ -25,9 +25,21 @@ internal static class WeightLoading
         {
             foreach (var (name, old) in module.named_parameters(recurse: false).ToList())
             {
-                Replace(module, name, old, sources[path.Length == 0 ? name : $"{path}.{name}"].Load(dtype, device));
+                Replace(module, name, old, InLayoutOf(old, sources[path.Length == 0 ? name : $"{path}.{name}"].Load(dtype, device)));
             }
         }
+    }
+
+    /// <summary>The values in the layout of the parameter they replace. It was chosen for a CPU's kernels.</summary>
+    private static Tensor InLayoutOf(Tensor parameter, Tensor values)
+    {
+        if (values.device_type != DeviceType.CPU || !Layers.IsChannelsLast(parameter))
+        {
+            return values;
+        }
+
+        using var asStored = values;
+        return Layers.ChannelsLast(asStored);
     }
 
     private static void ThrowIfUnfit(nn.Module model, IReadOnlyDictionary<string, WeightSource> sources, string origin)
@@ -60,7 +72,7 @@ internal static class WeightLoading
                 linear.bias = new Parameter(values);
                 break;
             case (Conv2d convolution, "weight"):
-                convolution.weight = values.device_type == DeviceType.CPU ? new Parameter(Layers.ChannelsLast(values)) : new Parameter(values);
+                convolution.weight = new Parameter(values);
                 break;
             case (Conv2d convolution, "bias"):
                 convolution.bias = new Parameter(values);

@@ -47,6 +47,7 @@ public sealed class UNet2DConditionModel : Module<Tensor, Tensor, Conditioning, 
         conv_norm_out = Layers.GroupNorm(config.NormNumGroups, channels[0], config.NormEps);
         conv_out = Layers.Conv2d(channels[0], config.OutChannels, kernel_size: 3, padding: 1);
         RegisterComponents();
+        Layers.ChannelsLast(this);
         if (generator is not null)
         {
             ParameterInitialization.Reset(this, generator);
