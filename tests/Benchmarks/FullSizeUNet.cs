@@ -1,7 +1,10 @@
 using System.Diagnostics;
 using System.Globalization;
+using System.Runtime.CompilerServices;
 using LoraNotebooks.Adapters;
+using LoraNotebooks.Diffusion;
 using LoraNotebooks.Models.Diffusion;
+using LoraNotebooks.Models.Language;
 using LoraNotebooks.Tensors;
 using static TorchSharp.torch;
 
@@ -13,9 +16,11 @@ namespace Benchmarks;
 /// </summary>
 internal static class FullSizeUNet
 {
-    private const int Runs = 5;
+    private const int UsualRuns = 5;
     private const int TextTokens = 77;
     private const double LeastPeak = 10e9;
+
+    private static int runs = UsualRuns;
 
     private static readonly UNetConfig Config = new() { CrossAttentionDim = 768, SampleSize = 64 };
 
@@ -42,7 +47,7 @@ internal static class FullSizeUNet
     private static void Measure(int side, ScalarType type, string folder)
     {
         Console.WriteLine($"\n{type}");
-        using (var random = new UNet2DConditionModel(Config, new Generator(1)))
+        using (var random = RandomModel())
         {
             random.Save(folder, type);
         }
@@ -50,31 +55,64 @@ internal static class FullSizeUNet
         GC.Collect();
         GC.WaitForPendingFinalizers();
         var clock = Stopwatch.StartNew();
-        using var unet = UNet2DConditionModel.FromFolder(folder, type);
-        var file = new DirectoryInfo(folder).EnumerateFiles().Sum(static f => f.Length);
-        Line("load", $"{clock.Elapsed.TotalSeconds:F2} s for a file of {file / 1e9:F2} GB (its memory: see load)");
+        using var pipeline = StableDiffusionPipeline.FromFolder(folder, type);
+        var bytes = new DirectoryInfo(folder).EnumerateFiles("*.safetensors", SearchOption.AllDirectories).Sum(static f => f.Length);
+        Line("load", $"{clock.Elapsed.TotalSeconds:F2} s for {bytes / 1e9:F2} GB of weights (its memory: see the benchmark load)");
 
+        var unet = pipeline.UNet;
         var peak = GemmPeak(type);
-        Line("GEMM peak", $"{peak / 1e9:F1} GFLOP/s (median of {Runs})");
+        Line("GEMM peak", $"{peak / 1e9:F1} GFLOP/s");
         if (peak < LeastPeak)
         {
-            Console.WriteLine($"This processor has no fast products in {type}: predictions would take minutes. Use another type here.");
-            return;
+            Console.WriteLine($"  This processor has no fast products in {type}: everything is run once, and the other ways are not tried. Compute in another type here.");
+            runs = 1;
         }
 
-        Predict(unet, side, type, peak);
-        AttentionWays(side, type);
-        Train(unet, side, type, peak);
+        var flops = Predict(unet, side, type, peak);
+        Generate(pipeline, side);
+        if (runs > 1)
+        {
+            AttentionWays(side, type);
+        }
+
+        Train(unet, side, type, peak, flops / 2);
+        runs = UsualRuns;
         Line("load at the end", Machine.Load());
     }
 
+    /// <summary>A whole model of Stable Diffusion 1.5's sizes, weights random.</summary>
+    private static StableDiffusionPipeline RandomModel()
+    {
+        var text = new ClipTextModel(new ClipTextConfig { HiddenSize = 768, IntermediateSize = 3072, NumHiddenLayers = 12, NumAttentionHeads = 12 });
+        var vae = new AutoencoderKL(new AutoencoderKLConfig
+        {
+            DownBlockTypes = [.. Enumerable.Repeat("DownEncoderBlock2D", 4)],
+            UpBlockTypes = [.. Enumerable.Repeat("UpDecoderBlock2D", 4)],
+            BlockOutChannels = [128, 256, 512, 512],
+            LayersPerBlock = 2,
+        });
+        return new(ClipTokenizer.FromFolder(Path.Combine(FixturesFolder(), "sd15-tiny", "tokenizer")), text, new UNet2DConditionModel(Config, new Generator(1)), vae, SchedulerConfig.StableDiffusion);
+    }
+
+    private static string FixturesFolder([CallerFilePath] string file = "") => Path.Combine(Path.GetDirectoryName(file)!, "..", "Fixtures");
+
+    /// <summary>A picture from prompt to pixels: text, steps under guidance, decoding.</summary>
+    private static void Generate(StableDiffusionPipeline pipeline, int side)
+    {
+        var options = new GenerationOptions { Prompt = "a portrait", Width = 8 * side, Height = 8 * side, Steps = runs > 1 ? 10 : 1, Sampler = SamplerKind.DpmPlusPlus2M };
+        var before = Machine.StartPeak();
+        var clock = Stopwatch.StartNew();
+        pipeline.Generate(options);
+        Line("generation", $"{clock.Elapsed.TotalSeconds:F1} s for {options.Steps} step{(options.Steps > 1 ? "s" : "")} under guidance and the decoding, {(Machine.Peak() - before) / 1e6:F0} MB beside the weights");
+    }
+
     /// <summary>One prediction under guidance: a batch of two.</summary>
-    private static void Predict(UNet2DConditionModel unet, int side, ScalarType type, double peak)
+    private static double Predict(UNet2DConditionModel unet, int side, ScalarType type, double peak)
     {
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         var (x, t, c) = Inputs(2, side, type);
-        unet.call(x, t, c).Dispose();
+        WarmUp(() => unet.call(x, t, c).Dispose());
         var before = Machine.StartPeak();
         var seconds = Median(() => unet.call(x, t, c).Dispose());
         var memory = Machine.Peak() - before;
@@ -91,10 +129,11 @@ internal static class FullSizeUNet
         Line("  elementwise, copies, rest", $"{100 * (total - profile.Kinds.Sum(static k => k.Seconds)) / total,5:F1} % of the time");
         profile.Dispose();
         Layouts("layouts, forward", unet, () => unet.call(x, t, c).Dispose());
+        return profile.Flops;
     }
 
     /// <summary>Steps of a LoRA of rank 8 on the attention layers, batch 1.</summary>
-    private static void Train(UNet2DConditionModel unet, int side, ScalarType type, double peak)
+    private static void Train(UNet2DConditionModel unet, int side, ScalarType type, double peak, double flops)
     {
         using var scope = NewDisposeScope();
         using var adapted = new AdaptedModel(unet);
@@ -103,17 +142,9 @@ internal static class FullSizeUNet
         using var optimizer = optim.AdamW(adapted.TrainableParameters("lora"), 1e-4);
         var (x, t, c) = Inputs(1, side, type);
         var target = randn_like(x);
-        double flops;
-        using (no_grad())
-        using (var profile = new ModuleProfile(unet))
-        {
-            unet.call(x, t, c).Dispose();
-            flops = profile.Flops;
-        }
-
-        Step();
+        WarmUp(() => Step());
         var before = Machine.StartPeak();
-        List<(double Forward, double Whole)> steps = [.. Enumerable.Range(0, Runs).Select(_ => Step())];
+        List<(double Forward, double Whole)> steps = [.. Enumerable.Range(0, runs).Select(_ => Step())];
         var (forward, whole) = (Middle([.. steps.Select(static s => s.Forward)]), Middle([.. steps.Select(static s => s.Whole)]));
 
         // Frozen weights need no gradient of their own: backward costs about one more forward, through the inputs alone.
@@ -136,6 +167,11 @@ internal static class FullSizeUNet
     /// <summary>The same work with the convolutions' kernels contiguous and in channels_last, by turns.</summary>
     private static void Layouts(string name, UNet2DConditionModel unet, Action work)
     {
+        if (runs == 1)
+        {
+            return;
+        }
+
         var (contiguous, last) = (new List<double>(), new List<double>());
         for (var i = 0; i < 3; i++)
         {
@@ -185,7 +221,7 @@ internal static class FullSizeUNet
         var (q, k, v) = (Heads(tokens), Heads(context), Heads(context));
         var (plain, fused) = (new List<double>(), new List<double>());
         var times = tokens * context > 256 * 256 ? 3 : 20;
-        for (var i = 0; i < Runs; i++)
+        for (var i = 0; i < runs; i++)
         {
             plain.Add(1000 * Time(() => Once(() => (q.flatten(0, 1).bmm(k.flatten(0, 1).mul(1 / Math.Sqrt(head)).transpose(1, 2)).softmax(-1)).bmm(v.flatten(0, 1)))) / times);
             fused.Add(1000 * Time(() => Once(() => nn.functional.scaled_dot_product_attention(q, k, v))) / times);
@@ -231,7 +267,16 @@ internal static class FullSizeUNet
         return (randn([batch, 4, side, side], generator: generator).to(type), tensor(500L).reshape(1), randn([batch, TextTokens, 768], generator: generator).to(type));
     }
 
-    private static double Median(Action work, int runs = Runs) => Middle([.. Enumerable.Range(0, runs).Select(_ => Time(work))]);
+    private static double Median(Action work, int? count = null) => Middle([.. Enumerable.Range(0, count ?? runs).Select(_ => Time(work))]);
+
+    /// <summary>The first run chooses kernels and touches memory.</summary>
+    private static void WarmUp(Action work)
+    {
+        if (runs > 1)
+        {
+            work();
+        }
+    }
 
     private static double Time(Action work)
     {

@@ -22,7 +22,7 @@ public sealed class TrainingPlanDisplay : RichDisplay
         var isExact = Plan.StepsPerEpoch * Plan.BatchSize * Plan.GradientAccumulation == Plan.ImagesPerEpoch;
         (string Sign, string Value, string Name)[] terms =
         [
-            ("", Numbers.Count(Plan.ImagesPerEpoch), $"images per epoch, from {Numbers.Count(Plan.Images)}"),
+            ("", Numbers.Count(Plan.ImagesPerEpoch), $"images per epoch, from {Numbers.Count(Plan.Images)}" + (Plan.RegularizationImagesPerEpoch > 0 ? $", {Numbers.Count(Plan.RegularizationImagesPerEpoch)} for regularization" : "")),
             ("÷", batches, Plan.GradientAccumulation > 1 ? "images per batch × batches per step" : "images per batch"),
             ("=", Numbers.Count(Plan.StepsPerEpoch), isExact ? "steps per epoch" : "steps per epoch, rounded up"),
             ("×", Numbers.Count(Plan.Epochs), "epochs"),

@@ -75,7 +75,6 @@ internal static class Layers
     /// <param name="network">The network. An autoencoder is better left as it is: in this layout its images are three times as far from upstream's.</param>
     public static void ChannelsLast(nn.Module network)
     {
-        using var noGradient = no_grad();
         foreach (var convolution in network.modules().OfType<Conv2d>())
         {
             var old = convolution.weight!;
@@ -83,11 +82,14 @@ internal static class Layers
         }
     }
 
-    /// <summary>A kernel [out, in, h, w] with the channels last in memory, of memory of its own.</summary>
+    /// <summary>A copy of a kernel [out, in, h, w] with the channels last in memory. No view of another tensor: in-place changes of such are not recorded.</summary>
     public static Tensor ChannelsLast(Tensor kernel)
     {
-        using var scope = NewDisposeScope();
-        return kernel.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2).DetachFromDisposeScope();
+        using var noGradient = no_grad();
+        var (channels, height, width) = (kernel.size(1), kernel.size(2), kernel.size(3));
+        var copy = empty_strided(kernel.shape, [height * width * channels, 1, width * channels, channels], kernel.dtype, kernel.device).DetachFromDisposeScope();
+        copy.copy_(kernel);
+        return copy;
     }
 
     /// <summary>Whether a kernel's channels are last in memory.</summary>

@@ -8,7 +8,7 @@ namespace LoraNotebooks.Training;
 /// <param name="Latents">x₀, scaled latents, float32 [N, C, h, w].</param>
 /// <param name="Noise">ε, standard normal noise of the same shape.</param>
 /// <param name="Timesteps">t, int64 [N].</param>
-/// <param name="Text">What the UNet is told; where the step has a text encoder to train, the captions' token ids stand in for the hidden states.</param>
+/// <param name="Text">What the UNet is told, with the text encoder's graph where that trains.</param>
 public sealed record DiffusionBatch(Tensor Latents, Tensor Noise, Tensor Timesteps, Conditioning Text)
 {
     /// <summary>What x<sub>t</sub> is made with where that is not ε, see <see cref="TrainingNoise.Perturbed"/>. Default ε.</summary>
@@ -37,9 +37,6 @@ public sealed class DiffusionTrainingStep(UNet2DConditionModel unet, NoiseSchedu
 {
     private readonly ScalarType dtype = unet.parameters().First().dtype;
 
-    /// <summary>Turns token ids into what the UNet is told, so that gradients reach the text encoder. Default: none, batches hold hidden states.</summary>
-    public Func<Tensor, Conditioning>? TextEncoder { get; init; }
-
     /// <summary>The mean over the batch of w·w<sub>t</sub>·mean(ℓ(model(x<sub>t</sub>, t, c) − target)), the target being ε, v or x₀, and ℓ the square by default.</summary>
     /// <param name="batch">N images.</param>
     /// <returns>A scalar, float32, with its graph.</returns>
@@ -50,8 +47,7 @@ public sealed class DiffusionTrainingStep(UNet2DConditionModel unet, NoiseSchedu
         var (clean, noise, t, text) = batch;
         var noisy = schedule.AddNoise(clean, batch.InputNoise ?? noise, t);
         var target = schedule.Target(clean, noise, t);
-        var context = TextEncoder is null ? text : TextEncoder(text.HiddenStates) with { TimeIds = text.TimeIds };
-        var prediction = unet.call(noisy.to(dtype), t, context.To(dtype)).to(ScalarType.Float32);
+        var prediction = unet.call(noisy.to(dtype), t, text.To(dtype)).to(ScalarType.Float32);
 
         var threshold = config.LossType is LossType.Huber or LossType.SmoothL1
             ? DiffusionLoss.HuberThreshold(schedule, t, config.HuberSchedule, config.HuberC, config.HuberScale)

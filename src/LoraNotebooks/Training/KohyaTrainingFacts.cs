@@ -56,6 +56,7 @@ internal static class KohyaTrainingFacts
             ["ss_gradient_checkpointing"] = "False",
             ["ss_mixed_precision"] = config.Precision == TrainingPrecision.BFloat16 ? "bf16" : "no",
             ["ss_clip_skip"] = Text(config.ClipSkip),
+            ["ss_max_token_length"] = config.Reading.MaxTokenLength is { } length ? Text(length) : "None",
             ["ss_resolution"] = $"({dataset.Width}, {dataset.Height})",
             ["ss_cache_latents"] = "True",
             ["ss_enable_bucket"] = "False",

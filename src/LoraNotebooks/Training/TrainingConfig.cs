@@ -2,6 +2,7 @@ using LoraNotebooks.Adapters;
 using LoraNotebooks.Data;
 using LoraNotebooks.Diffusion;
 using LoraNotebooks.Models;
+using LoraNotebooks.Models.Language;
 
 namespace LoraNotebooks.Training;
 
@@ -71,6 +72,9 @@ public sealed partial record TrainingConfig
     /// <summary>Which hidden states of the text encoder condition the UNet: 1 (default) the last layer's, 2 those of the layer before, …</summary>
     public int ClipSkip { get; init; } = 1;
 
+    /// <summary>How captions are read: how long they may be, and whether <c>(word:1.3)</c> weighs. Default as long as the encoder sees at once, and brackets are text.</summary>
+    public PromptReading Reading { get; init; } = new();
+
     /// <summary>The number format of the frozen networks. Default as loaded.</summary>
     public TrainingPrecision Precision { get; init; } = TrainingPrecision.AsLoaded;
 
@@ -116,6 +120,7 @@ public sealed partial record TrainingConfig
         faults.Require(SaveEveryEpochs is null or > 0, $"SaveEveryEpochs: got {SaveEveryEpochs}, expected a positive number, or null for the final file only");
         faults.Require(SampleEveryEpochs is null or > 0, $"SampleEveryEpochs: got {SampleEveryEpochs}, expected a positive number, or null for no samples");
         faults.Require(SampleEveryEpochs is null || SamplePrompts.Count > 0, "SamplePrompts: got none, expected at least one prompt, as SampleEveryEpochs asks for samples");
+        faults.AddRange(Reading.Validate().Select(fault => $"Reading.{fault}"));
         faults.AddRange(Captions.Validate().Select(fault => $"Captions.{fault}"));
         faults.AddRange(Schedule.Validate().Select(fault => $"Schedule.{fault}"));
         faults.AddRange(UNetLora.Validate().Select(fault => $"UNetLora.{fault}"));

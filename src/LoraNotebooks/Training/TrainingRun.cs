@@ -51,7 +51,6 @@ internal sealed class TrainingRun : IDisposable
         optimizer = new AdamWOptimizer(groups.Groups);
         trainingStep = new DiffusionTrainingStep(pipeline.UNet, schedule, optimizer, config)
         {
-            TextEncoder = config.TrainsTextEncoder ? ids => pipeline.Text.Encode(ids, config.ClipSkip) : null,
         };
         files = new TrainingFiles(config, plan, pipeline, dataset, lora);
     }

@@ -37,7 +37,7 @@ internal sealed class TrainingSet : IDisposable
             foreach (var caption in dataset.Images.Select(image => image.Caption).Append("").Distinct())
             {
                 cancellationToken.ThrowIfCancellationRequested();
-                encodedCaptions[caption] = pipeline.EncodePrompts([caption], config.ClipSkip, Sizes);
+                encodedCaptions[caption] = pipeline.EncodePrompts([caption], config.ClipSkip, Sizes, config.Reading);
             }
         }
 
@@ -67,10 +67,10 @@ internal sealed class TrainingSet : IDisposable
     public DiffusionBatch Draw(int[] indices, long number)
     {
         using var scope = NewDisposeScope();
+        var text = EncodeCaptions(indices, number);
         using var noGradient = no_grad();
         var rows = tensor(indices.Select(i => (long)i).ToArray(), device: device);
         var clean = latents.index_select(0, rows);
-        var text = EncodeCaptions(indices, number);
         var (epsilon, input, timesteps) = noise.Draw(clean, number);
         return new DiffusionBatch(clean.MoveToOuterDisposeScope(), epsilon.MoveToOuterDisposeScope(), timesteps.MoveToOuterDisposeScope(), text.MoveToOuterDisposeScope())
         {
@@ -106,14 +106,20 @@ internal sealed class TrainingSet : IDisposable
             : throw new ArgumentException($"{dataset.Images[index].Name}: got latents that are not finite from the autoencoder. Load the pipeline in float32, or remove the image.");
     }
 
-    /// <summary>Token ids where the text encoder trains, else its outputs.</summary>
+    /// <summary>What the text encoder makes of the images' captions, with its graph where it trains.</summary>
     private Conditioning EncodeCaptions(int[] indices, long number)
     {
         using var generator = seeds.Generator(TrainingSeeds.Use.Captions, number);
         string[] captions = [.. indices.Select(i => config.Captions.Draw(dataset.Images[i].Caption, generator))];
-        return config.TrainsTextEncoder ? new Conditioning(pipeline.Tokenize(captions), TimeIds: pipeline.TimeIds(captions.Length, Sizes))
-            : encodedCaptions.Count > 0 ? Conditioning.Concat([.. captions.Select(caption => encodedCaptions[caption])])
-            : pipeline.EncodePrompts(captions, config.ClipSkip, Sizes);
+        if (config.TrainsTextEncoder)
+        {
+            using var gradient = enable_grad();
+            return pipeline.Text.Encode(captions, config.ClipSkip, config.Reading) with { TimeIds = pipeline.TimeIds(captions.Length, Sizes) };
+        }
+
+        return encodedCaptions.Count > 0
+            ? Conditioning.Concat([.. captions.Select(caption => encodedCaptions[caption])])
+            : pipeline.EncodePrompts(captions, config.ClipSkip, Sizes, config.Reading);
     }
 
     private static void RequireSize(PreparedDataset dataset, int factor)

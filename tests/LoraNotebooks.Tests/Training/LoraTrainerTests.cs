@@ -3,6 +3,7 @@ using LoraNotebooks.Adapters;
 using LoraNotebooks.Data;
 using LoraNotebooks.Diffusion;
 using LoraNotebooks.Formats;
+using LoraNotebooks.Models.Language;
 using LoraNotebooks.Tests.Diffusion;
 using LoraNotebooks.Tests.Models;
 using LoraNotebooks.Training;
@@ -66,6 +67,22 @@ public sealed class LoraTrainerTests : IDisposable
         var config = TinyRun.Config(folder.Path) with { Captions = new CaptionOptions { Shuffle = true, CaptionDropout = 0.2 }, SampleLatents = true };
 
         Assert.Equal(Losses(config), Losses(config));
+    }
+
+    [Theory]
+    [InlineData(null)]
+    [InlineData(1e-4)]
+    public void Train_LongOrWeightedCaptions_AreReadAsAsked(double? textRate)
+    {
+        // Past the tokens that the encoder sees at once, only the end of the caption tells the pictures apart.
+        var data = new PreparedDataset(TinyRun.Dataset.Images.Select(image => image with { Caption = string.Join(", ", Enumerable.Repeat("long hair", 8)) + ", (blue shirt:1.5)" }));
+        var config = TinyRun.Config(folder.Path) with { TextEncoderLearningRate = textRate, Epochs = 1 };
+        PromptReading[] readings = [new(), new() { MaxTokenLength = 40 }, new() { MaxTokenLength = 40, Weighting = PromptWeighting.Scale }];
+
+        var losses = readings.Select(reading => Losses(config with { Reading = reading }, data)).ToList();
+
+        Assert.Equal(3, losses.Select(static l => string.Join(' ', l)).Distinct().Count());
+        Assert.Contains("Reading.MaxTokenLength", Assert.ThrowsAny<ArgumentException>(() => Losses(config with { Reading = new() { MaxTokenLength = 0 } }, data)).Message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -231,9 +248,9 @@ public sealed class LoraTrainerTests : IDisposable
         }
     });
 
-    private double[] Losses(TrainingConfig config)
+    private double[] Losses(TrainingConfig config, PreparedDataset? data = null)
     {
-        using var result = new LoraTrainer().Train(config, pipeline, TinyRun.Dataset);
+        using var result = new LoraTrainer().Train(config, pipeline, data ?? TinyRun.Dataset);
         return [.. result.Steps.Select(step => step.Loss)];
     }
 

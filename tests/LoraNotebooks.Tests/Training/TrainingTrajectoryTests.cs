@@ -61,10 +61,7 @@ public sealed class TrainingTrajectoryTests(ParityTable table) : IClassFixture<P
         }
 
         using var optimizer = new AdamWOptimizer(groups);
-        var step = new DiffusionTrainingStep(unet, config.NoiseScheduleFor(Scheduler(baseModel, options)), optimizer, config)
-        {
-            TextEncoder = ids => text.HiddenStates(ids, config.ClipSkip),
-        };
+        var step = new DiffusionTrainingStep(unet, config.NoiseScheduleFor(Scheduler(baseModel, options)), optimizer, config);
         var steps = options.GetProperty("steps").GetInt32();
         var losses = expected["losses"].data<float>().ToArray();
         var norms = expected["grad_norms"].data<float>().ToArray();
@@ -72,7 +69,7 @@ public sealed class TrainingTrajectoryTests(ParityTable table) : IClassFixture<P
         for (var s = 0; s < steps; s++)
         {
             double[] current = [.. baseRates.Select(rate => config.Schedule.Rate(s, steps, rate))];
-            var result = step.Update(config.GradientAccumulation, part => Batch(inputs, config, s, part), current);
+            var result = step.Update(config.GradientAccumulation, part => Batch(inputs, config, s, part, text), current);
 
             table.Check(name, "loss", Math.Abs(losses[s] - result.Loss), tolerance.GetProperty("losses").GetDouble(), $"step {s}");
             table.Check(name, "gradient norm, relative", Math.Abs(norms[s] - result.GradientNorm) / norms[s], tolerance.GetProperty("grad_norms_relative").GetDouble(), $"step {s}");
@@ -102,12 +99,12 @@ public sealed class TrainingTrajectoryTests(ParityTable table) : IClassFixture<P
         using var adapted = Attach(unet, config.UNetLora);
         CopyInitial(adapted, "init.unet.", inputs);
         using var optimizer = new AdamWOptimizer([new("unet", adapted.TrainableParameters(Adapter), 0)]);
-        var step = new DiffusionTrainingStep(unet, config.NoiseScheduleFor(Scheduler(baseModel, description.GetProperty("options"))), optimizer, config) { TextEncoder = ids => text.HiddenStates(ids, config.ClipSkip) };
+        var step = new DiffusionTrainingStep(unet, config.NoiseScheduleFor(Scheduler(baseModel, description.GetProperty("options"))), optimizer, config);
         var large = config with { BatchSize = config.BatchSize * config.GradientAccumulation, GradientAccumulation = 1 };
 
         // A rate of 0 leaves the weights alone, so that both see the same model.
-        var small = step.Update(config.GradientAccumulation, part => Batch(inputs, config, 0, part), [0]);
-        var whole = step.Update(1, part => Batch(inputs, large, 0, part), [0]);
+        var small = step.Update(config.GradientAccumulation, part => Batch(inputs, config, 0, part, text), [0]);
+        var whole = step.Update(1, part => Batch(inputs, large, 0, part, text), [0]);
 
         Assert.True(config.GradientAccumulation > 1);
         table.Check("accumulation against one batch", "loss", Math.Abs(small.Loss - whole.Loss), 1e-6 * whole.Loss);
@@ -157,11 +154,11 @@ public sealed class TrainingTrajectoryTests(ParityTable table) : IClassFixture<P
     }
 
     /// <summary>A part of a step's images, with the noise that the trainer makes of the random numbers given.</summary>
-    private static DiffusionBatch Batch(Dictionary<string, Tensor> inputs, TrainingConfig config, int step, int part)
+    private static DiffusionBatch Batch(Dictionary<string, Tensor> inputs, TrainingConfig config, int step, int part, ClipTextModel text)
     {
         var latents = Slice("latents");
         var noise = config.NoiseOffset is { } offset ? TrainingNoise.Offset(Slice("noise"), Slice("noise_offset_noise"), latents, offset, config.AdaptiveNoiseScale) : Slice("noise");
-        return new DiffusionBatch(latents, noise, Slice("timesteps"), Slice("input_ids"))
+        return new DiffusionBatch(latents, noise, Slice("timesteps"), text.HiddenStates(Slice("input_ids"), config.ClipSkip))
         {
             Weights = inputs.TryGetValue("loss_weights", out var weights) ? weights.narrow(0, part * config.BatchSize, config.BatchSize) : null,
         };
