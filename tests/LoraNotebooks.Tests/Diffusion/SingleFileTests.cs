@@ -34,6 +34,22 @@ public sealed class SingleFileTests
     }
 
     [Fact]
+    public void FromFile_Sd2Names_GivesTheSameConditioningAndPrediction()
+    {
+        using var folder = new TemporaryFolder();
+        using var scope = NewDisposeScope();
+        using var noGradient = no_grad();
+        using var pipeline = Sd2(folder);
+        using var loaded = StableDiffusionPipeline.FromFile(folder.In("model.safetensors"));
+
+        var (expected, actual) = (pipeline.EncodePrompts(["blue shirt"]), loaded.EncodePrompts(["blue shirt"]));
+        Assert.Equal(0, Fixtures.MaxDifference(expected.HiddenStates, actual.HiddenStates));
+        var x = randn(1, 3, 8, 8, generator: new Generator(4));
+        Assert.Equal(0, Fixtures.MaxDifference(pipeline.UNet.call(x, ones(1), expected), loaded.UNet.call(x, ones(1), actual)));
+        Assert.Equal(0, Fixtures.MaxDifference(pipeline.Decode(x), loaded.Decode(x)));
+    }
+
+    [Fact]
     public void SavedLora_OfAModelInOneFile_NotesItsNameAndHashes()
     {
         using var folder = new TemporaryFolder();
@@ -126,14 +142,44 @@ public sealed class SingleFileTests
     {
         var pipeline = TinyPipeline.CreateXL(isUsual);
         pipeline.Save(folder.Path);
+        var original = Original(folder, ("text_encoder", "conditioner.embedders.0.transformer.", static name => name), ("text_encoder_2", "conditioner.embedders.1.model.", OpenClipName));
+        const string projection = "conditioner.embedders.1.model.text_projection";
+        original[projection] = original[projection].t().contiguous(); // OpenCLIP has rows for columns
+        SafetensorsFile.Write(folder.In("model.safetensors"), original);
+        return pipeline;
+    }
+
+    /// <summary>A tiny Stable Diffusion 2.x likewise: OpenCLIP alone, with what only its own training uses, and one layer more than is made use of.</summary>
+    private static StableDiffusionPipeline Sd2(TemporaryFolder folder)
+    {
+        var pipeline = TinyPipeline.Create(change: static unet => unet with
+        {
+            DownBlockTypes = ["DownBlock2D", "CrossAttnDownBlock2D"],
+            UpBlockTypes = ["CrossAttnUpBlock2D", "UpBlock2D"],
+            UseLinearProjection = true,
+        });
+        pipeline.Save(folder.Path);
+        const string text = "cond_stage_model.model.";
+        var original = Original(folder, ("text_encoder", text, OpenClipName));
+        foreach (var (name, tensor) in original.Where(static pair => pair.Key.Contains("resblocks.1.", StringComparison.Ordinal)).ToList())
+        {
+            original[name.Replace("resblocks.1.", "resblocks.2.", StringComparison.Ordinal)] = tensor;
+        }
+
+        (original[text + "text_projection"], original[text + "logit_scale"]) = (zeros(6, 6), zeros(1));
+        SafetensorsFile.Write(folder.In("model.safetensors"), original);
+        return pipeline;
+    }
+
+    /// <summary>The tensors of a saved model under their original names.</summary>
+    private static Dictionary<string, Tensor> Original(TemporaryFolder folder, params (string Part, string Prefix, Func<string, string> Name)[] texts)
+    {
         var original = new Dictionary<string, Tensor>();
         Add("unet", "diffusion_pytorch_model", "model.diffusion_model.", UNetName);
         Add("vae", "diffusion_pytorch_model", "first_stage_model.", VaeName);
-        Add("text_encoder", "model", "conditioner.embedders.0.transformer.", static name => name);
-        Add("text_encoder_2", "model", "conditioner.embedders.1.model.", OpenClipName);
+        Array.ForEach(texts, text => Add(text.Part, "model", text.Prefix, text.Name));
         Fuse(original);
-        SafetensorsFile.Write(folder.In("model.safetensors"), original);
-        return pipeline;
+        return original;
 
         void Add(string part, string file, string prefix, Func<string, string> rename)
         {
@@ -177,11 +223,9 @@ public sealed class SingleFileTests
         ("text_model.embeddings.token_embedding", "token_embedding"), ("text_model.embeddings.position_embedding.weight", "positional_embedding"),
         ("text_projection.weight", "text_projection"));
 
-    /// <summary>OpenCLIP keeps query, key and value in one tensor, and the projection with rows for columns.</summary>
+    /// <summary>OpenCLIP keeps query, key and value in one tensor.</summary>
     private static void Fuse(Dictionary<string, Tensor> tensors)
     {
-        const string projection = "conditioner.embedders.1.model.text_projection";
-        tensors[projection] = tensors[projection].t().contiguous();
         foreach (var query in tensors.Keys.Where(key => key.Contains("resblocks", StringComparison.Ordinal) && key.Contains(".q_proj.", StringComparison.Ordinal)).ToList())
         {
             string[] keys = [query, query.Replace(".q_proj.", ".k_proj.", StringComparison.Ordinal), query.Replace(".q_proj.", ".v_proj.", StringComparison.Ordinal)];
