@@ -1,3 +1,4 @@
+using LoraNotebooks.Tensors;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -126,6 +127,7 @@ internal abstract class WeightLayer(string path, Module<Tensor, Tensor> module) 
     public static WeightLayer? From(string path, nn.Module module) => module switch
     {
         TorchSharp.Modules.Linear linear => new LinearLayer(path, linear),
+        TransposedLinear linear => new TransposedLinearLayer(path, linear),
         TorchSharp.Modules.Conv2d { padding_mode: PaddingModes.Zeros } conv => new Conv2dLayer(path, conv),
         TorchSharp.Modules.Embedding embedding => new EmbeddingLayer(path, embedding),
         _ => null,
@@ -138,6 +140,18 @@ internal sealed class LinearLayer(string path, TorchSharp.Modules.Linear module)
     public override Parameter Weight => module.weight!;
 
     public override Tensor Apply(Tensor x, Tensor weight) => functional.linear(x, weight);
+
+    protected override LoraLayer CreateLora(LayerLayout layout, LoraConfig config, Generator generator) => new LoraLinear(this, layout, config, generator);
+}
+
+/// <summary>y = x·W + b with W of shape [in, out], as GPT-2 keeps it.</summary>
+internal sealed class TransposedLinearLayer(string path, TransposedLinear module) : WeightLayer(path, module)
+{
+    public override Parameter Weight => module.Weight;
+
+    public override int OutputAxis => 1;
+
+    public override Tensor Apply(Tensor x, Tensor weight) => x.matmul(weight);
 
     protected override LoraLayer CreateLora(LayerLayout layout, LoraConfig config, Generator generator) => new LoraLinear(this, layout, config, generator);
 }

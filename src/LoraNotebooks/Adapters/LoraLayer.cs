@@ -83,21 +83,21 @@ internal abstract class LoraLayer : LowRankLayer
     }
 }
 
-/// <summary>LoRA beside a linear layer: A is [r, in], B is [out, r].</summary>
+/// <summary>LoRA beside a linear layer: A is [r, in], B is [out, r], whichever way the layer keeps W.</summary>
 internal sealed class LoraLinear : LoraLayer
 {
     public LoraLinear(WeightLayer baseLayer, LayerLayout layout, LoraConfig config, Generator generator)
         : base(baseLayer, layout, config, generator)
     {
         var W = baseLayer.Weight;
-        Create(config, [Rank, W.size(1)], [W.size(0), Rank], generator, W.device);
+        Create(config, [Rank, W.size(1 - baseLayer.OutputAxis)], [W.size(baseLayer.OutputAxis), Rank], generator, W.device);
     }
 
-    /// <summary>ΔW = s·B·A.</summary>
+    /// <summary>ΔW = s·B·A, or its transpose where W is kept so.</summary>
     public override Tensor WeightDelta()
     {
         using var scope = NewDisposeScope();
-        return (Scale * B.matmul(A)).MoveToOuterDisposeScope();
+        return (Scale * (BaseLayer.OutputAxis == 0 ? B.matmul(A) : A.t().matmul(B.t()))).MoveToOuterDisposeScope();
     }
 
     /// <summary>y + w·s·B·(A·dropout(x)), rows of x and y being the vectors.</summary>

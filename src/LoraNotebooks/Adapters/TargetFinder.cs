@@ -1,12 +1,14 @@
+using LoraNotebooks.Tensors;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Adapters;
 
 /// <summary>Which modules of a model an adapter's settings mean.</summary>
 /// <param name="modules">Path → module, in the model's order.</param>
-internal sealed class TargetFinder(IReadOnlyDictionary<string, nn.Module> modules)
+/// <param name="outputHead">The path of the layer that "all linear layers" leaves out, if there is one.</param>
+internal sealed class TargetFinder(IReadOnlyDictionary<string, nn.Module> modules, string? outputHead)
 {
-    private const string Expected = "a Linear, a Conv2d that pads with zeros, or an Embedding";
+    private const string Expected = "a Linear, plain or transposed, a Conv2d that pads with zeros, or an Embedding";
     private const int Suggestions = 3;
 
     /// <summary>The layers that get a low-rank update.</summary>
@@ -24,12 +26,16 @@ internal sealed class TargetFinder(IReadOnlyDictionary<string, nn.Module> module
                 continue;
             }
 
-            if (config.TargetModules.IsAllLinear && module is not TorchSharp.Modules.Linear)
+            if (config.TargetModules.IsAllLinear && (module is not (TorchSharp.Modules.Linear or TransposedLinear) || path == outputHead))
             {
                 continue;
             }
 
-            if (WeightLayer.From(path, module) is { } layer)
+            if (module is TransposedLinear && config.Method != AdapterMethod.Lora)
+            {
+                faults.Add($"TargetModules: '{path}' keeps its weight transposed, for which PEFT has no {config.Method}, expected {nameof(AdapterMethod.Lora)} or other modules");
+            }
+            else if (WeightLayer.From(path, module) is { } layer)
             {
                 layers.Add(layer);
             }
