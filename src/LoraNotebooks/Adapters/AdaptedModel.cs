@@ -210,6 +210,8 @@ public sealed partial class AdaptedModel : IDisposable
         SetTrainable(trainableBefore, trainable: true);
     }
 
+    private ILayerRoles? Roles => BaseModel as ILayerRoles;
+
     private static LowRankLayer? LowRank(AdapterLayer layer) => (layer as DoraLayer)?.Update ?? layer as LowRankLayer;
 
     /// <summary>Makes an adapter's layers.</summary>
@@ -228,7 +230,7 @@ public sealed partial class AdaptedModel : IDisposable
         }
 
         config.ThrowIfInvalid();
-        var finder = new TargetFinder(modules, (BaseModel as IHasOutputHead)?.OutputHead);
+        var finder = new TargetFinder(modules, Roles);
         var targets = finder.Targets(config, strict: state is null).Select(UseExisting).Select(target => (Layer: target, Layout: layout(target))).Where(static target => target.Layout is not null).ToList();
         var saved = finder.Saved(config).Select(UseExisting).ToList();
         var biased = finder.Biased(config, [.. targets.Select(static target => target.Layer)]).Select(UseExisting).ToList();
@@ -266,7 +268,7 @@ public sealed partial class AdaptedModel : IDisposable
             if (!points.TryGetValue(layer.Path, out var point))
             {
                 var module = modules[layer.Path];
-                point = new AttachmentPoint(WeightLayer.From(layer.Path, module) ?? new BaseLayer(layer.Path, (nn.Module<Tensor, Tensor>)module), () => enabled);
+                point = new AttachmentPoint(WeightLayer.From(layer.Path, module, Roles) ?? new BaseLayer(layer.Path, (nn.Module<Tensor, Tensor>)module), () => enabled);
                 points.Add(layer.Path, point);
             }
 

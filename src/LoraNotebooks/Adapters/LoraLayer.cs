@@ -165,9 +165,12 @@ internal sealed class LoraConv2d : LoraLayer
 /// <summary>LoRA beside an embedding: A is [r, vocabulary], B is [dimension, r]. Here A starts at zero and B ~ N(0, 1).</summary>
 internal sealed class LoraEmbedding : LoraLayer
 {
-    public LoraEmbedding(WeightLayer baseLayer, LayerLayout layout, LoraConfig config, Generator generator)
+    private readonly EmbeddingLayer baseLayer;
+
+    public LoraEmbedding(EmbeddingLayer baseLayer, LayerLayout layout, LoraConfig config, Generator generator)
         : base(baseLayer, layout, config, generator)
     {
+        this.baseLayer = baseLayer;
         using var scope = NewDisposeScope();
         var W = baseLayer.Weight;
         Register(NameOfA, zeros(Rank, W.size(0)), W.device);
@@ -189,7 +192,7 @@ internal sealed class LoraEmbedding : LoraLayer
     internal override Tensor Add(Tensor y, Tensor x, double weight)
     {
         using var scope = NewDisposeScope();
-        var h = A.t()[TensorIndex.Tensor(x)].to(y.dtype);
+        var h = baseLayer.Rows(A.t(), x).to(y.dtype);
         y.add_(h.matmul(B.to(y.dtype).t()), weight * Scale);
         return y;
     }

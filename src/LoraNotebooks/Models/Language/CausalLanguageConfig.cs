@@ -36,6 +36,12 @@ public abstract record CausalLanguageConfig
     /// <summary>The name of everything but the head, which the names of its weights begin with.</summary>
     internal abstract string DecoderName { get; }
 
+    /// <summary>The name of the token embedding in the decoder.</summary>
+    internal abstract string EmbeddingName { get; }
+
+    /// <summary>The row of the token embedding that stands for padding and is not trained, or <see langword="null"/>.</summary>
+    internal virtual long? PaddingRow => null;
+
     /// <summary>The number of positions that have weights of their own, or <see langword="null"/> where positions are computed.</summary>
     internal virtual int? LearnedPositions => null;
 

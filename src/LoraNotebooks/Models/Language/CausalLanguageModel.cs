@@ -12,7 +12,7 @@ namespace LoraNotebooks.Models.Language;
 /// It computes without dropout in training, too; upstream's dropout rates are kept in the configuration. Where the head is tied to the embedding it is
 /// no layer of its own, so that there is one table, however the model is moved, saved or merged into.
 /// </remarks>
-public abstract class CausalLanguageModel : Module<Tensor, Tensor>, IHasOutputHead
+public abstract class CausalLanguageModel : Module<Tensor, Tensor>, ILayerRoles
 {
     private const string HeadName = "lm_head";
 
@@ -39,6 +39,9 @@ public abstract class CausalLanguageModel : Module<Tensor, Tensor>, IHasOutputHe
 
     /// <inheritdoc/>
     public string? OutputHead => head is null ? null : HeadName;
+
+    /// <inheritdoc/>
+    public long? PaddingRow(string path) => path == $"{Config.DecoderName}.{Config.EmbeddingName}" ? Config.PaddingRow : null;
 
     /// <summary>Reads the folder of any causal language model that there is a class for here, by its <c>model_type</c>.</summary>
     /// <inheritdoc cref="ModelFolder.Load{T}"/>

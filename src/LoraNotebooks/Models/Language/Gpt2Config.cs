@@ -51,6 +51,8 @@ public sealed record Gpt2Config : CausalLanguageConfig
 
     internal override string DecoderName => "transformer";
 
+    internal override string EmbeddingName => "wte";
+
     internal override int? LearnedPositions => MaxPositionEmbeddings;
 
     internal override double WeightCount => Models.WeightCount.Of(this);

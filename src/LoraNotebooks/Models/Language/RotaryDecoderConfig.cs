@@ -35,7 +35,14 @@ public abstract record RotaryDecoderConfig : CausalLanguageConfig
     /// <summary>The frequencies of the positions.</summary>
     public RotaryConfig Rotary { get; init; } = new();
 
+    /// <summary>The id of padding, whose row of the token embedding is not trained; a negative one counts from the end. Default none.</summary>
+    public int? PadTokenId { get; init; }
+
     internal override string DecoderName => "model";
+
+    internal override string EmbeddingName => "embed_tokens";
+
+    internal override long? PaddingRow => PadTokenId < 0 ? PadTokenId + VocabSize : PadTokenId;
 
     internal override double WeightCount => Models.WeightCount.Of(this);
 
@@ -77,6 +84,7 @@ public abstract record RotaryDecoderConfig : CausalLanguageConfig
             faults.Require((long)NumAttentionHeads * HeadSize <= int.MaxValue, $"num_attention_heads: got {NumAttentionHeads} heads of {HeadSize}, expected at most {int.MaxValue} numbers");
         }
 
+        faults.Require(PadTokenId is null || (PadTokenId >= -(long)VocabSize && PadTokenId < VocabSize), $"pad_token_id: got {PadTokenId}, expected null or an id below vocab_size ({VocabSize})");
         faults.Require(Activation.Names.Contains(HiddenAct), $"hidden_act: got {HiddenAct}, expected one of {string.Join(", ", Activation.Names)}");
         faults.Require(RmsNormEps > 0, $"rms_norm_eps: got {RmsNormEps}, expected a number above 0");
         Rotary.Validate(faults);
@@ -98,6 +106,7 @@ public abstract record RotaryDecoderConfig : CausalLanguageConfig
             RmsNormEps = reader.Value("rms_norm_eps", defaults.RmsNormEps),
             MaxPositionEmbeddings = reader.Value("max_position_embeddings", defaults.MaxPositionEmbeddings),
             TieWordEmbeddings = reader.Value("tie_word_embeddings", defaults.TieWordEmbeddings),
+            PadTokenId = reader.Optional<int>("pad_token_id"),
             Rotary = RotaryConfig.Read(reader, defaults.Rotary.Theta),
         });
 
@@ -117,6 +126,7 @@ public abstract record RotaryDecoderConfig : CausalLanguageConfig
         new("rms_norm_eps", PythonJson.Float(RmsNormEps)),
         new("max_position_embeddings", MaxPositionEmbeddings),
         new("tie_word_embeddings", TieWordEmbeddings),
+        new("pad_token_id", PadTokenId),
         .. Rotary.ToJson(),
         .. own,
     ]);
