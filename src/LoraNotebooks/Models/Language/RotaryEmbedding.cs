@@ -50,12 +50,12 @@ public sealed record RotaryConfig
     }
 
     /// <summary>Both forms, so that every version of transformers finds its own.</summary>
-    internal IEnumerable<KeyValuePair<string, JsonNode?>> ToJson() =>
-    [
-        new("rope_theta", PythonJson.Float(Theta)),
-        new("rope_scaling", Type == Plain ? null : Parameters()),
-        new("rope_parameters", new JsonObject([.. Parameters(), new("rope_theta", PythonJson.Float(Theta))])),
-    ];
+    internal IEnumerable<KeyValuePair<string, JsonNode?>> ToJson()
+    {
+        var parameters = Parameters();
+        parameters["rope_theta"] = PythonJson.Float(Theta);
+        return [new("rope_theta", PythonJson.Float(Theta)), new("rope_scaling", Type == Plain ? null : Parameters()), new("rope_parameters", parameters)];
+    }
 
     internal void Validate(ConfigFaults faults)
     {
