@@ -1,4 +1,6 @@
+using LoraNotebooks.Formats;
 using LoraNotebooks.Models.Language;
+using LoraNotebooks.Tests.Formats;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Tests.Models.Language;
@@ -53,6 +55,23 @@ public sealed class CausalLanguageParityTests(ParityTable table) : IClassFixture
         }
 
         Assert.Equal(model.Config.NumHiddenLayers + 1, states.Count);
+    }
+
+    /// <summary>Only the keys of rotary positions may be more: both forms are written, so that every version of transformers finds its own.</summary>
+    [Theory]
+    [MemberData(nameof(Cases))]
+    public void Save_FolderOfUpstream_GivesItsLayout(string folder, string inputFolder)
+    {
+        _ = inputFolder;
+        using var saved = new TemporaryFolder();
+        using var scope = NewDisposeScope();
+        using var model = CausalLanguageModel.FromFolder(Fixtures.Case(folder));
+        model.Save(saved.Path);
+        Assert.DoesNotContain(FolderLayout.Differences(Fixtures.Case(folder), saved.Path, static file => file is "config.json" or "model.safetensors"), static difference => !difference.Contains("rope_", StringComparison.Ordinal));
+
+        using var original = SafetensorsFile.Open(Path.Combine(Fixtures.Case(folder), "model.safetensors"));
+        using var again = SafetensorsFile.Open(saved.In("model.safetensors"));
+        Assert.All(original.Tensors.Keys, key => Assert.Equal(0, Fixtures.MaxDifference(original.Load(key), again.Load(key))));
     }
 
     [Fact]
