@@ -42,6 +42,9 @@ internal sealed class WholeLayer : AdapterLayer
 /// </summary>
 internal sealed class CarriedLayer : AdapterLayer
 {
+    /// <summary>Its name below the layer's path.</summary>
+    public const string Name = "base_layer.weight";
+
     private readonly WeightLayer baseLayer;
 
     public CarriedLayer(WeightLayer baseLayer)
@@ -51,9 +54,6 @@ internal sealed class CarriedLayer : AdapterLayer
         Register(Name, baseLayer.OriginalWeight, baseLayer.Weight.device);
         Parameters[Name].requires_grad = false;
     }
-
-    /// <summary>Its name below the layer's path.</summary>
-    public static string Name => "base_layer.weight";
 
     public override Tensor WeightDelta() => Parameters[Name] - baseLayer.OriginalWeight;
 

@@ -77,7 +77,10 @@ internal static class Layers
     {
         if (!isWithoutMemory)
         {
-            return nn.Embedding(count, size);
+            // Else a scope around would take the registered table along when it ends, and leave the layer one that nobody can ask for.
+            var embedding = nn.Embedding(count, size);
+            Table(embedding).DetachFromDisposeScope();
+            return embedding;
         }
 
         using var table = empty(count, size, device: META);

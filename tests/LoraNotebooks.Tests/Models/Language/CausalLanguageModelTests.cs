@@ -35,6 +35,69 @@ public sealed class CausalLanguageModelTests
     }
 
     [Fact]
+    public void WeightCount_OfOtherOptions_IsWhatTheModelHas()
+    {
+        CausalLanguageConfig[] configs =
+        [
+            TinyLanguageModels.Llama with { AttentionBias = true, MlpBias = true, TieWordEmbeddings = true, HeadDim = 6, NumKeyValueHeads = null },
+            TinyLanguageModels.Qwen2 with { TieWordEmbeddings = false, HeadDim = 2 },
+            TinyLanguageModels.Gpt2 with { TieWordEmbeddings = false, IntermediateSize = 20 },
+        ];
+        Assert.All(configs, static config =>
+        {
+            using var folder = new TemporaryFolder();
+            using var scope = NewDisposeScope();
+            using var noGradient = no_grad();
+            using var model = TinyLanguageModels.Create(config);
+            model.Save(folder.Path);
+            using var read = CausalLanguageModel.FromFolder(folder.Path);
+            Assert.Equal(WeightCountOf(model), config.WeightCount);
+            Assert.Equal(0, Fixtures.MaxDifference(model.call(TinyLanguageModels.Ids), read.call(TinyLanguageModels.Ids)));
+        });
+    }
+
+    [Fact]
+    public void Logits_ScaleOptionsOfGpt2_DivideTheScores()
+    {
+        using var scope = NewDisposeScope();
+        using var noGradient = no_grad();
+        var config = TinyLanguageModels.Gpt2;
+        using var plain = TinyLanguageModels.Create(config);
+        using var unscaled = TinyLanguageModels.Create(config with { ScaleAttnWeights = false });
+        using var inverse = TinyLanguageModels.Create(config with { ScaleAttnByInverseLayerIdx = true });
+        Assert.True(Fixtures.MaxDifference(plain.call(TinyLanguageModels.Ids), unscaled.call(TinyLanguageModels.Ids)) > 1e-3);
+
+        // With d = 8, scores without 1/√8 are those of queries √8 times as large; those of the second layer are divided by 2.
+        ScaleQueries(unscaled, 0, 1 / Math.Sqrt(8));
+        ScaleQueries(unscaled, 1, 1 / Math.Sqrt(8));
+        ScaleQueries(inverse, 1, 2);
+        Assert.InRange(Fixtures.MaxDifference(plain.call(TinyLanguageModels.Ids), unscaled.call(TinyLanguageModels.Ids)), 0, 1e-5);
+        Assert.InRange(Fixtures.MaxDifference(plain.call(TinyLanguageModels.Ids), inverse.call(TinyLanguageModels.Ids)), 0, 1e-5);
+
+        static void ScaleQueries(CausalLanguageModel model, int layer, double factor)
+        {
+            model.get_parameter($"transformer.h.{layer}.attn.c_attn.weight")!.narrow(1, 0, 16).mul_(factor);
+            model.get_parameter($"transformer.h.{layer}.attn.c_attn.bias")!.narrow(0, 0, 16).mul_(factor);
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(Names))]
+    public void Constructor_InAScopeThatEnds_LeavesTheModelItsWeights(string name)
+    {
+        CausalLanguageModel model;
+        using (NewDisposeScope())
+        {
+            model = TinyLanguageModels.Create(name);
+        }
+
+        using var scope = NewDisposeScope();
+        Assert.Equal([1, 8, 20], model.call(TinyLanguageModels.Ids).shape);
+        Assert.Equal(model.Config.WeightCount, WeightCountOf(model));
+        model.Dispose();
+    }
+
+    [Fact]
     public void FromFolder_TiedHeadInTheFile_IsTheEmbeddingAllTheSame()
     {
         using var folder = new TemporaryFolder();
