@@ -15,12 +15,12 @@ public sealed class CausalLanguageParityTests(ParityTable table) : IClassFixture
     private const string Tiny = "llm-tiny";
 
     /// <summary>Every model of llm-tiny.</summary>
-    private static readonly string[] TinyModels = Directory.Exists(Path.Combine(Fixtures.Root, Tiny)) ? [.. Directory.GetDirectories(Fixtures.Case(Tiny)).Select(static folder => Path.GetFileName(folder)!)] : [];
+    private static readonly string[] TinyNames = Directory.Exists(Path.Combine(Fixtures.Root, Tiny)) ? [.. Directory.GetDirectories(Fixtures.Case(Tiny)).Select(static folder => Path.GetFileName(folder)!)] : [];
 
     /// <summary>Model folder, folder of the inputs.</summary>
     public static TheoryData<string, string> Cases { get; } = Fixtures.Rows(
     [
-        .. TinyModels.Order(StringComparer.Ordinal).Select(static name => ($"{Tiny}/{name}", $"{Tiny}/{name}")),
+        .. TinyNames.Order(StringComparer.Ordinal).Select(static name => ($"{Tiny}/{name}", $"{Tiny}/{name}")),
         .. Adapters.PeftBase.Names.Where(static name => Fixtures.Json("peft-variants", name, "base", "config.json").TryGetProperty("model_type", out _)).Select(static name => ($"peft-variants/{name}/base", $"peft-variants/{name}")),
     ]);
 
@@ -76,7 +76,7 @@ public sealed class CausalLanguageParityTests(ParityTable table) : IClassFixture
 
     [Fact]
     public void Cases_OfTheFolder_AreAllThere() =>
-        Assert.Empty(Fixtures.IsWhole ? new[] { "gpt2", "llama-tied", "llama-untied", "llama3-rope", "qwen2" }.Except(TinyModels) : []);
+        Assert.Empty(Fixtures.IsWhole ? new[] { "gpt2", "llama-tied", "llama-untied", "llama3-rope", "qwen2" }.Except(TinyNames) : []);
 
     /// <summary>The limits of a model; those of adapters on it, where it has none of its own.</summary>
     private static (double Logits, double Loss) Limits(string folder, string inputFolder)
