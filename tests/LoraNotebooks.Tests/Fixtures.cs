@@ -61,5 +61,17 @@ internal static class Fixtures
         return MaxDifference(expected, actual) / Math.Max(expected.to(ScalarType.Float64).abs().max().item<double>(), 1e-30);
     }
 
+    /// <summary>Pairs as the rows of a theory.</summary>
+    public static TheoryData<string, string> Rows(IEnumerable<(string First, string Second)> pairs)
+    {
+        var rows = new TheoryData<string, string>();
+        foreach (var (first, second) in pairs)
+        {
+            rows.Add(first, second);
+        }
+
+        return rows;
+    }
+
     private static string TestsFolder([CallerFilePath] string thisFile = "") => Path.GetFullPath(Path.Combine(Path.GetDirectoryName(thisFile)!, ".."));
 }

@@ -32,7 +32,7 @@ public sealed partial class AdaptedModel
         using var scope = NewDisposeScope();
         var config = state.Config is { } json ? LoraConfig.FromPeftJson(json) : LoraConfig.FromState(state);
         using var generator = new Generator();
-        var adapter = Create(name, config, state.Config is null ? target => LayerLayout.Of(state, target) : LayoutOf(config, state), generator, strict: false);
+        var adapter = Create(name, config, state.Config is null ? target => LayerLayout.Of(state, target) : LayoutOf(config, state), generator, state);
         try
         {
             Load(adapter, state);

@@ -1,3 +1,5 @@
+using LoraNotebooks.Formats;
+using LoraNotebooks.Tensors;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
@@ -61,7 +63,7 @@ public sealed partial class AdaptedModel : IDisposable
     {
         ArgumentNullException.ThrowIfNull(config);
         ArgumentNullException.ThrowIfNull(generator);
-        Attach(Create(name, config, target => LayerLayout.Of(config, target), generator, strict: true));
+        Attach(Create(name, config, target => LayerLayout.Of(config, target), generator));
     }
 
     /// <summary>Takes an adapter away.</summary>
@@ -179,7 +181,7 @@ public sealed partial class AdaptedModel : IDisposable
     /// <exception cref="ArgumentException">There is no such adapter.</exception>
     public AdapterReport Report(string name) => new(
         name,
-        [.. Find(name).Layers.Select(layer =>
+        [.. Find(name).Layers.Where(static layer => layer is not CarriedLayer).Select(layer =>
         {
             var point = points[layer.Path].BaseLayer;
             var shape = layer is BiasLayer || point is not WeightLayer whole ? point.Bias!.shape : whole.Weight.shape;
@@ -208,9 +210,17 @@ public sealed partial class AdaptedModel : IDisposable
         SetTrainable(trainableBefore, trainable: true);
     }
 
+    private ILayerRoles? Roles => BaseModel as ILayerRoles;
+
     private static LowRankLayer? LowRank(AdapterLayer layer) => (layer as DoraLayer)?.Update ?? layer as LowRankLayer;
 
-    private Adapter Create(string name, LoraConfig config, Func<WeightLayer, LayerLayout?> layout, Generator generator, bool strict)
+    /// <summary>Makes an adapter's layers.</summary>
+    /// <param name="name">Its name.</param>
+    /// <param name="config">Its settings.</param>
+    /// <param name="layout">How a layer is laid out; <see langword="null"/> where it has no part.</param>
+    /// <param name="generator">Draws what does not begin at zero.</param>
+    /// <param name="state">The file that it comes from; default none, and then each name in the settings must mean something.</param>
+    private Adapter Create(string name, LoraConfig config, Func<WeightLayer, LayerLayout?> layout, Generator generator, LoraState? state = null)
     {
         ObjectDisposedException.ThrowIf(disposed, this);
         ArgumentException.ThrowIfNullOrWhiteSpace(name);
@@ -220,10 +230,11 @@ public sealed partial class AdaptedModel : IDisposable
         }
 
         config.ThrowIfInvalid();
-        var finder = new TargetFinder(modules);
-        var targets = finder.Targets(config, strict).Select(UseExisting).Select(target => (Layer: target, Layout: layout(target))).Where(static target => target.Layout is not null).ToList();
+        var finder = new TargetFinder(modules, Roles);
+        var targets = finder.Targets(config, strict: state is null).Select(UseExisting).Select(target => (Layer: target, Layout: layout(target))).Where(static target => target.Layout is not null).ToList();
         var saved = finder.Saved(config).Select(UseExisting).ToList();
         var biased = finder.Biased(config, [.. targets.Select(static target => target.Layer)]).Select(UseExisting).ToList();
+        var carried = targets.Select(static target => target.Layer).Where(layer => state?.Tensors.ContainsKey($"{layer.Path}.{CarriedLayer.Name}") == true).ToList();
         var adapted = targets.Select(static target => target.Layer.Path).ToHashSet(StringComparer.Ordinal);
         var layers = new List<AdapterLayer>();
         try
@@ -233,9 +244,10 @@ public sealed partial class AdaptedModel : IDisposable
                 layers.Add(target.CreateAdapter(its!, config, generator));
             }
 
+            layers.AddRange(carried.Select(static layer => new CarriedLayer(layer)));
             layers.AddRange(saved.Select(static layer => new WholeLayer(layer)));
             layers.AddRange(biased.Select(layer => new BiasLayer(layer, adapted.Contains(layer.Path))));
-            return new Adapter(name, config, layers);
+            return new Adapter(name, state is null ? config with { FanInFanOut = targets.Exists(static target => target.Layer is TransposedLinearLayer) } : config, layers);
         }
         catch
         {
@@ -256,7 +268,7 @@ public sealed partial class AdaptedModel : IDisposable
             if (!points.TryGetValue(layer.Path, out var point))
             {
                 var module = modules[layer.Path];
-                point = new AttachmentPoint(WeightLayer.From(layer.Path, module) ?? new BaseLayer(layer.Path, (nn.Module<Tensor, Tensor>)module), () => enabled);
+                point = new AttachmentPoint(WeightLayer.From(layer.Path, module, Roles) ?? new BaseLayer(layer.Path, (nn.Module<Tensor, Tensor>)module), () => enabled);
                 points.Add(layer.Path, point);
             }
 

@@ -1,3 +1,4 @@
+using LoraNotebooks.Tensors;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -123,11 +124,15 @@ internal abstract class WeightLayer(string path, Module<Tensor, Tensor> module) 
     }
 
     /// <summary>The layer of a module, or <see langword="null"/> if its weight is of a kind that adapters cannot change.</summary>
-    public static WeightLayer? From(string path, nn.Module module) => module switch
+    /// <param name="path">Its path in the model.</param>
+    /// <param name="module">The module.</param>
+    /// <param name="roles">What the model's layers are for, where it tells.</param>
+    public static WeightLayer? From(string path, nn.Module module, ILayerRoles? roles) => module switch
     {
         TorchSharp.Modules.Linear linear => new LinearLayer(path, linear),
+        TransposedLinear linear => new TransposedLinearLayer(path, linear),
         TorchSharp.Modules.Conv2d { padding_mode: PaddingModes.Zeros } conv => new Conv2dLayer(path, conv),
-        TorchSharp.Modules.Embedding embedding => new EmbeddingLayer(path, embedding),
+        TorchSharp.Modules.Embedding embedding => new EmbeddingLayer(path, embedding, roles?.PaddingRow(path)),
         _ => null,
     };
 }
@@ -138,6 +143,18 @@ internal sealed class LinearLayer(string path, TorchSharp.Modules.Linear module)
     public override Parameter Weight => module.weight!;
 
     public override Tensor Apply(Tensor x, Tensor weight) => functional.linear(x, weight);
+
+    protected override LoraLayer CreateLora(LayerLayout layout, LoraConfig config, Generator generator) => new LoraLinear(this, layout, config, generator);
+}
+
+/// <summary>y = x·W + b with W of shape [in, out], as GPT-2 keeps it.</summary>
+internal sealed class TransposedLinearLayer(string path, TransposedLinear module) : WeightLayer(path, module)
+{
+    public override Parameter Weight => module.Weight;
+
+    public override int OutputAxis => 1;
+
+    public override Tensor Apply(Tensor x, Tensor weight) => x.matmul(weight);
 
     protected override LoraLayer CreateLora(LayerLayout layout, LoraConfig config, Generator generator) => new LoraLinear(this, layout, config, generator);
 }
@@ -159,7 +176,7 @@ internal sealed class Conv2dLayer(string path, TorchSharp.Modules.Conv2d module)
 }
 
 /// <summary>y = W[ids] with W of shape [vocabulary, dimension].</summary>
-internal sealed class EmbeddingLayer(string path, TorchSharp.Modules.Embedding module) : WeightLayer(path, module)
+internal sealed class EmbeddingLayer(string path, TorchSharp.Modules.Embedding module, long? paddingRow) : WeightLayer(path, module)
 {
     // TorchSharp's embedding makes a new handle at each question for its weight property, which nobody frees. The registered one is lost,
     // however, when the embedding was made in a scope that has ended.
@@ -167,7 +184,15 @@ internal sealed class EmbeddingLayer(string path, TorchSharp.Modules.Embedding m
 
     public override int OutputAxis => 1;
 
-    public override Tensor Apply(Tensor x, Tensor weight) => weight[TensorIndex.Tensor(x)];
+    public override Tensor Apply(Tensor x, Tensor weight) => Rows(weight, x);
+
+    /// <summary>Rows of a table of as many as the vocabulary has; that of padding takes no gradient.</summary>
+    public Tensor Rows(Tensor table, Tensor ids)
+    {
+        using var scope = NewDisposeScope();
+        var rows = table[TensorIndex.Tensor(ids)];
+        return (paddingRow is { } padding ? where(ids.eq(padding).unsqueeze(-1), rows.detach(), rows) : rows).MoveToOuterDisposeScope();
+    }
 
     protected override LoraLayer CreateLora(LayerLayout layout, LoraConfig config, Generator generator) => new LoraEmbedding(this, layout, config, generator);
 }

@@ -9,6 +9,7 @@ public sealed partial record LoraConfig
 {
     private const string TypeKey = "peft_type";
     private const string InitKey = "init_lora_weights";
+    private const string TransposedKey = "fan_in_fan_out";
 
     /// <summary>
     /// Fields that change what an adapter computes in a way that is not supported, unless they have one of these values.
@@ -19,7 +20,6 @@ public sealed partial record LoraConfig
         [TypeKey] = ["\"LORA\"", "\"LOHA\"", "\"LOKR\""],
         ["use_qalora"] = ["false", "null"],
         ["use_bdlora"] = ["false", "null"],
-        ["fan_in_fan_out"] = ["false", "null"],
         ["layer_replication"] = ["null"],
         ["trainable_token_indices"] = ["null"],
         ["target_parameters"] = ["null", "[]"],
@@ -67,6 +67,7 @@ public sealed partial record LoraConfig
             RankPattern = fields.Patterns<int>("rank_pattern"),
             AlphaPattern = fields.Patterns<double>("alpha_pattern"),
             UseRsLora = fields.Flag("use_rslora"),
+            FanInFanOut = fields.Flag(TransposedKey),
             Initialization = PeftFields.Text(json[InitKey]) == "\"gaussian\"" ? LoraInitialization.Gaussian : LoraInitialization.KaimingUniform,
             LayersToTransform = [.. fields.Numbers("layers_to_transform")],
             LayersPattern = fields.Texts("layers_pattern"),
@@ -147,6 +148,7 @@ public sealed partial record LoraConfig
             ("lora_bias", UseLoraBias),
             ("use_rslora", UseRsLora),
             ("use_dora", UseDora),
+            (TransposedKey, FanInFanOut),
         ],
         AdapterMethod.Lokr => [("use_effective_conv2d", UseEffectiveConv2d), ("decompose_both", DecomposeBoth), ("decompose_factor", DecomposeFactor)],
         _ => [("use_effective_conv2d", UseEffectiveConv2d)],
@@ -157,7 +159,7 @@ public sealed partial record LoraConfig
     [
         ("auto_mapping", null), ("base_model_name_or_path", null), ("inference_mode", true), ("revision", null), ("task_type", null),
         .. Method == AdapterMethod.Lora
-            ? new (string, JsonNode?)[] { ("fan_in_fan_out", false), (InitKey, Initialization == LoraInitialization.Gaussian ? "gaussian" : true) }
+            ? new (string, JsonNode?)[] { (InitKey, Initialization == LoraInitialization.Gaussian ? "gaussian" : true) }
             : [("init_weights", true), ("module_dropout", PythonJson.Float(0)), ("rank_dropout", PythonJson.Float(0))],
     ];
 

@@ -83,6 +83,12 @@ public sealed partial record LoraConfig
     /// <summary>Whether s = α/√r (rank-stabilized LoRA, Kalajdzievski 2023, arXiv:2312.03732) in place of α/r; default no.</summary>
     public bool UseRsLora { get; init; }
 
+    /// <summary>
+    /// Whether the adapted layers keep W transposed, [in, out], as GPT-2's do. Only noted for PEFT, here each layer tells by itself: what is added to a model
+    /// gets it right. Default no.
+    /// </summary>
+    public bool FanInFanOut { get; init; }
+
     /// <summary>How A is drawn; default <see cref="LoraInitialization.KaimingUniform"/>.</summary>
     public LoraInitialization Initialization { get; init; } = LoraInitialization.KaimingUniform;
 

@@ -83,21 +83,21 @@ internal abstract class LoraLayer : LowRankLayer
     }
 }
 
-/// <summary>LoRA beside a linear layer: A is [r, in], B is [out, r].</summary>
+/// <summary>LoRA beside a linear layer: A is [r, in], B is [out, r], whichever way the layer keeps W.</summary>
 internal sealed class LoraLinear : LoraLayer
 {
     public LoraLinear(WeightLayer baseLayer, LayerLayout layout, LoraConfig config, Generator generator)
         : base(baseLayer, layout, config, generator)
     {
         var W = baseLayer.Weight;
-        Create(config, [Rank, W.size(1)], [W.size(0), Rank], generator, W.device);
+        Create(config, [Rank, W.size(1 - baseLayer.OutputAxis)], [W.size(baseLayer.OutputAxis), Rank], generator, W.device);
     }
 
-    /// <summary>ΔW = s·B·A.</summary>
+    /// <summary>ΔW = s·B·A, or its transpose where W is kept so.</summary>
     public override Tensor WeightDelta()
     {
         using var scope = NewDisposeScope();
-        return (Scale * B.matmul(A)).MoveToOuterDisposeScope();
+        return (Scale * (BaseLayer.OutputAxis == 0 ? B.matmul(A) : A.t().matmul(B.t()))).MoveToOuterDisposeScope();
     }
 
     /// <summary>y + w·s·B·(A·dropout(x)), rows of x and y being the vectors.</summary>
@@ -165,9 +165,12 @@ internal sealed class LoraConv2d : LoraLayer
 /// <summary>LoRA beside an embedding: A is [r, vocabulary], B is [dimension, r]. Here A starts at zero and B ~ N(0, 1).</summary>
 internal sealed class LoraEmbedding : LoraLayer
 {
-    public LoraEmbedding(WeightLayer baseLayer, LayerLayout layout, LoraConfig config, Generator generator)
+    private readonly EmbeddingLayer baseLayer;
+
+    public LoraEmbedding(EmbeddingLayer baseLayer, LayerLayout layout, LoraConfig config, Generator generator)
         : base(baseLayer, layout, config, generator)
     {
+        this.baseLayer = baseLayer;
         using var scope = NewDisposeScope();
         var W = baseLayer.Weight;
         Register(NameOfA, zeros(Rank, W.size(0)), W.device);
@@ -189,7 +192,7 @@ internal sealed class LoraEmbedding : LoraLayer
     internal override Tensor Add(Tensor y, Tensor x, double weight)
     {
         using var scope = NewDisposeScope();
-        var h = A.t()[TensorIndex.Tensor(x)].to(y.dtype);
+        var h = baseLayer.Rows(A.t(), x).to(y.dtype);
         y.add_(h.matmul(B.to(y.dtype).t()), weight * Scale);
         return y;
     }

@@ -37,7 +37,7 @@ public sealed class ModuleSelection : IEnumerable<string>, IEquatable<ModuleSele
         }
     }
 
-    /// <summary>Every <c>Linear</c> of the model, but no convolution and no embedding. Name an output head under the excluded modules to leave it out.</summary>
+    /// <summary>Every linear layer of the model, but no convolution, no embedding and no head that the model names (<see cref="Tensors.ILayerRoles"/>). Name one that it does not under the excluded modules.</summary>
     public static ModuleSelection AllLinear { get; } = new([AllLinearWord], isRegex: false, isAllLinear: true);
 
     /// <summary>Whether this is <see cref="AllLinear"/>.</summary>

@@ -1,12 +1,14 @@
+using LoraNotebooks.Tensors;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Adapters;
 
 /// <summary>Which modules of a model an adapter's settings mean.</summary>
 /// <param name="modules">Path → module, in the model's order.</param>
-internal sealed class TargetFinder(IReadOnlyDictionary<string, nn.Module> modules)
+/// <param name="roles">What layers are for, where the model tells.</param>
+internal sealed class TargetFinder(IReadOnlyDictionary<string, nn.Module> modules, ILayerRoles? roles)
 {
-    private const string Expected = "a Linear, a Conv2d that pads with zeros, or an Embedding";
+    private const string Expected = "a Linear, plain or transposed, a Conv2d that pads with zeros, or an Embedding";
     private const int Suggestions = 3;
 
     /// <summary>The layers that get a low-rank update.</summary>
@@ -24,12 +26,16 @@ internal sealed class TargetFinder(IReadOnlyDictionary<string, nn.Module> module
                 continue;
             }
 
-            if (config.TargetModules.IsAllLinear && module is not TorchSharp.Modules.Linear)
+            if (config.TargetModules.IsAllLinear && (module is not (TorchSharp.Modules.Linear or TransposedLinear) || path == roles?.OutputHead))
             {
                 continue;
             }
 
-            if (WeightLayer.From(path, module) is { } layer)
+            if (module is TransposedLinear && config.Method != AdapterMethod.Lora)
+            {
+                faults.Add($"TargetModules: '{path}' keeps its weight transposed, for which PEFT has no {config.Method}, expected {nameof(AdapterMethod.Lora)} or other modules");
+            }
+            else if (WeightLayer.From(path, module, roles) is { } layer)
             {
                 layers.Add(layer);
             }
@@ -76,7 +82,7 @@ internal sealed class TargetFinder(IReadOnlyDictionary<string, nn.Module> module
                     continue; // Two names may mean one module.
                 }
 
-                if (WeightLayer.From(path, module) is { } layer)
+                if (WeightLayer.From(path, module, roles) is { } layer)
                 {
                     layers.Add(layer);
                 }
@@ -99,8 +105,8 @@ internal sealed class TargetFinder(IReadOnlyDictionary<string, nn.Module> module
         BiasTraining.LoraOnly => [.. targets.Where(static layer => layer.Bias is not null)],
         _ => [.. modules
             .Where(pair => pair.Value.get_parameter("bias") is not null && !IsSaved(config, pair.Key))
-            .Select(static pair => pair.Value is nn.Module<Tensor, Tensor> module
-                ? WeightLayer.From(pair.Key, module) ?? new BaseLayer(pair.Key, module)
+            .Select(pair => pair.Value is nn.Module<Tensor, Tensor> module
+                ? WeightLayer.From(pair.Key, module, roles) ?? new BaseLayer(pair.Key, module)
                 : throw new ArgumentException($"Bias: '{pair.Key}' is a {pair.Value.GetType().Name} with a bias that cannot be adapted, expected modules with one input and one output. Use BiasTraining.LoraOnly or None."))],
     };
 
@@ -130,7 +136,7 @@ internal sealed class TargetFinder(IReadOnlyDictionary<string, nn.Module> module
     {
         var length = name.Count(static c => c == '.') + 1;
         var close = modules
-            .Where(static pair => WeightLayer.From(pair.Key, pair.Value) is not null)
+            .Where(pair => WeightLayer.From(pair.Key, pair.Value, roles) is not null)
             .Select(pair => string.Join('.', pair.Key.Split('.')[^Math.Min(length, pair.Key.Split('.').Length)..]))
             .Distinct()
             .OrderBy(candidate => EditDistance(name, candidate)).ThenBy(static candidate => candidate, StringComparer.Ordinal)

@@ -36,6 +36,36 @@ internal sealed class WholeLayer : AdapterLayer
     }
 }
 
+/// <summary>
+/// A weight of the base that a file brings along, W′, without training it: ΔW = W′ − W. PEFT saves an adapted embedding's own table beside its update,
+/// in case the vocabulary was changed.
+/// </summary>
+internal sealed class CarriedLayer : AdapterLayer
+{
+    /// <summary>Its name below the layer's path.</summary>
+    public const string Name = "base_layer.weight";
+
+    private readonly WeightLayer baseLayer;
+
+    public CarriedLayer(WeightLayer baseLayer)
+        : base(baseLayer.Path)
+    {
+        this.baseLayer = baseLayer;
+        Register(Name, baseLayer.OriginalWeight, baseLayer.Weight.device);
+        Parameters[Name].requires_grad = false;
+    }
+
+    public override Tensor WeightDelta() => Parameters[Name] - baseLayer.OriginalWeight;
+
+    /// <summary>y + w·(f(x; W′) − f(x; W)), which looks up two rows in place of subtracting two tables.</summary>
+    internal override Tensor Add(Tensor y, Tensor x, double weight)
+    {
+        using var scope = NewDisposeScope();
+        var part = baseLayer.Apply(x, Parameters[Name].to(y.dtype)) - baseLayer.Apply(x, baseLayer.OriginalWeight.to(y.dtype));
+        return y.add(part, weight).MoveToOuterDisposeScope();
+    }
+}
+
 /// <summary>A bias of the base that trains along (PEFT's bias "all" and "lora_only"): its own copy b′, Δb = b′ − b.</summary>
 internal sealed class BiasLayer : AdapterLayer
 {

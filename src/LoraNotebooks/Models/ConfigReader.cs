@@ -8,8 +8,12 @@ namespace LoraNotebooks.Models;
 internal sealed class ConfigReader(JsonObject source)
 {
     private readonly HashSet<string> read = new(StringComparer.Ordinal);
+    private readonly string prefix = "";
 
-    /// <summary>The faults found so far.</summary>
+    private ConfigReader(JsonObject source, string prefix, List<string> faults)
+        : this(source) => (this.prefix, Faults) = (prefix, faults);
+
+    /// <summary>The faults found so far, those of parts among them.</summary>
     public List<string> Faults { get; } = [];
 
     /// <summary>Reads a JSON file that holds one object.</summary>
@@ -46,6 +50,19 @@ internal sealed class ConfigReader(JsonObject source)
     {
         read.Add(key);
         return source[key] is { } node ? Convert(key, node, "") : null;
+    }
+
+    /// <summary>A reader of an object inside this one, or <see langword="null"/> where the key is absent or null.</summary>
+    /// <param name="key">The key.</param>
+    public ConfigReader? Part(string key)
+    {
+        read.Add(key);
+        return source[key] switch
+        {
+            null => null,
+            JsonObject part => new ConfigReader(part, $"{prefix}{key}.", Faults),
+            var node => Fault<ConfigReader?>(key, node, "an object", null),
+        };
     }
 
     /// <summary>A list, or its default where the key is absent or null.</summary>
@@ -108,7 +125,7 @@ internal sealed class ConfigReader(JsonObject source)
 
     private T Fault<T>(string key, JsonNode? node, string expected, T fallback)
     {
-        Faults.Add($"{key}: got {node?.ToJsonString() ?? "null"}, expected {expected}");
+        Faults.Add($"{prefix}{key}: got {node?.ToJsonString() ?? "null"}, expected {expected}");
         return fallback;
     }
 

@@ -1,3 +1,4 @@
+using LoraNotebooks.Tensors;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
@@ -36,12 +37,18 @@ internal static class Layers
     public static nn.Module<Tensor, Tensor> Linear(long inFeatures, long outFeatures, bool hasBias = true) =>
         nn.Linear(inFeatures, outFeatures, hasBias, Place);
 
+    /// <summary>y = x·W + b with W kept as [in, out].</summary>
+    public static nn.Module<Tensor, Tensor> TransposedLinear(long inFeatures, long outFeatures) => new TransposedLinear(inFeatures, outFeatures, Place);
+
     /// <summary>A convolution over height and width.</summary>
     public static nn.Module<Tensor, Tensor> Conv2d(long inChannels, long outChannels, long kernel_size, long stride = 1, long padding = 0) =>
         nn.Conv2d(inChannels, outChannels, kernel_size, stride, padding, device: Place);
 
     /// <summary>Layer norm over the last dimension.</summary>
     public static nn.Module<Tensor, Tensor> LayerNorm(long size, double epsilon = 1e-5) => nn.LayerNorm(size, epsilon, device: Place);
+
+    /// <summary>Root-mean-square norm over the last dimension.</summary>
+    public static nn.Module<Tensor, Tensor> RmsNorm(long size, double epsilon) => new RmsNorm(size, epsilon, Place);
 
     /// <summary>Group norm with weight 1 and bias 0. TorchSharp 0.107 allocates both and leaves in them whatever the memory held.</summary>
     /// <param name="groups">The number of groups.</param>
@@ -60,12 +67,18 @@ internal static class Layers
     {
         if (!isWithoutMemory)
         {
-            return nn.Embedding(count, size);
+            // Else a scope around would take the registered table along when it ends, and leave the layer one that nobody can ask for.
+            var embedding = nn.Embedding(count, size);
+            Table(embedding).DetachFromDisposeScope();
+            return embedding;
         }
 
         using var table = empty(count, size, device: META);
         return nn.Embedding_from_pretrained(table, freeze: false);
     }
+
+    /// <summary>The table of an <see cref="Embedding"/>. The layer's own property makes a new handle at each question, which nobody frees.</summary>
+    public static Tensor Table(nn.Module<Tensor, Tensor> embedding) => embedding.get_parameter("weight")!;
 
     /// <summary>
     /// Lays a network's convolution kernels out with the channels last in memory; shapes, values and names stay, and so do the layout's strides

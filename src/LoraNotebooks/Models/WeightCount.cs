@@ -65,6 +65,24 @@ internal static class WeightCount
         return ((double)config.VocabSize + config.MaxPositionEmbeddings) * size + config.NumHiddenLayers * layer + Norm(size);
     }
 
+    /// <summary>The weights of Llama or Qwen2.</summary>
+    public static double Of(RotaryDecoderConfig config)
+    {
+        double size = config.HiddenSize, vocabulary = config.VocabSize, inner = config.IntermediateSize;
+        double queries = (double)config.NumAttentionHeads * config.HeadSize, keys = (double)config.KeyValueHeads * config.HeadSize;
+        var attention = Linear(size, queries, config.HasQueryKeyValueBias) + 2 * Linear(size, keys, config.HasQueryKeyValueBias) + Linear(queries, size, config.HasOutputBias);
+        var mlp = 2 * Linear(size, inner, config.HasMlpBias) + Linear(inner, size, config.HasMlpBias);
+        return (config.TieWordEmbeddings ? 1 : 2) * vocabulary * size + config.NumHiddenLayers * (attention + mlp + 2 * size) + size;
+    }
+
+    /// <summary>The weights of GPT-2.</summary>
+    public static double Of(Gpt2Config config)
+    {
+        double size = config.HiddenSize, inner = config.InnerSize;
+        var layer = Linear(size, 3 * size) + Linear(size, size) + Linear(size, inner) + Linear(inner, size) + 2 * Norm(size);
+        return ((config.TieWordEmbeddings ? 1.0 : 2.0) * config.VocabSize + config.MaxPositionEmbeddings) * size + config.NumHiddenLayers * layer + Norm(size);
+    }
+
     private static double Resnet(double inChannels, double outChannels, double? time = null) =>
         Norm(inChannels) + Convolution(inChannels, outChannels, 3) + (time is { } size ? Linear(size, outChannels) : 0)
         + Norm(outChannels) + Convolution(outChannels, outChannels, 3) + (inChannels == outChannels ? 0 : Convolution(inChannels, outChannels, 1));
@@ -80,7 +98,7 @@ internal static class WeightCount
     /// <summary>Query, key and value have no bias.</summary>
     private static double Attention(double size, double context) => size * size + 2 * context * size + Linear(size, size);
 
-    private static double Linear(double inputs, double outputs) => inputs * outputs + outputs;
+    private static double Linear(double inputs, double outputs, bool hasBias = true) => inputs * outputs + (hasBias ? outputs : 0);
 
     private static double Convolution(double inChannels, double outChannels, double kernel) => kernel * kernel * inChannels * outChannels + outChannels;
 

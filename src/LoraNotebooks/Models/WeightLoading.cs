@@ -1,3 +1,4 @@
+using LoraNotebooks.Tensors;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -71,6 +72,12 @@ internal static class WeightLoading
             case (Linear linear, "bias"):
                 linear.bias = new Parameter(values);
                 break;
+            case (TransposedLinear linear, "weight"):
+                linear.Weight = new Parameter(values);
+                break;
+            case (TransposedLinear linear, "bias"):
+                linear.Bias = new Parameter(values);
+                break;
             case (Conv2d convolution, "weight"):
                 convolution.weight = new Parameter(values);
                 break;
@@ -82,6 +89,9 @@ internal static class WeightLoading
                 break;
             case (LayerNorm norm, "bias"):
                 norm.bias = new Parameter(values);
+                break;
+            case (RmsNorm norm, "weight"):
+                norm.Weight = new Parameter(values);
                 break;
             case (GroupNorm norm, "weight"):
                 norm.weight = new Parameter(values);

@@ -9,6 +9,7 @@ using LoraNotebooks.Tests.Adapters;
 using LoraNotebooks.Tests.Data;
 using LoraNotebooks.Tests.Diffusion;
 using LoraNotebooks.Tests.Models;
+using LoraNotebooks.Tests.Models.Language;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Tests.Fuzzing;
@@ -43,6 +44,12 @@ internal sealed record FuzzTarget(string Name, string Folder, string File, Func<
         Tensors(root.In("tensors", "some.safetensors"));
         Shards(root.In("pipeline", "vae"), root.In("shards"));
         Adapter(network, root.In("adapter"));
+        foreach (var name in TinyLanguageModels.Names)
+        {
+            using var language = TinyLanguageModels.Create(name);
+            language.Save(root.In(name));
+        }
+
         Dataset(root.In("dataset"));
         var parts = Parts();
 
@@ -57,6 +64,9 @@ internal sealed record FuzzTarget(string Name, string Folder, string File, Func<
             new("unet weights", unet, ModelFolder.DiffusersWeights, Mutation.Safetensors, ReadUNet, 3),
             new("vae config", vae, "config.json", Mutation.Json, ReadVae, 6),
             new("text encoder config", text, "config.json", Mutation.Json, ReadText, 6),
+            new("llama config", root.In("llama"), "config.json", Mutation.Json, ReadLanguage, 3),
+            new("qwen2 config", root.In("qwen2"), "config.json", Mutation.Json, ReadLanguage, 3),
+            new("gpt2 config", root.In("gpt2"), "config.json", Mutation.Json, ReadLanguage, 3),
             new("scheduler config", root.In("pipeline"), "scheduler/scheduler_config.json", Mutation.Json, ReadScheduler, 8),
             new("model_index", root.In("pipeline"), "model_index.json", Mutation.Json, folder => PipelineFolder.Read(folder), 4),
             new("shard index", root.In("shards"), "diffusion_pytorch_model.safetensors.index.json", Mutation.Json, ReadVae, 6),
@@ -100,6 +110,12 @@ internal sealed record FuzzTarget(string Name, string Folder, string File, Func<
     {
         using var text = ClipTextModel.FromFolder(folder);
         text.Config.ToJson().ToJsonString();
+    }
+
+    private static void ReadLanguage(string folder)
+    {
+        using var model = CausalLanguageModel.FromFolder(folder);
+        model.Config.ToJson().ToJsonString();
     }
 
     private static void ReadScheduler(string folder)

@@ -1,3 +1,4 @@
+using LoraNotebooks.Models;
 using LoraNotebooks.Models.Diffusion;
 using TorchSharp;
 using TorchSharp.Modules;

@@ -1,4 +1,3 @@
-using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
@@ -47,63 +46,4 @@ public sealed class Attention : Module<Tensor, Tensor, Tensor>
         var y = to_out[0].call(attended);
         return (((Dropout)to_out[1]).p > 0 ? to_out[1].call(y) : y).MoveToOuterDisposeScope();
     }
-}
-
-/// <summary>Scaled dot-product attention over heads that lie side by side in the last dimension.</summary>
-internal static class ScaledDotProduct
-{
-    // Measured on CPUs at Stable Diffusion's shapes, forward and backward: in float32 the fused kernel, which never stores all scores, takes
-    // 0.3 to 0.95 times as long, the least for the longest sequences. Its gradients are noisier, though, and an optimizer that divides by their
-    // size makes that visible: upstream's training runs end 6e-5 off in place of 4e-7. So short sequences, where it hardly matters, are written out.
-    // In 16 bits its backward pass is slow, so there it is for scores that would fill the memory.
-    private const long FusedScores32 = 256 * 256;
-    private const long FusedScores16 = 1024 * 1024;
-
-    /// <summary>softmax(QKᵀ/√d)·V, head by head.</summary>
-    /// <param name="query">Q, [N, T, heads·d].</param>
-    /// <param name="key">K, [N, S, heads·d].</param>
-    /// <param name="value">V, [N, S, heads·d].</param>
-    /// <param name="heads">The number of heads.</param>
-    /// <param name="upcast">Whether to compute in float32.</param>
-    /// <returns>[N, T, heads·d] in the query's type.</returns>
-    public static Tensor Attend(Tensor query, Tensor key, Tensor value, int heads, bool upcast)
-    {
-        using var scope = NewDisposeScope();
-        var type = query.dtype;
-        if (upcast && type != ScalarType.Float32)
-        {
-            (query, key, value) = (query.to(float32), key.to(float32), value.to(float32));
-        }
-
-        var shape = query.shape;
-        var (batch, length, inner) = (shape[0], shape[1], shape[2]);
-        var dimension = inner / heads;
-        var q = SplitHeads(query, batch, heads, dimension);
-        var k = SplitHeads(key, batch, heads, dimension);
-        var v = SplitHeads(value, batch, heads, dimension);
-
-        Tensor attended;
-        if (IsFused(query, length * key.shape[1]))
-        {
-            attended = functional.scaled_dot_product_attention(q, k, v);
-        }
-        else
-        {
-            // Text has fewer tokens than an image has, so scaling the keys is the cheapest way to scale the scores.
-            var scores = Flat(q).bmm(Flat(k * (1 / Math.Sqrt(dimension))).transpose(1, 2));
-            attended = scores.softmax(-1).bmm(Flat(v)).view(batch, heads, length, dimension);
-        }
-
-        return attended.transpose(1, 2).reshape(batch, length, inner).to(type).MoveToOuterDisposeScope();
-    }
-
-    private static bool IsFused(Tensor query, long scores) =>
-        query.device_type != DeviceType.CPU || scores >= (query.dtype == ScalarType.Float32 ? FusedScores32 : FusedScores16);
-
-    /// <summary>[N, T, heads·d] seen as [N, heads, T, d].</summary>
-    private static Tensor SplitHeads(Tensor tokens, long batch, int heads, long dimension) =>
-        tokens.view(batch, -1, heads, dimension).transpose(1, 2);
-
-    /// <summary>[N, heads, T, d] as [N·heads, T, d].</summary>
-    private static Tensor Flat(Tensor heads) => heads.flatten(0, 1);
 }
