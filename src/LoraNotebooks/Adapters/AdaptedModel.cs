@@ -212,13 +212,7 @@ public sealed partial class AdaptedModel : IDisposable
 
     private Adapter Create(string name, LoraConfig config, Func<WeightLayer, LayerLayout?> layout, Generator generator, bool strict)
     {
-        ObjectDisposedException.ThrowIf(disposed, this);
-        ArgumentException.ThrowIfNullOrWhiteSpace(name);
-        if (adapters.ContainsKey(name))
-        {
-            throw new ArgumentException($"There is an adapter '{name}' already. Remove it first or take another name.");
-        }
-
+        RequireNew(name);
         config.ThrowIfInvalid();
         var finder = new TargetFinder(modules);
         var targets = finder.Targets(config, strict).Select(UseExisting).Select(target => (Layer: target, Layout: layout(target))).Where(static target => target.Layout is not null).ToList();
@@ -241,6 +235,16 @@ public sealed partial class AdaptedModel : IDisposable
         {
             layers.ForEach(static layer => layer.Dispose());
             throw;
+        }
+    }
+
+    private void RequireNew(string name)
+    {
+        ObjectDisposedException.ThrowIf(disposed, this);
+        ArgumentException.ThrowIfNullOrWhiteSpace(name);
+        if (adapters.ContainsKey(name))
+        {
+            throw new ArgumentException($"There is an adapter '{name}' already. Remove it first or take another name.");
         }
     }
 

@@ -141,6 +141,11 @@ public sealed partial record LoraInspection
     {
         using var scope = NewDisposeScope();
         var scale = state.Alphas.GetValueOrDefault(module, state.Ranks[module]) / state.Ranks[module];
+        if (state.Tensors.Any(pair => IsBelow(pair.Key, module) && pair.Value.numel() == 0))
+        {
+            return double.NaN; // Factors of no numbers can have any sizes, and so could their product.
+        }
+
         try
         {
             return LayerLayout.MethodOf(state, module) switch
@@ -171,7 +176,9 @@ public sealed partial record LoraInspection
         double Gram(ThinProduct product)
         {
             var (A, B) = (product.A(state), product.B(state));
-            return (B.t().matmul(B) * A.matmul(A.t())).sum().item<double>();
+            return A.size(0) <= Math.Max(A.size(1), B.size(0))
+                ? (B.t().matmul(B) * A.matmul(A.t())).sum().item<double>()
+                : B.matmul(A).square().sum().item<double>();
         }
     }
 
