@@ -106,6 +106,11 @@ internal sealed record LayerLayout
             throw new InvalidDataException($"'{path}.{strange}' has {Size(strange, 0)} for its first size, expected {rank}, the rank of the factors beside it.");
         }
 
+        if (layout.HasCore && layer.Weight.dim() != 4)
+        {
+            throw new InvalidDataException($"'{path}.{Cores.First(Has)}' is the core of a convolution, but the layer is none: expected weights of the same layer; was it trained for another model?");
+        }
+
         return MethodOf(state, path) switch
         {
             AdapterMethod.Loha => layout with { Method = AdapterMethod.Loha },

@@ -39,7 +39,7 @@ internal static class LoraTargets
         {
             var (mutate, lora) = (file.EndsWith(".json", StringComparison.Ordinal) ? Mutation.Json : (Func<Random, byte[], byte[]>)TensorMutation.Any, file == FileName ? FileName : "");
             targets.Add(new($"{name}, inspected", folder, file, mutate, path => LoraInspection.Of(Path.Combine(path, lora)), share));
-            targets.Add(new($"{name}, converted", folder, file, mutate, path => Convert(Path.Combine(path, lora)), share) { Documented = OfTools });
+            targets.Add(new($"{name}, converted", folder, file, mutate, path => Convert(Path.Combine(path, lora), toPeft: name != "lycoris"), share) { Documented = OfTools });
             if (name != "lycoris" && !name.StartsWith("PEFT", StringComparison.Ordinal))
             {
                 targets.Add(new($"{name}, resized and merged", folder, file, mutate, path => ResizeAndMerge(Path.Combine(path, lora)), share) { Documented = OfTools });
@@ -71,14 +71,18 @@ internal static class LoraTargets
 
     private static void Attach(StableDiffusionPipeline pipeline, string path) => StableDiffusionLora.Load(pipeline, path, "a").Dispose();
 
-    private static void Convert(string path)
+    /// <summary>PEFT has no words for all of LyCORIS, and diffusers' file has PEFT's.</summary>
+    private static void Convert(string path, bool toPeft)
     {
         var folder = Directory.CreateTempSubdirectory("lora-notebooks-fuzz-").FullName;
         try
         {
             LoraConversion.Convert(path, Path.Combine(folder, "a.safetensors"), new LoraWriting());
-            LoraConversion.Convert(path, Path.Combine(folder, "b"), new LoraWriting { Kind = LoraFileKind.Diffusers, DType = ScalarType.Float16 });
-            LoraConversion.Convert(path, Path.Combine(folder, "c"), new LoraWriting { Kind = LoraFileKind.Peft });
+            if (toPeft)
+            {
+                LoraConversion.Convert(path, Path.Combine(folder, "b"), new LoraWriting { Kind = LoraFileKind.Diffusers, DType = ScalarType.Float16 });
+                LoraConversion.Convert(path, Path.Combine(folder, "c"), new LoraWriting { Kind = LoraFileKind.Peft });
+            }
         }
         finally
         {

@@ -107,10 +107,10 @@ public sealed class ReaderFuzzTests(ITestOutputHelper output)
 
     private void Report(TimeSpan elapsed)
     {
-        output.WriteLine("reader                             mutations      read   refused   most ms   most MB");
+        output.WriteLine("reader                                 mutations      read   refused   mean ms   most ms   most MB");
         foreach (var (name, tally) in tallies)
         {
-            output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{name,-33} {tally.Count,10} {tally.Count - tally.Refused,9} {tally.Refused,9} {1000 * tally.MostSeconds,9:F1} {tally.MostBytes / 1e6,9:F1}"));
+            output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{name,-37} {tally.Count,10} {tally.Count - tally.Refused,9} {tally.Refused,9} {1000 * tally.Seconds / Math.Max(tally.Count, 1),9:F1} {1000 * tally.MostSeconds,9:F1} {tally.MostBytes / 1e6,9:F1}"));
         }
 
         output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{tallies.Values.Sum(static tally => tally.Count)} mutations of seed {Seed} in {elapsed.TotalSeconds:F1} s"));
@@ -122,6 +122,8 @@ public sealed class ReaderFuzzTests(ITestOutputHelper output)
 
         public int Refused { get; private set; }
 
+        public double Seconds { get; private set; }
+
         public double MostSeconds { get; private set; }
 
         public long MostBytes { get; private set; }
@@ -130,6 +132,7 @@ public sealed class ReaderFuzzTests(ITestOutputHelper output)
         {
             Count++;
             Refused += attempt.Error is null ? 0 : 1;
+            Seconds += attempt.Seconds;
             MostSeconds = Math.Max(MostSeconds, attempt.Seconds);
             MostBytes = Math.Max(MostBytes, attempt.Bytes);
         }

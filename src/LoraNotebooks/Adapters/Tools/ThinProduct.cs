@@ -44,12 +44,15 @@ internal sealed record ThinProduct(string Module, string DownPart, string UpPart
         }
     }
 
+    /// <summary>Whether A and B are factors of one matrix.</summary>
+    public bool Fits(LoraState state) =>
+        StoredA(state) is var a && StoredB(state) is var b && a.dim() is 2 or 4 && b.dim() is 2 or 4 && a.numel() > 0 && b.numel() > 0 && b.numel() == b.size(0) * a.size(0);
+
     private string? FaultIn(LoraState state)
     {
         using var scope = NewDisposeScope();
         var (a, b) = (StoredA(state), StoredB(state));
-        return a.dim() is not (2 or 4) || b.dim() is not (2 or 4) || a.numel() == 0 || b.numel() != b.size(0) * a.size(0)
-            ? $"A is [{string.Join(", ", a.shape)}] and B [{string.Join(", ", b.shape)}], expected [r, in…] and [out, r…]"
+        return !Fits(state) ? $"A is [{string.Join(", ", a.shape)}] and B [{string.Join(", ", b.shape)}], expected [r, in…] and [out, r…]"
             : !double.IsFinite(Scale(state)) || !a.isfinite().all().item<bool>() || !b.isfinite().all().item<bool>() ? "some numbers are not finite, expected finite ones"
             : null;
     }
