@@ -160,7 +160,7 @@ public sealed partial record LoraConfig
     /// <summary>What PEFT expects to find beside, for an adapter that is not of a file.</summary>
     private IEnumerable<(string Key, JsonNode? Value)> Defaults() =>
     [
-        ("auto_mapping", null), ("base_model_name_or_path", null), ("inference_mode", true), ("revision", null), ("task_type", null),
+        ("auto_mapping", null), ("base_model_name_or_path", null), (PeftFolder.InferenceKey, false), ("revision", null), ("task_type", null),
         .. Method == AdapterMethod.Lora
             ? new (string, JsonNode?)[] { ("fan_in_fan_out", false), (InitKey, Initialization == LoraInitialization.Gaussian ? "gaussian" : true) }
             : [("init_weights", true), ("module_dropout", PythonJson.Float(0)), ("rank_dropout", PythonJson.Float(0))],

@@ -14,13 +14,25 @@ namespace LoraNotebooks.Tests.Formats;
 public sealed class LayoutParityTests(ITestOutputHelper output)
 {
     private const string Cases = "unet-lora";
+    private const string TwoAdapters = "two-adapters"; // has files of two other cases
 
     /// <summary>Differences that remain, each with its reason.</summary>
     private static readonly (string Pattern, string Reason)[] Accepted =
     [
         (@"_diffusers_version: ", "a version says which program wrote the file"),
-        (@"metadata modelspec\.", "sd-scripts' training program adds these; the cases were saved by its network alone"),
+        (@"metadata (modelspec\..*|ss_base_model_version|ss_sd_model_name|ss_v2|sshs_\w+): not of upstream", "sd-scripts' training program adds these; the cases were saved by its network alone"),
         (@"/ target_modules: \[|^adapter_config\.json: target_modules: \[", "PEFT writes a set, whose order changes from run to run"),
+    ];
+
+    /// <summary>Further ones of a LoRA that upstream has not written.</summary>
+    private static readonly (string Pattern, string Reason)[] AcceptedOfNew =
+    [
+        .. Accepted,
+        (@"auto_mapping: null", "it names Python classes"),
+        (@"peft_version: missing", "a version says which program wrote the file"),
+        (@"[ .](alora_invocation_tokens|arrow_config|corda_config|ensure_weight_tying|eva_config|kasa_config|layer_replication|loftq_config|lora_ga_config|megatron_config|megatron_core|monteclora_config|qalora_group_size|target_parameters|trainable_token_indices|use_bdlora|use_qalora|velora_config): missing",
+            "fields of other methods, at rest here; PEFT fills them in, and versions that do not know a name refuse it"),
+        (@"metadata ss_|metadata sshs_", "facts of the training, which each trainer has its own of"),
     ];
 
     [Fact]
@@ -63,34 +75,43 @@ public sealed class LayoutParityTests(ITestOutputHelper output)
         Assert.True(differences.Count == 0, string.Join('\n', differences));
     }
 
-    /// <summary>What is trained here was never a file of upstream's: the same settings, given by code, must lead to the same layout.</summary>
+    /// <summary>What is trained here was never a file of upstream's: a new LoRA of the same settings must have the same layout.</summary>
     [Fact]
     public void Save_NewLoraOfTheSameSettings_GivesUpstreamsLayout()
     {
         var differences = new List<string>();
-        foreach (var (name, folder) in LoraCases().Where(static entry => Directory.Exists(Path.Combine(entry.Folder, "peft_unet"))))
+        foreach (var (name, folder) in LoraCases())
         {
             using var scope = NewDisposeScope();
             using var saved = new TemporaryFolder();
             using var pipeline = StableDiffusionPipeline.FromFolder(Fixtures.BaseModelOf(Cases, name));
-            using var lora = StableDiffusionLora.Create(pipeline, "a", Settings("peft_unet"), Settings("peft_text_encoder"), seed: 1);
-            foreach (var (_, kind, expected, actual) in Loras(folder, saved))
+            foreach (var (source, kind, expected, actual) in Loras(folder, saved))
             {
-                Save(lora, kind, saved, TypeOf(expected));
-                Gather(differences, $"{name}, {Path.GetFileName(expected)}", FolderLayout.Differences(expected, actual, IsOurs, CurrentName));
-            }
+                LoraConfig unet;
+                LoraConfig? text;
+                using (var upstreams = StableDiffusionLora.Load(pipeline, source, "a"))
+                {
+                    unet = upstreams.UNet!.GetConfig("a") with { Carried = new Dictionary<string, JsonNode?>() };
+                    text = upstreams.TextEncoder?.GetConfig("a") is { } config ? config with { Carried = new Dictionary<string, JsonNode?>() } : null;
+                }
 
-            LoraConfig Settings(string part)
-            {
-                var path = Path.Combine(folder, part, PeftFolder.ConfigName);
-                return LoraConfig.FromPeftJson(PythonJson.ParseObject(File.ReadAllText(path), path)) with { Carried = new Dictionary<string, JsonNode?>() };
+                if (kind == LoraFileKind.Kohya && unet.Method == AdapterMethod.Lokr)
+                {
+                    output.WriteLine($"{name}: not made anew: the file does not tell the factor of its Kronecker products");
+                    continue;
+                }
+
+                using var lora = StableDiffusionLora.Create(pipeline, "a", unet, text, seed: 1);
+                Save(lora, kind, saved, TypeOf(expected));
+                Gather(differences, $"{name}, {Path.GetFileName(expected)}", FolderLayout.Differences(expected, actual, IsOurs, CurrentName), AcceptedOfNew);
             }
         }
 
         Assert.True(differences.Count == 0, string.Join('\n', differences));
     }
 
-    private static IEnumerable<(string Name, string Folder)> LoraCases() => Directory.GetDirectories(Fixtures.Case(Cases)).Order(StringComparer.Ordinal).Select(static folder => (Path.GetFileName(folder), folder));
+    private static IEnumerable<(string Name, string Folder)> LoraCases() => Directory.GetDirectories(Fixtures.Case(Cases)).Order(StringComparer.Ordinal).Select(static folder => (Path.GetFileName(folder), folder))
+        .Where(static entry => Path.GetFileName(entry.folder) != TwoAdapters);
 
     private static bool IsOurs(string file) => file.EndsWith(".json", StringComparison.Ordinal) || file.EndsWith(".safetensors", StringComparison.Ordinal);
 
@@ -139,11 +160,11 @@ public sealed class LayoutParityTests(ITestOutputHelper output)
     /// <summary>Upstream has had three ways to name A and B and reads them all; what is saved here has the last one, which upstream's own training scripts write today.</summary>
     private static string CurrentName(string key) => Regex.Replace(key, @"\.lora(_linear_layer)?\.(down|up)\.weight$", static match => match.Groups[2].Value == "down" ? LoraState.DownPart : LoraState.UpPart);
 
-    private void Gather(List<string> differences, string name, IReadOnlyList<string> found)
+    private void Gather(List<string> differences, string name, IReadOnlyList<string> found, IReadOnlyList<(string Pattern, string Reason)>? accepted = null)
     {
         foreach (var difference in found)
         {
-            if (Accepted.FirstOrDefault(accepted => Regex.IsMatch(difference, accepted.Pattern)) is { Reason: { } reason })
+            if ((accepted ?? Accepted).FirstOrDefault(one => Regex.IsMatch(difference, one.Pattern)) is { Reason: { } reason })
             {
                 output.WriteLine($"{name}: {difference} (accepted: {reason})");
             }

@@ -37,7 +37,7 @@ internal static class HubTargets
     {
         var folder = Directory.CreateDirectory(root.In("hub")).FullName;
         File.WriteAllLines(Path.Combine(folder, FileName), Sample);
-        return [new("hub cache", folder, FileName, Mutate, Read, 4) { Documented = [typeof(FileNotFoundException)] }];
+        return [new("hub cache", folder, FileName, Mutate, Read, 2) { Documented = [typeof(FileNotFoundException)] }];
     }
 
     private static byte[] Mutate(Random random, byte[] original)

@@ -17,7 +17,7 @@ internal static class LoraTargets
     /// <summary>Tools document ArgumentException for what another kind of file has no place for.</summary>
     private static readonly Type[] OfTools = [typeof(InvalidDataException), typeof(FileNotFoundException), typeof(ArgumentException)];
 
-    public static IReadOnlyList<FuzzTarget> All(TemporaryFolder root)
+    public static IReadOnlyList<FuzzTarget> All(TemporaryFolder root, TinyNetwork network)
     {
         var (plain, lycoris, sgm, diffusers, peft) = (root.In("plain"), root.In("lycoris"), root.In("sgm"), root.In("old"), root.In("dora"));
         var (pipeline, xl) = (TinyPipeline.Create(), TinyPipeline.CreateXL());
@@ -29,24 +29,23 @@ internal static class LoraTargets
         var targets = new List<FuzzTarget>
         {
             new("kohya file on a pipeline", plain, FileName, TensorMutation.Any, folder => Attach(pipeline, Path.Combine(folder, FileName)), 4),
-            new("lycoris file on a pipeline", lycoris, FileName, TensorMutation.Any, folder => Attach(pipeline, Path.Combine(folder, FileName)), 10),
+            new("lycoris file on a pipeline", lycoris, FileName, TensorMutation.Any, folder => Attach(pipeline, Path.Combine(folder, FileName)), 16),
             new("sgm file on a pipeline", sgm, FileName, TensorMutation.Any, folder => Attach(xl, Path.Combine(folder, FileName)), 5),
             new("diffusers file on a pipeline", diffusers, LoraFile.DiffusersName, TensorMutation.Any, folder => Attach(pipeline, folder), 4),
             new("config of a PEFT folder on a pipeline", peft, "unet/adapter_config.json", Mutation.Json, folder => Attach(pipeline, folder), 4),
             new("weights of a PEFT folder on a pipeline", peft, "unet/adapter_model.safetensors", TensorMutation.Any, folder => Attach(pipeline, folder), 4),
         };
-        foreach (var (name, folder, file, share) in new[] { ("kohya", plain, FileName, 3), ("lycoris", lycoris, FileName, 5), ("sgm", sgm, FileName, 3), ("diffusers", diffusers, LoraFile.DiffusersName, 3), ("PEFT", peft, "unet/adapter_model.safetensors", 2), ("PEFT's config", peft, "unet/adapter_config.json", 2) })
+        foreach (var (name, folder, file, share) in new[] { ("kohya", plain, FileName, 4), ("lycoris", lycoris, FileName, 10), ("sgm", sgm, FileName, 4), ("diffusers", diffusers, LoraFile.DiffusersName, 4), ("PEFT", peft, "unet/adapter_model.safetensors", 4), ("PEFT's config", peft, "unet/adapter_config.json", 4) })
         {
             var (mutate, lora) = (file.EndsWith(".json", StringComparison.Ordinal) ? Mutation.Json : (Func<Random, byte[], byte[]>)TensorMutation.Any, file == FileName ? FileName : "");
             targets.Add(new($"{name}, inspected", folder, file, mutate, path => LoraInspection.Of(Path.Combine(path, lora)), share));
-            targets.Add(new($"{name}, converted", folder, file, mutate, path => Convert(Path.Combine(path, lora), toPeft: name != "lycoris"), share) { Documented = OfTools });
+            targets.Add(new($"{name}, converted", folder, file, mutate, path => Convert(Path.Combine(path, lora), toPeft: name != "lycoris"), 1) { Documented = OfTools });
             if (name != "lycoris" && !name.StartsWith("PEFT", StringComparison.Ordinal))
             {
-                targets.Add(new($"{name}, resized and merged", folder, file, mutate, path => ResizeAndMerge(Path.Combine(path, lora)), share) { Documented = OfTools });
+                targets.Add(new($"{name}, resized and merged", folder, file, mutate, path => ResizeAndMerge(Path.Combine(path, lora)), 2) { Documented = OfTools });
             }
         }
 
-        var network = new TinyNetwork();
         foreach (var (name, config) in new[]
         {
             ("LOHA", new LoraConfig { Method = AdapterMethod.Loha, Rank = 2, TargetModules = ["to_q", "conv"], UseEffectiveConv2d = true }),
@@ -56,8 +55,8 @@ internal static class LoraTargets
         {
             var folder = root.In(name);
             FuzzTarget.SaveAdapter(network, folder, config);
-            targets.Add(new($"{name} config", folder, PeftFolder.ConfigName, Mutation.Json, path => FuzzTarget.ReadAdapter(network, path), 4));
-            targets.Add(new($"{name} weights", folder, PeftFolder.WeightsName, TensorMutation.Any, path => FuzzTarget.ReadAdapter(network, path), 4));
+            targets.Add(new($"{name} config", folder, PeftFolder.ConfigName, Mutation.Json, path => FuzzTarget.ReadAdapter(network, path), 12));
+            targets.Add(new($"{name} weights", folder, PeftFolder.WeightsName, TensorMutation.Any, path => FuzzTarget.ReadAdapter(network, path), 12));
         }
 
         return targets;

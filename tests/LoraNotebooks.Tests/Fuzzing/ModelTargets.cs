@@ -29,18 +29,18 @@ internal static class ModelTargets
         FuzzTarget.SaveShards(root.In("pipeline", "vae"), shards, "fp16");
         return
         [
-            new("sdxl unet config", xl, "unet/config.json", Mutation.Json, ReadFolder, 5),
-            new("sdxl second text encoder config", xl, "text_encoder_2/config.json", Mutation.Json, ReadFolder, 3),
-            new("sdxl second text encoder weights", xl, "text_encoder_2/model.safetensors", TensorMutation.Any, ReadFolder, 3),
-            new("sdxl second tokenizer_config", xl, "tokenizer_2/tokenizer_config.json", Mutation.Json, ReadFolder, 2),
-            new("sdxl model_index", xl, "model_index.json", Mutation.Json, ReadFolder, 3),
-            new("sdxl scheduler config", xl, "scheduler/scheduler_config.json", Mutation.Json, ReadFolder, 2),
-            new("original file with configs", xl, Original, TensorMutation.Any, ReadFile, 8),
-            new("config beside an original file", xl, "unet/config.json", Mutation.Json, ReadFile, 4),
+            new("sdxl unet config", xl, "unet/config.json", Mutation.Json, ReadFolder, 2),
+            new("sdxl second text encoder config", xl, "text_encoder_2/config.json", Mutation.Json, ReadFolder, 2),
+            new("sdxl second text encoder weights", xl, "text_encoder_2/model.safetensors", TensorMutation.Any, ReadFolder, 2),
+            new("sdxl second tokenizer_config", xl, "tokenizer_2/tokenizer_config.json", Mutation.Json, ReadFolder, 1),
+            new("sdxl model_index", xl, "model_index.json", Mutation.Json, ReadFolder, 2),
+            new("sdxl scheduler config", xl, "scheduler/scheduler_config.json", Mutation.Json, ReadFolder, 1),
+            new("original file with configs", xl, Original, TensorMutation.Any, ReadFile, 3),
+            new("config beside an original file", xl, "unet/config.json", Mutation.Json, ReadFile, 2),
             new("text config beside an original file", xl, "text_encoder_2/config.json", Mutation.Json, ReadFile, 3),
-            new("original file without configs", inferred, Original, TensorMutation.Any, ReadFile, 8),
-            new("index of a variant", shards, VariantIndex, Mutation.Json, ReadVariant, 6),
-            new("shard of a variant", shards, "model.fp16-00001-of-00002.safetensors", TensorMutation.Any, ReadVariant, 3),
+            new("original file without configs", inferred, Original, TensorMutation.Any, ReadFile, 2),
+            new("index of a variant", shards, VariantIndex, Mutation.Json, ReadVariant, 10),
+            new("shard of a variant", shards, "model.fp16-00001-of-00002.safetensors", TensorMutation.Any, ReadVariant, 6),
         ];
     }
 

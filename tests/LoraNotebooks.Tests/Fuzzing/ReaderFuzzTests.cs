@@ -21,7 +21,7 @@ public sealed class ReaderFuzzTests(ITestOutputHelper output)
     private const int FailuresPerTarget = 3;
     private const int SmallStack = 1 << 20; // as Windows gives its main thread
 
-    private static readonly int Mutations = Number("LORANOTEBOOKS_FUZZ_MUTATIONS", 12_000);
+    private static readonly int Mutations = Number("LORANOTEBOOKS_FUZZ_MUTATIONS", 10_500);
     private static readonly int Seed = Number("LORANOTEBOOKS_FUZZ_SEED", 0);
 
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(60);
