@@ -18,7 +18,7 @@ internal sealed record Attempt(Exception? Error, double Seconds, long Bytes, lon
     private const int Repetitions = 2;
 
     /// <summary>Words of which every message has one: they lead over to what would be right.</summary>
-    private static readonly string[] Remedies = ["expected", "Expected", "supported is", "needs", "lacks", "missing", "Download", "Keep one", "Correct it", "close names are", "Fetch it", "save as"];
+    private static readonly string[] Remedies = ["expected", "Expected", "expects", "supported is", "needs", "lacks", "missing", "Download", "Keep one", "Correct it", "close names are", "Fetch it", "save as", "merge it", "keep the"];
 
     /// <summary>
     /// Reads a folder on the calling thread and measures. Another process can make a measurement large, but hardly three times, so a large one
