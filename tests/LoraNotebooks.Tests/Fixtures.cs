@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Text.Json;
+using System.Text.RegularExpressions;
 using LoraNotebooks.Formats;
 using static TorchSharp.torch;
 
@@ -9,7 +10,7 @@ namespace LoraNotebooks.Tests;
 /// The parity cases: models with inputs and outputs computed by the upstream libraries. They are read from tests/Fixtures,
 /// or from the folder that the variable LORANOTEBOOKS_FIXTURES names, which has the same layout.
 /// </summary>
-internal static class Fixtures
+internal static partial class Fixtures
 {
     public static string Root { get; } = Environment.GetEnvironmentVariable("LORANOTEBOOKS_FIXTURES") is { Length: > 0 } folder
         ? folder
@@ -36,6 +37,13 @@ internal static class Fixtures
     {
         var folder = Path.Combine([Root, .. parts]);
         return Directory.Exists(folder) ? folder : throw new DirectoryNotFoundException($"The parity case {folder} is missing. Fetch it, or set LORANOTEBOOKS_FIXTURES to a folder that has it.");
+    }
+
+    /// <summary>The folder of the model that a case is about: named by its base_model, or by the sentence that describes it.</summary>
+    public static string BaseModelOf(params string[] parts)
+    {
+        var json = Json([.. parts, "case.json"]);
+        return Path.GetFullPath(Path.Combine(Case(parts), json.TryGetProperty("base_model", out var path) ? path.GetString()! : BaseModelInText().Match(json.GetProperty("what").GetString()!).Groups[1].Value));
     }
 
     public static JsonElement Json(params string[] parts)
@@ -74,4 +82,7 @@ internal static class Fixtures
     }
 
     private static string TestsFolder([CallerFilePath] string thisFile = "") => Path.GetFullPath(Path.Combine(Path.GetDirectoryName(thisFile)!, ".."));
+
+    [GeneratedRegex(@" on (\.\./\S+?)[,;]? ")]
+    private static partial Regex BaseModelInText();
 }

@@ -24,15 +24,25 @@ public sealed partial class AdaptedModel
     /// <summary>Adds an adapter with weights from a file; its dropout is off until <see cref="Train"/>.</summary>
     /// <param name="name">A name that no other adapter has.</param>
     /// <param name="state">What was read; it stays the caller's.</param>
-    /// <exception cref="ArgumentException">The name is taken or the settings have faults.</exception>
-    /// <exception cref="InvalidDataException">Weights are missing, unexpected or of another shape: all are listed, and nothing is added.</exception>
+    /// <exception cref="ArgumentException">The name is taken.</exception>
+    /// <exception cref="InvalidDataException">The settings have faults or do not fit the model, or weights are missing, unexpected or of another shape: all are listed, and nothing is added.</exception>
     public void Add(string name, LoraState state)
     {
         ArgumentNullException.ThrowIfNull(state);
         using var scope = NewDisposeScope();
         var config = state.Config is { } json ? LoraConfig.FromPeftJson(json) : LoraConfig.FromState(state);
         using var generator = new Generator();
-        var adapter = Create(name, config, state.Config is null ? target => LayerLayout.Of(state, target) : LayoutOf(config, state), generator, state);
+        RequireNew(name);
+        Adapter adapter;
+        try
+        {
+            adapter = Create(name, config, state.Config is null ? target => LayerLayout.Of(state, target) : LayoutOf(config, state), generator, state);
+        }
+        catch (ArgumentException fault)
+        {
+            throw new InvalidDataException($"The settings of adapter '{name}' do not fit this model. {fault.Message}", fault);
+        }
+
         try
         {
             Load(adapter, state);
@@ -70,7 +80,7 @@ public sealed partial class AdaptedModel
             .Select(static pair => pair.Value.shape.FirstOrDefault());
         var most = firstSizes.DefaultIfEmpty(state.Tensors.Values.SelectMany(static tensor => tensor.shape).DefaultIfEmpty(0).Max()).Max();
         return layer => config.RankOf(layer.Path) is var rank && rank <= most
-            ? LayerLayout.Of(config, layer)
+            ? LayerLayout.Of(config, layer) with { MostNumbers = LayerLayout.NumbersIn(state, layer.Path) }
             : throw new InvalidDataException($"The adapter's configuration gives {layer.Path} rank {rank}, its weights have at most {most}: expected a configuration and weights that belong together.");
     }
 

@@ -222,13 +222,7 @@ public sealed partial class AdaptedModel : IDisposable
     /// <param name="state">The file that it comes from; default none, and then each name in the settings must mean something.</param>
     private Adapter Create(string name, LoraConfig config, Func<WeightLayer, LayerLayout?> layout, Generator generator, LoraState? state = null)
     {
-        ObjectDisposedException.ThrowIf(disposed, this);
-        ArgumentException.ThrowIfNullOrWhiteSpace(name);
-        if (adapters.ContainsKey(name))
-        {
-            throw new ArgumentException($"There is an adapter '{name}' already. Remove it first or take another name.");
-        }
-
+        RequireNew(name);
         config.ThrowIfInvalid();
         var finder = new TargetFinder(modules, Roles);
         var targets = finder.Targets(config, strict: state is null).Select(UseExisting).Select(target => (Layer: target, Layout: layout(target))).Where(static target => target.Layout is not null).ToList();
@@ -253,6 +247,16 @@ public sealed partial class AdaptedModel : IDisposable
         {
             layers.ForEach(static layer => layer.Dispose());
             throw;
+        }
+    }
+
+    private void RequireNew(string name)
+    {
+        ObjectDisposedException.ThrowIf(disposed, this);
+        ArgumentException.ThrowIfNullOrWhiteSpace(name);
+        if (adapters.ContainsKey(name))
+        {
+            throw new ArgumentException($"There is an adapter '{name}' already. Remove it first or take another name.");
         }
     }
 

@@ -41,6 +41,9 @@ internal sealed record LayerLayout
     /// <summary>LoKr: whether W₂ is whole.</summary>
     public bool InnerIsWhole { get; init; } = true;
 
+    /// <summary>The most numbers that one factor may have. A file sets it to what it holds, so that a damaged one makes nobody allocate more.</summary>
+    public long MostNumbers { get; init; } = long.MaxValue;
+
     /// <summary>m, or <see langword="null"/> for a plain sum W + ΔW.</summary>
     public MagnitudeLayout? Magnitude { get; init; }
 
@@ -91,6 +94,7 @@ internal sealed record LayerLayout
             Rank = rank,
             Alpha = alpha,
             Scale = alpha / rank,
+            MostNumbers = NumbersIn(state, path),
             HasCore = Cores.Any(Has),
             Magnitude = Has(LoraMagnitude) ? PeftMagnitude(layer)
                 : Has(LycorisMagnitude) ? KohyaMagnitude(layer, state.Tensors[$"{path}.{LycorisMagnitude}"].shape) : null,
@@ -100,6 +104,11 @@ internal sealed record LayerLayout
         if (Cores.FirstOrDefault(core => Has(core) && Size(core, 0) != rank) is { } strange)
         {
             throw new InvalidDataException($"'{path}.{strange}' has {Size(strange, 0)} for its first size, expected {rank}, the rank of the factors beside it.");
+        }
+
+        if (layout.HasCore && layer.Weight.dim() != 4)
+        {
+            throw new InvalidDataException($"'{path}.{Cores.First(Has)}' is the core of a convolution, but the layer is none: expected weights of the same layer; was it trained for another model?");
         }
 
         return MethodOf(state, path) switch
@@ -125,6 +134,13 @@ internal sealed record LayerLayout
         bool Has(string name) => state.Tensors.ContainsKey($"{path}.{name}");
 
         long? Size(string name, int axis) => state.Tensors.TryGetValue($"{path}.{name}", out var tensor) && tensor.dim() > axis ? tensor.size(axis) : null;
+    }
+
+    /// <summary>How many numbers a file holds for a layer, or where it has none, in all.</summary>
+    public static long NumbersIn(LoraState state, string path)
+    {
+        var own = state.Tensors.Where(pair => pair.Key.StartsWith(path + ".", StringComparison.Ordinal)).Sum(static pair => pair.Value.numel());
+        return own > 0 ? own : state.Tensors.Values.Sum(static tensor => tensor.numel());
     }
 
     /// <summary>What the weights of one module are made of, by their names.</summary>

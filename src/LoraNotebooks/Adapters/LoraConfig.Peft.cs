@@ -82,6 +82,7 @@ public sealed partial record LoraConfig
 
     /// <summary>The settings that the weights of a file without configuration tell: r from their shapes, α beside them.</summary>
     /// <param name="state">The weights.</param>
+    /// <exception cref="InvalidDataException">There are no low-rank updates, or ones whose rank or α cannot be: all are named.</exception>
     public static LoraConfig FromState(LoraState state)
     {
         ArgumentNullException.ThrowIfNull(state);
@@ -94,7 +95,7 @@ public sealed partial record LoraConfig
         var methods = ranks.Keys.ToDictionary(static path => path, path => LayerLayout.MethodOf(state, path), StringComparer.Ordinal);
         var alphas = ranks.ToDictionary(static pair => pair.Key, pair => state.Alphas.GetValueOrDefault(pair.Key, pair.Value), StringComparer.Ordinal);
         var (rank, alpha) = (MostFrequent(ranks.Values), MostFrequent(alphas.Values));
-        return new LoraConfig
+        var config = new LoraConfig
         {
             Method = MostFrequent(methods.Values),
             UseDora = state.Tensors.Keys.Any(static name => name.EndsWith(".lora_magnitude_vector", StringComparison.Ordinal) || name.EndsWith(".dora_scale", StringComparison.Ordinal)),
@@ -105,6 +106,10 @@ public sealed partial record LoraConfig
             RankPattern = Exceptions(ranks, rank),
             AlphaPattern = Exceptions(alphas, alpha),
         };
+        var faults = config.Validate();
+        return faults.Count == 0
+            ? config
+            : throw new InvalidDataException($"The weights tell settings that cannot be, {faults.Count} fault{(faults.Count == 1 ? "" : "s")}:\n- {string.Join("\n- ", faults)}\nDownload or save the file again.");
     }
 
     /// <summary>These settings as an adapter_config.json that PEFT reads, <see cref="Carried"/> fields included.</summary>
@@ -157,7 +162,7 @@ public sealed partial record LoraConfig
     /// <summary>What PEFT expects to find beside, for an adapter that is not of a file.</summary>
     private IEnumerable<(string Key, JsonNode? Value)> Defaults() =>
     [
-        ("auto_mapping", null), ("base_model_name_or_path", null), ("inference_mode", true), ("revision", null), ("task_type", null),
+        ("auto_mapping", null), ("base_model_name_or_path", null), (PeftFolder.InferenceKey, false), ("revision", null), ("task_type", null),
         .. Method == AdapterMethod.Lora
             ? new (string, JsonNode?)[] { (InitKey, Initialization == LoraInitialization.Gaussian ? "gaussian" : true) }
             : [("init_weights", true), ("module_dropout", PythonJson.Float(0)), ("rank_dropout", PythonJson.Float(0))],

@@ -44,6 +44,8 @@ internal abstract class LoraLayer : LowRankLayer
     {
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
+        RequireHeld(NameOfA, shapeOfA);
+        RequireHeld(NameOfB, shapeOfB);
         var A = empty(shapeOfA);
         if (config.Initialization == LoraInitialization.Gaussian)
         {
@@ -173,6 +175,8 @@ internal sealed class LoraEmbedding : LoraLayer
         this.baseLayer = baseLayer;
         using var scope = NewDisposeScope();
         var W = baseLayer.Weight;
+        RequireHeld(NameOfA, [Rank, W.size(0)]);
+        RequireHeld(NameOfB, [W.size(1), Rank]);
         Register(NameOfA, zeros(Rank, W.size(0)), W.device);
         Register(NameOfB, randn([W.size(1), Rank], generator: generator), W.device);
     }

@@ -43,6 +43,7 @@ internal abstract class LowRankLayer(WeightLayer baseLayer, LayerLayout layout) 
         using var noGrad = no_grad();
         foreach (var (name, shape) in factors)
         {
+            RequireHeld(name, shape);
             var bound = 1 / Math.Sqrt(shape[1..].Aggregate(1L, static (product, size) => product * size));
             Register(name, empty(shape).uniform_(-bound, bound, generator), BaseLayer.Weight.device);
         }
@@ -54,7 +55,18 @@ internal abstract class LowRankLayer(WeightLayer baseLayer, LayerLayout layout) 
         using var scope = NewDisposeScope();
         foreach (var (name, shape) in factors)
         {
+            RequireHeld(name, shape);
             Register(name, zeros(shape), BaseLayer.Weight.device);
+        }
+    }
+
+    /// <summary>Refuses a factor of more numbers than the file has that tells its rank, before it is allocated.</summary>
+    private protected void RequireHeld(string name, long[] shape)
+    {
+        if (shape.Aggregate(1.0, static (product, size) => product * size) is var needed && needed > Layout.MostNumbers)
+        {
+            Dispose(); // Nobody else has the factors so far.
+            throw new InvalidDataException($"'{Path}.{name}' needs {needed:N0} numbers at rank {Rank}, [{string.Join(", ", shape)}], and its file has only {Layout.MostNumbers:N0}: expected weights that belong together; was it trained for another model?");
         }
     }
 

@@ -67,7 +67,7 @@ internal sealed class TargetFinder(IReadOnlyDictionary<string, nn.Module> module
     {
         var faults = new List<string>();
         var layers = new List<WeightLayer>();
-        foreach (var name in config.ModulesToSave)
+        foreach (var name in config.ModulesToSave.Distinct())
         {
             var matches = modules.Where(pair => ModuleSelection.Matches(name, pair.Key)).ToList();
             if (matches.Count == 0)

@@ -31,6 +31,7 @@ internal sealed class SingleFile
 
     private StableDiffusionPipeline Load(ScalarType dtype, Device? device)
     {
+        using var scope = NewDisposeScope(); // for what building leaves over
         var texts = OriginalText.Find(checkpoint);
         var isXL = texts.Count == 2;
         var scheduler = Scheduler(isXL, texts[0].IsOfSd2);
@@ -40,18 +41,20 @@ internal sealed class SingleFile
         {
             var fills = new List<Action>();
             var encoders = texts.Select((text, i) => Add(TextModel(text, i), text.Place, dtype)).ToList();
-            var unetConfig = ConfigPath("unet") is { } unetPath ? UNetConfig.Load(unetPath) : OriginalUNet.Infer(checkpoint);
+            var unetConfig = Config("unet", UNetConfig.Load, () => OriginalUNet.Infer(checkpoint), static config => config.Validate(), WeightCount.Of);
             var unetNames = new OriginalNames(OriginalUNet.Modules(unetConfig));
             var unet = Add(Layers.WithoutMemory(() => new UNet2DConditionModel(unetConfig)), parameter => new(OriginalCheckpoint.UNetPrefix + unetNames.Of(parameter)), dtype);
-            var vaeConfig = ConfigPath("vae") is { } vaePath ? AutoencoderKLConfig.Load(vaePath) : OriginalVae.Infer(checkpoint, isXL);
+            var vaeConfig = Config("vae", AutoencoderKLConfig.Load, () => OriginalVae.Infer(checkpoint, isXL), static config => config.Validate(), WeightCount.Of);
             var vaeNames = new OriginalNames(OriginalVae.Modules(vaeConfig));
             var vae = Add(Layers.WithoutMemory(() => new AutoencoderKL(vaeConfig)), parameter => OriginalVae.Place(vaeNames, parameter), vaeConfig.TypeInMemory(dtype));
             checkpoint.ThrowIfUnfit();
             fills.ForEach(static fill => fill());
             networks.ForEach(static network => network.eval());
+            networks.ForEach(ModelFolder.Keep);
             var text = isXL
                 ? new TextEncoders(tokenizers[0], encoders[0], tokenizers[1], encoders[1]) { ForceZerosForEmptyPrompt = true }
                 : new TextEncoders(tokenizers[0], encoders[0]);
+            ConfigFaults.ThrowIfAny(checkpoint.Path, StableDiffusionPipeline.Faults(text, unet, vae, scheduler));
             return new StableDiffusionPipeline(text, unet, vae, scheduler);
 
             T Add<T>(T network, Func<string, OriginalTensor> place, ScalarType type)
@@ -72,7 +75,7 @@ internal sealed class SingleFile
 
     private ClipTextModel TextModel(OriginalText text, int number)
     {
-        var config = ConfigPath(number == 0 ? "text_encoder" : "text_encoder_2") is { } path ? ClipTextConfig.Load(path) : text.Infer();
+        var config = Config(number == 0 ? "text_encoder" : "text_encoder_2", ClipTextConfig.Load, text.Infer, static config => config.Validate(), WeightCount.Of);
         text.IgnoreLayersFrom(config);
         return Layers.WithoutMemory(() => new ClipTextModel(config));
     }
@@ -112,6 +115,20 @@ internal sealed class SingleFile
         };
         scheduler = isXL ? scheduler with { ClassName = "EulerDiscreteScheduler" } : scheduler;
         return checkpoint.IsMarkedZeroSnr ? scheduler with { RescaleBetasZeroSnr = true, TimestepSpacing = TimestepSpacing.Trailing } : scheduler;
+    }
+
+    /// <summary>The configuration of a network, given or by the shapes, of no more weights than the file can fill.</summary>
+    private T Config<T>(string part, Func<string, T> load, Func<T> infer, Func<T, IReadOnlyList<string>> faults, Func<T, double> count)
+    {
+        var path = ConfigPath(part);
+        var config = path is null ? infer() : load(path);
+        if (path is null)
+        {
+            ConfigFaults.ThrowIfAny($"{checkpoint.Path}, {part} by its shapes", faults(config));
+        }
+
+        ModelFolder.RequireWeights(path ?? checkpoint.Path, count(config), checkpoint.Weights);
+        return config;
     }
 
     private string? ConfigPath(string part) =>

@@ -37,12 +37,7 @@ public sealed class StableDiffusionPipeline : IDisposable
         ArgumentNullException.ThrowIfNull(vae);
         ArgumentNullException.ThrowIfNull(scheduler);
         (Text, UNet, Vae, Scheduler) = (text, unet, vae, scheduler);
-
-        var faults = new ConfigFaults();
-        faults.AddRange(scheduler.Validate());
-        faults.AddRange(text.Validate(unet.Config));
-        faults.Require(unet.Config.InChannels == vae.Config.LatentChannels, $"the autoencoder has {vae.Config.LatentChannels} latent channels, the UNet takes {unet.Config.InChannels}");
-        ConfigFaults.ThrowIfAny(faults.All);
+        ConfigFaults.ThrowIfAny(Faults(text, unet, vae, scheduler));
     }
 
     /// <summary>The tokenizers and text encoders, two of each in SDXL.</summary>
@@ -92,6 +87,7 @@ public sealed class StableDiffusionPipeline : IDisposable
                 : new TextEncoders(TokenizerOf("tokenizer"), encoder);
             var unet = Keep(UNet2DConditionModel.FromFolder(Path.Combine(folder, "unet"), dtype, device, variant));
             var vae = Keep(AutoencoderKL.FromFolder(Path.Combine(folder, "vae"), dtype, device, variant));
+            ConfigFaults.ThrowIfAny(folder, Faults(text, unet, vae, scheduler));
             return new StableDiffusionPipeline(text, unet, vae, scheduler) { Source = Path.GetFullPath(folder) };
         }
         catch
@@ -296,6 +292,16 @@ public sealed class StableDiffusionPipeline : IDisposable
         Text.Dispose();
         UNet.Dispose();
         Vae.Dispose();
+    }
+
+    /// <summary>Everything in which components do not fit each other.</summary>
+    internal static IReadOnlyList<string> Faults(TextEncoders text, UNet2DConditionModel unet, AutoencoderKL vae, SchedulerConfig scheduler)
+    {
+        var faults = new ConfigFaults();
+        faults.AddRange(scheduler.Validate());
+        faults.AddRange(text.Validate(unet.Config));
+        faults.Require(unet.Config.InChannels == vae.Config.LatentChannels, $"the autoencoder has {vae.Config.LatentChannels} latent channels, the UNet expects {unet.Config.InChannels}");
+        return faults.All;
     }
 
     /// <summary>The UNet's answer under classifier-free guidance: uncond + g·(cond − uncond), both halves in one batch.</summary>

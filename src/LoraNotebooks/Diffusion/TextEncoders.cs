@@ -56,13 +56,13 @@ public sealed class TextEncoders : IDisposable
         var faults = new ConfigFaults();
         foreach (var (tokenizer, text) in Tokenizers.Zip(Encoders, static (tokenizer, encoder) => (tokenizer, encoder.Config)))
         {
-            faults.Require(tokenizer.VocabularySize <= text.VocabSize, $"the tokenizer has {tokenizer.VocabularySize} tokens, the text encoder only {text.VocabSize} embeddings");
-            faults.Require(tokenizer.ModelMaxLength <= text.MaxPositionEmbeddings, $"the tokenizer pads to {tokenizer.ModelMaxLength} tokens, the text encoder has only {text.MaxPositionEmbeddings} positions");
+            faults.Require(tokenizer.VocabularySize <= text.VocabSize, $"the tokenizer has {tokenizer.VocabularySize} tokens, the text encoder only {text.VocabSize} embeddings, expected at least as many");
+            faults.Require(tokenizer.ModelMaxLength <= text.MaxPositionEmbeddings, $"the tokenizer pads to {tokenizer.ModelMaxLength} tokens, the text encoder has only {text.MaxPositionEmbeddings} positions, expected at least as many");
         }
 
         var width = Encoders.Sum(static encoder => encoder.Config.HiddenSize);
         faults.Require(unet.CrossAttentionDim.All(size => size == width), $"the text encoder gives hidden states of size {width}, the UNet expects {unet.CrossAttentionDim}");
-        faults.Require(IsDual == unet.HasAddedConditions, $"the model has {Encoders.Count} text encoder{(IsDual ? "s" : "")}, the UNet's addition_embed_type is {unet.AdditionEmbedType ?? "null"}; SDXL has two and text_time");
+        faults.Require(IsDual == unet.HasAddedConditions, $"the model has {Encoders.Count} text encoder{(IsDual ? "s" : "")}, the UNet's addition_embed_type is {unet.AdditionEmbedType ?? "null"}; expected two with text_time (SDXL), or one without");
         if (IsDual)
         {
             var pooled = Encoders[1].Config;

@@ -1,5 +1,5 @@
 using System.Globalization;
-using System.Text.Json;
+using System.Text.Json.Nodes;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Formats;
@@ -15,6 +15,7 @@ public static class KohyaFile
     private const string Up = "lora_up.weight";
     private const string Alpha = "alpha";
     private const string Magnitude = "dora_scale";
+    private const string Arguments = "ss_network_args";
     private const string PeftMagnitude = "lora_magnitude_vector";
 
     /// <summary>What kohya calls a part → what PEFT calls it. LyCORIS' factors are called the same by both.</summary>
@@ -90,7 +91,7 @@ public static class KohyaFile
         var facts = new Dictionary<string, string>(metadata ?? new Dictionary<string, string>(), StringComparer.Ordinal);
         foreach (var (key, value) in NetworkFacts(parts))
         {
-            facts[key] = value;
+            facts[key] = key == Arguments ? WithAlgorithm(facts.GetValueOrDefault(key), value) : value;
         }
 
         (facts["sshs_model_hash"], facts["sshs_legacy_hash"]) = HashesOf(path, tensors, facts);
@@ -200,10 +201,33 @@ public static class KohyaFile
         };
         if (!isPlain && algorithms is [var algorithm])
         {
-            facts["ss_network_args"] = JsonSerializer.Serialize(new { algo = algorithm });
+            facts[Arguments] = algorithm;
         }
 
         return facts;
+    }
+
+    /// <summary>The network's arguments as they were noted, with the algorithm that the weights tell; those of another algorithm mean nothing here.</summary>
+    private static string WithAlgorithm(string? noted, string algorithm)
+    {
+        var arguments = new JsonObject();
+        try
+        {
+            arguments = noted is null ? arguments : PythonJson.ParseObject(noted, Arguments);
+        }
+        catch (InvalidDataException)
+        {
+            // A note that cannot be read tells nothing.
+        }
+
+        const string key = "algo";
+        if (arguments[key]?.ToString() is { } other && other != algorithm && !(other == "locon" && algorithm == "lora"))
+        {
+            arguments.Clear();
+        }
+
+        arguments.TryAdd(key, algorithm);
+        return arguments.ToJsonString();
     }
 
     /// <summary>The one value, or the word that kohya's own tools write where layers differ.</summary>

@@ -17,6 +17,9 @@ public static class PeftFolder
     /// <summary>The weights' file.</summary>
     public const string WeightsName = "adapter_model.safetensors";
 
+    /// <summary>The setting that freezes an adapter.</summary>
+    internal const string InferenceKey = "inference_mode";
+
     /// <summary>What every name begins with: PEFT wraps the model twice.</summary>
     internal const string Prefix = "base_model.model.";
 
@@ -67,7 +70,11 @@ public static class PeftFolder
             Path.Combine(folder, WeightsName),
             Named(state).ToDictionary(static pair => Prefix + pair.Key, pair => pair.Value.to(dtype ?? pair.Value.dtype), StringComparer.Ordinal),
             new Dictionary<string, string> { ["format"] = "pt" });
-        AtomicFile.WriteAllText(Path.Combine(folder, ConfigName), Text(state.Config!));
+
+        // Whoever loads a folder means to use it, so PEFT writes that whatever the adapter is doing.
+        var config = state.Config!.DeepClone().AsObject();
+        config[InferenceKey] = true;
+        AtomicFile.WriteAllText(Path.Combine(folder, ConfigName), Text(config));
     }
 
     /// <summary>The weights by PEFT's names: LyCORIS' m per output becomes PEFT's, and what PEFT does not have is refused.</summary>

@@ -1,3 +1,5 @@
+using System.IO.Enumeration;
+using System.Text;
 using LoraNotebooks.Formats;
 
 namespace LoraNotebooks.Hub;
@@ -10,6 +12,7 @@ internal sealed class CachedRepository(string cacheFolder, HubId id)
     public const string Temporary = ".tmp";
 
     private const string Incomplete = ".incomplete";
+    private const int LongestReference = 1000;
 
     // https://bford.info/cachedir/: the first line is the standard's, so that backups leave the folder out.
     private const string CacheTag = "Signature: 8a477f597d28d172789f06886806bc55\n# This folder is a cache of models: everything in it can be downloaded again.\n";
@@ -35,8 +38,39 @@ internal sealed class CachedRepository(string cacheFolder, HubId id)
         }
 
         var reference = Path.Combine([Folder, Refs, .. revision.Split('/')]);
-        return File.Exists(reference) && File.ReadAllText(reference).Trim() is var commit && HubId.IsCommit(commit) ? commit : null;
+        return ReadReference(reference) is { } commit && HubId.IsCommit(commit) ? commit : null;
     }
+
+    /// <summary>What a file below <see cref="Refs"/> says; null if there is none or it cannot be one of a commit, whatever it is then.</summary>
+    public static string? ReadReference(string path)
+    {
+        try
+        {
+            if (Content(path) is not { Exists: true, Length: <= LongestReference } file)
+            {
+                return null;
+            }
+
+            // The length that a device tells says nothing.
+            using var stream = file.OpenRead();
+            var bytes = new byte[LongestReference];
+            return Encoding.UTF8.GetString(bytes, 0, stream.ReadAtLeast(bytes, bytes.Length, throwOnEndOfStream: false)).Trim();
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            return null;
+        }
+    }
+
+    /// <summary>All files below a folder, by their full paths. Links to folders are not followed: the cache has none, and they can run in circles.</summary>
+    public static IEnumerable<string> Files(string folder) => new FileSystemEnumerable<string>(
+        folder,
+        static (ref entry) => entry.ToFullPath(),
+        new EnumerationOptions { RecurseSubdirectories = true, AttributesToSkip = FileAttributes.None })
+    {
+        ShouldIncludePredicate = static (ref entry) => !entry.IsDirectory,
+        ShouldRecursePredicate = static (ref entry) => !entry.Attributes.HasFlag(FileAttributes.ReparsePoint),
+    };
 
     /// <summary>Makes the folders and marks the cache as one.</summary>
     public void Prepare()
@@ -84,9 +118,18 @@ internal sealed class CachedRepository(string cacheFolder, HubId id)
     }
 
     /// <summary>The file that holds the content of a snapshot's file: what it links to, or itself. <see cref="File.Exists"/> is true even of a link to nothing.</summary>
-    public static FileInfo? Content(string path) => new FileInfo(path) is var entry && entry.LinkTarget is not null
-        ? entry.ResolveLinkTarget(returnFinalTarget: true) as FileInfo
-        : entry;
+    public static FileInfo? Content(string path)
+    {
+        var entry = new FileInfo(path);
+        try
+        {
+            return entry.LinkTarget is null ? entry : entry.ResolveLinkTarget(returnFinalTarget: true) as FileInfo;
+        }
+        catch (IOException)
+        {
+            return null; // links in a circle
+        }
+    }
 
     /// <summary>Whether a snapshot's file is there; if the blob is too, of its length.</summary>
     private static bool Holds(string path, string blob)

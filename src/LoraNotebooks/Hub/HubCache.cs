@@ -25,7 +25,7 @@ public sealed class HubCache
         var repository = new CachedRepository(Folder, id);
         // A download that was stopped at its beginning can leave empty folders.
         return repository.FindCommit(id.Revision) is { } commit && repository.SnapshotFolder(commit) is var snapshot && Directory.Exists(snapshot)
-            && Directory.EnumerateFiles(snapshot, "*", SearchOption.AllDirectories).Any() ? snapshot : null;
+            && CachedRepository.Files(snapshot).Any() ? snapshot : null;
     }
 
     /// <summary>A file of a model at a revision; null if the cache does not hold it.</summary>
@@ -52,6 +52,7 @@ public sealed class HubCache
                where name is not null && Directory.Exists(Path.Combine(repository, CachedRepository.Snapshots))
                let revisions = Revisions(Path.Combine(repository, CachedRepository.Refs))
                from snapshot in Directory.EnumerateDirectories(Path.Combine(repository, CachedRepository.Snapshots))
+               where new DirectoryInfo(snapshot).LinkTarget is null
                let model = Describe(name, snapshot, revisions)
                orderby model.Name, model.LastUsedUtc descending
                select model,
@@ -63,7 +64,7 @@ public sealed class HubCache
         // One blob under two names is one file on the disk.
         var contents = new Dictionary<string, FileInfo>(StringComparer.Ordinal);
         var files = 0;
-        foreach (var path in Directory.EnumerateFiles(snapshot, "*", SearchOption.AllDirectories))
+        foreach (var path in CachedRepository.Files(snapshot))
         {
             if (CachedRepository.Content(path) is { Exists: true } content)
             {
@@ -86,7 +87,7 @@ public sealed class HubCache
     }
 
     /// <summary>Commits and the branches and tags that mean them.</summary>
-    private static ILookup<string, string> Revisions(string refs) => (Directory.Exists(refs) ? Directory.EnumerateFiles(refs, "*", SearchOption.AllDirectories) : [])
+    private static ILookup<string, string> Revisions(string refs) => (Directory.Exists(refs) ? CachedRepository.Files(refs) : [])
         .Where(static file => !file.EndsWith(CachedRepository.Temporary, StringComparison.Ordinal))
-        .ToLookup(static file => File.ReadAllText(file).Trim(), file => Path.GetRelativePath(refs, file).Replace(Path.DirectorySeparatorChar, '/'));
+        .ToLookup(static file => CachedRepository.ReadReference(file) ?? "", file => Path.GetRelativePath(refs, file).Replace(Path.DirectorySeparatorChar, '/'));
 }

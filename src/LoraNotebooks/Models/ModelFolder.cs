@@ -51,13 +51,7 @@ public static class ModelFolder
             files.AddRange(WeightFiles.Find(folder, variant).Select(SafetensorsFile.Open));
             WeightLoading.Fill(model, Sources(files, folder, rename), folder, dtype ?? DefaultType(device), device);
             model.eval();
-
-            // Some layers leave their weights to the scope that they were made in; a model outlives it.
-            foreach (var weight in model.parameters().Concat(model.buffers()))
-            {
-                weight.DetachFromDisposeScope();
-            }
-
+            Keep(model);
             return model;
         }
         catch
@@ -109,9 +103,28 @@ public static class ModelFolder
             held += file.Tensors.Values.Sum(static info => (double)info.Count);
         }
 
+        RequireWeights(Path.Combine(folder, Config), weights, held);
+    }
+
+    /// <summary>The same where the number of weights that are there is known.</summary>
+    /// <param name="origin">The file that describes the network, for the message.</param>
+    /// <param name="weights">The number of weights that it asks for.</param>
+    /// <param name="held">The number of weights that are there.</param>
+    /// <exception cref="InvalidDataException">There are less than half.</exception>
+    internal static void RequireWeights(string origin, double weights, double held)
+    {
         if (weights > 2 * held)
         {
-            throw new InvalidDataException($"'{Path.Combine(folder, Config)}' describes a network of {weights:N0} weights, but its files hold only {held:N0}: expected a configuration and weights that belong together. Download the model again.");
+            throw new InvalidDataException($"'{origin}' describes a network of {weights:N0} weights, but its files hold only {held:N0}: expected a configuration and weights that belong together. Download the model again.");
+        }
+    }
+
+    /// <summary>Lets a model that was made in a scope outlive it: some layers leave their weights to the scope that they were made in.</summary>
+    internal static void Keep(nn.Module model)
+    {
+        foreach (var weight in model.parameters().Concat(model.buffers()))
+        {
+            weight.DetachFromDisposeScope();
         }
     }
 

@@ -120,6 +120,24 @@ public sealed class LycorisTests : IDisposable
         Assert.Contains("'conv.lora_mid.weight' has 1 for its first size, expected 1000000", Assert.Throws<InvalidDataException>(() => adapted.Add("bad", state)).Message);
     }
 
+    [Fact]
+    public void Core_OfALayerWithoutKernel_IsRefused()
+    {
+        using var state = new LoraState(new Dictionary<string, Tensor> { ["to_q.lora_A.weight"] = zeros(2, 6, 1, 1), ["to_q.lora_mid.weight"] = zeros(2, 2), ["to_q.lora_B.weight"] = zeros(8, 2, 1, 1) });
+
+        Assert.Contains("'to_q.lora_mid.weight' is the core of a convolution", Assert.Throws<InvalidDataException>(() => adapted.Add("bad", state)).Message);
+    }
+
+    [Fact]
+    public void Rank_OfMoreNumbersThanTheFileHas_IsRefusedBeforeItIsAllocated()
+    {
+        using var state = new LoraState(
+            new Dictionary<string, Tensor> { ["to_q.lokr_w1_a"] = zeros(2, 1), ["to_q.lokr_w2"] = zeros(4, 3) },
+            new Dictionary<string, double> { ["to_q"] = 2e9 });
+
+        Assert.Contains("'to_q.lokr_w1_a' needs 4,000,000,000 numbers at rank 2000000000", Assert.Throws<InvalidDataException>(() => adapted.Add("bad", state)).Message);
+    }
+
     [Theory]
     [InlineData(AdapterMethod.Loha, false)]
     [InlineData(AdapterMethod.Lokr, false)]

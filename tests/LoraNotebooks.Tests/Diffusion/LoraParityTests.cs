@@ -136,7 +136,7 @@ public sealed partial class LoraParityTests(ParityTable table) : IClassFixture<P
             using var noGrad = no_grad();
             var description = Fixtures.Json(Cases, name, "case.json");
             var (limit, folder) = (description.GetProperty("tolerance").GetDouble(), Fixtures.Case(Cases, name));
-            var model = Path.GetFullPath(Path.Combine(folder, BaseModelInText().Match(description.GetProperty("what").GetString()!).Groups[1].Value));
+            var model = Fixtures.BaseModelOf(Cases, name);
             using var pipeline = StableDiffusionPipeline.FromFolder(model);
             var (inputs, expected) = (SafetensorsFile.LoadAll(Path.Combine(model, "inputs.safetensors")), Fixtures.Tensors(Cases, name, "expected.safetensors"));
             using var lora = StableDiffusionLora.Load(pipeline, Path.Combine(folder, "kohya_sdxl_lora.safetensors"));
@@ -182,9 +182,6 @@ public sealed partial class LoraParityTests(ParityTable table) : IClassFixture<P
     [GeneratedRegex(@"^(?<what>unet\.(?<input>\w+)|text)\.scale(?<scale>[-\d.]+?)(\.(?<state>last_hidden_state|penultimate))?$")]
     private static partial Regex ScaleName();
 
-    [GeneratedRegex(@" on (\.\./\S+?)[,;]? ")]
-    private static partial Regex BaseModelInText();
-
     /// <summary>One case: its pipeline, inputs, expected outputs and limits.</summary>
     private sealed class LoraCase : IDisposable
     {
@@ -198,9 +195,7 @@ public sealed partial class LoraParityTests(ParityTable table) : IClassFixture<P
             (this.table, this.name) = (table, name);
             folder = Fixtures.Case(Cases, name);
             Json = Fixtures.Json(Cases, name, "case.json");
-            var its = Fixtures.Json(Cases, pipelineOf ?? name, "case.json");
-            var baseModel = its.TryGetProperty("base_model", out var path) ? path.GetString()! : BaseModelInText().Match(its.GetProperty("what").GetString()!).Groups[1].Value;
-            Pipeline = StableDiffusionPipeline.FromFolder(Path.GetFullPath(Path.Combine(folder, baseModel)));
+            Pipeline = StableDiffusionPipeline.FromFolder(Fixtures.BaseModelOf(Cases, pipelineOf ?? name));
             Inputs = Fixtures.Tensors(Cases, name, "inputs.safetensors");
             Expected = Fixtures.Tensors(Cases, name, "expected.safetensors");
         }

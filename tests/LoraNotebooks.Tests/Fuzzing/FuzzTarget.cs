@@ -23,7 +23,7 @@ namespace LoraNotebooks.Tests.Fuzzing;
 /// <param name="Share">This target's part of all mutations.</param>
 internal sealed record FuzzTarget(string Name, string Folder, string File, Func<Random, byte[], byte[]> Mutate, Action<string> Read, int Share)
 {
-    /// <summary>The exceptions that the readers document; where a program's own settings can be at fault, too, ArgumentException.</summary>
+    /// <summary>The exceptions that the readers document.</summary>
     public Type[] Documented { get; init; } = [typeof(InvalidDataException), typeof(FileNotFoundException)];
 
     /// <summary>One target per reader.</summary>
@@ -42,8 +42,11 @@ internal sealed record FuzzTarget(string Name, string Folder, string File, Func<
         }
 
         Tensors(root.In("tensors", "some.safetensors"));
-        Shards(root.In("pipeline", "vae"), root.In("shards"));
-        Adapter(network, root.In("adapter"));
+        SaveShards(root.In("pipeline", "vae"), root.In("shards"));
+        SaveAdapter(
+            network,
+            root.In("adapter"),
+            new LoraConfig { Rank = 2, TargetModules = ["to_q", "conv", "token"], RankPattern = new Dictionary<string, int> { ["conv"] = 3 }, AlphaPattern = new Dictionary<string, double> { ["to_.*"] = 1.5 }, ModulesToSave = ["to_out"] });
         foreach (var name in TinyLanguageModels.Names)
         {
             using var language = TinyLanguageModels.Create(name);
@@ -59,28 +62,31 @@ internal sealed record FuzzTarget(string Name, string Folder, string File, Func<
         var tokenizer = root.In("pipeline", "tokenizer");
         return
         [
-            new("safetensors", root.In("tensors"), "some.safetensors", Mutation.Safetensors, ReadTensors, 16),
-            new("unet config", unet, "config.json", Mutation.Json, ReadUNet, 8),
-            new("unet weights", unet, ModelFolder.DiffusersWeights, Mutation.Safetensors, ReadUNet, 3),
-            new("vae config", vae, "config.json", Mutation.Json, ReadVae, 6),
-            new("text encoder config", text, "config.json", Mutation.Json, ReadText, 6),
-            new("llama config", root.In("llama"), "config.json", Mutation.Json, ReadLanguage, 3),
-            new("qwen2 config", root.In("qwen2"), "config.json", Mutation.Json, ReadLanguage, 3),
-            new("gpt2 config", root.In("gpt2"), "config.json", Mutation.Json, ReadLanguage, 3),
-            new("scheduler config", root.In("pipeline"), "scheduler/scheduler_config.json", Mutation.Json, ReadScheduler, 8),
-            new("model_index", root.In("pipeline"), "model_index.json", Mutation.Json, folder => PipelineFolder.Read(folder), 4),
-            new("shard index", root.In("shards"), "diffusion_pytorch_model.safetensors.index.json", Mutation.Json, ReadVae, 6),
-            new("vocab", tokenizer, "vocab.json", Mutation.Json, ReadTokenizer, 5),
-            new("merges", tokenizer, "merges.txt", Mutation.Lines, ReadTokenizer, 5),
-            new("tokenizer_config", tokenizer, "tokenizer_config.json", Mutation.Json, ReadTokenizer, 4),
-            new("special_tokens_map", tokenizer, "special_tokens_map.json", Mutation.Json, ReadTokenizer, 4),
-            new("adapter_config", root.In("adapter"), PeftFolder.ConfigName, Mutation.Json, folder => ReadAdapter(network, folder), 12) { Documented = [typeof(InvalidDataException), typeof(FileNotFoundException), typeof(ArgumentException)] },
-            new("adapter weights", root.In("adapter"), PeftFolder.WeightsName, Mutation.Safetensors, folder => ReadAdapter(network, folder), 4),
-            new("second network of a PEFT folder", root.In("peft"), "text_encoder/adapter_config.json", Mutation.Json, folder => LoraFile.Read(folder, parts).Dispose(), 2),
-            new("kohya file", root.In("kohya"), "lora.safetensors", Mutation.Safetensors, folder => LoraFile.Read(Path.Combine(folder, "lora.safetensors"), parts).Dispose(), 4),
-            new("diffusers file", root.In("diffusers"), LoraFile.DiffusersName, Mutation.Safetensors, folder => LoraFile.Read(folder, parts).Dispose(), 4),
-            new("metadata.jsonl", root.In("dataset"), "metadata.jsonl", Mutation.JsonLines, ReadDataset, 4) { Documented = [typeof(DatasetException)] },
-            new("caption", root.In("dataset"), "b.txt", Mutation.Bytes, ReadDataset, 2) { Documented = [typeof(DatasetException)] },
+            new("safetensors", root.In("tensors"), "some.safetensors", Mutation.Safetensors, ReadTensors, 64),
+            new("unet config", unet, "config.json", Mutation.Json, ReadUNet, 10),
+            new("unet weights", unet, ModelFolder.DiffusersWeights, Mutation.Safetensors, ReadUNet, 6),
+            new("vae config", vae, "config.json", Mutation.Json, ReadVae, 16),
+            new("text encoder config", text, "config.json", Mutation.Json, ReadText, 24),
+            new("llama config", root.In("llama"), "config.json", Mutation.Json, ReadLanguage, 10),
+            new("qwen2 config", root.In("qwen2"), "config.json", Mutation.Json, ReadLanguage, 10),
+            new("gpt2 config", root.In("gpt2"), "config.json", Mutation.Json, ReadLanguage, 10),
+            new("scheduler config", root.In("pipeline"), "scheduler/scheduler_config.json", Mutation.Json, ReadScheduler, 32),
+            new("model_index", root.In("pipeline"), "model_index.json", Mutation.Json, folder => PipelineFolder.Read(folder), 16),
+            new("shard index", root.In("shards"), "diffusion_pytorch_model.safetensors.index.json", Mutation.Json, ReadVae, 16),
+            new("vocab", tokenizer, "vocab.json", Mutation.Json, ReadTokenizer, 20),
+            new("merges", tokenizer, "merges.txt", Mutation.Lines, ReadTokenizer, 20),
+            new("tokenizer_config", tokenizer, "tokenizer_config.json", Mutation.Json, ReadTokenizer, 16),
+            new("special_tokens_map", tokenizer, "special_tokens_map.json", Mutation.Json, ReadTokenizer, 16),
+            new("adapter_config", root.In("adapter"), PeftFolder.ConfigName, Mutation.Json, folder => ReadAdapter(network, folder), 48),
+            new("adapter weights", root.In("adapter"), PeftFolder.WeightsName, Mutation.Safetensors, folder => ReadAdapter(network, folder), 16),
+            new("second network of a PEFT folder", root.In("peft"), "text_encoder/adapter_config.json", Mutation.Json, folder => LoraFile.Read(folder, parts).Dispose(), 8),
+            new("kohya file", root.In("kohya"), "lora.safetensors", Mutation.Safetensors, folder => LoraFile.Read(Path.Combine(folder, "lora.safetensors"), parts).Dispose(), 16),
+            new("diffusers file", root.In("diffusers"), LoraFile.DiffusersName, Mutation.Safetensors, folder => LoraFile.Read(folder, parts).Dispose(), 16),
+            new("metadata.jsonl", root.In("dataset"), "metadata.jsonl", Mutation.JsonLines, ReadDataset, 16) { Documented = [typeof(DatasetException)] },
+            new("caption", root.In("dataset"), "b.txt", Mutation.Bytes, ReadDataset, 8) { Documented = [typeof(DatasetException)] },
+            .. ModelTargets.All(root),
+            .. LoraTargets.All(root, network),
+            .. HubTargets.All(root),
         ];
     }
 
@@ -132,7 +138,8 @@ internal sealed record FuzzTarget(string Name, string Folder, string File, Func<
         tokenizer.Decode(ids);
     }
 
-    private static void ReadAdapter(nn.Module network, string folder)
+    /// <summary>Reads a PEFT folder and puts its adapter beside a network.</summary>
+    public static void ReadAdapter(nn.Module network, string folder)
     {
         using var state = PeftFolder.Read(folder);
         using var model = new AdaptedModel(network);
@@ -155,13 +162,18 @@ internal sealed record FuzzTarget(string Name, string Folder, string File, Func<
         },
         new Dictionary<string, string> { ["format"] = "pt", ["note"] = "é\n" });
 
-    private static void Shards(string model, string folder)
+    /// <summary>Copies a model's folder in two shards.</summary>
+    /// <param name="model">The folder.</param>
+    /// <param name="folder">The new one.</param>
+    /// <param name="variant">The files' variant, if they have one.</param>
+    public static void SaveShards(string model, string folder, string? variant = null)
     {
+        var part = variant is null ? "" : "." + variant;
         Directory.CreateDirectory(folder);
         System.IO.File.Copy(Path.Combine(model, "config.json"), Path.Combine(folder, "config.json"));
         var tensors = SafetensorsFile.LoadAll(Path.Combine(model, ModelFolder.DiffusersWeights));
         var map = new System.Text.Json.Nodes.JsonObject();
-        foreach (var shard in tensors.GroupBy(static pair => pair.Key.StartsWith("encoder", StringComparison.Ordinal) ? "model-00001-of-00002.safetensors" : "model-00002-of-00002.safetensors"))
+        foreach (var shard in tensors.GroupBy(pair => $"model{part}-0000{(pair.Key.StartsWith("encoder", StringComparison.Ordinal) ? 1 : 2)}-of-00002.safetensors"))
         {
             SafetensorsFile.Write(Path.Combine(folder, shard.Key), shard.ToDictionary());
             foreach (var (name, _) in shard)
@@ -172,18 +184,16 @@ internal sealed record FuzzTarget(string Name, string Folder, string File, Func<
 
         var total = tensors.Values.Sum(static tensor => tensor.numel() * tensor.element_size());
         System.IO.File.WriteAllText(
-            Path.Combine(folder, "diffusion_pytorch_model.safetensors.index.json"),
+            Path.Combine(folder, $"diffusion_pytorch_model.safetensors.index{part}.json"),
             new System.Text.Json.Nodes.JsonObject { ["metadata"] = new System.Text.Json.Nodes.JsonObject { ["total_size"] = total }, ["weight_map"] = map }.ToJsonString());
     }
 
-    private static void Adapter(nn.Module network, string folder)
+    /// <summary>Writes the PEFT folder of a new adapter.</summary>
+    public static void SaveAdapter(nn.Module network, string folder, LoraConfig config)
     {
         using var model = new AdaptedModel(network);
         using var generator = new Generator(1);
-        model.Add(
-            "a",
-            new LoraConfig { Rank = 2, TargetModules = ["to_q", "conv", "token"], RankPattern = new Dictionary<string, int> { ["conv"] = 3 }, AlphaPattern = new Dictionary<string, double> { ["to_.*"] = 1.5 }, ModulesToSave = ["to_out"] },
-            generator);
+        model.Add("a", config, generator);
         using var state = model.ToState("a");
         PeftFolder.Write(folder, state);
     }

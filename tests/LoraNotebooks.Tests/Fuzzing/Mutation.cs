@@ -270,7 +270,7 @@ internal static class Mutation
         return Encoding.UTF8.GetBytes(text[..start] + number.ToString(CultureInfo.InvariantCulture) + text[end..]);
     }
 
-    private static T Any<T>(Random random, IReadOnlyList<T> items) => items[random.Next(items.Count)];
+    public static T Any<T>(Random random, IReadOnlyList<T> items) => items[random.Next(items.Count)];
 
     private static string Repeated(string item, int times) => $"[{string.Join(',', Enumerable.Repeat(item, times))}]";
 

@@ -70,6 +70,22 @@ public sealed class HubCacheTests : IDisposable
     }
 
     [Fact]
+    public void Models_LinksInCircles_AreNotFollowed()
+    {
+        WriteModel();
+        var snapshot = Path.Combine(_folder, "models--org--name", "snapshots", Second);
+        File.CreateSymbolicLink(Path.Combine(snapshot, "self.json"), "self.json");
+        Directory.CreateSymbolicLink(Path.Combine(snapshot, "here"), ".");
+        Directory.CreateSymbolicLink(Path.Combine(snapshot, "there"), "..");
+        File.CreateSymbolicLink(Path.Combine(_folder, "models--org--name", "refs", "endless"), "/dev/zero");
+
+        var model = new HubCache(_folder).Models()[0];
+
+        Assert.Equal((Second, 2, 30L), (model.Commit, model.Files, model.Bytes));
+        Assert.Null(new HubCache(_folder).FindSnapshot(HubId.Parse("org/name@endless")));
+    }
+
+    [Fact]
     public void Models_NoCache_IsEmpty() => Assert.Empty(new HubCache(Path.Combine(_folder, "missing")).Models());
 
     [Fact]

@@ -136,46 +136,16 @@ public sealed partial record LoraInspection
 
     private static bool IsBelow(string name, string module) => name.Length > module.Length && name[module.Length] == '.' && name.StartsWith(module, StringComparison.Ordinal);
 
-    /// <summary>‖ΔW‖ from the factors alone; NaN where they do not fit each other.</summary>
+    /// <summary>s·‖ΔW‖; NaN where the factors do not fit each other.</summary>
     private static double NormOf(LoraState state, string module)
     {
-        using var scope = NewDisposeScope();
-        var scale = state.Alphas.GetValueOrDefault(module, state.Ranks[module]) / state.Ranks[module];
-        try
-        {
-            return LayerLayout.MethodOf(state, module) switch
-            {
-                AdapterMethod.Loha => scale * Norm(Product("hada_t1", "hada_w1_a", "hada_w1_b") * Product("hada_t2", "hada_w2_a", "hada_w2_b")),
-                AdapterMethod.Lokr => (Find("lokr_w1") is not null && Find("lokr_w2") is not null ? Whole() : scale)
-                    * Norm(Find("lokr_w1") ?? Get("lokr_w1_a").matmul(Get("lokr_w1_b")))
-                    * Norm(Find("lokr_w2") ?? Product("lokr_t2", "lokr_w2_a", "lokr_w2_b")),
-                _ when Find("lora_mid.weight") is { } core => scale * Norm(LowRankLayer.Tucker(core, Get("lora_B.weight").flatten(1).t(), Get("lora_A.weight").flatten(1))),
-
-                // ‖B·A‖² = Σ (BᵀB)⊙(AAᵀ), an r×r matter.
-                _ => scale * Math.Sqrt(Math.Max(0, Gram(ThinProduct.Of(state).First(product => product.Module == module)))),
-            };
-        }
-        catch (Exception error) when (error is KeyNotFoundException or InvalidOperationException or System.Runtime.InteropServices.ExternalException)
-        {
-            return double.NaN;
-        }
-
-        double Whole() => state.Config is null ? 1 : LoraConfig.FromPeftJson(state.Config).ScaleOf(module);
-
-        Tensor? Find(string name) => state.Tensors.TryGetValue($"{module}.{name}", out var tensor) ? tensor.to(ScalarType.Float64) : null;
-
-        Tensor Get(string name) => Find(name) ?? throw new KeyNotFoundException(name);
-
-        Tensor Product(string core, string a, string b) => Find(core) is { } C ? LowRankLayer.Tucker(C, Get(a), Get(b)) : Get(a).matmul(Get(b));
-
-        double Gram(ThinProduct product)
-        {
-            var (A, B) = (product.A(state), product.B(state));
-            return (B.t().matmul(B) * A.matmul(A.t())).sum().item<double>();
-        }
+        // A Kronecker product of two whole matrices has the scale 1 unless settings give another.
+        var isWhole = state.Tensors.ContainsKey($"{module}.lokr_w1") && state.Tensors.ContainsKey($"{module}.lokr_w2");
+        var scale = !isWhole ? state.Alphas.GetValueOrDefault(module, state.Ranks[module]) / state.Ranks[module]
+            : state.Config is null ? 1
+            : LoraConfig.FromPeftJson(state.Config).ScaleOf(module);
+        return scale * new UpdateNorm(state, module).Value();
     }
-
-    private static double Norm(Tensor tensor) => tensor.norm().item<double>();
 
     [GeneratedRegex(@"^(?:down_blocks|up_blocks)\.\d+|^mid_block|^text_model\.encoder\.layers\.\d+|^.*?layers\.\d+")]
     private static partial Regex BlockName();

@@ -19,6 +19,8 @@ public static class LoraMerging
     /// <param name="choice">The ranks of the result; default <see langword="null"/>, the sum of the parts' ranks, which is exact.</param>
     /// <param name="writing">How to write; default a kohya file. Its type, if not given, is float32.</param>
     /// <returns>Layer by layer, what became of it.</returns>
+    /// <exception cref="FileNotFoundException">There is no LoRA at a source.</exception>
+    /// <exception cref="InvalidDataException">A source is damaged: all faults are listed.</exception>
     /// <exception cref="ArgumentException">There are no sources, a weight is not finite, layers have other shapes, or a LoRA has parts that are not of the form B·A; all are listed, and nothing is written.</exception>
     public static IReadOnlyList<LayerFit> Merge(IReadOnlyList<(string Path, double Weight)> sources, string destination, RankChoice? choice = null, LoraWriting? writing = null)
     {
@@ -41,6 +43,11 @@ public static class LoraMerging
             }
 
             var states = files.Select(static file => LoraStates.WithOwnAlphas(file.States)).ToList();
+            foreach (var (network, state, path) in states.Index().SelectMany(file => file.Item.Select(pair => (pair.Key, pair.Value, sources[file.Index].Path))))
+            {
+                ThinProduct.RequireSound(path, network, state);
+            }
+
             var fits = new List<LayerFit>();
             var merged = states.SelectMany(static state => state.Keys).Distinct().ToDictionary(
                 static network => network,

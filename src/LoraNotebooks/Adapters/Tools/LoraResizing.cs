@@ -14,6 +14,8 @@ public static class LoraResizing
     /// <param name="choice">The ranks.</param>
     /// <param name="writing">How to write; default a kohya file in the weights' own types.</param>
     /// <returns>Layer by layer, what became of it.</returns>
+    /// <exception cref="FileNotFoundException">There is no LoRA at the source.</exception>
+    /// <exception cref="InvalidDataException">The source is damaged: all faults are listed.</exception>
     /// <exception cref="ArgumentException">The choice has faults, or the LoRA has parts that are not of the form B·A; all are listed, and nothing is written.</exception>
     public static IReadOnlyList<LayerFit> Resize(string source, string destination, RankChoice choice, LoraWriting? writing = null)
     {
@@ -25,6 +27,16 @@ public static class LoraResizing
         var fits = new List<LayerFit>();
         var states = LoraStates.WithOwnAlphas(file.States);
         RequirePlain(source, states);
+        foreach (var (network, state) in states)
+        {
+            ThinProduct.RequireSound(source, network, state);
+        }
+
+        if (!states.Values.Any(static state => ThinProduct.Of(state).Count > 0))
+        {
+            throw new InvalidDataException($"'{source}' has no low-rank updates; expected a LoRA.");
+        }
+
         var resized = states.ToDictionary(static pair => pair.Key, pair => Resize(pair.Key, pair.Value, choice, fits));
         var metadata = file.Metadata.ToDictionary(StringComparer.Ordinal);
         if (file.Kind == LoraFileKind.Kohya)

@@ -30,6 +30,33 @@ internal sealed record ThinProduct(string Module, string DownPart, string UpPart
         return [.. state.Tensors.Keys.Where(name => !own.Contains(name)).Order(StringComparer.Ordinal)];
     }
 
+    /// <summary>Throws unless every product of a state can be formed.</summary>
+    /// <param name="source">The file, for the message.</param>
+    /// <param name="network">The network.</param>
+    /// <param name="state">The state.</param>
+    /// <exception cref="InvalidDataException">Factors do not fit each other or have numbers that are not finite: all are listed.</exception>
+    public static void RequireSound(string source, string network, LoraState state)
+    {
+        var faults = Of(state).Select(product => (product.Module, Fault: product.FaultIn(state))).Where(static pair => pair.Fault is not null).ToList();
+        if (faults.Count > 0)
+        {
+            throw new InvalidDataException($"'{source}' has {faults.Count} damaged layer{(faults.Count == 1 ? "" : "s")}; download or save it again:\n- {string.Join("\n- ", faults.Select(fault => $"{network}: {fault.Module}: {fault.Fault}"))}");
+        }
+    }
+
+    /// <summary>Whether A and B are factors of one matrix.</summary>
+    public bool Fits(LoraState state) =>
+        StoredA(state) is var a && StoredB(state) is var b && a.dim() is 2 or 4 && b.dim() is 2 or 4 && a.numel() > 0 && b.numel() > 0 && b.numel() == b.size(0) * a.size(0);
+
+    private string? FaultIn(LoraState state)
+    {
+        using var scope = NewDisposeScope();
+        var (a, b) = (StoredA(state), StoredB(state));
+        return !Fits(state) ? $"A is [{string.Join(", ", a.shape)}] and B [{string.Join(", ", b.shape)}], expected [r, in…] and [out, r…]"
+            : !double.IsFinite(Scale(state)) || !a.isfinite().all().item<bool>() || !b.isfinite().all().item<bool>() ? "some numbers are not finite, expected finite ones"
+            : null;
+    }
+
     /// <summary>A as it is stored.</summary>
     public Tensor StoredA(LoraState state) => state.Tensors[Module + DownPart];
 

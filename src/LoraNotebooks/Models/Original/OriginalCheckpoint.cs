@@ -30,6 +30,9 @@ internal sealed class OriginalCheckpoint(SafetensorsFile file)
 
     public string Path => file.Path;
 
+    /// <summary>How many numbers the file holds.</summary>
+    public double Weights { get; } = file.Tensors.Values.Sum(static info => (double)info.Count);
+
     /// <summary>Whether the file says that its network predicts the velocity, as some SDXL models do.</summary>
     public bool IsMarkedVPrediction => Has(VPredictionMark);
 
@@ -44,7 +47,23 @@ internal sealed class OriginalCheckpoint(SafetensorsFile file)
     /// <exception cref="InvalidDataException">There is no such tensor.</exception>
     public IReadOnlyList<long> Shape(string key) => file.Tensors.TryGetValue(key, out var info)
         ? info.Shape
-        : throw new InvalidDataException($"'{Path}' has no tensor '{key}', by which the network's size is told. Expected an original Stable Diffusion checkpoint (1.x, 2.x or XL) of UNet, autoencoder and text encoders; give the network's config.json beside it if its names are others.");
+        : throw Lacks(key);
+
+    /// <summary>The error of a file without a tensor that tells a network's size.</summary>
+    public InvalidDataException Lacks(string key) => new($"'{Path}' has no tensor '{key}', by which the network's size is told. Expected an original Stable Diffusion checkpoint (1.x, 2.x or XL) of UNet, autoencoder and text encoders; give the network's config.json beside it if its names are others.");
+
+    /// <summary>One size of a tensor's shape.</summary>
+    /// <param name="key">The tensor.</param>
+    /// <param name="dimension">Which size, from the front or from the end.</param>
+    /// <exception cref="InvalidDataException">There is no such tensor, or it has no such size that a layer could have.</exception>
+    public int Size(string key, Index dimension)
+    {
+        var shape = Shape(key);
+        var place = dimension.GetOffset(shape.Count);
+        return place >= 0 && place < shape.Count && shape[place] is > 0 and <= int.MaxValue
+            ? (int)shape[place]
+            : throw new InvalidDataException($"'{Path}' has a tensor '{key}' of shape {Shapes.Text(shape)}, by which the network's size is told; expected a positive number at place {dimension}. Download the file again, or give the network's config.json beside it.");
+    }
 
     /// <summary>How many numbers from 0 on stand in a name's place.</summary>
     /// <param name="name">The name of a tensor by a number.</param>
@@ -99,7 +118,7 @@ internal sealed class OriginalCheckpoint(SafetensorsFile file)
         {
             faults.Sort(StringComparer.Ordinal);
             throw new InvalidDataException(
-                $"'{Path}' does not fit the Stable Diffusion model that its shapes or the given configurations describe, {faults.Count} fault{(faults.Count == 1 ? "" : "s")}:\n- {string.Join("\n- ", faults)}\nIf it is another kind of model, use its folder in diffusers layout.");
+                $"'{Path}' does not fit the Stable Diffusion model that its shapes or the given configurations describe, {faults.Count} fault{(faults.Count == 1 ? "" : "s")}:\n- {string.Join("\n- ", faults)}\nExpected the tensors of one UNet, one autoencoder and their text encoders, all under the original names. If it is another kind of model, use its folder in diffusers layout.");
         }
     }
 

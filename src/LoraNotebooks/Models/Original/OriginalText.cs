@@ -56,27 +56,28 @@ internal sealed class OriginalText
     public bool IsOfSd2 => isOpen && prefix.StartsWith(Prefixes[0], StringComparison.Ordinal);
 
     /// <summary>The architecture by the shapes; heads of size 64, as all of CLIP's text encoders have.</summary>
-    /// <exception cref="InvalidDataException">Tensors that tell it are missing.</exception>
+    /// <exception cref="InvalidDataException">Tensors that tell it are missing or of strange shapes.</exception>
     public ClipTextConfig Infer()
     {
         var layers = checkpoint.Count(i => Layer(i) + (isOpen ? ".ln_1.weight" : ".layer_norm1.weight"));
 
         // Stable Diffusion 2.x was trained on the states before the last of ViT-H's layers; its encoder there has one less.
         var used = IsOfSd2 && layers == LayersOfViTH ? layers - 1 : layers;
-        var tokens = checkpoint.Shape(Place("text_model.embeddings.token_embedding.weight").Key);
+        var tokens = Place("text_model.embeddings.token_embedding.weight").Key;
+        var width = checkpoint.Size(tokens, 1);
         var hasProjection = isOpen && !IsOfSd2;
         return new ClipTextConfig
         {
-            VocabSize = (int)tokens[0],
-            HiddenSize = (int)tokens[1],
+            VocabSize = checkpoint.Size(tokens, 0),
+            HiddenSize = width,
             NumHiddenLayers = used,
-            NumAttentionHeads = (int)Math.Max(tokens[1] / HeadSize, 1),
-            IntermediateSize = (int)checkpoint.Shape(Layer(0) + (isOpen ? ".mlp.c_fc.weight" : ".mlp.fc1.weight"))[0],
-            MaxPositionEmbeddings = (int)checkpoint.Shape(Place("text_model.embeddings.position_embedding.weight").Key)[0],
+            NumAttentionHeads = Math.Max(width / HeadSize, 1),
+            IntermediateSize = checkpoint.Size(Layer(0) + (isOpen ? ".mlp.c_fc.weight" : ".mlp.fc1.weight"), 0),
+            MaxPositionEmbeddings = checkpoint.Size(Place("text_model.embeddings.position_embedding.weight").Key, 0),
             EosTokenId = HighestIdEnds,
             HiddenAct = isOpen ? "gelu" : "quick_gelu",
             HasProjection = hasProjection,
-            ProjectionDim = (int)(hasProjection ? checkpoint.Shape(Place("text_projection.weight").Key)[^1] : tokens[1]),
+            ProjectionDim = hasProjection ? checkpoint.Size(Place("text_projection.weight").Key, ^1) : width,
         };
     }
 

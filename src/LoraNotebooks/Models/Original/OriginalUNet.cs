@@ -79,7 +79,7 @@ internal static class OriginalUNet
     }
 
     /// <summary>The architecture by the shapes. What they do not tell is as in Stable Diffusion: 32 groups, 8 heads in 1.x and heads of size 64 else.</summary>
-    /// <exception cref="InvalidDataException">Tensors that tell it are missing.</exception>
+    /// <exception cref="InvalidDataException">Tensors that tell it are missing or of strange shapes.</exception>
     public static UNetConfig Infer(OriginalCheckpoint checkpoint)
     {
         var channels = new List<int>();
@@ -108,6 +108,11 @@ internal static class OriginalUNet
             }
         }
 
+        if (channels.Count == 0)
+        {
+            throw checkpoint.Lacks(Name("input_blocks.1.0.out_layers.3.weight"));
+        }
+
         var middle = Depth("middle_block.1");
         var transformers = depths.Select((depth, level) => depth > 0 ? depth : level == depths.Count - 1 ? middle : 1).ToArray();
         var isLinear = checkpoint.Shape(Name("middle_block.1.proj_in.weight")).Count == 2;
@@ -134,7 +139,7 @@ internal static class OriginalUNet
 
         int Depth(string block) => checkpoint.Count(i => Name($"{block}.transformer_blocks.{i}.norm1.weight"));
 
-        int Size(string name, int dimension) => (int)checkpoint.Shape(Name(name))[dimension];
+        int Size(string name, Index dimension) => checkpoint.Size(Name(name), dimension);
     }
 
     private static string Name(string name) => OriginalCheckpoint.UNetPrefix + name;

@@ -56,7 +56,7 @@ internal static class OriginalVae
         parameter.Contains(".attentions.", StringComparison.Ordinal) ? OriginalForm.PointConvolution : OriginalForm.Whole);
 
     /// <summary>The architecture by the shapes; the scaling factor is that of the family.</summary>
-    /// <exception cref="InvalidDataException">Tensors that tell it are missing.</exception>
+    /// <exception cref="InvalidDataException">Tensors that tell it are missing or of strange shapes.</exception>
     public static AutoencoderKLConfig Infer(OriginalCheckpoint checkpoint, bool isXL)
     {
         var levels = checkpoint.Count(static i => Name($"encoder.down.{i}.block.0.conv1.weight"));
@@ -76,7 +76,7 @@ internal static class OriginalVae
             MidBlockAddAttention = checkpoint.Has(Name("encoder.mid.attn_1.q.weight")),
         };
 
-        int Size(string name, int dimension) => (int)checkpoint.Shape(Name(name))[dimension];
+        int Size(string name, Index dimension) => checkpoint.Size(Name(name), dimension);
     }
 
     private static string Name(string name) => OriginalCheckpoint.VaePrefix + name;

@@ -27,6 +27,33 @@ public sealed class LoraToolsTests : IDisposable
         scope.Dispose();
     }
 
+    /// <summary>torch ends the process at some products whose factors do not fit each other.</summary>
+    [Fact]
+    public void Inspect_FactorsThatDoNotFitEachOther_NamesTheLayers()
+    {
+        var path = folder.In("damaged.safetensors");
+        SafetensorsFile.Write(path, new Dictionary<string, Tensor>
+        {
+            ["lora_unet_mid_block_attentions_0_proj_in.hada_w1_a"] = ones(8, 2), ["lora_unet_mid_block_attentions_0_proj_in.hada_w1_b"] = ones(3, 8),
+            ["lora_unet_mid_block_attentions_0_proj_in.hada_w2_a"] = ones(8, 2), ["lora_unet_mid_block_attentions_0_proj_in.hada_w2_b"] = ones(2, 8),
+            ["lora_unet_conv_in.lora_down.weight"] = ones(2, 3), ["lora_unet_conv_in.lora_up.weight"] = ones(8, 5),
+            ["lora_unet_conv_out.lora_down.weight"] = ones(2, 3), ["lora_unet_conv_out.lora_up.weight"] = ones(8, 2),
+        });
+
+        var inspection = LoraInspection.Of(path);
+
+        Assert.Equal(["unet: conv_in", "unet: mid_block.attentions.0.proj_in"], inspection.NotFinite);
+        Assert.Equal(2 * Math.Sqrt(24), inspection.Layers.Single(layer => layer.Module == "conv_out").Norm, 1e-9);
+        Assert.Contains("A is [2, 3] and B [8, 5]", Assert.Throws<InvalidDataException>(() => LoraMerging.Merge([(WithoutLoha(path), 1)], folder.In("merged.safetensors"))).Message);
+    }
+
+    private string WithoutLoha(string path)
+    {
+        var plain = folder.In("plain.safetensors");
+        SafetensorsFile.Write(plain, SafetensorsFile.LoadAll(path).Where(static pair => !pair.Key.Contains("hada", StringComparison.Ordinal)).ToDictionary());
+        return plain;
+    }
+
     [Theory]
     [InlineData(LoraFileKind.Diffusers)]
     [InlineData(LoraFileKind.Peft)]
