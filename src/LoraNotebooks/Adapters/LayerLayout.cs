@@ -106,9 +106,10 @@ internal sealed record LayerLayout
             throw new InvalidDataException($"'{path}.{strange}' has {Size(strange, 0)} for its first size, expected {rank}, the rank of the factors beside it.");
         }
 
-        if (layout.HasCore && layer.Weight.dim() != 4)
+        // One of the right number of sizes would pass for a core without a kernel; of others the loading tells.
+        if (layer.Weight.dim() != 4 && Cores.FirstOrDefault(core => Has(core) && state.Tensors[$"{path}.{core}"].dim() == layer.Weight.dim()) is { } misplaced)
         {
-            throw new InvalidDataException($"'{path}.{Cores.First(Has)}' is the core of a convolution, but the layer is none: expected weights of the same layer; was it trained for another model?");
+            throw new InvalidDataException($"'{path}.{misplaced}' is the core of a convolution, but the layer is none: expected weights of the same layer; was it trained for another model?");
         }
 
         return MethodOf(state, path) switch

@@ -18,9 +18,16 @@ internal static class TensorMutation
     /// <summary>Types by the bytes of a number.</summary>
     private static readonly Dictionary<string, string[]> Alike = new(StringComparer.Ordinal)
     {
-        ["F32"] = ["I32"], ["I32"] = ["F32"], ["F64"] = ["I64"], ["I64"] = ["F64"],
-        ["F16"] = ["BF16", "I16"], ["BF16"] = ["F16", "I16"], ["I16"] = ["F16"],
-        ["U8"] = ["I8", "BOOL"], ["I8"] = ["U8"], ["BOOL"] = ["U8"],
+        ["F32"] = ["I32"],
+        ["I32"] = ["F32"],
+        ["F64"] = ["I64"],
+        ["I64"] = ["F64"],
+        ["F16"] = ["BF16", "I16"],
+        ["BF16"] = ["F16", "I16"],
+        ["I16"] = ["F16"],
+        ["U8"] = ["I8", "BOOL"],
+        ["I8"] = ["U8"],
+        ["BOOL"] = ["U8"],
     };
 
     /// <summary>Shapes without a number in them, which a header may give any other size.</summary>

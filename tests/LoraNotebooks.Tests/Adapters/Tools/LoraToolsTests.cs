@@ -34,10 +34,14 @@ public sealed class LoraToolsTests : IDisposable
         var path = folder.In("damaged.safetensors");
         SafetensorsFile.Write(path, new Dictionary<string, Tensor>
         {
-            ["lora_unet_mid_block_attentions_0_proj_in.hada_w1_a"] = ones(8, 2), ["lora_unet_mid_block_attentions_0_proj_in.hada_w1_b"] = ones(3, 8),
-            ["lora_unet_mid_block_attentions_0_proj_in.hada_w2_a"] = ones(8, 2), ["lora_unet_mid_block_attentions_0_proj_in.hada_w2_b"] = ones(2, 8),
-            ["lora_unet_conv_in.lora_down.weight"] = ones(2, 3), ["lora_unet_conv_in.lora_up.weight"] = ones(8, 5),
-            ["lora_unet_conv_out.lora_down.weight"] = ones(2, 3), ["lora_unet_conv_out.lora_up.weight"] = ones(8, 2),
+            ["lora_unet_mid_block_attentions_0_proj_in.hada_w1_a"] = ones(8, 2),
+            ["lora_unet_mid_block_attentions_0_proj_in.hada_w1_b"] = ones(3, 8),
+            ["lora_unet_mid_block_attentions_0_proj_in.hada_w2_a"] = ones(8, 2),
+            ["lora_unet_mid_block_attentions_0_proj_in.hada_w2_b"] = ones(2, 8),
+            ["lora_unet_conv_in.lora_down.weight"] = ones(2, 3),
+            ["lora_unet_conv_in.lora_up.weight"] = ones(8, 5),
+            ["lora_unet_conv_out.lora_down.weight"] = ones(2, 3),
+            ["lora_unet_conv_out.lora_up.weight"] = ones(8, 2),
         });
 
         var inspection = LoraInspection.Of(path);
