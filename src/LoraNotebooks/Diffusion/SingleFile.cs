@@ -29,6 +29,24 @@ internal sealed class SingleFile
         return new SingleFile(new OriginalCheckpoint(file), options).Load(dtype ?? ModelFolder.DefaultType(device), device);
     }
 
+    /// <summary>The architectures, by the header and the configurations alone.</summary>
+    public static PipelineOutline Outline(string path, SingleFileOptions options)
+    {
+        WeightFiles.RefusePickled(path);
+        using var file = SafetensorsFile.Open(path);
+        var checkpoint = new OriginalCheckpoint(file);
+        var single = new SingleFile(checkpoint, options);
+        var texts = OriginalText.Find(checkpoint);
+        return new PipelineOutline
+        {
+            Source = Path.GetFullPath(path),
+            UNet = single.UNetConfiguration(),
+            Vae = single.VaeConfiguration(texts.Count == 2),
+            TextEncoders = [.. texts.Select(single.TextConfiguration)],
+            Stored = StoredWeights.Of(file.Tensors.Values),
+        };
+    }
+
     private StableDiffusionPipeline Load(ScalarType dtype, Device? device)
     {
         var texts = OriginalText.Find(checkpoint);
@@ -40,10 +58,10 @@ internal sealed class SingleFile
         {
             var fills = new List<Action>();
             var encoders = texts.Select((text, i) => Add(TextModel(text, i), text.Place, dtype)).ToList();
-            var unetConfig = ConfigPath("unet") is { } unetPath ? UNetConfig.Load(unetPath) : OriginalUNet.Infer(checkpoint);
+            var unetConfig = UNetConfiguration();
             var unetNames = new OriginalNames(OriginalUNet.Modules(unetConfig));
             var unet = Add(Layers.WithoutMemory(() => new UNet2DConditionModel(unetConfig)), parameter => new(OriginalCheckpoint.UNetPrefix + unetNames.Of(parameter)), dtype);
-            var vaeConfig = ConfigPath("vae") is { } vaePath ? AutoencoderKLConfig.Load(vaePath) : OriginalVae.Infer(checkpoint, isXL);
+            var vaeConfig = VaeConfiguration(isXL);
             var vaeNames = new OriginalNames(OriginalVae.Modules(vaeConfig));
             var vae = Add(Layers.WithoutMemory(() => new AutoencoderKL(vaeConfig)), parameter => OriginalVae.Place(vaeNames, parameter), vaeConfig.TypeInMemory(dtype));
             checkpoint.ThrowIfUnfit();
@@ -70,9 +88,16 @@ internal sealed class SingleFile
         }
     }
 
+    private UNetConfig UNetConfiguration() => ConfigPath("unet") is { } path ? UNetConfig.Load(path) : OriginalUNet.Infer(checkpoint);
+
+    private AutoencoderKLConfig VaeConfiguration(bool isXL) => ConfigPath("vae") is { } path ? AutoencoderKLConfig.Load(path) : OriginalVae.Infer(checkpoint, isXL);
+
+    private ClipTextConfig TextConfiguration(OriginalText text, int number) =>
+        ConfigPath(number == 0 ? "text_encoder" : "text_encoder_2") is { } path ? ClipTextConfig.Load(path) : text.Infer();
+
     private ClipTextModel TextModel(OriginalText text, int number)
     {
-        var config = ConfigPath(number == 0 ? "text_encoder" : "text_encoder_2") is { } path ? ClipTextConfig.Load(path) : text.Infer();
+        var config = TextConfiguration(text, number);
         text.IgnoreLayersFrom(config);
         return Layers.WithoutMemory(() => new ClipTextModel(config));
     }
