@@ -1,10 +1,8 @@
 using System.Diagnostics;
 using System.Globalization;
 using LoraNotebooks.Diffusion;
-using LoraNotebooks.Models;
 using LoraNotebooks.Models.Diffusion;
 using LoraNotebooks.Training;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace Benchmarks;

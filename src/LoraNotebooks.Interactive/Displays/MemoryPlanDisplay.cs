@@ -50,27 +50,37 @@ public sealed class MemoryPlanDisplay : RichDisplay
 
     private Html Needs()
     {
-        var most = (double)Math.Max(Plan.AvailableBytes ?? 0, Plan.Needs.Max(need => need.ToTrain));
         var head = Look.Tr(
-            Look.Th("images", "right"), Look.Th("type"), Look.Th("weights", "right"), Look.Th("LoRA, optimizer", "right"), Look.Th("a training step", "right"), Look.Th("a drawing step", "right"),
-            Look.Th("to draw", "right"), Look.Th("to train", "right"), Look.Th(""), Look.Th(""));
+            Look.Th("images", "right"), Look.Th("type"), Look.Th("weights", "right"), Look.Th("LoRA, AdamW", "right"), Look.Th("training step", "right"),
+            Look.Th("to draw", "right"), Look.Th("to train", "right"), Look.Th("of what is free"));
         var rows = Plan.Needs.Select(need => Look.Tr(
             Look.Cell($"{need.Resolution} px", "right"),
-            Look.Cell(Name(need.Type)),
+            Look.Cell(Whole(Name(need.Type))),
             Look.Cell(Numbers.Bytes(need.Weights), "right"),
             Look.Cell(Numbers.Bytes(need.Adapter + need.Update), "right"),
             Look.Cell("≈ " + Numbers.Bytes(need.TrainingStep), "right"),
-            Look.Cell("≈ " + Numbers.Bytes(need.DrawingStep), "right"),
-            Look.Cell(Numbers.Bytes(need.ToDraw), "right"),
-            Look.Cell(Html.Element("b", Numbers.Bytes(need.ToTrain)), "right"),
-            Look.Cell(Look.Bar(need.ToTrain / most, BarWidth, BarHeight, Plan.Fits(need) ? Look.Accent : Look.Bad)),
+            Look.Cell("≈ " + Numbers.Bytes(need.ToDraw), "right"),
+            Look.Cell(Html.Element("b", "≈ " + Numbers.Bytes(need.ToTrain)), "right"),
             Look.Cell(Verdict(need))));
         return Look.Grid(rows.Prepend(head));
     }
 
-    private Html Verdict(MemoryNeed need) => Plan.AvailableBytes is null ? Html.Empty
-        : Plan.Fits(need) ? Look.Chip("fits", Look.Good)
-        : Plan.Fits(need.ToDraw) ? Look.Chip("draws only", Look.Second) : Look.Chip("does not fit", Look.Bad);
+    /// <summary>A share and a word: colours alone would say nothing to some.</summary>
+    private Html Verdict(MemoryNeed need)
+    {
+        if (Plan.AvailableBytes is not { } free)
+        {
+            return Whole("not known");
+        }
+
+        var (word, colour) = Plan.Fits(need) ? ("fits", Look.Good) : Plan.Fits(need.ToDraw) ? ("draws only", Look.Second) : ("does not fit", Look.Bad);
+        return Html.Concat([
+            Look.Bar(need.ToTrain / (double)Math.Max(free, 1), BarWidth, BarHeight, colour),
+            Html.Element("span", [("style", "white-space:nowrap")], Html.Concat([Look.Chip(word, colour), Look.Quiet(Numbers.Percent(need.ToTrain / (double)Math.Max(free, 1)))])),
+        ]);
+    }
+
+    private static Html Whole(string text) => Html.Element("span", [("style", "white-space:nowrap")], text);
 
     private static string Name(torch.ScalarType type) => type.ToString().ToLowerInvariant();
 }
