@@ -2,6 +2,7 @@ using LoraNotebooks.Diffusion;
 using LoraNotebooks.Formats;
 using LoraNotebooks.Models.Diffusion;
 using LoraNotebooks.Tests.Models;
+using LoraNotebooks.Training;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Tests.Diffusion;
@@ -119,6 +120,29 @@ public sealed class SingleFileTests
         using var pipeline = XL(folder);
         Directory.Delete(folder.In("tokenizer"), recursive: true);
         Assert.Contains("TokenizerFolder", Assert.Throws<FileNotFoundException>(() => StableDiffusionPipeline.Load(folder.In("model.safetensors"))).Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Outline_OriginalFile_CountsWhatLoadingMakes(bool isInferred)
+    {
+        using var folder = new TemporaryFolder();
+        using var scope = NewDisposeScope();
+        using var pipeline = XL(folder, isInferred);
+        if (isInferred)
+        {
+            Array.ForEach(["unet", "vae", "text_encoder", "text_encoder_2"], part => Directory.Delete(folder.In(part), recursive: true));
+        }
+
+        Directory.Delete(folder.In("tokenizer"), recursive: true); // sizes need no vocabulary
+
+        var plan = MemoryPlan.For(PipelineOutline.Read(folder.In("model.safetensors")), new TrainingConfig());
+
+        nn.Module[] networks = [pipeline.UNet, pipeline.Vae, .. pipeline.Text.Encoders];
+        Assert.True(plan.Model.IsXL);
+        Assert.Equal(networks.Select(static network => network.state_dict().Values.Sum(static weight => weight.numel())), plan.Components.Select(static component => component.Parameters));
+        Assert.Equal(["unet", "vae", "text_encoder", "text_encoder_2"], plan.Components.Select(static component => component.Name));
     }
 
     /// <summary>A tiny SDXL, and its original file beside its tokenizer and the configurations that shapes do not tell.</summary>
