@@ -18,6 +18,15 @@ switch (args.FirstOrDefault())
     case "load":
         LoadingMemory.Run();
         return 0;
+    case "plan-child" when args.Length == 4:
+        PlanAccuracy.Measure(args[1], Number(2, 0), Number(3, 1));
+        return 0;
+    case "plan":
+        PlanAccuracy.Run(
+            [.. args.Skip(1).TakeWhile(static arg => !arg.StartsWith("--", StringComparison.Ordinal))],
+            Option("--size") is { } size ? int.Parse(size, System.Globalization.CultureInfo.InvariantCulture) : null,
+            int.Parse(Option("--batch") ?? "1", System.Globalization.CultureInfo.InvariantCulture));
+        return 0;
     case "assistance":
         await EditingHelp.RunAsync();
         return 0;
@@ -28,12 +37,13 @@ switch (args.FirstOrDefault())
         return 0;
     default:
         Console.Error.WriteLine("""
-            Usage: dotnet run --project tests/Benchmarks -c Release -- memory [steps] | live [steps] [rounds] | kernel | assistance | load | unet [--size 256] [--dtype bf16,fp32]
+            Usage: dotnet run --project tests/Benchmarks -c Release -- memory [steps] | live [steps] [rounds] | kernel | assistance | load | plan [model …] [--size 512] [--batch 1] | unet [--size 256] [--dtype bf16,fp32]
               memory       trains a LoRA on the embedded base and prints live tensors and resident memory as it goes
               live         trains one by turns without and with a live monitor and prints what watching costs
               kernel       starts kernels, runs a thousand cells, interrupts, and prints times and memory
               assistance   completes and inspects in sessions of growing length and prints times and resident memory
               load         loads a UNet of Stable Diffusion 1.5's size and prints seconds and the peak of resident memory over the weights
+              plan         loads models, draws and trains a step, and prints what the memory plan said beside the peaks of resident memory
               unet         loads a UNet of Stable Diffusion 1.5's size, predicts and trains; prints times, memory and the share of the GEMM peak (needs 8 GB)
             """);
         return 2;

@@ -1,7 +1,10 @@
 using LoraNotebooks.Comparison;
 using LoraNotebooks.Data;
+using LoraNotebooks.Diffusion;
+using LoraNotebooks.Training;
 using Microsoft.Data.Analysis;
 using SkiaSharp;
+using TorchSharp;
 
 namespace LoraNotebooks.Interactive.Tests;
 
@@ -104,5 +107,24 @@ public class DisplayTests
     private sealed class Stopper(CancellationTokenSource stop) : IProgress<XyzProgress>
     {
         public void Report(XyzProgress value) => stop.Cancel();
+    }
+
+    [Fact]
+    public void MemoryPlanDisplay_MemoryForSome_SaysOfEachWhetherItFits()
+    {
+        var outline = PipelineOutline.Read(BaseModel.Folder);
+        var options = new MemoryPlanOptions { Types = [torch.ScalarType.Float32], Resolutions = [32, 128, 512] };
+        var needs = MemoryPlan.For(outline, new TrainingConfig(), options).Needs;
+        var plan = MemoryPlan.For(outline, new TrainingConfig(), options with { AvailableBytes = (long)(needs[1].ToDraw / 0.9) + 1 });
+
+        var html = new MemoryPlanDisplay(plan).ToHtml();
+
+        Assert.True(needs[0].ToTrain < needs[1].ToDraw && needs[1].ToDraw < needs[1].ToTrain);
+        int[] places = [html.IndexOf("32 px", StringComparison.Ordinal), html.IndexOf("fits", StringComparison.Ordinal), html.IndexOf("128 px", StringComparison.Ordinal), html.IndexOf("draws only", StringComparison.Ordinal), html.IndexOf("512 px", StringComparison.Ordinal), html.IndexOf("does not fit", StringComparison.Ordinal)];
+        Assert.DoesNotContain(-1, places);
+        Assert.Equal(places.Order(), places);
+        Assert.Contains("avatar-diffusion", html, StringComparison.Ordinal);
+        Assert.Contains("512 px", new MemoryPlanDisplay(plan).ToText(), StringComparison.Ordinal);
+        Assert.Contains("<table", DisplayFormatter.Format(plan).Text(MimeTypes.Html), StringComparison.Ordinal);
     }
 }

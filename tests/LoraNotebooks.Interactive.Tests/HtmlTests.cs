@@ -1,6 +1,7 @@
 using LoraNotebooks.Adapters;
 using LoraNotebooks.Comparison;
 using LoraNotebooks.Data;
+using LoraNotebooks.Diffusion;
 using LoraNotebooks.Training;
 using Microsoft.Extensions.Time.Testing;
 using TorchSharp;
@@ -70,6 +71,8 @@ public class HtmlTests
         yield return ("tags", new TagTableDisplay(new TagTable([new(text, text), new("b", text + ", x")])) { Title = text });
         yield return ("prepared dataset", new DatasetDisplay(new PreparedDataset([new("a", image, text.Replace('\0', ' '), text)])) { Title = text });
         yield return ("dataset report", new DatasetReportDisplay(Report(text)));
+        var outline = PipelineOutline.Read(BaseModel.Folder) with { Source = Path.GetFullPath("model") + text };
+        yield return ("memory", new MemoryPlanDisplay(MemoryPlan.For(outline, new TrainingConfig(), new MemoryPlanOptions { AvailableBytes = 60_000_000 })));
         yield return ("plan", new TrainingPlanDisplay(TrainingPlan.For(new TrainingConfig { Name = "a" }, 20, 200)));
         yield return ("result", new TrainingResultDisplay(Result(text, image)));
         yield return ("matrix", new MatrixDisplay((text, torch.eye(3))) { Title = text });

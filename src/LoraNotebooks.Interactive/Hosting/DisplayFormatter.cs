@@ -26,6 +26,7 @@ public static class DisplayFormatter
         Register<DatasetReport>(report => new DatasetReportDisplay(report).ToMimeBundle());
         Register<TagTable>(table => new TagTableDisplay(table).ToMimeBundle());
         Register<TrainingPlan>(plan => new TrainingPlanDisplay(plan).ToMimeBundle());
+        Register<MemoryPlan>(plan => new MemoryPlanDisplay(plan).ToMimeBundle());
         Register<TrainingResult>(result => new TrainingResultDisplay(result).ToMimeBundle());
         Register<IEnumerable<TrainingStep>>(steps => new LossChart([.. steps]).ToMimeBundle());
         Register<AdapterReport>(report => new ParameterReportDisplay(report).ToMimeBundle());

@@ -1,3 +1,4 @@
+using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
@@ -18,7 +19,10 @@ internal abstract class LoraLayer : LowRankLayer
     {
         dropout = config.Dropout;
         using var seed = randint(long.MaxValue, 1, ScalarType.Int64, generator: generator);
-        dropoutGenerator = new Generator((ulong)seed.item<long>(), baseLayer.Weight.device);
+
+        // A model without memory, of which only sizes are asked, has no random numbers of its own.
+        var device = baseLayer.Weight.device;
+        dropoutGenerator = new Generator((ulong)seed.item<long>(), device.type == DeviceType.META ? CPU : device);
     }
 
     /// <summary>A.</summary>

@@ -29,6 +29,24 @@ internal sealed class SingleFile
         return new SingleFile(new OriginalCheckpoint(file), options).Load(dtype ?? ModelFolder.DefaultType(device), device);
     }
 
+    /// <summary>The architectures, by the header and the configurations alone.</summary>
+    public static PipelineOutline Outline(string path, SingleFileOptions options)
+    {
+        WeightFiles.RefusePickled(path);
+        using var file = SafetensorsFile.Open(path);
+        var checkpoint = new OriginalCheckpoint(file);
+        var single = new SingleFile(checkpoint, options);
+        var texts = OriginalText.Find(checkpoint);
+        return new PipelineOutline
+        {
+            Source = Path.GetFullPath(path),
+            UNet = single.UNetConfiguration(),
+            Vae = single.VaeConfiguration(texts.Count == 2),
+            TextEncoders = [.. texts.Select(single.TextConfiguration)],
+            Stored = StoredWeights.Of(file.Tensors.Values),
+        };
+    }
+
     private StableDiffusionPipeline Load(ScalarType dtype, Device? device)
     {
         using var scope = NewDisposeScope(); // for what building leaves over
@@ -41,10 +59,10 @@ internal sealed class SingleFile
         {
             var fills = new List<Action>();
             var encoders = texts.Select((text, i) => Add(TextModel(text, i), text.Place, dtype)).ToList();
-            var unetConfig = Config("unet", UNetConfig.Load, () => OriginalUNet.Infer(checkpoint), static config => config.Validate(), WeightCount.Of);
+            var unetConfig = UNetConfiguration();
             var unetNames = new OriginalNames(OriginalUNet.Modules(unetConfig));
             var unet = Add(Layers.WithoutMemory(() => new UNet2DConditionModel(unetConfig)), parameter => new(OriginalCheckpoint.UNetPrefix + unetNames.Of(parameter)), dtype);
-            var vaeConfig = Config("vae", AutoencoderKLConfig.Load, () => OriginalVae.Infer(checkpoint, isXL), static config => config.Validate(), WeightCount.Of);
+            var vaeConfig = VaeConfiguration(isXL);
             var vaeNames = new OriginalNames(OriginalVae.Modules(vaeConfig));
             var vae = Add(Layers.WithoutMemory(() => new AutoencoderKL(vaeConfig)), parameter => OriginalVae.Place(vaeNames, parameter), vaeConfig.TypeInMemory(dtype));
             checkpoint.ThrowIfUnfit();
@@ -73,9 +91,16 @@ internal sealed class SingleFile
         }
     }
 
+    private UNetConfig UNetConfiguration() => Config("unet", UNetConfig.Load, () => OriginalUNet.Infer(checkpoint), static config => config.Validate(), WeightCount.Of);
+
+    private AutoencoderKLConfig VaeConfiguration(bool isXL) => Config("vae", AutoencoderKLConfig.Load, () => OriginalVae.Infer(checkpoint, isXL), static config => config.Validate(), WeightCount.Of);
+
+    private ClipTextConfig TextConfiguration(OriginalText text, int number) =>
+        Config(number == 0 ? "text_encoder" : "text_encoder_2", ClipTextConfig.Load, text.Infer, static config => config.Validate(), WeightCount.Of);
+
     private ClipTextModel TextModel(OriginalText text, int number)
     {
-        var config = Config(number == 0 ? "text_encoder" : "text_encoder_2", ClipTextConfig.Load, text.Infer, static config => config.Validate(), WeightCount.Of);
+        var config = TextConfiguration(text, number);
         text.IgnoreLayersFrom(config);
         return Layers.WithoutMemory(() => new ClipTextModel(config));
     }

@@ -1,4 +1,5 @@
 using LoraNotebooks.Data;
+using LoraNotebooks.Hub;
 using LoraNotebooks.Models;
 using LoraNotebooks.Models.Diffusion;
 using LoraNotebooks.Models.Language;
@@ -128,12 +129,20 @@ public sealed class StableDiffusionPipeline : IDisposable
     /// <summary>The folder or file that this was loaded from; <see langword="null"/> for components that were put together.</summary>
     public string? Source { get; private set; }
 
-    /// <summary>Loads a Stable Diffusion model from wherever it lies: a folder in diffusers layout, or one original .safetensors file.</summary>
-    /// <param name="path">The folder, see <see cref="FromFolder"/>, or the file, see <see cref="FromFile"/>.</param>
+    /// <summary>Loads a Stable Diffusion model from wherever it is: a folder in diffusers layout, one original .safetensors file, or the Hugging Face cache.</summary>
+    /// <param name="source">
+    /// The folder, see <see cref="FromFolder"/>, the file, see <see cref="FromFile"/>, or <c>org/name[@revision]</c>, see <see cref="ModelSource.Resolve"/>.
+    /// Nothing is downloaded here: <c>lora-notebooks model download org/name</c>, or <see cref="ModelSource.ResolveOrDownloadAsync"/>.
+    /// </param>
     /// <param name="dtype">The type of the weights in memory; default as <see cref="ModelFolder.DefaultType"/> says.</param>
     /// <param name="device">The device, default the CPU.</param>
-    public static StableDiffusionPipeline Load(string path, ScalarType? dtype = null, Device? device = null) =>
-        File.Exists(path) ? FromFile(path, dtype: dtype, device: device) : FromFolder(path, dtype, device);
+    /// <exception cref="FileNotFoundException">There is no such model, or something of it is missing; the message lists where it was looked for.</exception>
+    /// <exception cref="InvalidDataException">It is something else, or damaged.</exception>
+    public static StableDiffusionPipeline Load(string source, ScalarType? dtype = null, Device? device = null)
+    {
+        var path = ModelSource.Resolve(source);
+        return File.Exists(path) ? FromFile(path, dtype: dtype, device: device) : FromFolder(path, dtype, device);
+    }
 
     /// <summary>Writes the folder that <see cref="FromFolder"/> and diffusers read; each file is replaced whole or not at all.</summary>
     /// <param name="folder">Created where it is missing.</param>

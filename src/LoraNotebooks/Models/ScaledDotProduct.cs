@@ -40,7 +40,7 @@ internal static class ScaledDotProduct
         var v = SplitHeads(value, batch, heads, dimension);
 
         Tensor attended;
-        if (IsFused(query, length * key.shape[1]) && mask is not { HasBlindTokens: true })
+        if (IsFused(query.device_type, query.dtype, length * key.shape[1]) && mask is not { HasBlindTokens: true })
         {
             attended = functional.scaled_dot_product_attention(q, k, v, M);
         }
@@ -55,8 +55,12 @@ internal static class ScaledDotProduct
         return attended.transpose(1, 2).reshape(batch, length, inner).to(type).MoveToOuterDisposeScope();
     }
 
-    private static bool IsFused(Tensor query, long scores) =>
-        query.device_type != DeviceType.CPU || scores >= (query.dtype == ScalarType.Float32 ? FusedScores32 : FusedScores16);
+    /// <summary>Whether the kernel is used that never stores all scores.</summary>
+    /// <param name="device">Where.</param>
+    /// <param name="type">The type of queries, keys and values.</param>
+    /// <param name="scores">T·S, the scores of one head.</param>
+    public static bool IsFused(DeviceType device, ScalarType type, long scores) =>
+        device != DeviceType.CPU || scores >= (type == ScalarType.Float32 ? FusedScores32 : FusedScores16);
 
     /// <summary>[N, T, heads·d] seen as [N, heads, T, d].</summary>
     private static Tensor SplitHeads(Tensor tokens, long batch, int heads, long dimension) =>
