@@ -7,7 +7,9 @@ namespace LoraNotebooks.Models;
 
 /// <summary>
 /// Gives weights in files to models that were made without memory: each parameter is read into the memory that it will keep, so the peak
-/// is the weights in the chosen type plus, where the type changes, one tensor.
+/// is the weights in the chosen type plus, where the type changes, one tensor. Loaded weights are frozen; who trains them asks for gradients.
+/// libtorch multiplies in another order where a weight asks for gradients, so frozen throughout, a model draws the same picture before, beside
+/// and after the training of an adapter, to the last bit.
 /// </summary>
 internal static class WeightLoading
 {
@@ -64,43 +66,44 @@ internal static class WeightLoading
     /// <summary>TorchSharp has no common way to replace a parameter: each layer has its own setters. All but the embedding's free the old one.</summary>
     private static void Replace(nn.Module module, string name, Parameter old, Tensor values)
     {
+        var parameter = new Parameter(values, requires_grad: false);
         switch (module, name)
         {
             case (Linear linear, "weight"):
-                linear.weight = new Parameter(values);
+                linear.weight = parameter;
                 break;
             case (Linear linear, "bias"):
-                linear.bias = new Parameter(values);
+                linear.bias = parameter;
                 break;
             case (TransposedLinear linear, "weight"):
-                linear.Weight = new Parameter(values);
+                linear.Weight = parameter;
                 break;
             case (TransposedLinear linear, "bias"):
-                linear.Bias = new Parameter(values);
+                linear.Bias = parameter;
                 break;
             case (Conv2d convolution, "weight"):
-                convolution.weight = new Parameter(values);
+                convolution.weight = parameter;
                 break;
             case (Conv2d convolution, "bias"):
-                convolution.bias = new Parameter(values);
+                convolution.bias = parameter;
                 break;
             case (LayerNorm norm, "weight"):
-                norm.weight = new Parameter(values);
+                norm.weight = parameter;
                 break;
             case (LayerNorm norm, "bias"):
-                norm.bias = new Parameter(values);
+                norm.bias = parameter;
                 break;
             case (RmsNorm norm, "weight"):
-                norm.Weight = new Parameter(values);
+                norm.Weight = parameter;
                 break;
             case (GroupNorm norm, "weight"):
-                norm.weight = new Parameter(values);
+                norm.weight = parameter;
                 break;
             case (GroupNorm norm, "bias"):
-                norm.bias = new Parameter(values);
+                norm.bias = parameter;
                 break;
             case (Embedding embedding, "weight"):
-                embedding.weight = new Parameter(values);
+                embedding.weight = parameter;
                 old.Dispose();
                 break;
             default:

@@ -101,6 +101,19 @@ public sealed class ModelFolderTests
     }
 
     [Fact]
+    public void FromFolder_Weights_AreFrozen()
+    {
+        using var folder = new TemporaryFolder();
+        using (var built = new UNet2DConditionModel(TinyModels.UNet, new Generator(1)))
+        {
+            built.Save(folder.Path);
+        }
+
+        using var loaded = UNet2DConditionModel.FromFolder(folder.Path);
+        Assert.All(loaded.parameters(), static parameter => Assert.False(parameter.requires_grad));
+    }
+
+    [Fact]
     public void FromFolder_OnACpu_HasTheKernelsChannelsLastAsABuiltNetworkHas()
     {
         using var folder = new TemporaryFolder();
