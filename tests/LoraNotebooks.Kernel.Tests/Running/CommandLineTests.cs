@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using LoraNotebooks.Kernel.Notebooks;
 using LoraNotebooks.Kernel.Running;
 
@@ -18,7 +17,7 @@ public sealed class CommandLineTests : IDisposable
         notebook.Add(CellKind.Markdown, "## Train the adapter");
         notebook.Add(CellKind.Code, "throw new InvalidOperationException(\"the [reason]\");");
         notebook.Save(_folder.File("bad.ipynb"));
-        var (exit, text) = await ProgramAsync("run", "bad.ipynb", "--output", "out");
+        var (exit, text) = await ToolProcess.RunAsync(_folder.Path, "run", "bad.ipynb", "--output", "out");
         Assert.Equal((int)RunExit.CellFailed, exit);
         Assert.Contains("Cell 1 (Train the adapter) failed", text, StringComparison.Ordinal);
         Assert.Contains("the [reason]", text, StringComparison.Ordinal);
@@ -36,7 +35,7 @@ public sealed class CommandLineTests : IDisposable
             notebook.Save(_folder.File(name + ".ipynb"));
         }
 
-        var (exit, text) = await ProgramAsync("run", "a.ipynb", "b.ipynb");
+        var (exit, text) = await ToolProcess.RunAsync(_folder.Path, "run", "a.ipynb", "b.ipynb");
         Assert.True(exit == 0, text);
         Assert.True(File.Exists(_folder.File("artifacts/a.html")));
         Assert.True(File.Exists(_folder.File("artifacts/b.html")));
@@ -55,7 +54,7 @@ public sealed class CommandLineTests : IDisposable
     [InlineData(1, "Unrecognized command", "launch")]
     public async Task Program_BadArguments_SaysWhatIsWrong(int expected, string message, params string[] arguments)
     {
-        var (exit, text) = await ProgramAsync(arguments);
+        var (exit, text) = await ToolProcess.RunAsync(_folder.Path, arguments);
         Assert.Equal(expected, exit);
         Assert.Contains(message, text, StringComparison.Ordinal);
     }
@@ -64,7 +63,7 @@ public sealed class CommandLineTests : IDisposable
     public async Task Run_NotANotebook_ExitsWithFour()
     {
         _folder.Write("text.ipynb", "plain text");
-        var (exit, text) = await ProgramAsync("run", "text.ipynb");
+        var (exit, text) = await ToolProcess.RunAsync(_folder.Path, "run", "text.ipynb");
         Assert.Equal((int)RunExit.NotANotebook, exit);
         Assert.Contains("text.ipynb is not a notebook", text, StringComparison.Ordinal);
     }
@@ -73,7 +72,7 @@ public sealed class CommandLineTests : IDisposable
     public async Task Run_CellTimeout_ExitsWithTwoAndNamesTheLimit()
     {
         Make("slow", "await Task.Delay(60_000, Cancellation);");
-        var (exit, text) = await ProgramAsync("run", "slow.ipynb", "--cell-timeout", "3s", "--timeout", "5m", "--format", "html");
+        var (exit, text) = await ToolProcess.RunAsync(_folder.Path, "run", "slow.ipynb", "--cell-timeout", "3s", "--timeout", "5m", "--format", "html");
         Assert.Equal((int)RunExit.TimedOut, exit);
         Assert.Contains("did not end within 3.0 s, the limit for each cell", text, StringComparison.Ordinal);
         Assert.Equal(["slow.html"], Directory.GetFiles(_folder.File("artifacts")).Select(Path.GetFileName));
@@ -87,7 +86,7 @@ public sealed class CommandLineTests : IDisposable
         notebook.Add(CellKind.Code, "throw new Exception();", "skip");
         notebook.Add(CellKind.Code, "Console.WriteLine($\"offset {offset}, prompt <{prompt}>\");");
         notebook.Save(_folder.File("p.ipynb"));
-        var (exit, text) = await ProgramAsync("run", "-p", "offset=-3", "-p", "prompt=", "p.ipynb");
+        var (exit, text) = await ToolProcess.RunAsync(_folder.Path, "run", "-p", "offset=-3", "-p", "prompt=", "p.ipynb");
         Assert.True(exit == 0, text);
         Assert.Contains("offset -3, prompt <>", text, StringComparison.Ordinal);
         Assert.Matches("cell 3 of 4 .* skipped", text);
@@ -98,7 +97,7 @@ public sealed class CommandLineTests : IDisposable
     {
         Make("good", "var a = 1;", "a");
         Make("bad", "var a = one;", "var b = two;", "3");
-        var (exit, text) = await ProgramAsync("check", "good.ipynb", "bad.ipynb");
+        var (exit, text) = await ToolProcess.RunAsync(_folder.Path, "check", "good.ipynb", "bad.ipynb");
         Assert.Equal(1, exit);
         Assert.Contains("good.ipynb: 2 cells compile.", text, StringComparison.Ordinal);
         Assert.Contains("bad.ipynb: 2 of 3 cells do not compile.", text, StringComparison.Ordinal);
@@ -114,7 +113,7 @@ public sealed class CommandLineTests : IDisposable
         notebook.Add(CellKind.Code, "int wrong = \"text\";", "raises-exception");
         notebook.Add(CellKind.Code, "neither = this;", "skip");
         notebook.Save(_folder.File("tagged.ipynb"));
-        var (exit, text) = await ProgramAsync("check", "tagged.ipynb");
+        var (exit, text) = await ToolProcess.RunAsync(_folder.Path, "check", "tagged.ipynb");
         Assert.True(exit == 0, text);
     }
 
@@ -122,12 +121,12 @@ public sealed class CommandLineTests : IDisposable
     public async Task Check_Outputs_ReportsWhatIsMissingAndAcceptsARun()
     {
         Make("n", "Console.WriteLine(1);");
-        var (missing, text) = await ProgramAsync("check", "--outputs", "n.ipynb");
+        var (missing, text) = await ToolProcess.RunAsync(_folder.Path, "check", "--outputs", "n.ipynb");
         Assert.Equal(1, missing);
         Assert.Contains("It has no stored outputs.", text, StringComparison.Ordinal);
         Assert.Contains("run n.ipynb --output . --format ipynb", text, StringComparison.Ordinal);
-        Assert.Equal(0, (await ProgramAsync("run", "n.ipynb", "--output", ".", "--format", "ipynb")).Exit);
-        Assert.Equal(0, (await ProgramAsync("check", "--outputs", "n.ipynb")).Exit);
+        Assert.Equal(0, (await ToolProcess.RunAsync(_folder.Path, "run", "n.ipynb", "--output", ".", "--format", "ipynb")).Exit);
+        Assert.Equal(0, (await ToolProcess.RunAsync(_folder.Path, "check", "--outputs", "n.ipynb")).Exit);
     }
 
     [Fact]
@@ -135,16 +134,16 @@ public sealed class CommandLineTests : IDisposable
     {
         var path = Make("n", "Console.WriteLine(1);");
         var before = await File.ReadAllBytesAsync(path);
-        Assert.Equal(0, (await ProgramAsync("run", "n.ipynb", "--output", ".", "--format", "ipynb")).Exit);
-        Assert.Equal(1, (await ProgramAsync("strip", "--check", "n.ipynb")).Exit);
+        Assert.Equal(0, (await ToolProcess.RunAsync(_folder.Path, "run", "n.ipynb", "--output", ".", "--format", "ipynb")).Exit);
+        Assert.Equal(1, (await ToolProcess.RunAsync(_folder.Path, "strip", "--check", "n.ipynb")).Exit);
         Assert.NotEqual(before, await File.ReadAllBytesAsync(path));
-        Assert.Equal(0, (await ProgramAsync("strip", "n.ipynb")).Exit);
+        Assert.Equal(0, (await ToolProcess.RunAsync(_folder.Path, "strip", "n.ipynb")).Exit);
         Assert.Equal(before, await File.ReadAllBytesAsync(path));
         var written = File.GetLastWriteTimeUtc(path);
-        var (exit, text) = await ProgramAsync("strip", "n.ipynb");
+        var (exit, text) = await ToolProcess.RunAsync(_folder.Path, "strip", "n.ipynb");
         Assert.Equal((0, written), (exit, File.GetLastWriteTimeUtc(path)));
         Assert.Contains("nothing to strip", text, StringComparison.Ordinal);
-        Assert.Equal(0, (await ProgramAsync("strip", "--check", "n.ipynb")).Exit);
+        Assert.Equal(0, (await ToolProcess.RunAsync(_folder.Path, "strip", "--check", "n.ipynb")).Exit);
     }
 
     private string Make(string name, params string[] cells)
@@ -157,21 +156,5 @@ public sealed class CommandLineTests : IDisposable
 
         notebook.Save(_folder.File(name + ".ipynb"));
         return _folder.File(name + ".ipynb");
-    }
-
-    private async Task<(int Exit, string Text)> ProgramAsync(params string[] arguments)
-    {
-        var program = typeof(NotebookRunner).Assembly.Location;
-        var start = new ProcessStartInfo("dotnet", ["exec", program, .. arguments])
-        {
-            WorkingDirectory = _folder.Path,
-            RedirectStandardOutput = true,
-            RedirectStandardError = true,
-        };
-        using var process = Process.Start(start)!;
-        var output = process.StandardOutput.ReadToEndAsync();
-        var error = process.StandardError.ReadToEndAsync();
-        await process.WaitForExitAsync();
-        return (process.ExitCode, await output + await error);
     }
 }

@@ -1,8 +1,6 @@
-using System.Diagnostics;
 using System.Text.Json;
 using LoraNotebooks.Adapters;
 using LoraNotebooks.Diffusion;
-using LoraNotebooks.Kernel.Running;
 
 namespace LoraNotebooks.Kernel.Tests.Running;
 
@@ -32,32 +30,32 @@ public sealed class LoraCommandTests : IDisposable
     [Fact]
     public async Task Commands_OneAfterTheOther_WriteWhatTheySay()
     {
-        var (exit, text) = await ProgramAsync("lora", "convert", "a.safetensors", "peft", "--to", "peft", "--dtype", "fp16");
+        var (exit, text) = await ToolProcess.RunAsync(_folder.Path, "lora", "convert", "a.safetensors", "peft", "--to", "peft", "--dtype", "fp16");
         Assert.True(exit == 0, text);
         Assert.Contains("peft: ", text, StringComparison.Ordinal);
         Assert.True(File.Exists(_folder.File("peft/unet/adapter_config.json")));
 
-        (exit, text) = await ProgramAsync("lora", "inspect", "peft", "--json");
+        (exit, text) = await ToolProcess.RunAsync(_folder.Path, "lora", "inspect", "peft", "--json");
         Assert.True(exit == 0, text);
         var json = JsonDocument.Parse(text).RootElement;
         Assert.Equal(("peft", "Float16"), (json.GetProperty("kind").GetString(), json.GetProperty("dTypes")[0].GetString()));
         Assert.Equal(4, json.GetProperty("layers")[0].GetProperty("rank").GetInt32());
 
-        (exit, text) = await ProgramAsync("lora", "inspect", "a.safetensors");
+        (exit, text) = await ToolProcess.RunAsync(_folder.Path, "lora", "inspect", "a.safetensors");
         Assert.True(exit == 0, text);
         Assert.Contains("Kohya", text, StringComparison.Ordinal);
         Assert.Contains("(as noted in the file)", text, StringComparison.Ordinal);
 
-        (exit, text) = await ProgramAsync("lora", "merge", "a.safetensors:0.5", "b.safetensors", "-o", "sum.safetensors");
+        (exit, text) = await ToolProcess.RunAsync(_folder.Path, "lora", "merge", "a.safetensors:0.5", "b.safetensors", "-o", "sum.safetensors");
         Assert.True(exit == 0, text);
-        (exit, text) = await ProgramAsync("lora", "resize", "sum.safetensors", "small.safetensors", "--rank", "2");
+        (exit, text) = await ToolProcess.RunAsync(_folder.Path, "lora", "resize", "sum.safetensors", "small.safetensors", "--rank", "2");
         Assert.True(exit == 0, text);
         Assert.Contains("8 to 2", text, StringComparison.Ordinal);
         Assert.True(new FileInfo(_folder.File("small.safetensors")).Length < new FileInfo(_folder.File("sum.safetensors")).Length);
 
-        (exit, text) = await ProgramAsync("lora", "merge", "a.safetensors", "--into", BaseModel.Folder, "-o", "model");
+        (exit, text) = await ToolProcess.RunAsync(_folder.Path, "lora", "merge", "a.safetensors", "--into", BaseModel.Folder, "-o", "model");
         Assert.True(exit == 0, text);
-        (exit, text) = await ProgramAsync("lora", "extract", BaseModel.Folder, "model", "found.safetensors", "--rank", "4");
+        (exit, text) = await ToolProcess.RunAsync(_folder.Path, "lora", "extract", BaseModel.Folder, "model", "found.safetensors", "--rank", "4");
         Assert.True(exit == 0, text);
         Assert.Contains("error 0.0", text, StringComparison.Ordinal);
     }
@@ -69,26 +67,10 @@ public sealed class LoraCommandTests : IDisposable
     [InlineData(1, "No layer of", "lora", "extract", "{base}", "{base}", "out.safetensors", "--rank", "4")]
     public async Task Command_OnWrongArguments_SaysWhatIsWrongAndWritesNothing(int expected, string message, params string[] arguments)
     {
-        var (exit, text) = await ProgramAsync([.. arguments.Select(static argument => argument.Replace("{base}", BaseModel.Folder, StringComparison.Ordinal))]);
+        var (exit, text) = await ToolProcess.RunAsync(_folder.Path, [.. arguments.Select(static argument => argument.Replace("{base}", BaseModel.Folder, StringComparison.Ordinal))]);
 
         Assert.Equal(expected, exit);
         Assert.Contains(message, text, StringComparison.Ordinal);
         Assert.False(File.Exists(_folder.File("out.safetensors")));
-    }
-
-    private async Task<(int Exit, string Text)> ProgramAsync(params string[] arguments)
-    {
-        var program = typeof(NotebookRunner).Assembly.Location;
-        var start = new ProcessStartInfo("dotnet", ["exec", program, .. arguments])
-        {
-            WorkingDirectory = _folder.Path,
-            RedirectStandardOutput = true,
-            RedirectStandardError = true,
-        };
-        using var process = Process.Start(start)!;
-        var output = process.StandardOutput.ReadToEndAsync();
-        var error = process.StandardError.ReadToEndAsync();
-        await process.WaitForExitAsync();
-        return (process.ExitCode, await output + await error);
     }
 }

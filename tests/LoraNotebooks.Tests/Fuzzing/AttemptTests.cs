@@ -4,7 +4,6 @@ using static TorchSharp.torch;
 namespace LoraNotebooks.Tests.Fuzzing;
 
 /// <summary>Bad readers of each kind: the measurement that the search stands on finds them.</summary>
-[Collection(nameof(ReaderFuzzTests))]
 public sealed class AttemptTests
 {
     private const int Large = 100 << 20;

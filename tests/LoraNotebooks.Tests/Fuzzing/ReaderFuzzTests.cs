@@ -5,9 +5,6 @@ using Xunit.Abstractions;
 
 namespace LoraNotebooks.Tests.Fuzzing;
 
-[CollectionDefinition(nameof(ReaderFuzzTests), DisableParallelization = true)]
-public sealed class AloneInTheProcess;
-
 /// <summary>
 /// Damaged files, thousands of them: every reader either reads one or throws what it documents, with a message that says what to do. It ends soon,
 /// takes little more memory than the file's size, leaves no tensor and no open file. A stack overflow would end the process, and so fail the run.
@@ -15,7 +12,6 @@ public sealed class AloneInTheProcess;
 /// <remarks>
 /// The variable LORANOTEBOOKS_FUZZ_MUTATIONS sets how many there are, and LORANOTEBOOKS_FUZZ_SEED makes others of them, which a longer search wants.
 /// </remarks>
-[Collection(nameof(ReaderFuzzTests))]
 public sealed class ReaderFuzzTests(ITestOutputHelper output)
 {
     private const int FailuresPerTarget = 3;
