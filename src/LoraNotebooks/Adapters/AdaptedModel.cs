@@ -1,5 +1,6 @@
 using LoraNotebooks.Formats;
 using LoraNotebooks.Tensors;
+using LoraNotebooks.Tensors.Convolutions;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
@@ -31,6 +32,10 @@ public sealed partial class AdaptedModel : IDisposable
         modules = new OrderedDictionary<string, nn.Module>(baseModel.named_modules().Where(static m => m.name.Length > 0).Select(static m => KeyValuePair.Create(m.name, m.module)), StringComparer.Ordinal);
         trainableBefore = [.. baseModel.named_parameters().Where(static p => p.parameter.requires_grad).Select(static p => p.name)];
         SetTrainable(trainableBefore, trainable: false);
+        if (MiscomputedLayers.Message(modules) is { } warning)
+        {
+            CheckedConvolution.Engine.Tell(warning);
+        }
     }
 
     /// <summary>The model underneath.</summary>
@@ -187,7 +192,7 @@ public sealed partial class AdaptedModel : IDisposable
             var shape = layer is BiasLayer || point is not WeightLayer whole ? point.Bias!.shape : whole.Weight.shape;
             var count = layer.Parameters.Values.Sum(static p => p.numel());
             return new AdapterReportRow(
-                layer.Path, modules[layer.Path].GetType().Name, shape, LowRank(layer)?.Rank, LowRank(layer)?.Alpha,
+                layer.Path, modules[layer.Path].GetName(), shape, LowRank(layer)?.Rank, LowRank(layer)?.Alpha,
                 count, 100.0 * count / shape.Aggregate(1L, static (product, size) => product * size));
         })],
         BaseModel.parameters().Sum(static p => p.numel()));

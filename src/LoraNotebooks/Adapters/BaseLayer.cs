@@ -1,4 +1,5 @@
 using LoraNotebooks.Tensors;
+using LoraNotebooks.Tensors.Convolutions;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -25,7 +26,7 @@ internal class BaseLayer(string path, Module<Tensor, Tensor> module) : IDisposab
 
     /// <summary>A vector with one entry per output channel, shaped so that it adds to an output of so many dimensions: channels lie second in images, else last.</summary>
     public Tensor AlongChannels(Tensor vector, long dimensions) =>
-        Module is Convolution or TorchSharp.Modules.GroupNorm ? vector.view([-1, .. Enumerable.Repeat(1L, (int)dimensions - 2)]) : vector;
+        Module is CheckedConv2d or Convolution or TorchSharp.Modules.GroupNorm ? vector.view([-1, .. Enumerable.Repeat(1L, (int)dimensions - 2)]) : vector;
 
     /// <summary>W ← W + ΔW, b ← b + Δb; the originals are kept.</summary>
     public virtual void Merge(Tensor? weightDelta, Tensor? biasDelta)
@@ -131,6 +132,7 @@ internal abstract class WeightLayer(string path, Module<Tensor, Tensor> module) 
     {
         TorchSharp.Modules.Linear linear => new LinearLayer(path, linear),
         TransposedLinear linear => new TransposedLinearLayer(path, linear),
+        CheckedConv2d conv => new Conv2dLayer(path, conv),
         TorchSharp.Modules.Conv2d { padding_mode: PaddingModes.Zeros } conv => new Conv2dLayer(path, conv),
         TorchSharp.Modules.Embedding embedding => new EmbeddingLayer(path, embedding, roles?.PaddingRow(path)),
         _ => null,
@@ -160,17 +162,31 @@ internal sealed class TransposedLinearLayer(string path, TransposedLinear module
 }
 
 /// <summary>y = W ∗ x + b with W of shape [out, in/groups, kh, kw].</summary>
-internal sealed class Conv2dLayer(string path, TorchSharp.Modules.Conv2d module) : WeightLayer(path, module)
+internal sealed class Conv2dLayer : WeightLayer
 {
-    private readonly long[] padding = module.padding
-        ?? [.. module.kernel_size.Select((size, i) => module.padding_type == Padding.Same ? module.dilation[i] * (size - 1) / 2 : 0)];
+    private readonly Func<Parameter> weight;
 
-    public override Parameter Weight => module.weight!;
+    public Conv2dLayer(string path, CheckedConv2d module)
+        : base(path, module) => (weight, Geometry) = (() => module.Weight, module.Geometry);
 
-    public long Groups => module.groups;
+    public Conv2dLayer(string path, TorchSharp.Modules.Conv2d module)
+        : base(path, module) => (weight, Geometry) = (() => module.weight!, GeometryOf(module));
 
-    public override Tensor Apply(Tensor x, Tensor weight) =>
-        functional.conv2d(x, weight, strides: module.stride, padding: padding, dilation: module.dilation, groups: module.groups);
+    public override Parameter Weight => weight();
+
+    /// <summary>How the kernel moves.</summary>
+    public ConvolutionGeometry Geometry { get; }
+
+    public long Groups => Geometry.Groups;
+
+    public override Tensor Apply(Tensor x, Tensor weight) => CheckedConvolution.Apply(x, weight, bias: null, Geometry);
+
+    /// <summary>How the kernel of TorchSharp's layer moves.</summary>
+    public static ConvolutionGeometry GeometryOf(TorchSharp.Modules.Conv2d module)
+    {
+        var padding = module.padding ?? [.. module.kernel_size.Select((size, i) => module.padding_type == Padding.Same ? module.dilation[i] * (size - 1) / 2 : 0)];
+        return new ConvolutionGeometry((module.stride[0], module.stride[1]), (padding[0], padding[1]), (module.dilation[0], module.dilation[1]), module.groups);
+    }
 
     protected override LoraLayer CreateLora(LayerLayout layout, LoraConfig config, Generator generator) => new LoraConv2d(this, layout, config, generator);
 }

@@ -1,3 +1,4 @@
+using LoraNotebooks.Tensors.Convolutions;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -160,7 +161,7 @@ internal sealed class LoraConv2d : LoraLayer
     {
         using var scope = NewDisposeScope();
         var h = baseLayer.Apply(Dropout(x), A.to(x.dtype));
-        var part = nn.functional.conv2d(h, B.to(x.dtype), BiasOfB?.to(x.dtype), groups: baseLayer.Groups);
+        var part = CheckedConvolution.Apply(h, B.to(x.dtype), BiasOfB?.to(x.dtype), ConvolutionGeometry.Square() with { Groups = baseLayer.Groups });
 
         // In place: a convolution with a frozen weight needs its input for the backward pass, not its output.
         y.add_(part, weight * Scale);

@@ -1,4 +1,5 @@
 using LoraNotebooks.Tensors;
+using LoraNotebooks.Tensors.Convolutions;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
@@ -40,9 +41,9 @@ internal static class Layers
     /// <summary>y = x·W + b with W kept as [in, out].</summary>
     public static nn.Module<Tensor, Tensor> TransposedLinear(long inFeatures, long outFeatures) => new TransposedLinear(inFeatures, outFeatures, Place);
 
-    /// <summary>A convolution over height and width.</summary>
+    /// <summary>A convolution over height and width, right on every processor.</summary>
     public static nn.Module<Tensor, Tensor> Conv2d(long inChannels, long outChannels, long kernel_size, long stride = 1, long padding = 0) =>
-        nn.Conv2d(inChannels, outChannels, kernel_size, stride, padding, device: Place);
+        new CheckedConv2d(inChannels, outChannels, kernel_size, ConvolutionGeometry.Square(stride, padding), Place);
 
     /// <summary>Layer norm over the last dimension.</summary>
     public static nn.Module<Tensor, Tensor> LayerNorm(long size, double epsilon = 1e-5) => nn.LayerNorm(size, epsilon, device: Place);
@@ -88,10 +89,10 @@ internal static class Layers
     /// <param name="network">The network. An autoencoder is better left as it is: in this layout its images are three times as far from upstream's.</param>
     public static void ChannelsLast(nn.Module network)
     {
-        foreach (var convolution in network.modules().OfType<Conv2d>())
+        foreach (var convolution in network.modules().OfType<CheckedConv2d>())
         {
-            var old = convolution.weight!;
-            convolution.weight = new Parameter(ChannelsLast(old), old.requires_grad);
+            var old = convolution.Weight;
+            convolution.Weight = new Parameter(ChannelsLast(old), old.requires_grad);
         }
     }
 

@@ -1,3 +1,4 @@
+using LoraNotebooks.Tensors.Convolutions;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
@@ -7,7 +8,7 @@ namespace LoraNotebooks.Models;
 public static class ParameterInitialization
 {
     /// <summary>
-    /// Draws the weights and biases of every <see cref="Linear"/> and <see cref="Conv2d"/> anew:
+    /// Draws the weights and biases of every <see cref="Linear"/> and <see cref="CheckedConv2d"/> anew:
     /// W, b ~ U(−1/√fan_in, 1/√fan_in), which is what Kaiming's uniform rule with a = √5 amounts to.
     /// Norm layers keep weight 1 and bias 0.
     /// </summary>
@@ -26,8 +27,8 @@ public static class ParameterInitialization
                 case Linear linear:
                     Draw(linear.weight, linear.bias, generator);
                     break;
-                case Conv2d convolution:
-                    Draw(convolution.weight, convolution.bias, generator);
+                case CheckedConv2d convolution:
+                    Draw(convolution.Weight, convolution.Bias, generator);
                     break;
             }
         }

@@ -1,4 +1,5 @@
 using LoraNotebooks.Tensors;
+using LoraNotebooks.Tensors.Convolutions;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -81,11 +82,11 @@ internal static class WeightLoading
             case (TransposedLinear linear, "bias"):
                 linear.Bias = parameter;
                 break;
-            case (Conv2d convolution, "weight"):
-                convolution.weight = parameter;
+            case (CheckedConv2d convolution, "weight"):
+                convolution.Weight = parameter;
                 break;
-            case (Conv2d convolution, "bias"):
-                convolution.bias = parameter;
+            case (CheckedConv2d convolution, "bias"):
+                convolution.Bias = parameter;
                 break;
             case (LayerNorm norm, "weight"):
                 norm.weight = parameter;

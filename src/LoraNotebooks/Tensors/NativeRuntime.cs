@@ -12,7 +12,14 @@ namespace LoraNotebooks.Tensors;
 /// <param name="LibTorchFolder">The folder that holds libtorch, or <see langword="null"/> if the loader found it by itself.</param>
 /// <param name="Bridge">The path of TorchSharp's native bridge that was loaded.</param>
 /// <param name="BridgeWasPatched">Whether the bridge is a private copy that accepts an older C++ runtime.</param>
-public sealed record NativeRuntimeInfo(string? LibTorchFolder, string Bridge, bool BridgeWasPatched);
+public sealed record NativeRuntimeInfo(string? LibTorchFolder, string Bridge, bool BridgeWasPatched)
+{
+    /// <summary>Whether NNPACK, which libtorch uses for some small convolutions, works here; where it does not it is off. <see langword="null"/> if this build has none.</summary>
+    public bool? NnpackWorks { get; init; }
+
+    /// <summary>Whether glibc was told to keep the memory of freed tensors; see <c>LORANOTEBOOKS_ALLOCATOR</c> in environment.md.</summary>
+    public bool KeepsMemory { get; init; }
+}
 
 /// <summary>
 /// Finds and loads libtorch from the NuGet package folder, so that no output folder carries a copy of half a gigabyte,
@@ -60,7 +67,14 @@ public static class NativeRuntime
 
     [ModuleInitializer]
     [SuppressMessage("Usage", "CA2255", Justification = "TorchSharp asks for its natives before any of our code could be called.")]
-    internal static void Register() => AssemblyLoadContext.Default.ResolvingUnmanagedDll += static (assembly, name) =>
+    internal static void Register()
+    {
+        // Before any thread that will make tensors has begun to take memory.
+        NativeSettings.KeepMemory();
+        AssemblyLoadContext.Default.ResolvingUnmanagedDll += static (assembly, name) => Resolve(assembly, name);
+    }
+
+    private static nint Resolve(Assembly assembly, string name)
     {
         // Only the bridge is asked for by name; libtorch comes with it.
         if (assembly.GetName().Name != "TorchSharp" || !name.Contains("LibTorchSharp", StringComparison.Ordinal))
@@ -77,7 +91,13 @@ public static class NativeRuntime
 
             return bridge;
         }
-    };
+    }
+
+    /// <summary>
+    /// Prepares this process for tensors before anything of it starts threads; idempotent. Loading this assembly does it, so only programs whose threads are
+    /// older than their first use of it need to call.
+    /// </summary>
+    public static void Prepare() => NativeSettings.KeepMemory();
 
     /// <summary>The folders in which libtorch is looked for, best first.</summary>
     internal static IEnumerable<string> LibTorchFolders()
@@ -123,25 +143,34 @@ public static class NativeRuntime
             ?? throw new DllNotFoundException(
                 $"TorchSharp's native bridge {FileName("LibTorchSharp")} was not found. Looked in: {string.Join("; ", BridgeFolders())}. Restore the package TorchSharp.");
 
+        NativeSettings.KeepMemory();
+        NativeSettings.HandOverVariables();
+
         // Loaded by full path first, the later look-ups by name find these.
+        var loaded = new Dictionary<string, nint>();
         foreach (var name in (string[])["c10", "torch_cpu", "torch"])
         {
             var path = Path.Combine(libtorch, FileName(name));
             if (File.Exists(path))
             {
-                NativeLibrary.Load(path);
+                loaded[name] = NativeLibrary.Load(path);
             }
         }
 
+        var found = new NativeRuntimeInfo(libtorch, bridgePath, BridgeWasPatched: false)
+        {
+            NnpackWorks = loaded.TryGetValue("c10", out var c10) ? NativeSettings.SilenceNnpack(loaded["torch_cpu"], c10) : null,
+            KeepsMemory = NativeSettings.KeepsMemory,
+        };
         try
         {
-            return (new NativeRuntimeInfo(libtorch, bridgePath, BridgeWasPatched: false), NativeLibrary.Load(bridgePath));
+            return (found, NativeLibrary.Load(bridgePath));
         }
         catch (DllNotFoundException plain) when (OperatingSystem.IsLinux())
         {
             var patched = PatchedCopy(bridgePath)
                 ?? throw new DllNotFoundException($"{bridgePath} could not be loaded: {plain.Message}", plain);
-            return (new NativeRuntimeInfo(libtorch, patched, BridgeWasPatched: true), NativeLibrary.Load(patched));
+            return (found with { Bridge = patched, BridgeWasPatched = true }, NativeLibrary.Load(patched));
         }
     }
 
@@ -169,7 +198,8 @@ public static class NativeRuntime
         return target;
     }
 
-    private static string CacheFolder => Path.Combine(
+    /// <summary>Where the toolkit keeps what it can make anew.</summary>
+    internal static string CacheFolder => Path.Combine(
         Environment.GetFolderPath(Environment.SpecialFolder.LocalApplicationData, Environment.SpecialFolderOption.DoNotVerify) is { Length: > 0 } local
             ? local
             : Path.GetTempPath(),

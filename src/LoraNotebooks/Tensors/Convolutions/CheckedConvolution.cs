@@ -1,0 +1,87 @@
+using System.Security.Cryptography;
+using System.Text;
+using static TorchSharp.torch;
+
+namespace LoraNotebooks.Tensors.Convolutions;
+
+/// <summary>
+/// Two-dimensional convolutions, right on every processor: libtorch's own where a self-check found its kernels right, else computed another way.
+/// </summary>
+/// <remarks>The check takes less than a tenth of a second, at the first convolution on the CPU; its result is kept per processor, library and setting.</remarks>
+public static class CheckedConvolution
+{
+    /// <summary>The environment variable that forces a way: <c>auto</c> (default), <c>native</c>, <c>padded</c> or <c>product</c>; see <see cref="ConvolutionWay"/>.</summary>
+    public const string WayVariable = "LORANOTEBOOKS_CONVOLUTIONS";
+
+    /// <summary>Counts up where samples or ways change, so that older verdicts are not taken for today's.</summary>
+    private const int VerdictsVersion = 1;
+
+    private static Lazy<ConvolutionEngine> engine = new(static () => new ConvolutionEngine(ConvolutionWays.Native, new ConvolutionVerdicts(VerdictsFile()), ForcedWay(), Console.Error.WriteLine));
+
+    /// <summary>What computes this process's convolutions.</summary>
+    internal static ConvolutionEngine Engine => engine.Value;
+
+    /// <summary>y = W ∗ x + b, differentiable in all three.</summary>
+    /// <param name="x">Images, [N, in, H, W].</param>
+    /// <param name="weight">W, [out, in/groups, kh, kw].</param>
+    /// <param name="bias">b, [out], or <see langword="null"/>.</param>
+    /// <param name="geometry">How the kernel moves.</param>
+    /// <returns>[N, out, H', W'].</returns>
+    public static Tensor Apply(Tensor x, Tensor weight, Tensor? bias, ConvolutionGeometry geometry)
+    {
+        ArgumentNullException.ThrowIfNull(x);
+        ArgumentNullException.ThrowIfNull(weight);
+        return Engine.Apply(x, weight, bias, geometry);
+    }
+
+    /// <summary>
+    /// Whether libtorch computes a convolution wrong that a layer of the given sizes is likely to be used for: one and two images of 8 and of 32
+    /// pixels a side, in both layouts. For layers that this toolkit does not compute itself.
+    /// </summary>
+    /// <param name="inputs">The image's channels.</param>
+    /// <param name="outputs">The output's channels.</param>
+    /// <param name="kernel">(kh, kw).</param>
+    /// <param name="geometry">How the kernel moves.</param>
+    /// <param name="type">The layer's type.</param>
+    internal static bool IsWrongNatively(long inputs, long outputs, (long Height, long Width) kernel, ConvolutionGeometry geometry, ScalarType type)
+    {
+        var now = Engine;
+        return now.Forced is null && now.Findings.Suspicion != Suspicion.None
+            && Likely().Any(of => now.Way(of) != ConvolutionWay.Native);
+
+        IEnumerable<ConvolutionCase> Likely() =>
+            from side in (long[])[8, 32]
+            from images in (long[])[1, 2]
+            from channelsLast in (bool[])[false, true]
+            where side + (2 * Math.Min(geometry.Padding.Y, geometry.Padding.X)) > Math.Max(geometry.Dilation.Y * (kernel.Height - 1), geometry.Dilation.X * (kernel.Width - 1))
+            select new ConvolutionCase(type, channelsLast, images, inputs, outputs, (side, side), kernel, geometry, get_num_threads());
+    }
+
+    /// <summary>Puts another engine in place until the result is disposed, for tests of wrong kernels.</summary>
+    internal static IDisposable Use(ConvolutionEngine other)
+    {
+        var before = engine;
+        engine = new Lazy<ConvolutionEngine>(other);
+        return new Restore(() => engine = before);
+    }
+
+    private static ConvolutionWay? ForcedWay()
+    {
+        var value = Environment.GetEnvironmentVariable(WayVariable);
+        return value is null or "" || value.Equals("auto", StringComparison.OrdinalIgnoreCase) ? null
+            : Enum.TryParse<ConvolutionWay>(value, ignoreCase: true, out var way) && Enum.IsDefined(way) ? way
+            : throw new InvalidOperationException($"{WayVariable} is '{value}', expected auto, native, padded or product.");
+    }
+
+    /// <summary>The file for this processor, system, libtorch, limit of instructions and number of threads.</summary>
+    private static string VerdictsFile()
+    {
+        var machine = string.Join('\n', Processor.Current, string.Join(' ', Processor.Current.Instructions), Environment.OSVersion, __version__, NativeSettings.InstructionLimit, get_num_threads(), VerdictsVersion);
+        return Path.Combine(NativeRuntime.CacheFolder, "kernels", Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(machine)))[..16] + ".json");
+    }
+
+    private sealed class Restore(Action restore) : IDisposable
+    {
+        public void Dispose() => restore();
+    }
+}
