@@ -1,5 +1,9 @@
 using System.CommandLine;
 using LoraNotebooks.Kernel.Commands;
+using LoraNotebooks.Tensors;
+
+// Before cells get threads of their own.
+NativeRuntime.Prepare();
 
 var root = new RootCommand("LoraNotebooks: LoRA fine-tuning in C# notebooks.")
 {

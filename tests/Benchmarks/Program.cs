@@ -1,10 +1,20 @@
 using Benchmarks;
 
 // Figures for a reader, never a test: machines differ and are noisy.
+LoraNotebooks.Tensors.NativeRuntime.Prepare();
 switch (args.FirstOrDefault())
 {
     case "memory":
         TrainingMemory.Run(Number(1, 2_000));
+        return 0;
+    case "convolutions":
+        ConvolutionSpeed.Run();
+        return 0;
+    case "allocator":
+        AllocatorGain.Run();
+        return 0;
+    case "allocator-child":
+        AllocatorGain.Measure();
         return 0;
     case "live":
         LiveCost.Run(Number(1, 200), Number(2, 4));
@@ -37,8 +47,10 @@ switch (args.FirstOrDefault())
         return 0;
     default:
         Console.Error.WriteLine("""
-            Usage: dotnet run --project tests/Benchmarks -c Release -- memory [steps] | live [steps] [rounds] | kernel | assistance | load | plan [model …] [--size 512] [--batch 1] | unet [--size 256] [--dtype bf16,fp32]
+            Usage: dotnet run --project tests/Benchmarks -c Release -- memory [steps] | convolutions | allocator | live [steps] [rounds] | kernel | assistance | load | plan [model …] [--size 512] [--batch 1] | unet [--size 256] [--dtype bf16,fp32]
               memory       trains a LoRA on the embedded base and prints live tensors and resident memory as it goes
+              convolutions computes convolutions by each way there is around a wrong kernel and prints times as multiples of libtorch's own
+              allocator    does the same work with glibc's own allocator settings and with the toolkit's, and prints times and memory side by side
               live         trains one by turns without and with a live monitor and prints what watching costs
               kernel       starts kernels, runs a thousand cells, interrupts, and prints times and memory
               assistance   completes and inspects in sessions of growing length and prints times and resident memory

@@ -1,7 +1,9 @@
 using System.CommandLine;
+using System.Diagnostics;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using LoraNotebooks.Kernel.Doctoring;
+using LoraNotebooks.Tensors;
 using Spectre.Console;
 
 namespace LoraNotebooks.Kernel.Commands;
@@ -16,13 +18,60 @@ internal static class DoctorCommand
         Converters = { new JsonStringEnumConverter(JsonNamingPolicy.CamelCase) },
     };
 
+    private const int MostListed = 10;
+
     public static Command Create()
     {
         var json = new Option<bool>("--json") { Description = "Writes the report as JSON." };
         var fix = new Option<bool>("--fix") { Description = "Fetches libtorch into NuGet's package folder, if it is missing there (about 200 MB)." };
-        var command = new Command("doctor", "Checks the .NET SDK, libtorch, the processor, memory and the embedded model, and says what to do where something is missing.") { json, fix };
-        command.SetAction((arguments, cancellation) => RunAsync(arguments.GetValue(json), arguments.GetValue(fix), cancellation));
+        var numerics = new Option<bool>("--numerics") { Description = $"Compares {NumericsSweep.Count} of libtorch's operations, forward and backward, in float32 and bfloat16, with float64 (less than a minute)." };
+        var worker = new Option<int?>(NumericsExam.Option) { Hidden = true };
+        var command = new Command("doctor", "Checks the .NET SDK, libtorch, the processor, memory and the embedded model, and says what to do where something is missing.") { json, fix, numerics, worker };
+        command.SetAction((arguments, cancellation) =>
+        {
+            if (arguments.GetValue(worker) is { } first)
+            {
+                NumericsExam.Work(first, Console.Out);
+                return Task.FromResult(0);
+            }
+
+            return arguments.GetValue(numerics)
+                ? Task.FromResult(Sweep(arguments.GetValue(json), cancellation))
+                : RunAsync(arguments.GetValue(json), arguments.GetValue(fix), cancellation);
+        });
         return command;
+    }
+
+    /// <summary>What of libtorch's operations is off, by kinds. What the toolkit goes around is no failure.</summary>
+    private static int Sweep(bool asJson, CancellationToken cancellation)
+    {
+        var clock = Stopwatch.StartNew();
+        var outcomes = NumericsExam.Run(cancellation);
+        var failed = outcomes.Any(static outcome => outcome is { Fault: not null, IsGoneAround: false });
+        if (asJson)
+        {
+            Console.WriteLine(JsonSerializer.Serialize(new { ok = !failed, processor = Processor.Current.ToString(), operations = outcomes.Count, off = outcomes.Where(static outcome => outcome.Fault is not null) }, Json));
+            return failed ? 1 : 0;
+        }
+
+        Console.WriteLine(FormattableString.Invariant($"{outcomes.Count} operations against float64 on {Processor.Current}, {clock.Elapsed.TotalSeconds:0} s"));
+        foreach (var kind in outcomes.GroupBy(static outcome => outcome.Kind))
+        {
+            var off = kind.Where(static outcome => outcome.Fault is not null).ToArray();
+            var around = off.Count(static outcome => outcome.IsGoneAround);
+            Console.WriteLine($"  {kind.Key,-16} {kind.Count(),4}, {(off.Length == 0 ? "all right" : $"{off.Length} off, {around} of them computed another way by the toolkit")}");
+            foreach (var outcome in off.OrderBy(static outcome => outcome.IsGoneAround).Take(MostListed))
+            {
+                Console.WriteLine($"    {outcome.Case}: {outcome.Fault}{(outcome.IsGoneAround ? "" : " (not gone around)")}");
+            }
+
+            if (off.Length > MostListed)
+            {
+                Console.WriteLine($"    and {off.Length - MostListed} more; --json lists all");
+            }
+        }
+
+        return failed ? 1 : 0;
     }
 
     private static async Task<int> RunAsync(bool asJson, bool fix, CancellationToken cancellation)

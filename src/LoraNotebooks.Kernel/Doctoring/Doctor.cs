@@ -4,6 +4,7 @@ using System.Runtime.InteropServices;
 using LoraNotebooks.Diffusion;
 using LoraNotebooks.Kernel.Sessions;
 using LoraNotebooks.Tensors;
+using LoraNotebooks.Tensors.Convolutions;
 using TorchSharp;
 
 namespace LoraNotebooks.Kernel.Doctoring;
@@ -28,6 +29,7 @@ public static class Doctor
         yield return natives;
         if (loaded)
         {
+            yield return Convolutions();
             yield return Threads();
             yield return Device();
             if (measure)
@@ -76,14 +78,37 @@ public static class Doctor
         {
             var info = NativeRuntime.Load();
             var version = torch.__version__;
-            var bridge = info.BridgeWasPatched ? "bridge adapted to this system's older C++ runtime" : "bridge as shipped";
-            return (new Check("libtorch", Health.Ok, $"{version} in {info.LibTorchFolder ?? "the system's folders"}; {bridge}"), true);
+            string[] details =
+            [
+                info.BridgeWasPatched ? "bridge adapted to this system's older C++ runtime" : "bridge as shipped",
+                .. (string[])(info.NnpackWorks == false ? ["NNPACK off, which does not work here"] : []),
+                .. (string[])(info.KeepsMemory ? ["freed memory is kept"] : []),
+            ];
+            return (new Check("libtorch", Health.Ok, $"{version} in {info.LibTorchFolder ?? "the system's folders"}; {string.Join("; ", details)}"), true);
         }
         catch (Exception error) when (error is DllNotFoundException or TypeInitializationException or BadImageFormatException)
         {
             return (new Check("libtorch", Health.Fail, error.Message,
                 $"Run 'lora-notebooks doctor --fix', which fetches the package {NativeRuntime.LibTorchPackage} into NuGet's folder, or name a folder with libtorch in {NativeRuntime.FolderVariable}. On Linux it needs glibc and libstdc++ (Alpine's musl does not do)."), false);
         }
+    }
+
+    private static Check Convolutions()
+    {
+        const string name = "Convolutions";
+        var report = ConvolutionReport.Make();
+        var limit = report.InstructionLimit is { } set ? $", instructions limited to {set}" : "";
+        if (report.Wrong.Count == 0)
+        {
+            return new Check(name, Health.Ok, $"{report.Samples} samples right, forward and backward{limit}{(report.Forced is { } forced ? $"; computed the {forced} way, as {CheckedConvolution.WayVariable} says" : "")}");
+        }
+
+        var found = $"libtorch computes {report.Wrong.Count} of {report.Samples} samples wrong on this processor{limit}, such as {report.Wrong[0]}";
+        return report.StillWrong.Count == 0
+            ? new Check(name, Health.Warn, found, $"Nothing needs to be done: the toolkit computes such convolutions another way, {report.Samples} of {report.Samples} right. Convolutions of other libraries' models are right if the process is started with ONEDNN_MAX_CPU_ISA=SSE41.")
+            : new Check(name, Health.Fail, found, report.Forced is null
+                ? $"{report.StillWrong.Count} stay wrong in the toolkit, too. Start the process with ONEDNN_MAX_CPU_ISA=SSE41, which is slower and mostly right."
+                : $"{report.StillWrong.Count} stay wrong, because {CheckedConvolution.WayVariable} forces the {report.Forced} way. Unset it.");
     }
 
     private static Check Threads()

@@ -19,8 +19,8 @@ internal static partial class NativeSettings
 
     private const int ErrorLevel = 2;   // c10/util/Logging.h: INFO 0, WARNING 1, ERROR 2
 
-    /// <summary>The limit of oneDNN's instructions, or "none".</summary>
-    public static string InstructionLimit => Environment.GetEnvironmentVariable(InstructionVariable) is { Length: > 0 } limit ? limit : "none";
+    /// <summary>The limit of oneDNN's instructions, if there is one.</summary>
+    public static string? InstructionLimit => Environment.GetEnvironmentVariable(InstructionVariable) is { Length: > 0 } limit ? limit : null;
 
     /// <summary>Whether glibc was told to keep freed memory.</summary>
     public static bool KeepsMemory { get; private set; }
@@ -83,24 +83,27 @@ internal static partial class NativeSettings
             return null;
         }
 
-        bool works;
-        if (NativeLibrary.TryGetExport(c10, "FLAGS_caffe2_log_level", out var address))
-        {
-            // Asking is trying, which warns, too.
-            var level = (int*)address;
-            var before = *level;
-            *level = Math.Max(before, ErrorLevel);
-            works = ((delegate* unmanaged[Cdecl]<byte>)isAvailable)() != 0;
-            *level = before;
-        }
-        else
-        {
-            works = ((delegate* unmanaged[Cdecl]<byte>)isAvailable)() != 0;
-        }
+        var quiet = 0;
+        var level = NativeLibrary.TryGetExport(c10, "FLAGS_caffe2_log_level", out var address) ? (int*)address : &quiet;
+        return Silence(
+            () => ((delegate* unmanaged[Cdecl]<byte>)isAvailable)() != 0,
+            () => ((delegate* unmanaged[Cdecl]<nint, byte, void>)enable)(((delegate* unmanaged[Cdecl]<nint>)context)(), 0),
+            ref *level);
+    }
 
+    /// <summary>See above, with libtorch's part in the caller's hands.</summary>
+    /// <param name="isAvailable">Tries NNPACK, which writes a warning if it does not work.</param>
+    /// <param name="switchOff">Switches it off.</param>
+    /// <param name="level">The least severe level that is written.</param>
+    internal static bool Silence(Func<bool> isAvailable, Action switchOff, ref int level)
+    {
+        var before = level;
+        level = Math.Max(before, ErrorLevel);
+        var works = isAvailable();
+        level = before;
         if (!works)
         {
-            ((delegate* unmanaged[Cdecl]<nint, byte, void>)enable)(((delegate* unmanaged[Cdecl]<nint>)context)(), 0);
+            switchOff();
         }
 
         return works;

@@ -62,7 +62,7 @@ internal sealed class ConvolutionEngine(ConvolutionKernel native, ConvolutionVer
             return ConvolutionWay.Native;
         }
 
-        if (geometry.Stride != (1, 1) && WritesBeyondItsMemory(x, weight, geometry))
+        if (geometry.Stride != (1, 1) && x.requires_grad && WritesBeyondItsMemory(ConvolutionCase.Of(x, weight, geometry)))
         {
             return ConvolutionWay.Product;
         }
@@ -75,8 +75,8 @@ internal sealed class ConvolutionEngine(ConvolutionKernel native, ConvolutionVer
     /// stride and the channels are last: past the end of the memory if there are fewer. That ends the process, now or later, so it is never
     /// tried. Seen with 3 and 4 channels and 2 images.
     /// </summary>
-    private static bool WritesBeyondItsMemory(Tensor x, Tensor weight, ConvolutionGeometry geometry) =>
-        x.requires_grad && weight.size(2) == 1 && weight.size(3) == 1 && geometry.Padding == (0, 0) && x.size(1) % SmallBlock != 0;
+    public static bool WritesBeyondItsMemory(ConvolutionCase of) =>
+        of.Geometry.Stride != (1, 1) && of.Kernel == (1, 1) && of.Geometry.Padding == (0, 0) && of.Inputs % SmallBlock != 0;
 
     private Tensor Compute(ConvolutionWay way, Tensor x, Tensor weight, ConvolutionGeometry geometry) => way switch
     {
