@@ -33,9 +33,10 @@ internal readonly struct Number
     /// <summary>The native scalar, for a <c>using</c> around the operation that reads it.</summary>
     public Scalar Hold() => kind switch
     {
-        Kind.Int32 => (int)whole,
-        Kind.Int64 => whole,
-        Kind.Float32 => (float)real,
-        _ => real,
+        // Each is converted by itself: a switch over bare numbers would make all of them doubles.
+        Kind.Int32 => (Scalar)(int)whole,
+        Kind.Int64 => (Scalar)whole,
+        Kind.Float32 => (Scalar)(float)real,
+        _ => (Scalar)real,
     };
 }
