@@ -11,6 +11,13 @@ internal static class ScalarUse
     // The library's own operations, which hold what they make.
     private static readonly string[] Holders = ["LoraNotebooks.Tensors.Number::", "LoraNotebooks.Tensors.Arithmetic::"];
 
+    // What may go on, and why.
+    private static readonly Dictionary<string, string> Exceptions = new()
+    {
+        ["LoraNotebooks.Interactive.TensorText::Values("] = "TorchSharp's own text of at most 1,000 values, as torch.set_printoptions wants it; it computes nothing, "
+            + "and reads each scalar in the instruction after the one that made it",
+    };
+
     // What runs when something that was constructed is used through its base class.
     private static readonly string[] Entrances = ["forward", "step", "MoveNext"];
 
@@ -25,7 +32,7 @@ internal static class ScalarUse
         return
         [
             .. from method in calls.Keys
-               where !Holders.Any(method.StartsWith)
+               where !Holders.Concat(Exceptions.Keys).Any(method.StartsWith)
                from called in calls[method]
                where MakesScalar(called) || UnsafeMethods.Contains(called)
                select $"{method} calls {called}",
