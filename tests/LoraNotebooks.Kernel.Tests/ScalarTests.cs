@@ -10,5 +10,5 @@ public sealed class ScalarTests
     [Theory]
     [InlineData(typeof(MatrixDisplay))]
     [InlineData(typeof(CSharpSession))]
-    public void Assembly_NowhereMakesAScalarThatNobodyHolds(Type inside) => Assert.Empty(ScalarUse.Faults(inside.Assembly.Location));
+    public void Assembly_NowhereMakesAScalarThatNobodyHolds(Type inside) => Assert.Equal("", string.Join("\n", ScalarUse.Faults(inside.Assembly.Location)));
 }

@@ -12,7 +12,7 @@ public sealed class ScalarTests
     private const string TensorType = "TorchSharp.torch+Tensor";
 
     [Fact]
-    public void Library_NowhereMakesAScalarThatNobodyHolds() => Assert.Empty(ScalarUse.Faults(typeof(LoraConfig).Assembly.Location));
+    public void Library_NowhereMakesAScalarThatNobodyHolds() => Assert.Equal("", string.Join("\n", ScalarUse.Faults(typeof(LoraConfig).Assembly.Location)));
 
     [Theory]
     [InlineData($"{TensorType}::op_Addition({TensorType}, {TensorType})")]
@@ -34,6 +34,7 @@ public sealed class ScalarTests
         var faults = ScalarUse.Faults(typeof(ScalarTests).Assembly.Location);
 
         Assert.NotNull(lambda);
+        Assert.DoesNotContain(faults, static fault => fault.Contains(nameof(TinyNetwork)));
         Assert.Contains(faults, static fault => fault.Contains("g__Local") && fault.EndsWith($"calls {TensorType}::op_Subtraction({TensorType}, Int32)"));
         Assert.Contains(faults, static fault => fault.Contains("+<>c::") && fault.EndsWith($"calls {TensorType}::op_Subtraction(Int32, {TensorType})"));
         Assert.Contains(faults, static fault => fault.Contains($"+<{nameof(PlainOperations)}>") && fault.Contains("::MoveNext() calls"));
