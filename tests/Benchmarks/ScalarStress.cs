@@ -5,7 +5,7 @@ using static TorchSharp.torch;
 
 namespace Benchmarks;
 
-/// <summary>How many sums of a tensor and a number fail while other threads do nothing but collect garbage (src/README.md, "To be reported upstream").</summary>
+/// <summary>How many sums of a tensor and a number fail while other threads only collect garbage (src/README.md, "To be reported upstream").</summary>
 internal static class ScalarStress
 {
     public static void Run(int sums, int threads)

@@ -7,7 +7,7 @@ using System.Reflection.PortableExecutable;
 
 namespace LoraNotebooks.Tests.Tensors;
 
-/// <summary>Which method names which in its body, read from an assembly's IL. A method is called <c>Namespace.Type+Nested::Name(parameters' types)</c>.</summary>
+/// <summary>Which method calls which, read from an assembly's IL. A method is called <c>Namespace.Type+Nested::Name(parameters' types)</c>.</summary>
 internal sealed class CallGraph
 {
     private static readonly Dictionary<short, OpCode> OpCodesByValue = typeof(OpCodes).GetFields(BindingFlags.Public | BindingFlags.Static)
@@ -42,10 +42,9 @@ internal sealed class CallGraph
         {
             var code = OpCodesByValue[il[at] == 0xfe ? unchecked((short)(0xfe00 | il[at + 1])) : il[at]];
             at += code.Size;
-            if (code.OperandType is OperandType.InlineMethod or OperandType.InlineTok
-                && MetadataTokens.EntityHandle(BitConverter.ToInt32(il, at)) is { Kind: HandleKind.MethodDefinition or HandleKind.MethodSpecification or HandleKind.MemberReference } method)
+            if (code.OperandType is OperandType.InlineMethod)
             {
-                yield return method;
+                yield return MetadataTokens.EntityHandle(BitConverter.ToInt32(il, at));
             }
 
             at += code.OperandType switch
@@ -78,7 +77,7 @@ internal sealed class CallGraph
                     HandleKind.TypeSpecification => types.GetTypeFromSpecification(metadata, null, (TypeSpecificationHandle)member.Parent, 0),
                     _ => null,
                 };
-                return type is null || member.GetKind() == MemberReferenceKind.Field ? null : Name(type.Split('<')[0], member.Name, member.DecodeMethodSignature(types, null));
+                return type is null ? null : Name(type.Split('<')[0], member.Name, member.DecodeMethodSignature(types, null));
         }
     }
 
@@ -90,14 +89,16 @@ internal sealed class CallGraph
         public string GetTypeFromDefinition(MetadataReader reader, TypeDefinitionHandle handle, byte rawTypeKind)
         {
             var type = reader.GetTypeDefinition(handle);
-            return Join(type.GetDeclaringType() is { IsNil: false } outer ? GetTypeFromDefinition(reader, outer, 0) : null, reader.GetString(type.Namespace), reader.GetString(type.Name));
+            var outer = type.GetDeclaringType() is { IsNil: false } declaring ? GetTypeFromDefinition(reader, declaring, 0) : null;
+            return Join(reader, outer, type.Namespace, type.Name);
         }
 
         public string GetTypeFromReference(MetadataReader reader, TypeReferenceHandle handle, byte rawTypeKind)
         {
             var type = reader.GetTypeReference(handle);
-            var outer = type.ResolutionScope.Kind == HandleKind.TypeReference ? GetTypeFromReference(reader, (TypeReferenceHandle)type.ResolutionScope, 0) : null;
-            return Join(outer, reader.GetString(type.Namespace), reader.GetString(type.Name));
+            var isNested = type.ResolutionScope.Kind == HandleKind.TypeReference;
+            var outer = isNested ? GetTypeFromReference(reader, (TypeReferenceHandle)type.ResolutionScope, 0) : null;
+            return Join(reader, outer, type.Namespace, type.Name);
         }
 
         public string GetTypeFromSpecification(MetadataReader reader, object? genericContext, TypeSpecificationHandle handle, byte rawTypeKind) =>
@@ -125,6 +126,7 @@ internal sealed class CallGraph
 
         public string GetModifiedType(string modifier, string unmodifiedType, bool isRequired) => unmodifiedType;
 
-        private static string Join(string? outer, string space, string name) => outer is not null ? $"{outer}+{name}" : space.Length > 0 ? $"{space}.{name}" : name;
+        private static string Join(MetadataReader reader, string? outer, StringHandle space, StringHandle name) =>
+            (outer is not null ? outer + "+" : space.IsNil ? "" : reader.GetString(space) + ".") + reader.GetString(name);
     }
 }

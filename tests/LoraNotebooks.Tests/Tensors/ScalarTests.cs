@@ -51,8 +51,8 @@ public sealed class ScalarTests
             x.Plus(2), x.Minus(0.3), x.Times(0.1f), x.Over(3), x.Squared(), x.ToThe(3), x.Plus(x.cos()), x.Plus(x.cos(), times: 0.7), x.PlusProduct(x, x),
             x.Within(-0.5, 0.5), x.AtMost(0.2), x.AtLeast(0.2), x.Is(0), x.IsNot(0), x.IsBelow(0.1),
             whole.Plus(2), whole.Plus(2.5), whole.Times(2L), whole.Times(2f), whole.Over(2), whole.Squared(),
-            x.clone().Plus_(2), x.clone().Minus_(0.3), x.clone().Times_(0.1), x.clone().Over_(3), x.clone().Plus_(x.cos()), x.clone().Plus_(x.cos(), times: 0.7),
-            x.clone().PlusProduct_(x, x, 0.3), x.clone().PlusQuotient_(x, x.cos(), 0.3),
+            x.clone().Plus_(2), x.clone().Minus_(0.3), x.clone().Times_(0.1), x.clone().Over_(3), x.clone().Plus_(x.cos()),
+            x.clone().Plus_(x.cos(), times: 0.7), x.clone().PlusProduct_(x, x, 0.3), x.clone().PlusQuotient_(x, x.cos(), 0.3),
             Arithmetic.Range(5), Arithmetic.Range(2, 5, ScalarType.Int64), Arithmetic.Full([2, 3], 0.1, ScalarType.Float32), Arithmetic.FullLike(whole, 3),
             (0.3 * (Term)x + x * (Term)x - 2).Tensor, (1 - (Term)x / 3).Tensor, (2 / (Term)x - x / (Term)x.cos()).Tensor,
         ];

@@ -14,8 +14,8 @@ internal static class ScalarUse
     // What may go on, and why.
     private static readonly Dictionary<string, string> Exceptions = new()
     {
-        ["LoraNotebooks.Interactive.TensorText::Values("] = "TorchSharp's own text of at most 1,000 values, as torch.set_printoptions wants it; it computes nothing, "
-            + "and reads each scalar in the instruction after the one that made it",
+        ["LoraNotebooks.Interactive.TensorText::Values("] =
+            "TorchSharp's own text of at most 1,000 values, as torch.set_printoptions wants it; it computes nothing and reads each scalar at once",
     };
 
     // What runs when something that was constructed is used through its base class.
@@ -37,7 +37,8 @@ internal static class ScalarUse
                where MakesScalar(called) || UnsafeMethods.Contains(called)
                select $"{method} calls {called}",
             .. from method in calls.Keys
-               where calls[method].Contains("LoraNotebooks.Tensors.Number::Hold()") && !calls[method].Any(static called => called.StartsWith("TorchSharp.Scalar::Dispose(") || called == "System.IDisposable::Dispose()")
+               where calls[method].Contains("LoraNotebooks.Tensors.Number::Hold()")
+                   && !calls[method].Any(static called => called is "TorchSharp.Scalar::Dispose()" or "System.IDisposable::Dispose()")
                select $"{method} makes a scalar and does not dispose of it",
         ];
     }

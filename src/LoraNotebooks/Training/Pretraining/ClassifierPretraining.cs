@@ -58,6 +58,7 @@ public static class ClassifierPretraining
         var shifted = pad(mirrored, [3, 3, 3, 3], PaddingModes.Replicate).narrow(2, 3 + shift[0], 64).narrow(3, 3 + shift[1], 64);
         var blurred = avg_pool2d(pad(shifted, [1, 1, 1, 1], PaddingModes.Replicate), 3, stride: 1);
         var amount = rand([count, 1, 1, 1], generator: generator);
-        return shifted.Plus(amount * (blurred - shifted)).Plus(rand([count, 1, 1, 1], generator: generator).Times(0.1) * randn(pixels.shape, generator: generator));
+        return shifted.Plus(amount * (blurred - shifted))
+            .Plus(rand([count, 1, 1, 1], generator: generator).Times(0.1) * randn(pixels.shape, generator: generator));
     }
 }
