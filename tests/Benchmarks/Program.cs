@@ -45,9 +45,12 @@ switch (args.FirstOrDefault())
             int.Parse(Option("--size") ?? "256", System.Globalization.CultureInfo.InvariantCulture),
             [.. (Option("--dtype") ?? "bf16,fp32").Split(',').Select(static name => name == "bf16" ? TorchSharp.torch.ScalarType.BFloat16 : TorchSharp.torch.ScalarType.Float32)]);
         return 0;
+    case "scalars":
+        ScalarStress.Run(Number(1, 2_000_000), Number(2, 3));
+        return 0;
     default:
         Console.Error.WriteLine("""
-            Usage: dotnet run --project tests/Benchmarks -c Release -- memory [steps] | convolutions | allocator | live [steps] [rounds] | kernel | assistance | load | plan [model …] [--size 512] [--batch 1] | unet [--size 256] [--dtype bf16,fp32]
+            Usage: dotnet run --project tests/Benchmarks -c Release -- memory [steps] | convolutions | allocator | live [steps] [rounds] | kernel | assistance | load | plan [model …] [--size 512] [--batch 1] | unet [--size 256] [--dtype bf16,fp32] | scalars [sums] [threads]
               memory       trains a LoRA on the embedded base and prints live tensors and resident memory as it goes
               convolutions computes convolutions by each way there is around a wrong kernel and prints times as multiples of libtorch's own
               allocator    does the same work with glibc's own allocator settings and with the toolkit's, and prints times and memory side by side
@@ -56,6 +59,7 @@ switch (args.FirstOrDefault())
               assistance   completes and inspects in sessions of growing length and prints times and resident memory
               load         loads a UNet of Stable Diffusion 1.5's size and prints seconds and the peak of resident memory over the weights
               plan         loads models, draws and trains a step, and prints what the memory plan said beside the peaks of resident memory
+              scalars      adds a number while threads collect garbage, by TorchSharp's operator and by the library's, and prints how many sums fail
               unet         loads a UNet of Stable Diffusion 1.5's size, predicts and trains; prints times, memory and the share of the GEMM peak (needs 8 GB)
             """);
         return 2;

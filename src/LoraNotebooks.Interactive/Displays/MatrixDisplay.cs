@@ -47,7 +47,7 @@ public sealed class MatrixDisplay : RichDisplay
         using var scope = NewDisposeScope();
         using var noGradient = no_grad();
         var values = matrix.detach().cpu().to(ScalarType.Float32).contiguous();
-        var range = 3 * values.square().mean().sqrt().item<float>();
+        var range = 3 * (values * values).mean().sqrt().item<float>();
         var (rows, columns) = ((int)values.shape[0], (int)values.shape[1]);
         var numbers = values.data<float>().ToArray();
         var bytes = new byte[3 * rows * columns * pixel * pixel];

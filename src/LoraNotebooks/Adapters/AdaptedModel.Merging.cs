@@ -1,3 +1,4 @@
+using LoraNotebooks.Tensors;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Adapters;
@@ -78,7 +79,7 @@ public sealed partial class AdaptedModel
 
     /// <summary>Whether W + ΔW is finite in the type in which W is kept.</summary>
     private static bool IsFinite(Tensor? delta, Tensor? parameter) =>
-        delta is null || (parameter!.detach().to(ScalarType.Float32) + delta).to(parameter.dtype).isfinite().all().item<bool>();
+        delta is null || parameter!.detach().to(ScalarType.Float32).Plus(delta).to(parameter.dtype).isfinite().all().item<bool>();
 
     private static void RequireUnmerged(string action, IEnumerable<Adapter> adapters)
     {

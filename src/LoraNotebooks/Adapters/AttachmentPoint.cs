@@ -1,3 +1,4 @@
+using LoraNotebooks.Tensors;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
 
@@ -73,5 +74,5 @@ internal sealed class AttachmentPoint : IDisposable
     }
 
     private static Tensor? Sum(Tensor? sum, Tensor? delta, double weight) =>
-        delta is null ? sum : sum is null ? delta * weight : sum + (delta * weight);
+        delta is null ? sum : sum is null ? delta.Times(weight) : sum.Plus(delta.Times(weight));
 }

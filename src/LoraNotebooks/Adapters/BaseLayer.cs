@@ -48,7 +48,7 @@ internal class BaseLayer(string path, Module<Tensor, Tensor> module) : IDisposab
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         backup ??= parameter.detach().clone().DetachFromDisposeScope();
-        parameter.copy_(parameter.to(ScalarType.Float32) + delta);
+        parameter.copy_(parameter.to(ScalarType.Float32).Plus(delta));
     }
 
     protected static void Restore(Parameter? parameter, ref Tensor? backup)
@@ -207,7 +207,7 @@ internal sealed class EmbeddingLayer(string path, TorchSharp.Modules.Embedding m
     {
         using var scope = NewDisposeScope();
         var rows = table[TensorIndex.Tensor(ids)];
-        return (paddingRow is { } padding ? where(ids.eq(padding).unsqueeze(-1), rows.detach(), rows) : rows).MoveToOuterDisposeScope();
+        return (paddingRow is { } padding ? where(ids.Is(padding).unsqueeze(-1), rows.detach(), rows) : rows).MoveToOuterDisposeScope();
     }
 
     protected override LoraLayer CreateLora(LayerLayout layout, LoraConfig config, Generator generator) => new LoraEmbedding(this, layout, config, generator);

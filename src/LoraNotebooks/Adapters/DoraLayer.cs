@@ -1,3 +1,4 @@
+using LoraNotebooks.Tensors;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
@@ -42,7 +43,7 @@ internal sealed class DoraLayer : AdapterLayer
     {
         using var scope = NewDisposeScope();
         var W = baseLayer.OriginalWeight.to(ScalarType.Float32);
-        var V = W + Update.WeightDelta();
+        var V = W.Plus(Update.WeightDelta());
         var n = Length(V.detach());
         var m = Parameters[magnitude.Name].view(n.shape);
         return ((m / n * V) - W).MoveToOuterDisposeScope();
@@ -62,10 +63,10 @@ internal sealed class DoraLayer : AdapterLayer
         var part = baseLayer.Apply(dropped, WeightDelta().to(y.dtype));
         if (BiasDelta() is { } bias)
         {
-            part = part + baseLayer.AlongChannels(bias.to(y.dtype), y.dim());
+            part = part.Plus(baseLayer.AlongChannels(bias.to(y.dtype), y.dim()));
         }
 
-        return y.add(part, weight).MoveToOuterDisposeScope();
+        return y.Plus(part, times: weight).MoveToOuterDisposeScope();
     }
 
     protected override void Dispose(bool disposing)
@@ -75,5 +76,5 @@ internal sealed class DoraLayer : AdapterLayer
     }
 
     /// <summary>The norm over all axes but that of m, which stay with size 1.</summary>
-    private Tensor Length(Tensor V) => V.square().sum([.. Enumerable.Range(0, (int)V.dim()).Where(axis => axis != magnitude.Axis).Select(static axis => (long)axis)], keepdim: true).sqrt();
+    private Tensor Length(Tensor V) => V.Squared().sum([.. Enumerable.Range(0, (int)V.dim()).Where(axis => axis != magnitude.Axis).Select(static axis => (long)axis)], keepdim: true).sqrt();
 }

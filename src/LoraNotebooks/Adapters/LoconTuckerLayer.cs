@@ -1,3 +1,4 @@
+using LoraNotebooks.Tensors;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Adapters;
@@ -22,6 +23,6 @@ internal sealed class LoconTuckerLayer : LowRankLayer
     {
         using var scope = NewDisposeScope();
         var (A, B, C) = (Parameters["lora_A.weight"].flatten(1), Parameters["lora_B.weight"].flatten(1), Parameters["lora_mid.weight"]);
-        return (Scale * Tucker(C, B.t(), A)).MoveToOuterDisposeScope();
+        return Tucker(C, B.t(), A).Times(Scale).MoveToOuterDisposeScope();
     }
 }

@@ -1,3 +1,4 @@
+using LoraNotebooks.Tensors;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Adapters;
@@ -28,7 +29,7 @@ internal sealed class LohaLayer : LowRankLayer
     public override Tensor WeightDelta()
     {
         using var scope = NewDisposeScope();
-        return (Scale * Product("1") * Product("2")).view(BaseLayer.Weight.shape).MoveToOuterDisposeScope();
+        return (Product("1").Times(Scale) * Product("2")).view(BaseLayer.Weight.shape).MoveToOuterDisposeScope();
     }
 
     /// <summary>Aᵢ·Bᵢ, around a core if there is one.</summary>

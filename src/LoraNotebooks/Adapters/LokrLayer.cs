@@ -1,3 +1,4 @@
+using LoraNotebooks.Tensors;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Adapters;
@@ -51,7 +52,7 @@ internal sealed class LokrLayer : LowRankLayer
             : Layout.HasCore ? Tucker(Parameters["lokr_t2"], Parameters["lokr_w2_a"], Parameters["lokr_w2_b"])
             : Parameters["lokr_w2_a"].matmul(Parameters["lokr_w2_b"]).view(inner);
         var ones = Enumerable.Repeat(1L, inner.Length - 2);
-        return (Scale * kron(W1.view([.. W1.shape, .. ones]), W2)).view(BaseLayer.Weight.shape).MoveToOuterDisposeScope();
+        return kron(W1.view([.. W1.shape, .. ones]), W2).Times(Scale).view(BaseLayer.Weight.shape).MoveToOuterDisposeScope();
     }
 
     /// <summary>Splits a size in two: a given factor where it divides the size comes first, else the largest below it and below the square root.</summary>

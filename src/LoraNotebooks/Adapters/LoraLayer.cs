@@ -1,3 +1,4 @@
+using LoraNotebooks.Tensors;
 using LoraNotebooks.Tensors.Convolutions;
 using TorchSharp;
 using TorchSharp.Modules;
@@ -40,7 +41,7 @@ internal abstract class LoraLayer : LowRankLayer
     protected Parameter? BiasOfB => Parameters.GetValueOrDefault("lora_B.bias");
 
     /// <summary>Δb = s·b.</summary>
-    public override Tensor? BiasDelta() => BiasOfB is { } bias ? bias * Scale : null;
+    public override Tensor? BiasDelta() => BiasOfB is { } bias ? bias.Times(Scale) : null;
 
     internal override void SeedDropout(long seed) => dropoutGenerator.manual_seed(seed);
 
@@ -80,7 +81,7 @@ internal abstract class LoraLayer : LowRankLayer
         }
 
         var keep = empty_like(x).bernoulli_(1 - dropout, dropoutGenerator);
-        return x * keep.div_(1 - dropout);
+        return x * keep.Over_(1 - dropout);
     }
 
     protected override void Dispose(bool disposing)
@@ -104,7 +105,7 @@ internal sealed class LoraLinear : LoraLayer
     public override Tensor WeightDelta()
     {
         using var scope = NewDisposeScope();
-        return (Scale * (BaseLayer.OutputAxis == 0 ? B.matmul(A) : A.t().matmul(B.t()))).MoveToOuterDisposeScope();
+        return (BaseLayer.OutputAxis == 0 ? B.matmul(A) : A.t().matmul(B.t())).Times(Scale).MoveToOuterDisposeScope();
     }
 
     /// <summary>y + w·s·B·(A·dropout(x)), rows of x and y being the vectors.</summary>
@@ -120,7 +121,7 @@ internal sealed class LoraLinear : LoraLayer
         var sum = y.requires_grad ? rows.addmm(h, B.to(y.dtype).t(), alpha: s) : rows.addmm_(h, B.to(y.dtype).t(), alpha: s);
         if (BiasOfB is { } bias)
         {
-            sum = sum.add(bias.to(y.dtype), s);
+            sum = sum.Plus(bias.to(y.dtype), times: s);
         }
 
         return sum.view(y.shape).MoveToOuterDisposeScope();
@@ -153,7 +154,7 @@ internal sealed class LoraConv2d : LoraLayer
         using var scope = NewDisposeScope();
         var a = A.view(baseLayer.Groups, Rank / baseLayer.Groups, -1);
         var b = B.view(baseLayer.Groups, -1, Rank / baseLayer.Groups);
-        return (Scale * b.matmul(a)).view(baseLayer.Weight.shape).MoveToOuterDisposeScope();
+        return b.matmul(a).Times(Scale).view(baseLayer.Weight.shape).MoveToOuterDisposeScope();
     }
 
     /// <summary>y + w·s·(B ∗ (A ∗ dropout(x))).</summary>
@@ -164,7 +165,7 @@ internal sealed class LoraConv2d : LoraLayer
         var part = CheckedConvolution.Apply(h, B.to(x.dtype), BiasOfB?.to(x.dtype), ConvolutionGeometry.Square() with { Groups = baseLayer.Groups });
 
         // In place: a convolution with a frozen weight needs its input for the backward pass, not its output.
-        y.add_(part, weight * Scale);
+        y.Plus_(part, times: weight * Scale);
         return y;
     }
 }
@@ -194,7 +195,7 @@ internal sealed class LoraEmbedding : LoraLayer
     public override Tensor WeightDelta()
     {
         using var scope = NewDisposeScope();
-        return (Scale * A.t().matmul(B.t())).MoveToOuterDisposeScope();
+        return A.t().matmul(B.t()).Times(Scale).MoveToOuterDisposeScope();
     }
 
     /// <summary>y + w·s·Aᵀ[ids]·Bᵀ.</summary>
@@ -202,7 +203,7 @@ internal sealed class LoraEmbedding : LoraLayer
     {
         using var scope = NewDisposeScope();
         var h = baseLayer.Rows(A.t(), x).to(y.dtype);
-        y.add_(h.matmul(B.to(y.dtype).t()), weight * Scale);
+        y.Plus_(h.matmul(B.to(y.dtype).t()), times: weight * Scale);
         return y;
     }
 }

@@ -1,3 +1,4 @@
+using LoraNotebooks.Tensors;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Adapters;
@@ -30,7 +31,7 @@ internal abstract class LowRankLayer(WeightLayer baseLayer, LayerLayout layout) 
     {
         using var scope = NewDisposeScope();
         var dropped = x.is_floating_point() ? Dropout(x) : x;
-        return y.add(BaseLayer.Apply(dropped, WeightDelta().to(y.dtype)), weight).MoveToOuterDisposeScope();
+        return y.Plus(BaseLayer.Apply(dropped, WeightDelta().to(y.dtype)), times: weight).MoveToOuterDisposeScope();
     }
 
     /// <summary>The layer's input with some numbers zeroed, in training.</summary>

@@ -1,3 +1,4 @@
+using LoraNotebooks.Tensors;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Adapters;
@@ -29,10 +30,10 @@ internal sealed class WholeLayer : AdapterLayer
         var part = baseLayer.Apply(x, WeightDelta().to(y.dtype));
         if (BiasDelta() is { } bias)
         {
-            part = part + baseLayer.AlongChannels(bias.to(y.dtype), y.dim());
+            part = part.Plus(baseLayer.AlongChannels(bias.to(y.dtype), y.dim()));
         }
 
-        return y.add(part, weight).MoveToOuterDisposeScope();
+        return y.Plus(part, times: weight).MoveToOuterDisposeScope();
     }
 }
 
@@ -62,7 +63,7 @@ internal sealed class CarriedLayer : AdapterLayer
     {
         using var scope = NewDisposeScope();
         var part = baseLayer.Apply(x, Parameters[Name].to(y.dtype)) - baseLayer.Apply(x, baseLayer.OriginalWeight.to(y.dtype));
-        return y.add(part, weight).MoveToOuterDisposeScope();
+        return y.Plus(part, times: weight).MoveToOuterDisposeScope();
     }
 }
 
@@ -91,6 +92,6 @@ internal sealed class BiasLayer : AdapterLayer
     internal override Tensor Add(Tensor y, Tensor x, double weight)
     {
         using var scope = NewDisposeScope();
-        return y.add(baseLayer.AlongChannels(BiasDelta().to(y.dtype), y.dim()), weight).MoveToOuterDisposeScope();
+        return y.Plus(baseLayer.AlongChannels(BiasDelta().to(y.dtype), y.dim()), times: weight).MoveToOuterDisposeScope();
     }
 }

@@ -1,4 +1,5 @@
 using LoraNotebooks.Formats;
+using LoraNotebooks.Tensors;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Data;
@@ -76,7 +77,7 @@ public sealed class RgbImage
 
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
-        var bytes = tensor.detach().cpu().to(ScalarType.Float32).clamp(-1, 1).add(1).mul(127.5).round().to(ScalarType.Byte).permute(1, 2, 0).contiguous();
+        var bytes = tensor.detach().cpu().to(ScalarType.Float32).Within(-1, 1).Plus(1).Times(127.5).round().to(ScalarType.Byte).permute(1, 2, 0).contiguous();
         return new RgbImage((int)tensor.shape[2], (int)tensor.shape[1], bytes.data<byte>().ToArray());
     }
 
@@ -84,7 +85,7 @@ public sealed class RgbImage
     public Tensor ToTensor()
     {
         using var scope = NewDisposeScope();
-        return tensor(pixels, [Height, Width, 3]).permute(2, 0, 1).to(ScalarType.Float32).div_(127.5).sub_(1).contiguous().MoveToOuterDisposeScope();
+        return tensor(pixels, [Height, Width, 3]).permute(2, 0, 1).to(ScalarType.Float32).Over_(127.5).Minus_(1).contiguous().MoveToOuterDisposeScope();
     }
 
     /// <summary>Several images of one size as float32 [N, 3, H, W] in [-1, 1].</summary>

@@ -1,4 +1,4 @@
-using static TorchSharp.torch;
+using LoraNotebooks.Tensors;
 
 namespace LoraNotebooks.Diffusion;
 
@@ -19,7 +19,7 @@ internal sealed class DdimSampler : Sampler
 
     public override bool AddsNoise => eta > 0;
 
-    private protected override Tensor Next(Tensor modelOutput, int step, Tensor sample, Func<Tensor> noise)
+    private protected override Term Next(Term modelOutput, int step, Term sample, Func<Term> noise)
     {
         var t = (int)Timesteps[step];
         double a = Schedule.AlphasCumprod[t];

@@ -1,4 +1,4 @@
-using static TorchSharp.torch;
+using LoraNotebooks.Tensors;
 
 namespace LoraNotebooks.Diffusion;
 
@@ -15,7 +15,7 @@ internal sealed class DpmPlusPlusSampler(SchedulerConfig config, int steps)
 
     public override bool AddsNoise => stochastic;
 
-    private protected override Tensor Next(Tensor modelOutput, int step, Tensor sample, Func<Tensor> noise)
+    private protected override Term Next(Term modelOutput, int step, Term sample, Func<Term> noise)
     {
         Originals.Add(OriginalAt(step, modelOutput, sample));
         var (_, sigma, lambda) = Level(step);

@@ -1,4 +1,4 @@
-using static TorchSharp.torch;
+using LoraNotebooks.Tensors;
 
 namespace LoraNotebooks.Diffusion;
 
@@ -15,7 +15,7 @@ internal sealed class EulerSampler : SigmaSampler
 
     public override bool AddsNoise => ancestral;
 
-    private protected override Tensor Next(Tensor modelOutput, int step, Tensor sample, Func<Tensor> noise)
+    private protected override Term Next(Term modelOutput, int step, Term sample, Func<Term> noise)
     {
         var (sigma, next) = (Sigmas[step], Sigmas[step + 1]);
         var derivative = Derivative(step, modelOutput, sample);

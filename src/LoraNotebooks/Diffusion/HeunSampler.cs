@@ -1,4 +1,4 @@
-using static TorchSharp.torch;
+using LoraNotebooks.Tensors;
 
 namespace LoraNotebooks.Diffusion;
 
@@ -16,7 +16,7 @@ internal sealed class HeunSampler(SchedulerConfig config, int steps) : SigmaSamp
         base.Dispose();
     }
 
-    private protected override Tensor Next(Tensor modelOutput, int step, Tensor sample, Func<Tensor> noise)
+    private protected override Term Next(Term modelOutput, int step, Term sample, Func<Term> noise)
     {
         var slope = (sample - Clip(OriginalAt(step, modelOutput, sample))) / Sigmas[step];
         if (step % 2 == 0)

@@ -1,4 +1,4 @@
-using static TorchSharp.torch;
+using LoraNotebooks.Tensors;
 
 namespace LoraNotebooks.Diffusion;
 
@@ -18,7 +18,7 @@ internal sealed class LmsSampler(SchedulerConfig config, int steps) : SigmaSampl
         base.Dispose();
     }
 
-    private protected override Tensor Next(Tensor modelOutput, int step, Tensor sample, Func<Tensor> noise)
+    private protected override Term Next(Term modelOutput, int step, Term sample, Func<Term> noise)
     {
         slopes.Add(Derivative(step, modelOutput, sample));
         var next = sample;

@@ -1,4 +1,4 @@
-using static TorchSharp.torch;
+using LoraNotebooks.Tensors;
 
 namespace LoraNotebooks.Diffusion;
 
@@ -52,7 +52,7 @@ internal abstract class LogSnrSampler : Sampler
     }
 
     /// <summary>x₀ as the model sees it at a step's level.</summary>
-    protected Tensor OriginalAt(int step, Tensor modelOutput, Tensor sample)
+    protected Term OriginalAt(int step, Term modelOutput, Term sample)
     {
         var (signal, sigma, _) = Level(step);
         return Original(modelOutput, sample, signal, sigma);

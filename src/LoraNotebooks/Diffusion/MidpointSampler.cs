@@ -1,4 +1,4 @@
-using static TorchSharp.torch;
+using LoraNotebooks.Tensors;
 
 namespace LoraNotebooks.Diffusion;
 
@@ -31,7 +31,7 @@ internal sealed class MidpointSampler : SigmaSampler
         base.Dispose();
     }
 
-    private protected override Tensor Next(Tensor modelOutput, int step, Tensor sample, Func<Tensor> noise)
+    private protected override Term Next(Term modelOutput, int step, Term sample, Func<Term> noise)
     {
         var original = OriginalAt(step, modelOutput, sample);
         if (step == Timesteps.Count - 1)
@@ -50,7 +50,7 @@ internal sealed class MidpointSampler : SigmaSampler
             : Toward(x, original, next / sigma), noise);
     }
 
-    private static Tensor Step(Tensor x, double sigma, double next, bool addsNoise, Func<Tensor, double, double, Tensor> move, Func<Tensor> noise)
+    private static Term Step(Term x, double sigma, double next, bool addsNoise, Func<Term, double, double, Term> move, Func<Term> noise)
     {
         if (!addsNoise)
         {
@@ -62,5 +62,5 @@ internal sealed class MidpointSampler : SigmaSampler
     }
 
     /// <summary>q·x + (1 − q)·x₀ with q = σ'/σ = e^{−h}: the exact step while x₀ stays the same.</summary>
-    private static Tensor Toward(Tensor x, Tensor original, double q) => q * x + (1 - q) * original;
+    private static Term Toward(Term x, Term original, double q) => q * x + (1 - q) * original;
 }

@@ -1,3 +1,4 @@
+using LoraNotebooks.Tensors;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Diffusion;
@@ -89,7 +90,7 @@ public sealed class NoiseSchedule
         long[] perSample = [original.size(0), .. Enumerable.Repeat(1L, (int)original.dim() - 1)];
         var a = tensor(pairs.Select(pair => pair.Original).ToArray(), device: original.device).reshape(perSample);
         var b = tensor(pairs.Select(pair => pair.Noise).ToArray(), device: original.device).reshape(perSample);
-        return (a * original + b * noise).to(original.dtype).MoveToOuterDisposeScope();
+        return (a * original).Plus(b * noise).to(original.dtype).MoveToOuterDisposeScope();
     }
 
     private int[] Indices(Tensor timesteps)

@@ -1,4 +1,4 @@
-using static TorchSharp.torch;
+using LoraNotebooks.Tensors;
 
 namespace LoraNotebooks.Diffusion;
 
@@ -29,7 +29,7 @@ internal sealed class PndmSampler : Sampler
         base.Dispose();
     }
 
-    private protected override Tensor Next(Tensor modelOutput, int step, Tensor sample, Func<Tensor> noise)
+    private protected override Term Next(Term modelOutput, int step, Term sample, Func<Term> noise)
     {
         var t = (int)Timesteps[step];
         if (step == 1)
@@ -56,7 +56,7 @@ internal sealed class PndmSampler : Sampler
     }
 
     /// <summary>Equation 11: DDIM's step written so that x₀ never appears.</summary>
-    private Tensor Move(Tensor output, Tensor sample, int from, int to)
+    private Term Move(Term output, Term sample, int from, int to)
     {
         double a = Math.Max(Schedule.AlphasCumprod[from], SigmaLevels.SmallestSignal);
         double b = to >= 0 ? Schedule.AlphasCumprod[to] : Config.SetAlphaToOne ? 1 : Schedule.AlphasCumprod[0];

@@ -1,4 +1,5 @@
 using LoraNotebooks.Models;
+using LoraNotebooks.Tensors;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Diffusion;
@@ -179,16 +180,16 @@ public abstract class Sampler : IDisposable
         ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(step, Timesteps.Count);
         using var scope = NewDisposeScope();
         using var noGradient = no_grad();
-        return Next(modelOutput, step, sample, noise ?? (() => zeros_like(sample))).MoveToOuterDisposeScope();
+        return Next(modelOutput, step, sample, () => noise is null ? zeros_like(sample) : noise()).Tensor.MoveToOuterDisposeScope();
     }
 
     /// <summary>Frees what a sampler remembers of earlier steps.</summary>
     public virtual void Dispose() => GC.SuppressFinalize(this);
 
-    private protected abstract Tensor Next(Tensor modelOutput, int step, Tensor sample, Func<Tensor> noise);
+    private protected abstract Term Next(Term modelOutput, int step, Term sample, Func<Term> noise);
 
     /// <summary>x₀ from the model's answer, where x = signal·x₀ + sigma·ε.</summary>
-    private protected Tensor Original(Tensor modelOutput, Tensor x, double signal, double sigma) => Config.PredictionType switch
+    private protected Term Original(Term modelOutput, Term x, double signal, double sigma) => Config.PredictionType switch
     {
         PredictionType.Epsilon when signal == 0 => throw new InvalidOperationException(
             "The noise schedule has zero terminal SNR and the model predicts noise: at the last timestep, which is noise alone, that says nothing. Set prediction_type to v_prediction or sample if the model was trained so, or turn rescale_betas_zero_snr off."),
@@ -198,7 +199,7 @@ public abstract class Sampler : IDisposable
     };
 
     /// <summary>ε from the model's answer, where x = signal·x₀ + sigma·ε.</summary>
-    private protected Tensor Noise(Tensor modelOutput, Tensor x, double signal, double sigma) => Config.PredictionType switch
+    private protected Term Noise(Term modelOutput, Term x, double signal, double sigma) => Config.PredictionType switch
     {
         PredictionType.Epsilon => modelOutput,
         PredictionType.VPrediction => signal * modelOutput + sigma * x,
@@ -206,5 +207,5 @@ public abstract class Sampler : IDisposable
     };
 
     /// <summary>The estimate of x₀, clamped if the configuration asks for it.</summary>
-    private protected Tensor Clip(Tensor original) => Config.ClipSample ? original.clamp(-Config.ClipSampleRange, Config.ClipSampleRange) : original;
+    private protected Term Clip(Term original) => Config.ClipSample ? original.Tensor.Within(-Config.ClipSampleRange, Config.ClipSampleRange) : original;
 }

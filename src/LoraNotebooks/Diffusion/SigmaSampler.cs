@@ -1,3 +1,4 @@
+using LoraNotebooks.Tensors;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Diffusion;
@@ -47,14 +48,14 @@ internal abstract class SigmaSampler : Sampler
     // With leading spacing the first level is below the largest, and the initial sample holds signal of variance one too.
     public sealed override double InitialNoiseSigma => Config.TimestepSpacing == TimestepSpacing.Leading ? Math.Sqrt(sigmas[0] * sigmas[0] + 1) : sigmas[0];
 
-    public sealed override Tensor ScaleModelInput(Tensor sample, int step) => sample * Scale(step);
+    public sealed override Tensor ScaleModelInput(Tensor sample, int step) => sample.Times(Scale(step));
 
     /// <summary>x₀ as the model sees it at a step's level.</summary>
-    protected Tensor OriginalAt(int step, Tensor modelOutput, Tensor sample) =>
+    protected Term OriginalAt(int step, Term modelOutput, Term sample) =>
         Original(modelOutput, sample * Scale(step), Scale(step), sigmas[step] * Scale(step));
 
     /// <summary>dx/dσ at a step's level.</summary>
-    protected Tensor Derivative(int step, Tensor modelOutput, Tensor sample) => (sample - OriginalAt(step, modelOutput, sample)) / sigmas[step];
+    protected Term Derivative(int step, Term modelOutput, Term sample) => (sample - OriginalAt(step, modelOutput, sample)) / sigmas[step];
 
     /// <summary>
     /// An ancestral step from σ to σ': down to σ_down without noise, then up by fresh noise of σ_up, where

@@ -3,6 +3,7 @@ using LoraNotebooks.Hub;
 using LoraNotebooks.Models;
 using LoraNotebooks.Models.Diffusion;
 using LoraNotebooks.Models.Language;
+using LoraNotebooks.Tensors;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Diffusion;
@@ -268,7 +269,7 @@ public sealed class StableDiffusionPipeline : IDisposable
             context = Conditioning.Concat([negative!.For(noise.size(0)), context]);
         }
 
-        var latents = noise.to(ScalarType.Float32) * sampler.InitialNoiseSigma;
+        var latents = noise.to(ScalarType.Float32).Times(sampler.InitialNoiseSigma);
         for (var step = 0; step < sampler.Timesteps.Count; step++)
         {
             cancellationToken.ThrowIfCancellationRequested();
@@ -319,12 +320,12 @@ public sealed class StableDiffusionPipeline : IDisposable
         using var scope = NewDisposeScope();
         var dtype = UNet.parameters().First().dtype;
         var batch = guidance == 1 ? input : cat([input, input]);
-        var timesteps = full([batch.size(0)], timestep, ScalarType.Float32, batch.device);
+        var timesteps = Arithmetic.Full([batch.size(0)], timestep, ScalarType.Float32, batch.device);
         var prediction = UNet.call(batch.to(dtype), timesteps, context.To(dtype)).to(ScalarType.Float32);
         if (guidance != 1)
         {
             var halves = prediction.chunk(2);
-            prediction = halves[0] + guidance * (halves[1] - halves[0]);
+            prediction = halves[0].Plus((halves[1] - halves[0]).Times(guidance));
         }
 
         return prediction.MoveToOuterDisposeScope();

@@ -1,3 +1,4 @@
+using LoraNotebooks.Tensors;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Diffusion;
@@ -12,12 +13,12 @@ internal sealed class TensorHistory(int capacity) : IDisposable
     public int Count => tensors.Count;
 
     /// <summary>The tensor that was added <paramref name="ago"/> additions before the last.</summary>
-    public Tensor this[int ago] => tensors.ElementAt(tensors.Count - 1 - ago);
+    public Term this[int ago] => tensors.ElementAt(tensors.Count - 1 - ago);
 
     /// <summary>Keeps a copy.</summary>
-    public void Add(Tensor tensor)
+    public void Add(Term term)
     {
-        tensors.Enqueue(tensor.clone().DetachFromDisposeScope());
+        tensors.Enqueue(term.Tensor.clone().DetachFromDisposeScope());
         if (tensors.Count > capacity)
         {
             tensors.Dequeue().Dispose();

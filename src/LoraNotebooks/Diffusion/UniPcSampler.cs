@@ -1,4 +1,4 @@
-using static TorchSharp.torch;
+using LoraNotebooks.Tensors;
 
 namespace LoraNotebooks.Diffusion;
 
@@ -17,7 +17,7 @@ internal sealed class UniPcSampler(SchedulerConfig config, int steps) : LogSnrSa
         base.Dispose();
     }
 
-    private protected override Tensor Next(Tensor modelOutput, int step, Tensor sample, Func<Tensor> noise)
+    private protected override Term Next(Term modelOutput, int step, Term sample, Func<Term> noise)
     {
         var original = OriginalAt(step, modelOutput, sample);
         if (step > 0 && !Config.DisableCorrector.Contains(step - 1))
@@ -43,7 +43,7 @@ internal sealed class UniPcSampler(SchedulerConfig config, int steps) : LogSnrSa
     /// x' = σ'/σ·x − α'·φ₁·x₀ − α'·B·Σ ρ_k·D_k with φ₁ = e^{−h} − 1 and D_k = (x₀ of k steps before − x₀)/r_k; the corrector also has the
     /// <paramref name="answer"/> at the end, for which r = 1.
     /// </summary>
-    private Tensor Move(int from, Tensor x, int order, Tensor? answer)
+    private Term Move(int from, Term x, int order, Term? answer)
     {
         var (_, sigma, lambda) = Level(from);
         var (nextSignal, nextSigma, nextLambda) = Level(from + 1);
@@ -51,11 +51,11 @@ internal sealed class UniPcSampler(SchedulerConfig config, int steps) : LogSnrSa
         var phi1 = Math.Exp(-h) - 1;
         var scale = Config.SolverType == "bh1" ? -h : phi1;
         double[] r = [.. Enumerable.Range(1, order - 1).Select(k => (Level(from - k).Lambda - lambda) / h)];
-        List<Tensor> differences = [.. r.Select((ratio, k) => (Originals[k + 1] - Originals[0]) / ratio)];
-        if (answer is not null)
+        List<Term> differences = [.. r.Select((ratio, k) => (Originals[k + 1] - Originals[0]) / ratio)];
+        if (answer is { } end)
         {
             r = [.. r, 1];
-            differences.Add(answer - Originals[0]);
+            differences.Add(end - Originals[0]);
         }
 
         // With one difference the paper takes ½ (its appendix F).

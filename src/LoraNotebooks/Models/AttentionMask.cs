@@ -1,3 +1,4 @@
+using LoraNotebooks.Tensors;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Models;
@@ -32,11 +33,11 @@ internal readonly record struct AttentionMask(Tensor Values, bool HasBlindTokens
         seen = seen.view(1, 1, length, length);
         if (attentionMask is not null)
         {
-            seen = seen * attentionMask.ne(0).to(hidden.dtype).view(-1, 1, 1, length);
+            seen = seen * attentionMask.IsNot(0).to(hidden.dtype).view(-1, 1, 1, length);
         }
 
-        var isBlind = attentionMask is not null && seen.amax([-1]).eq(0).any().item<bool>();
-        return new(((1 - seen) * Lowest(hidden.dtype)).MoveToOuterDisposeScope(), isBlind);
+        var isBlind = attentionMask is not null && seen.amax([-1]).Is(0).any().item<bool>();
+        return new(((1 - (Term)seen) * Lowest(hidden.dtype)).Tensor.MoveToOuterDisposeScope(), isBlind);
     }
 
     /// <summary>Near the lowest finite number of a type.</summary>

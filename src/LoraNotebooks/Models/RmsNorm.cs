@@ -1,3 +1,4 @@
+using LoraNotebooks.Tensors;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
@@ -41,7 +42,7 @@ internal sealed class RmsNorm : nn.Module<Tensor, Tensor>
     {
         using var scope = NewDisposeScope();
         var h = x.to(ScalarType.Float32);
-        var normalized = h * (h.square().mean([-1], keepdim: true) + epsilon).rsqrt();
+        var normalized = h * h.Squared().mean([-1], keepdim: true).Plus(epsilon).rsqrt();
         return (weight * normalized.to(x.dtype)).MoveToOuterDisposeScope();
     }
 }

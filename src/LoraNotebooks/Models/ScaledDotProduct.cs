@@ -1,3 +1,4 @@
+using LoraNotebooks.Tensors;
 using TorchSharp;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
@@ -47,8 +48,8 @@ internal static class ScaledDotProduct
         else
         {
             // Text has fewer tokens than an image has, so scaling the keys is the cheapest way to scale the scores.
-            var scores = Flat(q).bmm(Flat(k * (1 / Math.Sqrt(dimension))).transpose(1, 2));
-            scores = M is null ? scores : (scores.view(batch, heads, length, -1) + M).flatten(0, 1);
+            var scores = Flat(q).bmm(Flat(k.Times(1 / Math.Sqrt(dimension))).transpose(1, 2));
+            scores = M is null ? scores : scores.view(batch, heads, length, -1).Plus(M).flatten(0, 1);
             attended = scores.softmax(-1).bmm(Flat(v)).view(batch, heads, length, dimension);
         }
 

@@ -112,7 +112,7 @@ public static class NumericsSweep
             type,
             [[1, heads, tokens, size], [1, heads, context, size], [1, heads, context, size]],
             static x => nn.functional.scaled_dot_product_attention(x[0], x[1], x[2]),
-            static x => (x[0].matmul(x[1].transpose(2, 3)) / Math.Sqrt(x[0].size(3))).softmax(-1).matmul(x[2]));
+            static x => x[0].matmul(x[1].transpose(2, 3)).Over(Math.Sqrt(x[0].size(3))).softmax(-1).matmul(x[2]));
 
     private static Operation Same(string kind, string text, ScalarType type, long[][] shapes, Func<Tensor[], Tensor> operation) => Compared(kind, text, type, shapes, operation, operation);
 

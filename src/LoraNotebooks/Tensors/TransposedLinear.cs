@@ -47,7 +47,7 @@ public sealed class TransposedLinear : nn.Module<Tensor, Tensor>
     public override Tensor forward(Tensor x)
     {
         using var scope = NewDisposeScope();
-        return (x.matmul(weight) + bias).MoveToOuterDisposeScope();
+        return x.matmul(weight).Plus(bias).MoveToOuterDisposeScope();
     }
 
     private void Replace(string name, ref Parameter field, Parameter value)

@@ -1,3 +1,4 @@
+using LoraNotebooks.Tensors;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
@@ -90,7 +91,7 @@ public sealed class AdamWOptimizer : IDisposable
         // Upstream's clip_grad_norm_: g ← g·min(1, max/(‖g‖ + 1e-6)).
         if (maxNorm / (norm + 1e-6) is { } clip and < 1)
         {
-            gradient.mul_(clip);
+            gradient.Times_(clip);
         }
 
         Steps++;
@@ -161,9 +162,9 @@ public sealed class AdamWOptimizer : IDisposable
     private void Update(Tensor theta, Tensor g, Tensor m, Tensor v, double eta, double lambda)
     {
         m.lerp_(g, 1 - beta1);
-        v.mul_(beta2).addcmul_(g, g, 1 - beta2);
-        var denominator = v.sqrt().div_(Math.Sqrt(1 - Math.Pow(beta2, Steps))).add_(epsilon);
-        theta.mul_(1 - eta * lambda).addcdiv_(m, denominator, -eta / (1 - Math.Pow(beta1, Steps)));
+        v.Times_(beta2).PlusProduct_(g, g, 1 - beta2);
+        var denominator = v.sqrt().Over_(Math.Sqrt(1 - Math.Pow(beta2, Steps))).Plus_(epsilon);
+        theta.Times_(1 - eta * lambda).PlusQuotient_(m, denominator, -eta / (1 - Math.Pow(beta1, Steps)));
     }
 
     /// <summary>All gradients in a row, and the stretches of neighbouring parameters of one group that have some.</summary>

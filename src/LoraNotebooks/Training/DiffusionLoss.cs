@@ -1,4 +1,5 @@
 using LoraNotebooks.Diffusion;
+using LoraNotebooks.Tensors;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Training;
@@ -54,14 +55,14 @@ public static class DiffusionLoss
         var d = prediction - target;
         return (type switch
         {
-            LossType.L2 => d.square(),
+            LossType.L2 => d.Squared(),
             LossType.L1 => d.abs(),
-            LossType.Huber => 2 * C() * (Root() - C()),
-            LossType.SmoothL1 => 2 * (Root() - C()),
+            LossType.Huber => C().Times(2) * (Root() - C()),
+            LossType.SmoothL1 => (Root() - C()).Times(2),
             _ => throw new ArgumentException($"Got the loss type {type}, expected one of {string.Join(", ", Enum.GetNames<LossType>())}.", nameof(type)),
         }).MoveToOuterDisposeScope();
 
-        Tensor Root() => (d.square() + C().square()).sqrt();
+        Tensor Root() => d.Squared().Plus(C().Squared()).sqrt();
 
         Tensor C() => threshold?.reshape([-1, .. Enumerable.Repeat(1L, (int)d.dim() - 1)])
             ?? throw new ArgumentException($"The loss {type} needs a threshold for each image; compute it with {nameof(HuberThreshold)}.", nameof(threshold));
@@ -84,10 +85,10 @@ public static class DiffusionLoss
         using var scope = NewDisposeScope();
         return (kind switch
         {
-            HuberSchedule.Snr => (1 - c) / (1 + schedule.Snr(timesteps).rsqrt()).square() + c,
-            HuberSchedule.Exponential => scale * (timesteps.to(ScalarType.Float32) * (Math.Log(c) / schedule.NumTrainTimesteps)).exp(),
-            HuberSchedule.Constant => full(timesteps.shape, scale * c, ScalarType.Float32, timesteps.device),
+            HuberSchedule.Snr => (1 - c) / (Term)schedule.Snr(timesteps).rsqrt().Plus(1).Squared() + c,
+            HuberSchedule.Exponential => timesteps.to(ScalarType.Float32).Times(Math.Log(c) / schedule.NumTrainTimesteps).exp().Times(scale),
+            HuberSchedule.Constant => Arithmetic.Full(timesteps.shape, scale * c, ScalarType.Float32, timesteps.device),
             _ => throw new ArgumentException($"Got the Huber schedule {kind}, expected one of {string.Join(", ", Enum.GetNames<HuberSchedule>())}.", nameof(kind)),
-        }).MoveToOuterDisposeScope();
+        }).Tensor.MoveToOuterDisposeScope();
     }
 }

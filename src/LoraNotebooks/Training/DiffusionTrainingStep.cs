@@ -1,5 +1,6 @@
 using LoraNotebooks.Diffusion;
 using LoraNotebooks.Models.Diffusion;
+using LoraNotebooks.Tensors;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Training;
@@ -77,7 +78,7 @@ public sealed class DiffusionTrainingStep(UNet2DConditionModel unet, NoiseSchedu
             {
                 cancellationToken.ThrowIfCancellationRequested();
                 using var scope = NewDisposeScope();
-                var loss = Loss(draw(i)) / count;
+                var loss = Loss(draw(i)).Over(count);
                 result = result with { Loss = result.Loss + loss.item<float>() };
                 if (!double.IsFinite(result.Loss))
                 {

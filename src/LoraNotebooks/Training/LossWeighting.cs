@@ -1,4 +1,5 @@
 using LoraNotebooks.Diffusion;
+using LoraNotebooks.Tensors;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Training;
@@ -25,11 +26,11 @@ public static class LossWeighting
         ArgumentNullException.ThrowIfNull(timesteps);
         using var scope = NewDisposeScope();
         var snr = schedule.Snr(timesteps);
-        var clipped = snr.clamp(max: gamma);
+        var clipped = snr.AtMost(gamma);
         return (schedule.PredictionType switch
         {
             PredictionType.Epsilon => clipped / snr,
-            PredictionType.VPrediction => clipped / (snr + 1),
+            PredictionType.VPrediction => clipped / snr.Plus(1),
             _ => clipped,
         }).MoveToOuterDisposeScope();
     }
@@ -48,8 +49,8 @@ public static class LossWeighting
         var snr = LimitedSnr(schedule, timesteps);
         return (schedule.PredictionType switch
         {
-            PredictionType.Epsilon => 1 / snr.sqrt(),
-            PredictionType.VPrediction => 1 / (snr + 1),
+            PredictionType.Epsilon => snr.sqrt().reciprocal(),
+            PredictionType.VPrediction => snr.Plus(1).reciprocal(),
             _ => snr.sqrt(),
         }).MoveToOuterDisposeScope();
     }
@@ -67,7 +68,7 @@ public static class LossWeighting
         ArgumentNullException.ThrowIfNull(schedule);
         using var scope = NewDisposeScope();
         var snr = LimitedSnr(schedule, timesteps);
-        return (snr / (snr + 1)).MoveToOuterDisposeScope();
+        return (snr / snr.Plus(1)).MoveToOuterDisposeScope();
     }
 
     /// <summary>
@@ -82,13 +83,13 @@ public static class LossWeighting
     public static Tensor NoiseLikeVelocity(NoiseSchedule schedule, Tensor timesteps, double lambda)
     {
         using var scope = NewDisposeScope();
-        return (1 + lambda / VelocityLikeNoise(schedule, timesteps)).MoveToOuterDisposeScope();
+        return (1 + lambda / (Term)VelocityLikeNoise(schedule, timesteps)).Tensor.MoveToOuterDisposeScope();
     }
 
     private static Tensor LimitedSnr(NoiseSchedule schedule, Tensor timesteps)
     {
         ArgumentNullException.ThrowIfNull(timesteps);
         using var scope = NewDisposeScope();
-        return schedule.Snr(timesteps).clamp(max: LargestSnr).MoveToOuterDisposeScope();
+        return schedule.Snr(timesteps).AtMost(LargestSnr).MoveToOuterDisposeScope();
     }
 }

@@ -1,4 +1,5 @@
 using LoraNotebooks.Adapters;
+using LoraNotebooks.Tensors;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Training;
@@ -26,8 +27,8 @@ public static class MaxNormRegularization
             if (norm > maxNorm)
             {
                 var factor = Math.Sqrt(maxNorm / norm);
-                layer.A.mul_(factor);
-                layer.B.mul_(factor);
+                layer.A.Times_(factor);
+                layer.B.Times_(factor);
                 scaled++;
             }
         }

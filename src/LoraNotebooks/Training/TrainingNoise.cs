@@ -1,3 +1,4 @@
+using LoraNotebooks.Tensors;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Training;
@@ -24,9 +25,9 @@ public static class TrainingNoise
         ArgumentNullException.ThrowIfNull(latents);
         using var scope = NewDisposeScope();
         var o = adaptiveScale is { } k
-            ? (offset + k * latents.mean([2, 3], keepdim: true).abs()).clamp(min: 0)
-            : full_like(shift, offset);
-        return (noise + o * shift).MoveToOuterDisposeScope();
+            ? latents.mean([2, 3], keepdim: true).abs().Times(k).Plus(offset).AtLeast(0)
+            : Arithmetic.FullLike(shift, offset);
+        return noise.Plus(o * shift).MoveToOuterDisposeScope();
     }
 
     /// <summary>
@@ -51,7 +52,7 @@ public static class TrainingNoise
             var factor = Math.Pow(2 + 2 * Uniform(generator), i);
             var (height, width) = (Math.Max(1, (long)(h / factor)), Math.Max(1, (long)(w / factor)));
             var coarse = randn([n, c, height, width], generator: generator).to(noise.device);
-            sum.add_(nn.functional.interpolate(coarse, size: [h, w], mode: InterpolationMode.Bilinear, align_corners: false), Math.Pow(discount, i));
+            sum.Plus_(nn.functional.interpolate(coarse, size: [h, w], mode: InterpolationMode.Bilinear, align_corners: false), times: Math.Pow(discount, i));
             if (height == 1 || width == 1)
             {
                 break;
@@ -75,7 +76,7 @@ public static class TrainingNoise
         ArgumentNullException.ThrowIfNull(noise);
         ArgumentNullException.ThrowIfNull(perturbation);
         using var scope = NewDisposeScope();
-        return noise.add(perturbation, gamma).MoveToOuterDisposeScope();
+        return noise.Plus(perturbation, times: gamma).MoveToOuterDisposeScope();
     }
 
     /// <summary>One number from 0 to 1.</summary>

@@ -1,4 +1,5 @@
 using LoraNotebooks.Formats;
+using LoraNotebooks.Tensors;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Adapters.Tools;
@@ -81,7 +82,7 @@ public static class LoraMerging
                 throw new ArgumentException($"'{network}: {group.Key.Module}' has other sizes in each LoRA ({string.Join(" and ", shapes.Select(static shape => $"{shape.In} to {shape.Out}"))}); they are for different base models.");
             }
 
-            var B = cat([.. layer.Select(part => group.Key.B(part.State) * (part.Weight * group.Key.Scale(part.State)))], 1);
+            var B = cat([.. layer.Select(part => group.Key.B(part.State).Times(part.Weight * group.Key.Scale(part.State)))], 1);
             var A = cat([.. layer.Select(part => group.Key.A(part.State))], 0);
             var stored = group.Key.StoredA(layer[0].State);
             var isConvolution = stored.dim() == 4;

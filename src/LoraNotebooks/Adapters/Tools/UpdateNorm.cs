@@ -1,4 +1,5 @@
 using LoraNotebooks.Formats;
+using LoraNotebooks.Tensors;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Adapters.Tools;
@@ -63,7 +64,7 @@ internal sealed class UpdateNorm(LoraState state, string module)
         {
             using var scope = NewDisposeScope();
             var block = products.Select(product => product!.Value.Rows.narrow(0, row, Math.Min(step, rows - row)).matmul(product.Value.Columns)).Aggregate(static (all, one) => all * one);
-            sum += block.square().sum().item<double>();
+            sum += block.Squared().sum().item<double>();
         }
 
         return Math.Sqrt(sum);

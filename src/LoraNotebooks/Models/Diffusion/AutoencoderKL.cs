@@ -1,3 +1,4 @@
+using LoraNotebooks.Tensors;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
 
@@ -14,7 +15,7 @@ public readonly record struct LatentDistribution(Tensor Mean, Tensor LogVariance
     public Tensor StandardDeviation()
     {
         using var scope = NewDisposeScope();
-        return LogVariance.mul(0.5).exp_().MoveToOuterDisposeScope();
+        return LogVariance.Times(0.5).exp_().MoveToOuterDisposeScope();
     }
 
     /// <summary>z = μ + σ·ε, ε ~ N(0, 1).</summary>
@@ -33,7 +34,7 @@ public readonly record struct LatentDistribution(Tensor Mean, Tensor LogVariance
     public Tensor Sample(Tensor noise)
     {
         using var scope = NewDisposeScope();
-        return Mean.addcmul(StandardDeviation(), noise, 1).MoveToOuterDisposeScope();
+        return Mean.PlusProduct(StandardDeviation(), noise).MoveToOuterDisposeScope();
     }
 
     /// <summary>KL(q‖N(0, 1)) = ½·Σ(μ² + σ² − 1 − ln σ²), summed over an image's latents.</summary>
@@ -41,8 +42,8 @@ public readonly record struct LatentDistribution(Tensor Mean, Tensor LogVariance
     public Tensor KullbackLeibler()
     {
         using var scope = NewDisposeScope();
-        var elements = Mean.square() + LogVariance.exp() - LogVariance - 1;
-        return elements.flatten(1).sum(1).mul_(0.5).MoveToOuterDisposeScope();
+        var elements = (Mean.Squared().Plus(LogVariance.exp()) - LogVariance).Minus(1);
+        return elements.flatten(1).sum(1).Times_(0.5).MoveToOuterDisposeScope();
     }
 }
 
@@ -132,7 +133,7 @@ public sealed class AutoencoderKL : Module<Tensor, Tensor>
         var halves = (quant_conv is null ? moments : quant_conv.call(moments)).chunk(2, 1);
         return new LatentDistribution(
             halves[0].MoveToOuterDisposeScope(),
-            halves[1].clamp(MinLogVariance, MaxLogVariance).MoveToOuterDisposeScope());
+            halves[1].Within(MinLogVariance, MaxLogVariance).MoveToOuterDisposeScope());
     }
 
     /// <summary>Decodes latents (not scaled ones, see <see cref="UnscaleLatents"/>) to images.</summary>
@@ -152,7 +153,7 @@ public sealed class AutoencoderKL : Module<Tensor, Tensor>
     public Tensor ScaleLatents(Tensor latents)
     {
         using var scope = NewDisposeScope();
-        return ((Config.ShiftFactor is { } shift ? latents - shift : latents) * ScalingFactor).MoveToOuterDisposeScope();
+        return (Config.ShiftFactor is { } shift ? latents.Minus(shift) : latents).Times(ScalingFactor).MoveToOuterDisposeScope();
     }
 
     /// <summary>z = x₀/scaling factor + shift: from the diffusion model's latents to the autoencoder's.</summary>
@@ -161,8 +162,8 @@ public sealed class AutoencoderKL : Module<Tensor, Tensor>
     public Tensor UnscaleLatents(Tensor latents)
     {
         using var scope = NewDisposeScope();
-        var unscaled = latents / ScalingFactor;
-        return (Config.ShiftFactor is { } shift ? unscaled + shift : unscaled).MoveToOuterDisposeScope();
+        var unscaled = latents.Over(ScalingFactor);
+        return (Config.ShiftFactor is { } shift ? unscaled.Plus(shift) : unscaled).MoveToOuterDisposeScope();
     }
 
     /// <summary>The reconstruction from the mean of the latents.</summary>

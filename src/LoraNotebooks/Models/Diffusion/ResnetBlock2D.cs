@@ -1,3 +1,4 @@
+using LoraNotebooks.Tensors;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
 
@@ -59,11 +60,11 @@ public sealed class ResnetBlock2D : Module<Tensor, Tensor?, Tensor>
         var h = conv1.call(functional.silu(norm1.call(x)));
         if (time_emb_proj is not null)
         {
-            h = h + time_emb_proj.call(activatedTime!).unsqueeze(-1).unsqueeze(-1);
+            h = h.Plus(time_emb_proj.call(activatedTime!).unsqueeze(-1).unsqueeze(-1));
         }
 
         h = functional.silu(norm2.call(h));
         h = conv2.call(dropout is null ? h : dropout.call(h));
-        return (h + (conv_shortcut is null ? x : conv_shortcut.call(x))).MoveToOuterDisposeScope();
+        return h.Plus(conv_shortcut is null ? x : conv_shortcut.call(x)).MoveToOuterDisposeScope();
     }
 }

@@ -1,3 +1,4 @@
+using LoraNotebooks.Tensors;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
 
@@ -21,7 +22,7 @@ public static class Timesteps
     {
         using var scope = NewDisposeScope();
         var half = dimension / 2;
-        var exponent = arange(0, half, float32, timesteps.device).mul_(-Math.Log(MaxPeriod)).div_(half - frequencyShift);
+        var exponent = Arithmetic.Range(0, half, float32, timesteps.device).Times_(-Math.Log(MaxPeriod)).Over_(half - frequencyShift);
         var angles = timesteps.to(float32).unsqueeze(1) * exponent.exp_();
         var features = flipSinToCos ? cat([angles.cos(), angles.sin()], 1) : cat([angles.sin(), angles.cos()], 1);
         if (dimension % 2 == 1)

@@ -1,3 +1,4 @@
+using LoraNotebooks.Tensors;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
@@ -49,7 +50,7 @@ public sealed class Transformer2DModel : Module<Tensor, Tensor, Tensor>
         }
 
         h = linearProjection ? ToPixels(proj_out.call(h), shape) : proj_out.call(ToPixels(h, shape));
-        return (h + x).MoveToOuterDisposeScope();
+        return h.Plus(x).MoveToOuterDisposeScope();
     }
 
     /// <summary>[N, C, H, W] → [N, H·W, C].</summary>
@@ -116,9 +117,9 @@ public sealed class BasicTransformerBlock : Module<Tensor, Tensor, Tensor>
     {
         using var scope = NewDisposeScope();
         var h = norm1.call(x);
-        x = attn1.call(h, onlyCrossAttention ? context : h) + x;
-        x = attn2.call(norm2.call(x), context) + x;
-        return (ff.call(norm3.call(x)) + x).MoveToOuterDisposeScope();
+        x = attn1.call(h, onlyCrossAttention ? context : h).Plus(x);
+        x = attn2.call(norm2.call(x), context).Plus(x);
+        return ff.call(norm3.call(x)).Plus(x).MoveToOuterDisposeScope();
     }
 }
 

@@ -1,3 +1,4 @@
+using LoraNotebooks.Tensors;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
@@ -125,7 +126,7 @@ public sealed class UNet2DConditionModel : Module<Tensor, Tensor, Conditioning, 
         }
 
         var sizes = Features(conditioning.TimeIds!.to(sample.device).flatten(), Config.AdditionTimeEmbedDim!.Value).reshape(sample.shape[0], -1);
-        return time + add_embedding.call(cat([conditioning.TextEmbeds!, sizes], -1).to(sample.dtype));
+        return time.Plus(add_embedding.call(cat([conditioning.TextEmbeds!, sizes], -1).to(sample.dtype)));
 
         Tensor Features(Tensor values, int dimension) => Timesteps.Embed(values, dimension, Config.FlipSinToCos, Config.FreqShift);
     }

@@ -1,3 +1,4 @@
+using LoraNotebooks.Tensors;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
@@ -164,6 +165,6 @@ public sealed class SpatialAttention : Module<Tensor, Tensor>
         var h = group_norm.call(input).flatten(2).transpose(1, 2);
         h = ScaledDotProduct.Attend(to_q.call(h), to_k.call(h), to_v.call(h), heads: 1, upcast: false);
         h = to_out[0].call(h).transpose(1, 2).reshape(input.shape);
-        return (h + input).MoveToOuterDisposeScope();
+        return h.Plus(input).MoveToOuterDisposeScope();
     }
 }

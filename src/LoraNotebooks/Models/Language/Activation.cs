@@ -1,3 +1,4 @@
+using LoraNotebooks.Tensors;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
 
@@ -24,6 +25,6 @@ internal static class Activation
     private static Tensor TanhGelu(Tensor x)
     {
         using var scope = NewDisposeScope();
-        return (0.5 * x * (1 + (Math.Sqrt(2 / Math.PI) * (x + (0.044715 * x.pow(3)))).tanh())).MoveToOuterDisposeScope();
+        return (x.Times(0.5) * x.Plus(x.ToThe(3).Times(0.044715)).Times(Math.Sqrt(2 / Math.PI)).tanh().Plus(1)).MoveToOuterDisposeScope();
     }
 }

@@ -163,7 +163,7 @@ public abstract class CausalLanguageModel : Module<Tensor, Tensor>, ILayerRoles
             throw new ArgumentException($"Got positions {positions.dtype} {Shapes.Text(positions)}, expected Int64 {Shapes.Text(inputIds)} or one row of them.");
         }
 
-        return decoder.Run(inputIds, attentionMask, positions ?? arange(inputIds.size(1), ScalarType.Int64, inputIds.device).unsqueeze(0), tap);
+        return decoder.Run(inputIds, attentionMask, positions ?? Arithmetic.Range(inputIds.size(1), ScalarType.Int64, inputIds.device).unsqueeze(0), tap);
     }
 }
 

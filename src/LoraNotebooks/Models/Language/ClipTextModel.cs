@@ -1,3 +1,4 @@
+using LoraNotebooks.Tensors;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
@@ -116,8 +117,8 @@ public sealed class ClipTextModel : Module<Tensor, Tensor>
         using var scope = NewDisposeScope();
         var end = Config.EosTokenId == 2
             ? inputIds.argmax(-1)
-            : inputIds.eq(Config.EosTokenId).to(ScalarType.Int32).argmax(-1);
-        return lastHiddenState[arange(inputIds.size(0), device: inputIds.device), end].MoveToOuterDisposeScope();
+            : inputIds.Is(Config.EosTokenId).to(ScalarType.Int32).argmax(-1);
+        return lastHiddenState[Arithmetic.Range(inputIds.size(0), device: inputIds.device), end].MoveToOuterDisposeScope();
     }
 
     /// <summary>Draws all weights as upstream does before training: normal distributions scaled by depth and width, biases 0, norms 1.</summary>
@@ -213,8 +214,8 @@ internal sealed class ClipTextEmbeddings : Module<Tensor, Tensor>
     public override Tensor forward(Tensor inputIds)
     {
         using var scope = NewDisposeScope();
-        var positions = arange(inputIds.size(1), ScalarType.Int64, inputIds.device).unsqueeze(0);
-        return (token_embedding.call(inputIds) + position_embedding.call(positions)).MoveToOuterDisposeScope();
+        var positions = Arithmetic.Range(inputIds.size(1), ScalarType.Int64, inputIds.device).unsqueeze(0);
+        return token_embedding.call(inputIds).Plus(position_embedding.call(positions)).MoveToOuterDisposeScope();
     }
 }
 
@@ -239,7 +240,7 @@ internal sealed class ClipEncoder : Module<Tensor, Tensor>
         var length = hidden.size(1);
 
         // A token sees itself and what is before it: −∞ above the diagonal.
-        var mask = full([length, length], float.NegativeInfinity, hidden.dtype, hidden.device).triu(1);
+        var mask = Arithmetic.Full([length, length], float.NegativeInfinity, hidden.dtype, hidden.device).triu(1);
         for (var i = first; i < end; i++)
         {
             hidden = layers[i].call(hidden, mask);
@@ -271,8 +272,8 @@ internal sealed class ClipEncoderLayer : Module<Tensor, Tensor, Tensor>
     public override Tensor forward(Tensor hidden, Tensor mask)
     {
         using var scope = NewDisposeScope();
-        var attended = hidden + self_attn.call(layer_norm1.call(hidden), mask);
-        return (attended + mlp.call(layer_norm2.call(attended))).MoveToOuterDisposeScope();
+        var attended = hidden.Plus(self_attn.call(layer_norm1.call(hidden), mask));
+        return attended.Plus(mlp.call(layer_norm2.call(attended))).MoveToOuterDisposeScope();
     }
 }
 
@@ -337,7 +338,7 @@ internal sealed class ClipMlp : Module<Tensor, Tensor>
         var h = fc1.call(hidden);
 
         // quick_gelu is Hendrycks and Gimpel's approximation x·σ(1.702x) (arXiv:1606.08415).
-        var activated = quick ? h * (1.702 * h).sigmoid() : functional.gelu(h);
+        var activated = quick ? h * h.Times(1.702).sigmoid() : functional.gelu(h);
         return fc2.call(activated).MoveToOuterDisposeScope();
     }
 }

@@ -1,3 +1,4 @@
+using LoraNotebooks.Tensors;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
@@ -47,7 +48,7 @@ internal sealed class Gpt2Decoder : CausalDecoder
     public override Tensor Run(Tensor inputIds, Tensor? attentionMask, Tensor positions, List<Tensor>? tap)
     {
         using var scope = NewDisposeScope();
-        var hidden = wte.call(inputIds) + wpe.call(positions);
+        var hidden = wte.call(inputIds).Plus(wpe.call(positions));
         var mask = AttentionMask.Causal(hidden, attentionMask);
         return ln_f.call(RunLayers(hidden, h, (block, _, x) => block.call(x, mask), tap)).MoveToOuterDisposeScope();
     }
@@ -74,8 +75,8 @@ internal sealed class Gpt2Block : Module<Tensor, AttentionMask, Tensor>
     public override Tensor forward(Tensor x, AttentionMask mask)
     {
         using var scope = NewDisposeScope();
-        var attended = x + attn.call(ln_1.call(x), mask);
-        return (attended + mlp.call(ln_2.call(attended))).MoveToOuterDisposeScope();
+        var attended = x.Plus(attn.call(ln_1.call(x), mask));
+        return attended.Plus(mlp.call(ln_2.call(attended))).MoveToOuterDisposeScope();
     }
 }
 
@@ -104,7 +105,7 @@ internal sealed class Gpt2Attention : Module<Tensor, AttentionMask, Tensor>
     {
         using var scope = NewDisposeScope();
         var parts = c_attn.call(x).chunk(3, -1);
-        var (q, k, v) = (scale == 1 ? parts[0] : parts[0] * scale, parts[1], parts[2]);
+        var (q, k, v) = (scale == 1 ? parts[0] : parts[0].Times(scale), parts[1], parts[2]);
         return c_proj.call(ScaledDotProduct.Attend(q, k, v, heads, upcast, mask)).MoveToOuterDisposeScope();
     }
 }

@@ -1,3 +1,4 @@
+using LoraNotebooks.Tensors;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
@@ -59,8 +60,8 @@ internal sealed class RotaryDecoderLayer : Module<Tensor, Tensor, Tensor, Attent
     public override Tensor forward(Tensor hidden, Tensor cos, Tensor sin, AttentionMask mask)
     {
         using var scope = NewDisposeScope();
-        var attended = hidden + self_attn.call(input_layernorm.call(hidden), cos, sin, mask);
-        return (attended + mlp.call(post_attention_layernorm.call(attended))).MoveToOuterDisposeScope();
+        var attended = hidden.Plus(self_attn.call(input_layernorm.call(hidden), cos, sin, mask));
+        return attended.Plus(mlp.call(post_attention_layernorm.call(attended))).MoveToOuterDisposeScope();
     }
 }
 

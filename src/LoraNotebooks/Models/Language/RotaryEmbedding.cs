@@ -1,5 +1,6 @@
 using System.Text.Json.Nodes;
 using LoraNotebooks.Formats;
+using LoraNotebooks.Tensors;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Models.Language;
@@ -132,6 +133,6 @@ internal static class RotaryEmbedding
         using var scope = NewDisposeScope();
         var halves = x.chunk(2, -1);
         var (x1, x2) = (halves[0], halves[1]);
-        return cat([(x1 * cos) - (x2 * sin), (x2 * cos) + (x1 * sin)], -1).MoveToOuterDisposeScope();
+        return cat([(x1 * cos) - (x2 * sin), (x2 * cos).Plus(x1 * sin)], -1).MoveToOuterDisposeScope();
     }
 }

@@ -93,7 +93,7 @@ internal sealed class ConvolutionEngine(ConvolutionKernel native, ConvolutionVer
         }
 
         using var unbiased = y;
-        return unbiased + bias.view(1, -1, 1, 1);
+        return unbiased.Plus(bias.view(1, -1, 1, 1));
     }
 
     private ConvolutionFindings Check()

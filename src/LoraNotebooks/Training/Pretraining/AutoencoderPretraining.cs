@@ -1,4 +1,5 @@
 using LoraNotebooks.Models.Diffusion;
+using LoraNotebooks.Tensors;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Training.Pretraining;
@@ -19,12 +20,12 @@ internal static class AutoencoderPretraining
                 var pixels = MirroredBatch(corpus, config.AutoencoderBatch, generator);
                 var (mean, logVariance) = vae.Encode(pixels.to(DType(config)));
                 var noise = randn(mean.shape, generator: generator).to(mean.dtype);
-                var decoded = vae.Decode(mean + (0.5 * logVariance).exp() * noise).to(ScalarType.Float32);
+                var decoded = vae.Decode(mean.Plus(logVariance.Times(0.5).exp() * noise)).to(ScalarType.Float32);
 
                 // KL(q ‖ N(0,1)) = ½ (μ² + σ² − 1 − log σ²), as a mean over the latent's elements.
                 var (m, v) = (mean.to(ScalarType.Float32), logVariance.to(ScalarType.Float32));
-                var divergence = 0.5 * (m.square() + v.exp() - 1 - v).mean();
-                return Reconstruction(decoded, pixels) + config.KlWeight * divergence;
+                var divergence = (m.Squared().Plus(v.exp()).Minus(1) - v).mean().Times(0.5);
+                return Reconstruction(decoded, pixels).Plus(divergence.Times(config.KlWeight));
             },
             progress, cancellation);
         optimizer.UseAverage();
@@ -44,7 +45,7 @@ internal static class AutoencoderPretraining
                 using (no_grad())
                 {
                     var (mean, _) = vae.Encode(pixels.to(DType(config)));
-                    latents = mean + residualNoise * mean.std() * randn(mean.shape, generator: generator).to(mean.dtype);
+                    latents = mean.Plus(mean.std().Times(residualNoise) * randn(mean.shape, generator: generator).to(mean.dtype));
                 }
 
                 return Reconstruction(vae.Decode(latents).to(ScalarType.Float32), pixels);
@@ -72,8 +73,8 @@ internal static class AutoencoderPretraining
         // z' = (z − μ)/σ on the way in (the log-variance moves by −2·log σ), z = σ·z' + μ on the way out.
         weightIn.narrow(0, 0, channels).div_(deviation.view(-1, 1, 1, 1).to(weightIn.dtype));
         biasIn.narrow(0, 0, channels).sub_(mean.to(biasIn.dtype)).div_(deviation.to(biasIn.dtype));
-        biasIn.narrow(0, channels, channels).sub_(2 * deviation.log().to(biasIn.dtype));
-        biasOut.add_(weightOut.view(channels, channels).to(ScalarType.Float32).mv(mean).to(biasOut.dtype));
+        biasIn.narrow(0, channels, channels).sub_(deviation.log().to(biasIn.dtype).Times(2));
+        biasOut.Plus_(weightOut.view(channels, channels).to(ScalarType.Float32).mv(mean).to(biasOut.dtype));
         weightOut.mul_(deviation.view(1, -1, 1, 1).to(weightOut.dtype));
     }
 
@@ -89,7 +90,7 @@ internal static class AutoencoderPretraining
         for (var start = 0; start < count; start += batch)
         {
             using var inner = NewDisposeScope();
-            var pixels = corpus.Batch(arange(start, Math.Min(start + batch, count), dtype: ScalarType.Int64));
+            var pixels = corpus.Batch(Arithmetic.Range(start, Math.Min(start + batch, count), ScalarType.Int64));
             parts.Add(vae.Encode(pixels.to(dtype)).Mean.to(ScalarType.Float32).MoveToOuterDisposeScope());
         }
 
@@ -102,7 +103,7 @@ internal static class AutoencoderPretraining
     private static Tensor MirroredBatch(PortraitCorpus corpus, int batch, Generator generator)
     {
         var pixels = corpus.Batch(randint(0, corpus.Count, [batch], dtype: ScalarType.Int64, generator: generator));
-        var mirrored = rand([batch, 1, 1, 1], generator: generator).lt(0.5);
+        var mirrored = rand([batch, 1, 1, 1], generator: generator).IsBelow(0.5);
         return where(mirrored, pixels.flip(3), pixels);
     }
 
@@ -112,6 +113,6 @@ internal static class AutoencoderPretraining
         var difference = decoded - pixels;
         var across = difference.diff(1, 3).abs().mean();
         var down = difference.diff(1, 2).abs().mean();
-        return difference.abs().mean() + 2 * difference.square().mean() + 0.5 * (across + down);
+        return difference.abs().mean().Plus(difference.Squared().mean().Times(2)).Plus(across.Plus(down).Times(0.5));
     }
 }

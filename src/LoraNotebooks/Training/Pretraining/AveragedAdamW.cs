@@ -1,4 +1,5 @@
 using LoraNotebooks.Formats;
+using LoraNotebooks.Tensors;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
@@ -61,14 +62,14 @@ internal sealed class AveragedAdamW : IDisposable
         var norm = gradient.norm().item<float>();
         if (norm > maxNorm)
         {
-            gradient.mul_(maxNorm / (norm + 1e-6));
+            gradient.Times_(maxNorm / (norm + 1e-6));
         }
 
         // m ← β₁m + (1−β₁)g,  v ← β₂v + (1−β₂)g²,  θ ← θ(1−ηλ) − η·m̂/(√v̂ + ε)
-        firstMoment.mul_(beta1).add_(gradient, alpha: 1 - beta1);
-        secondMoment.mul_(beta2).addcmul_(gradient, gradient, 1 - beta2);
-        var denominator = secondMoment.sqrt().div_(Math.Sqrt(1 - Math.Pow(beta2, Steps))).add_(1e-8);
-        master.mul_(1 - learningRate * weightDecay).addcdiv_(firstMoment, denominator, -learningRate / (1 - Math.Pow(beta1, Steps)));
+        firstMoment.Times_(beta1).Plus_(gradient, times: 1 - beta1);
+        secondMoment.Times_(beta2).PlusProduct_(gradient, gradient, 1 - beta2);
+        var denominator = secondMoment.sqrt().Over_(Math.Sqrt(1 - Math.Pow(beta2, Steps))).Plus_(1e-8);
+        master.Times_(1 - learningRate * weightDecay).PlusQuotient_(firstMoment, denominator, -learningRate / (1 - Math.Pow(beta1, Steps)));
 
         // A young average would remember the random start: the decay grows with the steps.
         var decay = Math.Min(averageDecay, (1.0 + Steps) / (10.0 + Steps));

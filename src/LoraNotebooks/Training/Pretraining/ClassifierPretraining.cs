@@ -1,4 +1,5 @@
 using LoraNotebooks.Models.Vision;
+using LoraNotebooks.Tensors;
 using TorchSharp;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn.functional;
@@ -52,11 +53,12 @@ public static class ClassifierPretraining
     private static Tensor Disturb(Tensor pixels, Generator generator)
     {
         var count = pixels.shape[0];
-        var mirrored = where(rand([count, 1, 1, 1], generator: generator).lt(0.5), pixels.flip(3), pixels);
+        var mirrored = where(rand([count, 1, 1, 1], generator: generator).IsBelow(0.5), pixels.flip(3), pixels);
         var shift = randint(-3, 4, [2], dtype: ScalarType.Int64, generator: generator).data<long>().ToArray();
         var shifted = pad(mirrored, [3, 3, 3, 3], PaddingModes.Replicate).narrow(2, 3 + shift[0], 64).narrow(3, 3 + shift[1], 64);
         var blurred = avg_pool2d(pad(shifted, [1, 1, 1, 1], PaddingModes.Replicate), 3, stride: 1);
         var amount = rand([count, 1, 1, 1], generator: generator);
-        return shifted + amount * (blurred - shifted) + 0.1 * rand([count, 1, 1, 1], generator: generator) * randn(pixels.shape, generator: generator);
+        return shifted.Plus(amount * (blurred - shifted))
+            .Plus(rand([count, 1, 1, 1], generator: generator).Times(0.1) * randn(pixels.shape, generator: generator));
     }
 }

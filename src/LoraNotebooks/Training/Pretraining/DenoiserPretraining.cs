@@ -1,6 +1,7 @@
 using LoraNotebooks.Diffusion;
 using LoraNotebooks.Models.Diffusion;
 using LoraNotebooks.Models.Language;
+using LoraNotebooks.Tensors;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Training.Pretraining;
@@ -39,8 +40,8 @@ internal static class DenoiserPretraining
                 var noise = randn(clean.shape, generator: generator);
 
                 // Stratified timesteps: one from each of the batch's equal parts of the schedule halves the loss's variance.
-                var timesteps = ((arange(batch) + rand([batch], generator: generator)) * (schedule.NumTrainTimesteps / (double)batch))
-                    .to(ScalarType.Int64).clamp(0, schedule.NumTrainTimesteps - 1);
+                var timesteps = Arithmetic.Range(batch).Plus(rand([batch], generator: generator)).Times(schedule.NumTrainTimesteps / (double)batch)
+                    .to(ScalarType.Int64).Within(0, schedule.NumTrainTimesteps - 1);
                 var captions = new Random(unchecked((int)(config.Seed * 7919 + step)));
                 var ids = stack(indices.data<long>().Select(i => tensor(tokenizer.Encode(Caption(tags[i], captions)))).ToArray());
 
@@ -50,8 +51,8 @@ internal static class DenoiserPretraining
 
                 // min(SNR, 5)/(SNR + 1) is min-SNR-γ for v-prediction (Hang et al., arXiv:2303.09556); the constant keeps the noisiest steps alive.
                 var snr = schedule.Snr(timesteps);
-                var weight = snr.clamp(0, 5) / (snr + 1) + 0.25;
-                return (weight.to(ScalarType.Float32) * (predicted - target).square().mean([1, 2, 3])).mean();
+                var weight = (snr.Within(0, 5) / snr.Plus(1)).Plus(0.25);
+                return (weight.to(ScalarType.Float32) * (predicted - target).Squared().mean([1, 2, 3])).mean();
             },
             progress, cancellation);
         optimizer.UseAverage();

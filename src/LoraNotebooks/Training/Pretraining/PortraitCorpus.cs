@@ -1,4 +1,5 @@
 using LoraNotebooks.Data;
+using LoraNotebooks.Tensors;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Training.Pretraining;
@@ -41,7 +42,7 @@ internal sealed class PortraitCorpus : IDisposable
     public Tensor Batch(Tensor indices)
     {
         using var scope = NewDisposeScope();
-        return Pixels.index_select(0, indices).to(ScalarType.Float32).div_(127.5).sub_(1).MoveToOuterDisposeScope();
+        return Pixels.index_select(0, indices).to(ScalarType.Float32).Over_(127.5).Minus_(1).MoveToOuterDisposeScope();
     }
 
     /// <summary>A random generator that depends on the seed and the step alone, so that a resumed run draws what an uninterrupted one would.</summary>

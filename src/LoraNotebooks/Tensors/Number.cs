@@ -1,0 +1,42 @@
+using TorchSharp;
+
+namespace LoraNotebooks.Tensors;
+
+/// <summary>
+/// A number beside a tensor. It becomes a native scalar only for the moment of an operation, see <see cref="Arithmetic"/>,
+/// and keeps its kind until then: 2 and 2.0 are different to a tensor of integers.
+/// </summary>
+internal readonly struct Number
+{
+    private readonly double real;
+    private readonly long whole;
+    private readonly Kind kind;
+
+    private Number(double real, long whole, Kind kind) => (this.real, this.whole, this.kind) = (real, whole, kind);
+
+    private enum Kind
+    {
+        Int32,
+        Int64,
+        Float32,
+        Float64,
+    }
+
+    public static implicit operator Number(int value) => new(0, value, Kind.Int32);
+
+    public static implicit operator Number(long value) => new(0, value, Kind.Int64);
+
+    public static implicit operator Number(float value) => new(value, 0, Kind.Float32);
+
+    public static implicit operator Number(double value) => new(value, 0, Kind.Float64);
+
+    /// <summary>The native scalar, for a <c>using</c> around the operation that reads it.</summary>
+    public Scalar Hold() => kind switch
+    {
+        // Each is converted by itself: a switch over bare numbers would make all of them doubles.
+        Kind.Int32 => (Scalar)(int)whole,
+        Kind.Int64 => (Scalar)whole,
+        Kind.Float32 => (Scalar)(float)real,
+        _ => (Scalar)real,
+    };
+}
