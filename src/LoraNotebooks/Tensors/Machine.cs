@@ -9,7 +9,7 @@ public sealed record Machine
     /// <summary>The processor.</summary>
     public required Processor Processor { get; init; }
 
-    /// <summary>libtorch's version; null where it was not in use.</summary>
+    /// <summary>libtorch's version, that which TorchSharp was built with; null where it was not in use.</summary>
     public string? LibTorch { get; init; }
 
     /// <summary>How many threads libtorch shares an operation among; null where it was not in use.</summary>
@@ -25,7 +25,7 @@ public sealed record Machine
     {
         var machine = new Machine { Processor = Processor.Current };
         return loadLibTorch || NativeRuntime.IsLoaded
-            ? machine with { LibTorch = torch.__version__, Threads = torch.get_num_threads(), Kernels = Processor.Kernels() }
+            ? machine with { LibTorch = Version.Parse(torch.__version__).ToString(fieldCount: 3), Threads = torch.get_num_threads(), Kernels = Processor.Kernels() }
             : machine;
     }
 

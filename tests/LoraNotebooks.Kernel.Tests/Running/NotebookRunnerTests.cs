@@ -45,8 +45,8 @@ public sealed class NotebookRunnerTests : IDisposable
             var machine = Notebook.Load(outcome.Executed!).Machine!;
             Assert.Equal(Processor.Current.ToString(), (string?)machine["processor"]);
             Assert.Equal(Processor.Current.Instructions, machine["instructions"]!.AsArray().Select(static name => (string?)name));
-            Assert.Equal((torch.__version__, 1, Processor.Kernels()), ((string?)machine["libtorch"], (int?)machine["threads"], (string?)machine["kernels"]));
-            Assert.Contains($" on {Processor.Current}, 1 thread, libtorch {torch.__version__}, kernels: {Processor.Kernels()}, with LoraNotebooks", await File.ReadAllTextAsync(outcome.Page!), StringComparison.Ordinal);
+            Assert.Equal((NativeRuntime.LibTorchVersion, 1, Processor.Kernels()), ((string?)machine["libtorch"], (int?)machine["threads"], (string?)machine["kernels"]));
+            Assert.Contains($" on {Processor.Current}, 1 thread, libtorch {NativeRuntime.LibTorchVersion}, kernels: {Processor.Kernels()}, with LoraNotebooks", await File.ReadAllTextAsync(outcome.Page!), StringComparison.Ordinal);
         }
         finally
         {
