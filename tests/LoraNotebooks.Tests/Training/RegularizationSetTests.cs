@@ -74,6 +74,19 @@ public sealed class RegularizationSetTests : IDisposable
     }
 
     [Fact]
+    public void OpenOrCreate_OtherSecondTextEncoder_IsAnotherModel()
+    {
+        using var xl = TinyPipeline.CreateXL();
+        RegularizationSet.OpenOrCreate(folder.In("class"), xl, Options);
+        using (no_grad())
+        {
+            xl.TextEncoder2!.parameters().Last().add_(1);
+        }
+
+        Assert.Contains("- model: ", Assert.Throws<InvalidDataException>(() => RegularizationSet.OpenOrCreate(folder.In("class"), xl, Options)).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void OpenOrCreate_FolderOfSomethingElse_LeavesItAlone()
     {
         Directory.CreateDirectory(folder.In("photos"));
