@@ -15,6 +15,7 @@ internal static class ProcessorFeatures
         var found = $"{processor}: {(processor.Instructions.Count > 0 ? string.Join(", ", processor.Instructions) : "no vector instructions")}";
         return architecture == Architecture.Arm64 || processor.Instructions.Contains("AVX2")
             ? new Check("Processor", Health.Ok, found)
-            : new Check("Processor", Health.Warn, found, "Training works, but several times slower than on a processor with AVX2. In a virtual machine, pass the host's processor through.");
+            : new Check("Processor", Health.Warn, found,
+                "Training works, but several times slower than on a processor with AVX2. In a virtual machine, pass the host's processor through.");
     }
 }

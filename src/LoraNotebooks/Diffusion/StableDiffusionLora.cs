@@ -115,7 +115,8 @@ public sealed class StableDiffusionLora : IDisposable
            let model = Shared.TryGetValue(network.Module, out var adapted) ? adapted : null
            where model is not null
            from name in model.Names
-           select string.Create(CultureInfo.InvariantCulture, $"{network.Name}: {name} × {model.GetWeight(name)}{(model.MergedNames.Contains(name) ? ", merged" : model.Enabled ? "" : ", off")}"),
+           let state = model.MergedNames.Contains(name) ? ", merged" : model.Enabled ? "" : ", off"
+           select string.Create(CultureInfo.InvariantCulture, $"{network.Name}: {name} × {model.GetWeight(name)}{state}"),
     ];
 
     /// <summary>Switches dropout on; nothing else of the adapters differs in training.</summary>

@@ -3,7 +3,9 @@ using TorchSharp;
 
 namespace LoraNotebooks.Tensors;
 
-/// <summary>What numbers were computed on: the same program gives others, in their last digits, on another processor, with another libtorch or number of threads.</summary>
+/// <summary>
+/// What numbers were computed on: the same program gives others, in their last digits, on another processor, with another libtorch or number of threads.
+/// </summary>
 public sealed record Machine
 {
     /// <summary>The processor.</summary>
@@ -25,11 +27,18 @@ public sealed record Machine
     {
         var machine = new Machine { Processor = Processor.Current };
         return loadLibTorch || NativeRuntime.IsLoaded
-            ? machine with { LibTorch = Version.Parse(torch.__version__).ToString(fieldCount: 3), Threads = torch.get_num_threads(), Kernels = Processor.Kernels() }
+            ? machine with
+            {
+                LibTorch = Version.Parse(torch.__version__).ToString(fieldCount: 3),
+                Threads = torch.get_num_threads(),
+                Kernels = Processor.Kernels(),
+            }
             : machine;
     }
 
-    /// <summary>This machine in one line, to stand beside numbers, e.g. <c>AMD EPYC (family 26, model 2, stepping 1), 1 thread, libtorch 2.10.0, kernels: default</c>.</summary>
+    /// <summary>
+    /// This machine in one line, to stand beside numbers, e.g. <c>AMD EPYC (family 26, model 2, stepping 1), 1 thread, libtorch 2.10.0, kernels: default</c>.
+    /// </summary>
     /// <exception cref="DllNotFoundException">libtorch cannot be found.</exception>
     public static string Describe() => Here().ToString();
 

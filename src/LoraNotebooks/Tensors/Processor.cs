@@ -35,7 +35,10 @@ public sealed partial record Processor
     /// <summary>Vector instructions that it has and kernels use, e.g. <c>AVX2</c>.</summary>
     public IReadOnlyList<string> Instructions { get; init; } = [];
 
-    /// <summary>What libtorch's kernels were told to use: the value of <c>ONEDNN_MAX_CPU_ISA</c>, which bounds oneDNN's instructions, or <c>default</c>.</summary>
+    /// <summary>
+    /// What libtorch's kernels were told to use: the value of <c>ONEDNN_MAX_CPU_ISA</c>, which bounds oneDNN's instructions, or <c>default</c>.
+    /// The one place where a choice of kernels is put into words.
+    /// </summary>
     public static string Kernels() => Environment.GetEnvironmentVariable("ONEDNN_MAX_CPU_ISA") is { Length: > 0 } bound ? bound : "default";
 
     /// <summary>Name and numbers, e.g. <c>AMD EPYC (family 26, model 2, stepping 1)</c>.</summary>
@@ -56,7 +59,8 @@ public sealed partial record Processor
         var (lastLeaf, first, second, third) = cpuId(0, 0);
         var vendor = Text(first, third, second);
         var brand = cpuId(extended, 0).Eax - extended > lengthOfBrand
-            ? string.Concat(Enumerable.Range(extended + 2, lengthOfBrand).Select(leaf => cpuId(leaf, 0)).Select(static part => Text(part.Eax, part.Ebx, part.Ecx, part.Edx)))
+            ? string.Concat(Enumerable.Range(extended + 2, lengthOfBrand)
+                .Select(leaf => cpuId(leaf, 0)).Select(static part => Text(part.Eax, part.Ebx, part.Ecx, part.Edx)))
             : "";
         if (lastLeaf < 1)
         {
@@ -75,7 +79,8 @@ public sealed partial record Processor
     internal static Processor FromCpuInfo(string text)
     {
         var facts = text.Split('\n').Select(static line => line.Split(':', 2)).Where(static pair => pair.Length == 2)
-            .GroupBy(static pair => pair[0].Trim(), static pair => pair[1].Trim(), StringComparer.OrdinalIgnoreCase).ToDictionary(static group => group.Key, static group => group.First(), StringComparer.OrdinalIgnoreCase);
+            .GroupBy(static pair => pair[0].Trim(), static pair => pair[1].Trim(), StringComparer.OrdinalIgnoreCase)
+            .ToDictionary(static group => group.Key, static group => group.First(), StringComparer.OrdinalIgnoreCase);
         var vendor = facts.GetValueOrDefault("CPU implementer", Unknown);
         return new Processor
         {
@@ -138,7 +143,8 @@ public sealed partial record Processor
     private static int? Number(string? text)
     {
         var isHex = text?.StartsWith("0x", StringComparison.OrdinalIgnoreCase) == true;
-        return int.TryParse(isHex ? text.AsSpan(2) : text, isHex ? NumberStyles.AllowHexSpecifier : NumberStyles.None, CultureInfo.InvariantCulture, out var number) ? number : null;
+        var style = isHex ? NumberStyles.AllowHexSpecifier : NumberStyles.None;
+        return int.TryParse(isHex ? text.AsSpan(2) : text, style, CultureInfo.InvariantCulture, out var number) ? number : null;
     }
 
     private static unsafe string AppleName()

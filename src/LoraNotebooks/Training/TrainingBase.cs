@@ -18,7 +18,10 @@ internal sealed record TrainingBase
     /// <summary>The type of the UNet's weights in memory.</summary>
     public required string Type { get; init; }
 
-    /// <summary>See <see cref="StableDiffusionPipeline.HashWeights"/>. Of the weights in memory and not of files: a LoRA that was merged into them, or another type, is another base.</summary>
+    /// <summary>
+    /// See <see cref="StableDiffusionPipeline.HashWeights"/>. Of the weights in memory and not of files: a LoRA that was merged into them, or another
+    /// type, is another base.
+    /// </summary>
     public required IReadOnlyDictionary<string, string> Weights { get; init; }
 
     /// <summary>Other adapters beside the networks, which change what the base computes.</summary>

@@ -32,7 +32,8 @@ internal sealed class TrainingFiles
     private JsonArray earlierSteps = [];
     private int firstStep = 1;
 
-    public TrainingFiles(TrainingConfig config, TrainingPlan plan, StableDiffusionPipeline pipeline, TrainingBase baseModel, PreparedDataset dataset, StableDiffusionLora lora)
+    public TrainingFiles(
+        TrainingConfig config, TrainingPlan plan, StableDiffusionPipeline pipeline, TrainingBase baseModel, PreparedDataset dataset, StableDiffusionLora lora)
     {
         (this.config, this.plan, this.pipeline, this.baseModel, this.dataset, this.lora) = (config, plan, pipeline, baseModel, dataset, lora);
         dataHash = dataset.ComputeHash();
@@ -61,7 +62,9 @@ internal sealed class TrainingFiles
         return losses;
     }
 
-    /// <summary>What is needed to repeat the run and to compare its numbers. Of a resumed run it tells all parts, each with the machine that computed it.</summary>
+    /// <summary>
+    /// What is needed to repeat the run and to compare its numbers. Of a resumed run it tells all parts, each with the machine that computed it.
+    /// </summary>
     public void WriteRecord(IReadOnlyList<TrainingStep> steps, bool wasCancelled)
     {
         var record = new
@@ -131,7 +134,10 @@ internal sealed class TrainingFiles
         }
         catch (Exception error) when (error is JsonException or InvalidOperationException or NullReferenceException or FormatException)
         {
-            throw new InvalidDataException($"'{record}' is not the record of a run: got {error.Message} Expected the file that was written with '{stateFile}', whose steps the new record goes on with. Restore it, or move it away to go on without them.", error);
+            throw new InvalidDataException(
+                $"'{record}' is not the record of a run: got {error.Message} Expected the file that was written with '{stateFile}', "
+                + "whose steps the new record goes on with. Restore it, or move it away to go on without them.",
+                error);
         }
     }
 

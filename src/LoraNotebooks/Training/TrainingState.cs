@@ -18,7 +18,8 @@ internal static class TrainingState
     private const string Base = "base_model";
     private const string Runs = "runs";
 
-    public static void Save(string path, AdamWOptimizer optimizer, IReadOnlyList<double> losses, TrainingConfig config, string dataHash, TrainingBase baseModel, JsonArray runs)
+    public static void Save(
+        string path, AdamWOptimizer optimizer, IReadOnlyList<double> losses, TrainingConfig config, string dataHash, TrainingBase baseModel, JsonArray runs)
     {
         using var scope = NewDisposeScope();
         var tensors = optimizer.State();
@@ -38,7 +39,8 @@ internal static class TrainingState
     /// number of threads is allowed, and told by the runs. States of versions that noted no base model are taken without comparing it.
     /// </summary>
     /// <exception cref="InvalidDataException">The file is no training state, or of a run with other settings, data or base model; all differences are listed.</exception>
-    public static (IReadOnlyList<double> Losses, JsonArray Runs) Load(string path, AdamWOptimizer optimizer, TrainingConfig config, string dataHash, TrainingBase baseModel)
+    public static (IReadOnlyList<double> Losses, JsonArray Runs) Load(
+        string path, AdamWOptimizer optimizer, TrainingConfig config, string dataHash, TrainingBase baseModel)
     {
         using var scope = NewDisposeScope();
         using var file = SafetensorsFile.Open(path);
