@@ -44,19 +44,15 @@ public sealed class Notebook
     /// <summary>The hash of the code that made the stored outputs, see <see cref="NotebookDrift.HashOf"/>; null if no complete run is on record.</summary>
     internal string? ExecutedCode
     {
-        get => _json["metadata"]![OwnMetadata] is JsonObject own ? Text(own["executed"]) : null;
-        set
-        {
-            var metadata = (JsonObject)_json["metadata"]!;
-            if (value is null)
-            {
-                metadata.Remove(OwnMetadata);
-            }
-            else
-            {
-                metadata[OwnMetadata] = new JsonObject { ["executed"] = value };
-            }
-        }
+        get => Text(Own("executed"));
+        set => SetOwn("executed", value);
+    }
+
+    /// <summary>What the stored outputs were computed on: processor and, where it was in use, libtorch, threads and kernels; null if no run is on record.</summary>
+    internal JsonObject? Machine
+    {
+        get => Own("machine") as JsonObject;
+        set => SetOwn("machine", value);
     }
 
     private JsonArray CellArray => (JsonArray)_json["cells"]!;
@@ -219,6 +215,29 @@ public sealed class Notebook
         }
 
         return lines;
+    }
+
+    private JsonNode? Own(string name) => _json["metadata"]![OwnMetadata] is JsonObject own ? own[name] : null;
+
+    /// <summary>Sets or, with null, removes one of the things that this program keeps; the others stay, and an empty object goes.</summary>
+    private void SetOwn(string name, JsonNode? value)
+    {
+        var metadata = (JsonObject)_json["metadata"]!;
+        if (metadata[OwnMetadata] is not JsonObject own)
+        {
+            metadata[OwnMetadata] = own = [];
+        }
+
+        own.Remove(name);
+        if (value is not null)
+        {
+            own[name] = value;
+        }
+
+        if (own.Count == 0)
+        {
+            metadata.Remove(OwnMetadata);
+        }
     }
 
     private static Notebook Checked(JsonObject json, string text)

@@ -5,7 +5,7 @@ namespace LoraNotebooks.Kernel.Notebooks;
 
 /// <summary>
 /// Takes what an execution left out of the text of a notebook: outputs, execution counts, the times that Jupyter notes in
-/// <c>execution</c> and <c>ExecuteTime</c> of a cell's metadata, and the mark of <see cref="NotebookDrift"/>.
+/// <c>execution</c> and <c>ExecuteTime</c> of a cell's metadata, the mark of <see cref="NotebookDrift"/>, and the machine that made the outputs.
 /// </summary>
 /// <remarks>
 /// Works on the bytes, so that every other byte stays, however the file is laid out. Whether a cell is folded or its outputs scroll

@@ -4,6 +4,7 @@ using LoraNotebooks.Interactive;
 using LoraNotebooks.Kernel.Html;
 using LoraNotebooks.Kernel.Notebooks;
 using LoraNotebooks.Kernel.Sessions;
+using LoraNotebooks.Tensors;
 
 namespace LoraNotebooks.Kernel.Running;
 
@@ -28,11 +29,15 @@ internal sealed class NotebookRun(Notebook notebook, string folder, string targe
         _clock.Start();
         var executed = options.Formats.HasFlag(RunFormats.Notebook) ? target + ".ipynb" : null;
         var page = options.Formats.HasFlag(RunFormats.Page) ? target + ".html" : null;
+        Machine machine;
         var outcome = new RunOutcome(RunExit.Ok, executed, page, null, null, StillRunning: false);
         await using (var writer = new OutputWriter(notebook, executed))
         {
             outcome = await ExecuteCellsAsync(writer, outcome, cancellation).ConfigureAwait(false);
-            writer.Finish(complete: outcome.Exit == RunExit.Ok);
+
+            // Only now: cells choose threads, and a notebook that does not compute never loads libtorch.
+            machine = Machine.Here(loadLibTorch: false);
+            writer.Finish(complete: outcome.Exit == RunExit.Ok, machine);
         }
 
         if (page is not null)
@@ -42,7 +47,7 @@ internal sealed class NotebookRun(Notebook notebook, string folder, string targe
                 Title = CellTitles.Heading(notebook) ?? Path.GetFileName(target),
                 BaseFolder = folder,
                 Durations = _durations,
-                Footer = Footer(_clock.Elapsed),
+                Footer = Footer(_clock.Elapsed, machine),
             }));
         }
 
@@ -143,7 +148,7 @@ internal sealed class NotebookRun(Notebook notebook, string folder, string targe
         _ => RunExit.CellFailed,
     };
 
-    private static string Footer(TimeSpan elapsed) =>
-        $"Run in {Durations.Format(elapsed)} with LoraNotebooks {typeof(NotebookRunner).Assembly.GetName().Version?.ToString(3)}, "
+    private static string Footer(TimeSpan elapsed, Machine machine) =>
+        $"Executed in {Durations.Format(elapsed)} on {machine}, with LoraNotebooks {typeof(NotebookRunner).Assembly.GetName().Version?.ToString(3)}, "
         + $".NET {Environment.Version}, {Environment.ProcessorCount} processors";
 }

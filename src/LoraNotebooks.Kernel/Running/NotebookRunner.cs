@@ -9,7 +9,8 @@ namespace LoraNotebooks.Kernel.Running;
 /// </summary>
 /// <remarks>
 /// A cell tagged <c>raises-exception</c> may fail and the run goes on; a cell tagged <c>skip</c> or <c>skip-execution</c> is not run and
-/// keeps its stored outputs. Of the notebook only outputs, execution counts and the mark of <see cref="NotebookDrift"/> change.
+/// keeps its stored outputs. Of the notebook only outputs, execution counts and <c>lora_notebooks</c> in its metadata
+/// change: the mark of <see cref="NotebookDrift"/>, and what the outputs were computed on.
 /// </remarks>
 public sealed class NotebookRunner(IRunProgress progress)
 {

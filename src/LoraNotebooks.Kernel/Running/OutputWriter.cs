@@ -1,4 +1,6 @@
+using System.Text.Json.Nodes;
 using LoraNotebooks.Kernel.Notebooks;
+using LoraNotebooks.Tensors;
 
 namespace LoraNotebooks.Kernel.Running;
 
@@ -31,7 +33,7 @@ internal sealed class OutputWriter : IAsyncDisposable
             cell.ExecutionCount = null;
         }
 
-        notebook.ExecutedCode = null;
+        (notebook.ExecutedCode, notebook.Machine) = (null, null);
         _writing = path is null ? Task.CompletedTask : WriteRepeatedlyAsync();
     }
 
@@ -69,10 +71,12 @@ internal sealed class OutputWriter : IAsyncDisposable
 
     /// <summary>Writes the final state.</summary>
     /// <param name="complete">Whether every cell ran: only then do the outputs speak for the code.</param>
-    public void Finish(bool complete)
+    /// <param name="machine">What the outputs were computed on.</param>
+    public void Finish(bool complete, Machine machine)
     {
         lock (_gate)
         {
+            _notebook.Machine = Metadata(machine);
             _notebook.ExecutedCode = complete ? NotebookDrift.HashOf(_notebook) : null;
             _isStale = true;
             Save();
@@ -85,6 +89,21 @@ internal sealed class OutputWriter : IAsyncDisposable
         await _stop.CancelAsync().ConfigureAwait(false);
         await _writing.ConfigureAwait(false);
         _stop.Dispose();
+    }
+
+    private static JsonObject Metadata(Machine machine)
+    {
+        var facts = new JsonObject
+        {
+            ["processor"] = machine.Processor.ToString(),
+            ["instructions"] = new JsonArray([.. machine.Processor.Instructions.Select(static name => (JsonNode)name)]),
+        };
+        if (machine.LibTorch is not null)
+        {
+            (facts["libtorch"], facts["threads"], facts["kernels"]) = (machine.LibTorch, machine.Threads, machine.Kernels);
+        }
+
+        return facts;
     }
 
     private async Task WriteRepeatedlyAsync()

@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using LoraNotebooks.Formats;
+using LoraNotebooks.Hub;
 
 namespace LoraNotebooks.Diffusion;
 
@@ -32,10 +33,11 @@ internal static class BaseModelFacts
         };
         if (pipeline.Source is { } source)
         {
-            facts["ss_sd_model_name"] = Path.GetFileName(Path.TrimEndingDirectorySeparator(source));
+            // A model of the hub lies in a folder that is called after its commit.
+            facts["ss_sd_model_name"] = HubCache.SnapshotOf(source) is { } cached ? cached.Name : Path.GetFileName(Path.TrimEndingDirectorySeparator(source));
             if (File.Exists(source))
             {
-                // A folder has no hash: kohya's is that of one file.
+                // A folder has no hash: kohya's is that of one file, as it was loaded. What was in memory then is in the run's record.
                 var file = new FileInfo(source);
                 (facts["ss_new_sd_model_hash"], facts["ss_sd_model_hash"]) = Hashes.GetOrAdd((source, file.Length, file.LastWriteTimeUtc), static key => KohyaHashes.OfCheckpoint(key.Path));
             }

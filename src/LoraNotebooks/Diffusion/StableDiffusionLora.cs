@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Runtime.CompilerServices;
 using LoraNotebooks.Adapters;
 using LoraNotebooks.Formats;
@@ -106,6 +107,17 @@ public sealed class StableDiffusionLora : IDisposable
             ? model => model.Add(name, state)
             : null);
     }
+
+    /// <summary>The adapters that stand beside a pipeline's networks, e.g. <c>unet: style × 0.8</c>; those that are merged or switched off are told as such.</summary>
+    internal static IReadOnlyList<string> BesideNetworksOf(StableDiffusionPipeline pipeline) =>
+    [
+        .. from network in Networks(pipeline)
+           let model = Shared.TryGetValue(network.Module, out var adapted) ? adapted : null
+           where model is not null
+           from name in model.Names
+           let state = model.MergedNames.Contains(name) ? ", merged" : model.Enabled ? "" : ", off"
+           select string.Create(CultureInfo.InvariantCulture, $"{network.Name}: {name} × {model.GetWeight(name)}{state}"),
+    ];
 
     /// <summary>Switches dropout on; nothing else of the adapters differs in training.</summary>
     public void Train() => ForEachModel(static model => model.Train());

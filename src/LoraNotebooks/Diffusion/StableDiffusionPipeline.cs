@@ -130,6 +130,21 @@ public sealed class StableDiffusionPipeline : IDisposable
     /// <summary>The folder or file that this was loaded from; <see langword="null"/> for components that were put together.</summary>
     public string? Source { get; private set; }
 
+    /// <summary>Its name on the hub at its commit, <c>org/name@commit</c>, where it was loaded from the Hugging Face cache; else <see langword="null"/>.</summary>
+    public string? HubName => Source is null ? null : HubCache.SnapshotOf(Source)?.ToString();
+
+    /// <summary>
+    /// SHA-256 of each network's weights as they are in memory now, so that a merged LoRA or another type of the numbers tells; some seconds for a
+    /// model of gigabytes. It is no hash of files: two files of the same weights have the same one.
+    /// </summary>
+    /// <returns>
+    /// 64 hexadecimal digits by network: unet, vae, text_encoder and, in SDXL, text_encoder_2. Adapters beside the networks do not count, nor does the layout.
+    /// </returns>
+    public IReadOnlyDictionary<string, string> HashWeights() =>
+        new (string Name, nn.Module? Network)[] { ("unet", UNet), ("vae", Vae), ("text_encoder", TextEncoder), ("text_encoder_2", TextEncoder2) }
+            .Where(static part => part.Network is not null)
+            .ToDictionary(static part => part.Name, static part => WeightsHash.Of(part.Network!), StringComparer.Ordinal);
+
     /// <summary>Loads a Stable Diffusion model from wherever it is: a folder in diffusers layout, one original .safetensors file, or the Hugging Face cache.</summary>
     /// <param name="source">
     /// The folder, see <see cref="FromFolder"/>, the file, see <see cref="FromFile"/>, or <c>org/name[@revision]</c>, see <see cref="ModelSource.Resolve"/>.

@@ -37,6 +37,16 @@ public sealed class HubCache
         return FindSnapshot(id) is { } snapshot && RepositoryPath.FaultOf(file) is null && Path.Combine([snapshot, .. file.Split('/')]) is var path && CachedRepository.Content(path) is { Exists: true } ? path : null;
     }
 
+    /// <summary>The model, at its commit, in whose folder of a cache a path lies; null if it lies elsewhere.</summary>
+    /// <param name="path">The full path of a snapshot's folder or of something in it.</param>
+    public static HubId? SnapshotOf(string path)
+    {
+        ArgumentNullException.ThrowIfNull(path);
+        var parts = path.Split(Path.DirectorySeparatorChar);
+        var at = Array.LastIndexOf(parts, CachedRepository.Snapshots);
+        return at > 0 && at + 1 < parts.Length && HubId.IsCommit(parts[at + 1]) && HubId.TryParse($"{HubId.NameOfFolder(parts[at - 1])}@{parts[at + 1]}", out var id) ? id : null;
+    }
+
     /// <summary>All snapshots of models, by name; folders of other kinds (data sets, spaces) are left out.</summary>
     public IReadOnlyList<CachedModel> Models()
     {

@@ -48,6 +48,18 @@ public static class NativeRuntime
     /// <summary>The NuGet package that holds libtorch for this system, such as <c>libtorch-cpu-linux-x64</c>.</summary>
     public static string LibTorchPackage => $"libtorch-cpu-{Rid}";
 
+    /// <summary>Whether libtorch is in the process already.</summary>
+    public static bool IsLoaded
+    {
+        get
+        {
+            lock (Gate)
+            {
+                return info is not null;
+            }
+        }
+    }
+
     /// <summary>Loads the natives now (idempotent) and says where they came from.</summary>
     /// <exception cref="DllNotFoundException">libtorch or TorchSharp's bridge cannot be found or loaded; the message lists what was tried.</exception>
     public static NativeRuntimeInfo Load()

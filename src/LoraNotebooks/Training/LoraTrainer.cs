@@ -19,7 +19,8 @@ public sealed class LoraTrainer
 
     /// <summary>
     /// A state file (<see cref="TrainingResult.StateFile"/>) to go on from; default none. The run then gives the numbers of one that was never
-    /// stopped. Settings that decide numbers must be the same, except that <see cref="TrainingConfig.Epochs"/> may grow; the learning rates then follow the longer plan.
+    /// stopped. Settings that decide numbers, data and base model must be the same, except that <see cref="TrainingConfig.Epochs"/> may grow; the learning rates then follow the longer plan.
+    /// Another processor, libtorch or number of threads is allowed: the record tells which run took which steps on what.
     /// </summary>
     public string? ResumeFrom { get; init; }
 
@@ -47,6 +48,7 @@ public sealed class LoraTrainer
         var plan = TrainingPlan.For(config, dataset);
         using var scope = NewDisposeScope();
         var schedule = config.NoiseScheduleFor(pipeline.Scheduler);
+        var baseModel = TrainingBase.Of(pipeline);
         using var set = new TrainingSet(pipeline, config, dataset, schedule, cancellationToken);
         var seed = new TrainingSeeds(config.Seed).Derive(TrainingSeeds.Use.Weights);
         var lora = StableDiffusionLora.Create(pipeline, config.Name, config.UNetLora, config.TrainsTextEncoder ? config.TextEncoderLora : null, seed);
@@ -55,7 +57,7 @@ public sealed class LoraTrainer
             using var precision = config.Precision == TrainingPrecision.BFloat16
                 ? new LoweredPrecision(ScalarType.BFloat16, config.TrainsTextEncoder ? [pipeline.UNet, .. pipeline.Text.Encoders] : [pipeline.UNet])
                 : null;
-            using var run = new TrainingRun(config, plan, pipeline, dataset, set, schedule, lora, Samples, progress);
+            using var run = new TrainingRun(config, plan, pipeline, baseModel, dataset, set, schedule, lora, Samples, progress);
             if (ResumeFrom is not null)
             {
                 run.Resume(ResumeFrom);

@@ -6,7 +6,6 @@ using System.Text.Json.Serialization;
 using LoraNotebooks.Data;
 using LoraNotebooks.Diffusion;
 using LoraNotebooks.Formats;
-using static TorchSharp.torch;
 
 namespace LoraNotebooks.Training;
 
@@ -131,20 +130,11 @@ public static class RegularizationSet
         }
     }
 
-    /// <summary>SHA-256 over the names, types, shapes and values of all weights, and over the noise schedule's settings.</summary>
+    /// <summary>SHA-256 over the hashes of the networks' weights and the noise schedule's settings.</summary>
     private static string Fingerprint(StableDiffusionPipeline pipeline)
     {
-        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-        nn.Module[] networks = [pipeline.TextEncoder, pipeline.UNet, pipeline.Vae];
-        foreach (var (name, weight) in networks.SelectMany(network => network.state_dict()))
-        {
-            using var scope = NewDisposeScope();
-            hash.AppendData(Encoding.UTF8.GetBytes($"{name} {weight.dtype} {string.Join('×', weight.shape)}\0"));
-            hash.AppendData(weight.detach().cpu().contiguous().bytes);
-        }
-
-        hash.AppendData(Encoding.UTF8.GetBytes(pipeline.Scheduler.ToJson().ToJsonString()));
-        return Convert.ToHexStringLower(hash.GetHashAndReset());
+        var parts = pipeline.HashWeights().Select(static network => $"{network.Key} {network.Value}").Append(pipeline.Scheduler.ToJson().ToJsonString());
+        return Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(string.Join('\n', parts))));
     }
 
     private sealed class Offset(IProgress<int> progress, int before) : IProgress<int>

@@ -26,7 +26,7 @@ public sealed class TrainingResult : IDisposable
     /// <summary>The file that a stopped run is resumed from, see <see cref="LoraTrainer.ResumeFrom"/>.</summary>
     public required string StateFile { get; init; }
 
-    /// <summary>The record of the run: settings, seed, hash of the data, versions, losses.</summary>
+    /// <summary>The record of the run: settings, seed, hashes of the data and of the base model, losses, and what each part of it was computed on: processor, libtorch, threads, kernels, versions.</summary>
     public required string RecordFile { get; init; }
 
     /// <summary>Whether the run was cancelled before its last step.</summary>

@@ -38,6 +38,7 @@ internal sealed class TrainingRun : IDisposable
         TrainingConfig config,
         TrainingPlan plan,
         StableDiffusionPipeline pipeline,
+        TrainingBase baseModel,
         PreparedDataset dataset,
         TrainingSet set,
         NoiseSchedule schedule,
@@ -52,7 +53,7 @@ internal sealed class TrainingRun : IDisposable
         trainingStep = new DiffusionTrainingStep(pipeline.UNet, schedule, optimizer, config)
         {
         };
-        files = new TrainingFiles(config, plan, pipeline, dataset, lora);
+        files = new TrainingFiles(config, plan, pipeline, baseModel, dataset, lora);
     }
 
     /// <summary>Takes weights, moments, step and losses of a stopped run.</summary>

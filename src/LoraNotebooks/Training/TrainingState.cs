@@ -7,7 +7,7 @@ namespace LoraNotebooks.Training;
 
 /// <summary>
 /// Everything that a stopped run needs to go on, in one file, so that it is there whole or not at all: weights, moments, losses; as metadata the
-/// settings and the data's hash. Random numbers hang on the seed and the step alone, and learning rates on the step, so that neither is stored.
+/// settings, the data's hash, the base model and the runs so far. Random numbers hang on the seed and the step alone, and learning rates on the step, so that neither is stored.
 /// </summary>
 internal static class TrainingState
 {
@@ -15,8 +15,11 @@ internal static class TrainingState
     private const string Steps = "steps";
     private const string Config = "config";
     private const string DataHash = "data_hash";
+    private const string Base = "base_model";
+    private const string Runs = "runs";
 
-    public static void Save(string path, AdamWOptimizer optimizer, IReadOnlyList<double> losses, TrainingConfig config, string dataHash)
+    public static void Save(
+        string path, AdamWOptimizer optimizer, IReadOnlyList<double> losses, TrainingConfig config, string dataHash, TrainingBase baseModel, JsonArray runs)
     {
         using var scope = NewDisposeScope();
         var tensors = optimizer.State();
@@ -26,12 +29,18 @@ internal static class TrainingState
             [Steps] = optimizer.Steps.ToString(CultureInfo.InvariantCulture),
             [Config] = config.ToJson().ToJsonString(),
             [DataHash] = dataHash,
+            [Base] = baseModel.ToJson().ToJsonString(),
+            [Runs] = runs.ToJsonString(),
         });
     }
 
-    /// <summary>Restores the optimizer and its parameters; returns the losses of the steps so far.</summary>
-    /// <exception cref="InvalidDataException">The file is no training state, or of a run with other settings or data; all differences are listed.</exception>
-    public static IReadOnlyList<double> Load(string path, AdamWOptimizer optimizer, TrainingConfig config, string dataHash)
+    /// <summary>
+    /// Restores the optimizer and its parameters; returns the losses of the steps so far, and which runs took them where. Another processor, libtorch or
+    /// number of threads is allowed, and told by the runs. States of versions that noted no base model are taken without comparing it.
+    /// </summary>
+    /// <exception cref="InvalidDataException">The file is no training state, or of a run with other settings, data or base model; all differences are listed.</exception>
+    public static (IReadOnlyList<double> Losses, JsonArray Runs) Load(
+        string path, AdamWOptimizer optimizer, TrainingConfig config, string dataHash, TrainingBase baseModel)
     {
         using var scope = NewDisposeScope();
         using var file = SafetensorsFile.Open(path);
@@ -46,12 +55,17 @@ internal static class TrainingState
             differences.Add($"data: hash {hash}, here {dataHash}");
         }
 
+        if (file.Metadata.TryGetValue(Base, out var theirBase))
+        {
+            differences.AddRange(baseModel.DifferencesFrom(TrainingBase.FromJson(theirBase)));
+        }
+
         if (differences.Count > 0)
         {
-            throw new InvalidDataException($"'{path}' is of a run with other settings, so that it cannot be resumed with these. Take its settings, or start anew:\n- {string.Join("\n- ", differences)}");
+            throw new InvalidDataException($"'{path}' is of a run with other settings, so that it cannot be resumed with these. Take its settings, data and base model, or start anew:\n- {string.Join("\n- ", differences)}");
         }
 
         optimizer.Restore(file.Tensors.Keys.Where(name => name != Losses).ToDictionary(name => name, name => file.Load(name)), long.Parse(steps, CultureInfo.InvariantCulture));
-        return file.Load(Losses).data<double>().ToArray();
+        return (file.Load(Losses).data<double>().ToArray(), file.Metadata.TryGetValue(Runs, out var runs) ? JsonNode.Parse(runs)!.AsArray() : []);
     }
 }

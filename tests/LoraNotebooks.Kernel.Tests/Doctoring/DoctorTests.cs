@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Globalization;
+using System.Runtime.InteropServices;
 using System.Text.Json;
 using LoraNotebooks.Kernel.Commands;
 using LoraNotebooks.Kernel.Doctoring;
@@ -19,6 +20,18 @@ public sealed class DoctorTests
         Assert.All(checks, check => Assert.NotEmpty(check.Found));
         Assert.All(checks.Where(check => check.Health != Health.Ok), check => Assert.NotEmpty(check.Advice));
         Assert.DoesNotContain(checks, check => check.Health == Health.Fail && check.Name is "libtorch" or ".NET SDK" && check.Health == Health.Fail);
+        Assert.StartsWith($"{Processor.Current}: ", checks.Single(check => check.Name == "Processor").Found, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData(Architecture.X64, new[] { "AVX2", "FMA" }, Health.Ok, "p (family 25, model 1): AVX2, FMA")]
+    [InlineData(Architecture.X64, new[] { "SSE4.1", "AVX" }, Health.Warn, "p (family 25, model 1): SSE4.1, AVX")]
+    [InlineData(Architecture.X64, new string[0], Health.Warn, "p (family 25, model 1): no vector instructions")]
+    [InlineData(Architecture.Arm64, new[] { "NEON" }, Health.Ok, "p (family 25, model 1): NEON")]
+    public void Check_Processor_NamesItAndWarnsWithoutAvx2(Architecture architecture, string[] instructions, Health health, string found)
+    {
+        var check = ProcessorFeatures.Check(new Processor { Vendor = "v", Name = "p", Family = 25, Model = 1, Instructions = instructions }, architecture);
+        Assert.Equal((health, found, health != Health.Ok), (check.Health, check.Found, check.Advice.Length > 0));
     }
 
     [Fact]

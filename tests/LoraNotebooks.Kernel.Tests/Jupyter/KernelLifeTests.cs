@@ -18,22 +18,25 @@ public sealed class KernelLifeTests
     [InlineData("work that watches the token", "var kept = 12; while (true) { Cancellation.ThrowIfCancellationRequested(); Thread.Sleep(5); }", "12")]
     [InlineData("native code in a loop", "var kept = 13; var m = torch.ones(300, 300); while (true) { using var p = m.mm(m); }", "13")]
     [InlineData("a question to the front end", "var kept = 14; Console.ReadLine();", "14")]
-    public void Interrupt_WhateverRuns_StopsWithinASecondAndTheSessionLivesOn(string what, string code, string kept)
+    public void Interrupt_WhateverRuns_StopsAndTheSessionLivesOn(string what, string code, string kept)
     {
         using var kernel = new KernelClient();
         kernel.Execute("var before = 3; torch.ones(1).ToString();");
         Stopwatch? clock = null;
-        var cell = kernel.Ask("execute_request", new JsonObject { ["code"] = code, ["allow_stdin"] = true }, meanwhile: () =>
+        var told = code.Insert(code.IndexOf(';', StringComparison.Ordinal) + 1, " Console.Write(\"running\");");
+        var cell = kernel.Ask("execute_request", new JsonObject { ["code"] = told, ["allow_stdin"] = true }, meanwhile: () =>
         {
-            Thread.Sleep(1_500);
+            // However long the cell is compiled: it has begun, and comes to what it stays in.
+            kernel.Hear(message => message.Type == "stream");
+            Thread.Sleep(1_000);
             clock = Stopwatch.StartNew();
             kernel.Send("interrupt_request", channel: Channel.Control);
         });
         Assert.Equal("error", cell.Status);
         Assert.Equal("Canceled", Assert.Single(cell.Outputs, output => output.Type == "error").Text("ename"));
 
-        // Ten times the second that it is meant to take: whether it stops is tested here, how fast is measured by the benchmark.
-        Assert.True(clock!.Elapsed < TimeSpan.FromSeconds(10), $"{what} took {clock.Elapsed}");
+        // Below the 30 s after which a cell that took the token is ended: whether it stops is tested here, how fast is measured by the benchmark.
+        Assert.True(clock!.Elapsed < TimeSpan.FromSeconds(25), $"{what} took {clock.Elapsed}");
         Assert.Equal("3", kernel.Execute("before").Result);
         Assert.Equal(kept, kernel.Execute("kept").Result);
     }
@@ -42,9 +45,9 @@ public sealed class KernelLifeTests
     public void Interrupt_CellsThatWereWaiting_AreAborted()
     {
         using var kernel = new KernelClient();
-        var running = kernel.Send("execute_request", new JsonObject { ["code"] = "while (true) { }" });
+        var running = kernel.Send("execute_request", new JsonObject { ["code"] = "Console.Write(\"running\"); while (true) { }" });
         var waiting = kernel.Send("execute_request", new JsonObject { ["code"] = "\"waited\"" });
-        Thread.Sleep(1_500);
+        kernel.Hear(message => message.Type == "stream");
         kernel.Send("interrupt_request", channel: Channel.Control);
         Assert.Equal("error", kernel.Await(running).Status);
         Assert.Equal("aborted", kernel.Await(waiting).Status);

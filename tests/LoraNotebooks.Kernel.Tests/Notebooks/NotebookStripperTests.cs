@@ -8,7 +8,7 @@ public sealed class NotebookStripperTests
     // Laid out by hand, with escapes that no writer here would make: only what is stripped may change.
     private const string Executed = """
         {"nbformat":4, "nbformat_minor" : 5,
-          "metadata": { "kernelspec": {"name":"caf\u00e9"}, "lora_notebooks": {"executed": "abc"} },
+          "metadata": { "kernelspec": {"name":"caf\u00e9"}, "lora_notebooks": {"executed": "abc", "machine": {"processor": "p", "threads": 2}} },
           "cells": [
             {"outputs": [ {"output_type":"stream", "name":"stdout", "text":["outputs: []"]} ], "cell_type":"code", "execution_count": 12,
              "metadata": {"execution": {"iopub.status.busy": "2026"}, "tags": ["a\/b"], "ExecuteTime": {"end_time": "1"}}, "source": "\"outputs\": [1]"},

@@ -127,6 +127,9 @@ public sealed class CommandLineTests : IDisposable
         Assert.Contains("run n.ipynb --output . --format ipynb", text, StringComparison.Ordinal);
         Assert.Equal(0, (await ToolProcess.RunAsync(_folder.Path, "run", "n.ipynb", "--output", ".", "--format", "ipynb")).Exit);
         Assert.Equal(0, (await ToolProcess.RunAsync(_folder.Path, "check", "--outputs", "n.ipynb")).Exit);
+
+        // What computes nothing needs no libtorch, and tells of none.
+        Assert.Equal(["processor", "instructions"], Notebook.Load(_folder.File("n.ipynb")).Machine!.Select(static fact => fact.Key));
     }
 
     [Fact]

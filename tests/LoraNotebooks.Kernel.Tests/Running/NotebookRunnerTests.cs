@@ -1,6 +1,8 @@
 using System.Text.Json.Nodes;
 using LoraNotebooks.Kernel.Notebooks;
 using LoraNotebooks.Kernel.Running;
+using LoraNotebooks.Tensors;
+using TorchSharp;
 
 namespace LoraNotebooks.Kernel.Tests.Running;
 
@@ -26,6 +28,30 @@ public sealed class NotebookRunnerTests : IDisposable
         var page = await File.ReadAllTextAsync(outcome.Page!);
         Assert.Contains("<title>Title</title>", page, StringComparison.Ordinal);
         Assert.Contains("hello", page, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("set_num_threads(1); randn(2).sum().item<float>() > -1000", RunExit.Ok)]
+    [InlineData("set_num_threads(1); throw new Exception(\"broken\");", RunExit.CellFailed)]
+    public async Task RunAsync_Notebook_TellsTheMachineThatMadeItsOutputs(string code, RunExit exit)
+    {
+        var notebook = Notebook.Load(Make("# t", code));
+        notebook.Machine = new() { ["processor"] = "of an earlier run" };
+        var before = torch.get_num_threads();
+        try
+        {
+            var outcome = await RunAsync(Save(notebook));
+            Assert.Equal(exit, outcome.Exit);
+            var machine = Notebook.Load(outcome.Executed!).Machine!;
+            Assert.Equal(Processor.Current.ToString(), (string?)machine["processor"]);
+            Assert.Equal(Processor.Current.Instructions, machine["instructions"]!.AsArray().Select(static name => (string?)name));
+            Assert.Equal((NativeRuntime.LibTorchVersion, 1, Processor.Kernels()), ((string?)machine["libtorch"], (int?)machine["threads"], (string?)machine["kernels"]));
+            Assert.Contains($" on {Processor.Current}, 1 thread, libtorch {NativeRuntime.LibTorchVersion}, kernels: {Processor.Kernels()}, with LoraNotebooks", await File.ReadAllTextAsync(outcome.Page!), StringComparison.Ordinal);
+        }
+        finally
+        {
+            torch.set_num_threads(before);
+        }
     }
 
     [Fact]

@@ -253,8 +253,8 @@ public sealed class StableDiffusionPipelineTests
         return pipeline.Denoise(noise, pipeline.EncodePrompts([options.Prompt], options.ClipSkip), pipeline.EncodePrompts([options.NegativePrompt]), sampler, options.Guidance);
     }
 
-    // Other batch sizes may take other kernels, whose last digits differ.
-    private static void AssertSame(ReadOnlySpan<byte> expected, ReadOnlySpan<byte> actual)
+    /// <summary>The same picture, perhaps drawn in a batch of another size: such may take other kernels, whose last digits differ.</summary>
+    internal static void AssertSame(ReadOnlySpan<byte> expected, ReadOnlySpan<byte> actual)
     {
         for (var i = 0; i < expected.Length; i++)
         {

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Globalization;
+using System.Runtime.InteropServices;
 using TorchSharp;
 
 namespace LoraNotebooks.Tests.Fuzzing;
@@ -35,6 +36,18 @@ internal sealed record Attempt(Exception? Error, double Seconds, long Bytes, lon
         }
 
         return attempt;
+    }
+
+    /// <summary>
+    /// Gives what was freed back to the system: if it stays resident, as the allocator may be set, it hides what a reader takes. Costs milliseconds,
+    /// so it is called before the first attempt and now and then.
+    /// </summary>
+    public static void GiveMemoryBack()
+    {
+        if (OperatingSystem.IsLinux())
+        {
+            _ = TrimMemory(0);
+        }
     }
 
     /// <summary>What is wrong with a reader that does this, or <see langword="null"/> if nothing is.</summary>
@@ -101,6 +114,9 @@ internal sealed record Attempt(Exception? Error, double Seconds, long Bytes, lon
         File.WriteAllText("/proc/self/clear_refs", "5");
         return StatusBytes("VmRSS:");
     }
+
+    [DllImport("libc", EntryPoint = "malloc_trim")]
+    private static extern int TrimMemory(nuint keep);
 
     private static long Peak() => OperatingSystem.IsLinux() ? StatusBytes("VmHWM:") : 0;
 

@@ -15,6 +15,7 @@ namespace LoraNotebooks.Tests.Fuzzing;
 public sealed class ReaderFuzzTests(ITestOutputHelper output)
 {
     private const int FailuresPerTarget = 3;
+    private const int AttemptsBetweenTrims = 100;
     private const int SmallStack = 1 << 20; // as Windows gives its main thread
 
     private static readonly int Mutations = Number("LORANOTEBOOKS_FUZZ_MUTATIONS", 10_500);
@@ -81,6 +82,11 @@ public sealed class ReaderFuzzTests(ITestOutputHelper output)
             current = $"{target.Name}, seed {seed}";
             File.WriteAllBytes(path, bytes);
             var size = FolderSize(target.Folder);
+            if (i % AttemptsBetweenTrims == 0)
+            {
+                Attempt.GiveMemoryBack();
+            }
+
             var attempt = Attempt.Run(target, path, size);
             Interlocked.Increment(ref progress);
             tally.Add(attempt);

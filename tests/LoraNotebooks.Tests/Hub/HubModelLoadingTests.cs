@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using LoraNotebooks.Adapters;
 using LoraNotebooks.Diffusion;
 using LoraNotebooks.Formats;
 using LoraNotebooks.Hub;
@@ -36,6 +37,11 @@ public sealed class HubModelLoadingTests
         var outline = PipelineOutline.Read(found);
 
         Assert.Equal(snapshot, found);
+        Assert.Equal($"org/tiny@{Commit}", loaded.HubName);
+        using var lora = StableDiffusionLora.Create(loaded, "lora", new LoraConfig { Rank = 1, Alpha = 1, TargetModules = ["to_q"] }, null, seed: 1);
+        lora.SaveKohya(folder.In("lora.safetensors"));
+        using var file = SafetensorsFile.Open(folder.In("lora.safetensors"));
+        Assert.Equal("org/tiny", file.Metadata["ss_sd_model_name"]);
         Assert.Equal(original.UNet.parameters().Sum(static p => p.numel()), loaded.UNet.parameters().Sum(static p => p.numel()));
         Assert.Equal(0, Fixtures.MaxDifference(original.UNet.parameters().First().to(ScalarType.Float16).to(ScalarType.Float32), loaded.UNet.parameters().First()));
         Assert.Equal([ScalarType.Float16], outline.Stored.Select(static stored => stored.Type));

@@ -4,6 +4,7 @@ using LoraNotebooks.Data;
 using LoraNotebooks.Diffusion;
 using LoraNotebooks.Formats;
 using LoraNotebooks.Models.Language;
+using LoraNotebooks.Tensors;
 using LoraNotebooks.Tests.Diffusion;
 using LoraNotebooks.Tests.Models;
 using LoraNotebooks.Training;
@@ -137,6 +138,95 @@ public sealed class LoraTrainerTests : IDisposable
     }
 
     [Fact]
+    public void Train_Record_NamesBaseModelAndMachine()
+    {
+        pipeline.Save(folder.In("base"));
+        using var saved = StableDiffusionPipeline.FromFolder(folder.In("base"));
+        var weights = saved.HashWeights();
+        using var beside = StableDiffusionLora.Create(saved, "beside", new LoraConfig { Rank = 1, Alpha = 1, TargetModules = ["to_q"] }, null, seed: 1);
+        beside.Weight = 0.5;
+
+        // Lowered precision is of the run, not of the base.
+        using var result = new LoraTrainer().Train(TinyRun.Config(folder.Path) with { Epochs = 1, Precision = TrainingPrecision.BFloat16 }, saved, TinyRun.Dataset);
+
+        var record = Record(result);
+        Assert.Equal(folder.In("base"), record["base"]!["source"]!.GetValue<string>());
+        Assert.Equal("Float32", record["base"]!["type"]!.GetValue<string>());
+        Assert.Equal(weights, record["base"]!["weights"]!.AsObject().ToDictionary(static pair => pair.Key, static pair => pair.Value!.GetValue<string>()));
+        Assert.Equal("unet: beside × 0.5", Assert.Single(record["base"]!["adapters"]!.AsArray())!.GetValue<string>());
+        Assert.Equal("v_prediction", record["scheduler"]!["prediction_type"]!.GetValue<string>());
+        var run = Assert.Single(record["runs"]!.AsArray())!;
+        Assert.Equal((1, 3), (run["firstStep"]!.GetValue<int>(), run["lastStep"]!.GetValue<int>()));
+        var machine = Machine.Here();
+        Assert.Equal(machine.Processor.Name, run["machine"]!["processor"]!["name"]!.GetValue<string>());
+        Assert.Equal(machine.Processor.Instructions, run["machine"]!["processor"]!["instructions"]!.AsArray().Select(static name => name!.GetValue<string>()));
+        Assert.Equal((machine.LibTorch, machine.Threads, machine.Kernels), (run["machine"]!["libTorch"]!.GetValue<string>(), run["machine"]!["threads"]!.GetValue<int>(), run["machine"]!["kernels"]!.GetValue<string>()));
+    }
+
+    [Fact]
+    public void Train_ResumedOnAnotherMachine_GoesOnAndTellsBoth()
+    {
+        var config = TinyRun.Config(folder.Path);
+        using var source = new CancellationTokenSource();
+        using var first = new LoraTrainer().Train(config, pipeline, TinyRun.Dataset, StopAt(5, source), source.Token);
+        first.Dispose();
+        var elsewhere = JsonNode.Parse(StateMetadata(first.StateFile)["runs"])!.AsArray();
+        elsewhere[0]!["machine"]!["processor"]!["name"] = "another";
+        ChangeState(first.StateFile, "runs", elsewhere.ToJsonString());
+
+        using var second = new LoraTrainer { ResumeFrom = first.StateFile }.Train(config, pipeline, TinyRun.Dataset);
+
+        var runs = Record(second)["runs"]!.AsArray();
+        Assert.Equal([(1, 5), (6, 12)], runs.Select(static run => (run!["firstStep"]!.GetValue<int>(), run["lastStep"]!.GetValue<int>())));
+        Assert.Equal(["another", Processor.Current.Name], runs.Select(static run => run!["machine"]!["processor"]!["name"]!.GetValue<string>()));
+        Assert.Equal(Enumerable.Range(1, 12), Record(second)["steps"]!.AsArray().Select(static step => step!["step"]!.GetValue<int>()));
+        Assert.Equal(first.Steps.Concat(second.Steps).Select(static step => step.Loss), Record(second)["steps"]!.AsArray().Select(static step => step!["loss"]!.GetValue<double>()));
+    }
+
+    [Fact]
+    public void Train_ResumedOnAnotherBase_IsRefusedByTheNetworksName()
+    {
+        var config = TinyRun.Config(folder.Path) with { Epochs = 1 };
+        using var result = new LoraTrainer().Train(config, pipeline, TinyRun.Dataset);
+        result.Dispose();
+        var hash = pipeline.HashWeights()["unet"];
+        using (var merged = StableDiffusionLora.Create(pipeline, "merged", new LoraConfig { Rank = 1, Alpha = 1, TargetModules = ["to_q"] }, null, seed: 1))
+        {
+            using var noGradient = no_grad();
+            merged.UNetParameters.ToList().ForEach(static parameter => parameter.fill_(0.1f));
+            merged.Merge();
+
+            var error = Assert.Throws<InvalidDataException>(() => new LoraTrainer { ResumeFrom = result.StateFile }.Train(config, pipeline, TinyRun.Dataset)).Message;
+
+            Assert.Contains($"base model: weights of unet {hash} (Float32 of a model in memory), here {pipeline.HashWeights()["unet"]}", error, StringComparison.Ordinal);
+            Assert.Contains("adapters beside the base model: none, here unet: merged × 1, merged", error, StringComparison.Ordinal);
+            Assert.DoesNotContain("vae", error, StringComparison.Ordinal);
+        }
+
+        // A state that notes no base model is one of an earlier version.
+        ChangeState(result.StateFile, "base_model", null);
+        using var resumed = new LoraTrainer { ResumeFrom = result.StateFile }.Train(config with { Epochs = 2 }, pipeline, TinyRun.Dataset);
+        Assert.Equal([4, 5, 6], resumed.Steps.Select(static step => step.Step));
+    }
+
+    [Fact]
+    public void Train_ResumedBesideADamagedRecord_SaysWhatToDo()
+    {
+        var config = TinyRun.Config(folder.Path) with { Epochs = 1 };
+        using var result = new LoraTrainer().Train(config, pipeline, TinyRun.Dataset);
+        result.Dispose();
+        File.WriteAllText(result.RecordFile, "{}");
+
+        var error = Assert.Throws<InvalidDataException>(() => new LoraTrainer { ResumeFrom = result.StateFile }.Train(config with { Epochs = 2 }, pipeline, TinyRun.Dataset)).Message;
+        File.Delete(result.RecordFile);
+        using var resumed = new LoraTrainer { ResumeFrom = result.StateFile }.Train(config with { Epochs = 2 }, pipeline, TinyRun.Dataset);
+
+        Assert.Contains("move it away", error, StringComparison.Ordinal);
+        Assert.Equal(3, Record(resumed)["steps"]!.AsArray().Count);
+        Assert.Equal(6, Record(resumed)["losses"]!.AsArray().Count);
+    }
+
+    [Fact]
     public void Train_Cancelled_StopsWithinOneStepAndKeepsWhatWasLearnt()
     {
         using var source = new CancellationTokenSource();
@@ -252,6 +342,28 @@ public sealed class LoraTrainerTests : IDisposable
     {
         using var result = new LoraTrainer().Train(config, pipeline, data ?? TinyRun.Dataset);
         return [.. result.Steps.Select(step => step.Loss)];
+    }
+
+    private static JsonNode Record(TrainingResult result) => JsonNode.Parse(File.ReadAllText(result.RecordFile))!;
+
+    private static Dictionary<string, string> StateMetadata(string path)
+    {
+        using var file = SafetensorsFile.Open(path);
+        return file.Metadata.ToDictionary();
+    }
+
+    /// <summary>Rewrites a state with another value of its metadata, or without it.</summary>
+    private static void ChangeState(string path, string key, string? value)
+    {
+        using var scope = NewDisposeScope();
+        var metadata = StateMetadata(path);
+        metadata.Remove(key);
+        if (value is not null)
+        {
+            metadata[key] = value;
+        }
+
+        SafetensorsFile.Write(path, SafetensorsFile.LoadAll(path), metadata);
     }
 
     private static float[] Weights(TrainingResult result) => Weights(result.Lora, result.Config.Name);

@@ -32,7 +32,7 @@ public sealed class RegularizationSetTests : IDisposable
         Assert.Equal(["seed 7", "seed 10", "seed 8", "seed 11", "seed 9"], images.Images.Select(image => image.SourceFile));
         Assert.Equal([1, 2, 3, 4], steps);
         var alone = pipeline.Generate(Options.Generation with { Prompt = "portrait, long hair", Seed = 11 })[0];
-        Assert.Equal(alone.Pixels.ToArray(), images.Images[3].Image.Pixels.ToArray());
+        StableDiffusionPipelineTests.AssertSame(alone.Pixels, images.Images[3].Image.Pixels);
         Assert.Equal(images.ComputeHash(), PreparedDataset.Load(folder.In("class")).ComputeHash());
         Assert.Empty(Directory.GetDirectories(folder.Path, "*.tmp"));
     }
@@ -71,6 +71,19 @@ public sealed class RegularizationSetTests : IDisposable
         Assert.Contains("- options: ", error.Message, StringComparison.Ordinal);
         Assert.Contains("- model: ", error.Message, StringComparison.Ordinal);
         Assert.Contains("- data: images or captions were changed", error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void OpenOrCreate_OtherSecondTextEncoder_IsAnotherModel()
+    {
+        using var xl = TinyPipeline.CreateXL();
+        RegularizationSet.OpenOrCreate(folder.In("class"), xl, Options);
+        using (no_grad())
+        {
+            xl.TextEncoder2!.parameters().Last().add_(1);
+        }
+
+        Assert.Contains("- model: ", Assert.Throws<InvalidDataException>(() => RegularizationSet.OpenOrCreate(folder.In("class"), xl, Options)).Message, StringComparison.Ordinal);
     }
 
     [Fact]

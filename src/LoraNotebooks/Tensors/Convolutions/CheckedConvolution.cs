@@ -35,6 +35,20 @@ public static class CheckedConvolution
     }
 
     /// <summary>
+    /// Which kernels convolutions are computed with, in a few words: <c>default</c>, or the limit of oneDNN's instructions, and whether wrong ones are gone
+    /// around or a way is forced.
+    /// </summary>
+    /// <exception cref="DllNotFoundException">libtorch cannot be found.</exception>
+    public static string Describe()
+    {
+        var limit = NativeSettings.InstructionLimit ?? "default";
+        var now = Engine;
+        return now.Forced is { } way ? $"{limit}, convolutions forced to be {way.ToString().ToLowerInvariant()}"
+            : now.Findings.Suspicion == Suspicion.None ? limit
+            : $"{limit}, wrong convolutions computed another way";
+    }
+
+    /// <summary>
     /// Whether libtorch computes a convolution wrong that a layer of the given sizes is likely to be used for: one and two images of 8 and of 32
     /// pixels a side, in both layouts. For layers that this toolkit does not compute itself.
     /// </summary>

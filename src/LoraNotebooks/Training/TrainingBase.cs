@@ -1,0 +1,64 @@
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using LoraNotebooks.Diffusion;
+
+namespace LoraNotebooks.Training;
+
+/// <summary>Which base model a run trains on: what it is called, and what it is by its numbers.</summary>
+internal sealed record TrainingBase
+{
+    private static readonly JsonSerializerOptions Json = new() { PropertyNamingPolicy = JsonNamingPolicy.CamelCase };
+
+    /// <summary>The folder or file that it was loaded from; null for components that were put together.</summary>
+    public string? Source { get; init; }
+
+    /// <summary>Its name on the hub with its commit, <c>org/name@commit</c>; null where it did not come from there.</summary>
+    public string? HubName { get; init; }
+
+    /// <summary>The type of the UNet's weights in memory.</summary>
+    public required string Type { get; init; }
+
+    /// <summary>
+    /// See <see cref="StableDiffusionPipeline.HashWeights"/>. Of the weights in memory and not of files: a LoRA that was merged into them, or another
+    /// type, is another base.
+    /// </summary>
+    public required IReadOnlyDictionary<string, string> Weights { get; init; }
+
+    /// <summary>Other adapters beside the networks, which change what the base computes.</summary>
+    public required IReadOnlyList<string> Adapters { get; init; }
+
+    /// <summary>Reads all weights once. Call it before the run's own adapter is attached and before precision is lowered.</summary>
+    public static TrainingBase Of(StableDiffusionPipeline pipeline) => new()
+    {
+        Source = pipeline.Source,
+        HubName = pipeline.HubName,
+        Type = pipeline.UNet.parameters().First().dtype.ToString(),
+        Weights = pipeline.HashWeights(),
+        Adapters = StableDiffusionLora.BesideNetworksOf(pipeline),
+    };
+
+    /// <summary>From <see cref="ToJson"/>.</summary>
+    /// <exception cref="JsonException">It is something else.</exception>
+    public static TrainingBase FromJson(string json) => JsonSerializer.Deserialize<TrainingBase>(json, Json)!;
+
+    public JsonObject ToJson() => JsonSerializer.SerializeToNode(this, Json)!.AsObject();
+
+    /// <summary>Where another base has other numbers, as "name: theirs, here ours". Where a model lies does not count.</summary>
+    public IEnumerable<string> DifferencesFrom(TrainingBase other)
+    {
+        foreach (var network in Weights.Keys.Union(other.Weights.Keys).Where(name => Weights.GetValueOrDefault(name) != other.Weights.GetValueOrDefault(name)))
+        {
+            yield return $"base model: weights of {network} {Told(other, network)}, here {Told(this, network)}";
+        }
+
+        if (!Adapters.SequenceEqual(other.Adapters))
+        {
+            yield return $"adapters beside the base model: {List(other.Adapters)}, here {List(Adapters)}";
+        }
+    }
+
+    private static string Told(TrainingBase its, string network) =>
+        its.Weights.TryGetValue(network, out var hash) ? $"{hash} ({its.Type} of {its.HubName ?? its.Source ?? "a model in memory"})" : "none";
+
+    private static string List(IReadOnlyList<string> adapters) => adapters.Count == 0 ? "none" : string.Join(", ", adapters);
+}
