@@ -135,7 +135,7 @@ public static class RegularizationSet
     private static string Fingerprint(StableDiffusionPipeline pipeline)
     {
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-        nn.Module[] networks = [pipeline.TextEncoder, pipeline.UNet, pipeline.Vae];
+        nn.Module[] networks = [.. pipeline.Text.Encoders, pipeline.UNet, pipeline.Vae];
         foreach (var (name, weight) in networks.SelectMany(network => network.state_dict()))
         {
             using var scope = NewDisposeScope();

@@ -26,7 +26,7 @@ internal sealed class TrainingFiles
     public TrainingFiles(TrainingConfig config, TrainingPlan plan, StableDiffusionPipeline pipeline, PreparedDataset dataset, StableDiffusionLora lora)
     {
         (this.config, this.plan, this.pipeline, this.dataset, this.lora) = (config, plan, pipeline, dataset, lora);
-        dataHash = dataset.ComputeHash();
+        dataHash = dataset.ComputeHash(withOrigins: pipeline.UNet.Config.HasAddedConditions);
         Directory.CreateDirectory(config.OutputFolder);
     }
 
@@ -47,7 +47,7 @@ internal sealed class TrainingFiles
     public IReadOnlyList<double> LoadState(string path, AdamWOptimizer optimizer) => TrainingState.Load(path, optimizer, config, dataHash);
 
     /// <summary>What is needed to repeat the run and to compare its numbers.</summary>
-    public void WriteRecord(IReadOnlyList<TrainingStep> steps, bool wasCancelled)
+    public void WriteRecord(IReadOnlyList<TrainingStep> steps, IReadOnlyList<string> untrainedLayers, bool wasCancelled)
     {
         var record = new
         {
@@ -57,7 +57,7 @@ internal sealed class TrainingFiles
             Written = DateTimeOffset.UtcNow,
             wasCancelled,
             Plan = plan,
-            Data = new { Hash = dataHash, Images = dataset.Images.Select(image => new { image.Name, image.Caption, image.Repeats, image.IsRegularization, image.LossWeight }) },
+            Data = new { Hash = dataHash, Images = dataset.Images.Select(image => new { image.Name, image.Caption, image.Repeats, image.IsRegularization, image.LossWeight, image.Origin }) },
             Config = config.ToJson(),
             Versions = new
             {
@@ -69,6 +69,7 @@ internal sealed class TrainingFiles
                 Threads = get_num_threads(),
             },
             Checkpoints = checkpoints.Select(Path.GetFileName),
+            untrainedLayers,
             Losses = losses,
             Steps = steps,
         };
