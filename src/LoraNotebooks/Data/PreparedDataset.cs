@@ -14,7 +14,10 @@ namespace LoraNotebooks.Data;
 /// <param name="Height">Its height, likewise.</param>
 /// <param name="Left">What was cut off at the left of the scaled picture, in pixels of the image.</param>
 /// <param name="Top">What was cut off at its top, likewise.</param>
-/// <remarks>Source: Podell et al. 2023 (arXiv:2307.01952), section 2.2 and algorithm 1.</remarks>
+/// <remarks>
+/// Source: Podell et al. 2023 (arXiv:2307.01952), section 2.2 and algorithm 1, and diffusers' trainers. kohya-ss/sd-scripts, library/train_util.py, <c>get_crop_ltrb</c>,
+/// computes the margins that the whole picture would have in the trained size instead; the two agree where nothing is cut off.
+/// </remarks>
 public readonly record struct ImageOrigin(int Width, int Height, int Left, int Top)
 {
     /// <summary>That of a square of a picture, scaled; parts of pixels are dropped.</summary>
@@ -40,7 +43,7 @@ public sealed record PreparedImage(string Name, RgbImage Image, string Caption, 
     /// <summary>How much its loss counts, 0 or more. Default 1.</summary>
     public double LossWeight { get; init; } = 1;
 
-    /// <summary>Of what picture it is a part. Default of itself: neither scaled nor cut.</summary>
+    /// <summary>Of what picture it is a part, a mirrored copy of the mirrored picture. Default of itself: neither scaled nor cut.</summary>
     public ImageOrigin Origin
     {
         get => field == default ? Whole : field;
