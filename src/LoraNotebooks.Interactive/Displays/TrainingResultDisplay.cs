@@ -29,9 +29,13 @@ public sealed class TrainingResultDisplay : RichDisplay
     public override string ToText() => $"{Figures().ToText()}, saved as {Result.File}{(Untrained() is { } untrained ? $"\n{untrained}" : "")}";
 
     /// <summary>Which layers learnt nothing and why, if there are some.</summary>
-    private string? Untrained() => Result.UntrainedLayers is { Count: > 0 } layers
-        ? $"{layers.Count} layers learnt nothing, as the pictures do not depend on them: {string.Join(", ", layers.Select(static layer => layer[..layer.LastIndexOf('.')]).Distinct())}"
-        : null;
+    private string? Untrained()
+    {
+        var blocks = Result.UntrainedLayers.Select(static layer => layer[..layer.LastIndexOf('.')]).Distinct();
+        return Result.UntrainedLayers.Count > 0
+            ? $"{Result.UntrainedLayers.Count} layers learnt nothing, as the pictures do not depend on them: {string.Join(", ", blocks)}"
+            : null;
+    }
 
     private TrainingProgress Figures() => new()
     {

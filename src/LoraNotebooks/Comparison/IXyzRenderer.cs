@@ -12,7 +12,7 @@ public interface IXyzRenderer
     /// <summary>The image of these settings; the same settings give the same image.</summary>
     RgbImage Render(XyzSettings settings, CancellationToken cancellationToken);
 
-    /// <summary>The settings with a name for what they leave to the model, so that they give the same image without it being asked; by default as they are.</summary>
+    /// <summary>The settings with all named that they leave to the model, so that they alone give the same image; by default as they are.</summary>
     /// <param name="settings">Settings that were painted.</param>
     XyzSettings Resolve(XyzSettings settings) => settings;
 

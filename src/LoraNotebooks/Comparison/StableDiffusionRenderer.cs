@@ -86,7 +86,10 @@ public sealed class StableDiffusionRenderer : IXyzRenderer, IDisposable
     }
 
     /// <inheritdoc/>
-    /// <remarks>Where the model was loaded from (model), and the LoRA that acts where the settings name no checkpoint: its name (lora), and the hash that its file notes (lora_hash).</remarks>
+    /// <remarks>
+    /// Where the model was loaded from (model), and the LoRA that acts where the settings name no checkpoint: its name (lora), and the hash that its
+    /// file notes (lora_hash).
+    /// </remarks>
     public IReadOnlyDictionary<string, string> Facts(XyzSettings settings)
     {
         ArgumentNullException.ThrowIfNull(settings);

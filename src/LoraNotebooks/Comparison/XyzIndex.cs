@@ -16,8 +16,8 @@ namespace LoraNotebooks.Comparison;
 public sealed record XyzIndexEntry(string File, string X, string? Y, string? Z, XyzSettings Settings, IReadOnlyDictionary<string, string> Facts);
 
 /// <summary>
-/// The index beside the images of a saved grid: index.json, which is read back, and index.csv for spreadsheets. The columns are file, x, y, z, each property of
-/// <see cref="XyzSettings"/> in small letters with underscores, and each fact; numbers have all their digits.
+/// The index beside the images of a saved grid: index.json, which is read back, and index.csv for spreadsheets. The columns are file, x, y, z,
+/// each property of <see cref="XyzSettings"/> in small letters with underscores, and each fact; numbers have all their digits.
 /// </summary>
 /// <example><code>
 /// foreach (var entry in XyzIndex.Load("grids/weights"))
@@ -42,7 +42,8 @@ public static class XyzIndex
         NewLine = "\n",
     };
 
-    private static readonly string[] Settings = [.. typeof(XyzSettings).GetProperties().Select(static property => Options.PropertyNamingPolicy!.ConvertName(property.Name))];
+    private static readonly string[] Settings =
+        [.. typeof(XyzSettings).GetProperties().Select(static property => Options.PropertyNamingPolicy!.ConvertName(property.Name))];
 
     /// <summary>Reads the index of a grid that <see cref="XyzResult.Save"/> wrote.</summary>
     /// <param name="path">The folder, or its index.json.</param>
@@ -65,7 +66,8 @@ public static class XyzIndex
         }
         catch (Exception error) when (error is JsonException or InvalidOperationException)
         {
-            throw new InvalidDataException($"'{file}' is no index of a saved grid: {error.Message} Expected a list of objects with {string.Join(", ", Settings)}.", error);
+            var expected = $"a list of objects with {string.Join(", ", Settings)}";
+            throw new InvalidDataException($"'{file}' is no index of a saved grid: {error.Message} Expected {expected}.", error);
         }
     }
 
@@ -100,14 +102,14 @@ public static class XyzIndex
     private static XyzIndexEntry Read(JsonNode? node)
     {
         var row = node?.AsObject() ?? throw new JsonException("an entry is null.");
-        var settings = new JsonObject(row.Where(static pair => Settings.Contains(pair.Key)).Select(static pair => KeyValuePair.Create(pair.Key, pair.Value?.DeepClone())));
+        var settings = row.Where(static pair => Settings.Contains(pair.Key)).Select(static pair => KeyValuePair.Create(pair.Key, pair.Value?.DeepClone()));
         var facts = row.Where(static pair => !Settings.Contains(pair.Key) && pair.Key is not ("file" or "x" or "y" or "z"));
         return new(
             Text("file") ?? throw new JsonException("an entry has no file."),
             Text("x") ?? throw new JsonException("an entry has no x."),
             Text("y"),
             Text("z"),
-            settings.Deserialize<XyzSettings>(Options)!,
+            new JsonObject(settings).Deserialize<XyzSettings>(Options)!,
             facts.ToDictionary(static pair => pair.Key, static pair => pair.Value?.GetValue<string>() ?? throw new JsonException($"{pair.Key} is null.")));
 
         string? Text(string name) => row[name]?.GetValue<string>();
@@ -115,7 +117,9 @@ public static class XyzIndex
 
     /// <summary>The members of members as members of their own, prefix_name.</summary>
     private static Dictionary<string, JsonNode?> Flat(JsonObject row) => row
-        .SelectMany(static pair => pair.Value is JsonObject inner ? inner.Select(member => KeyValuePair.Create($"{pair.Key}_{member.Key}", member.Value)) : [pair])
+        .SelectMany(static pair => pair.Value is JsonObject inner
+            ? inner.Select(member => KeyValuePair.Create($"{pair.Key}_{member.Key}", member.Value))
+            : [pair])
         .ToDictionary();
 
     private static string Field(JsonNode? value)

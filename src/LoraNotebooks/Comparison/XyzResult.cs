@@ -34,7 +34,7 @@ public sealed class XyzResult
     /// <summary>The image of a cell, or <see langword="null"/> if the run was stopped before it.</summary>
     public RgbImage? this[int x, int y = 0, int z = 0] => _cells.GetValueOrDefault((x, y, z))?.Image;
 
-    /// <summary>Saves each image under a name that says its place and values, with an index of all settings as CSV and as JSON, see <see cref="XyzIndex"/>.</summary>
+    /// <summary>Saves each image under a name that says its place and values, with an index of all settings, see <see cref="XyzIndex"/>.</summary>
     /// <param name="folder">Is created if it is missing.</param>
     /// <returns>The paths of the images, in the order of <see cref="Cells"/>.</returns>
     public IReadOnlyList<string> Save(string folder)
@@ -47,7 +47,8 @@ public sealed class XyzResult
             AtomicFile.WriteAllBytes(paths[^1], cell.Image.EncodePng());
         }
 
-        XyzIndex.Save(folder, Cells.Select(cell => new XyzIndexEntry(FileName(cell), Grid.X.Labels[cell.X], Grid.Y?.Labels[cell.Y], Grid.Z?.Labels[cell.Z], cell.Settings, cell.Facts)));
+        XyzIndex.Save(folder, Cells.Select(cell => new XyzIndexEntry(
+            FileName(cell), Grid.X.Labels[cell.X], Grid.Y?.Labels[cell.Y], Grid.Z?.Labels[cell.Z], cell.Settings, cell.Facts)));
         return paths;
     }
 

@@ -94,8 +94,8 @@ public static class ImagePreparation
         }
 
         // As if the whole picture had been mirrored before it was cut: what lay right of the square lies left of it.
-        var mirrored = square with { X = source.Width - square.X - square.Width };
-        return [prepared, prepared with { Name = name + "_mirrored", Image = prepared.Image.Mirror(), Mirrored = true, Origin = ImageOrigin.Of(source, mirrored, options.Resolution) }];
+        var origin = ImageOrigin.Of(source, square with { X = source.Width - square.X - square.Width }, options.Resolution);
+        return [prepared, prepared with { Name = name + "_mirrored", Image = prepared.Image.Mirror(), Mirrored = true, Origin = origin }];
     }
 
     /// <summary>A name for each image that no other has, also when folders are left out and "_mirrored" is added.</summary>

@@ -15,8 +15,9 @@ namespace LoraNotebooks.Data;
 /// <param name="Left">What was cut off at the left of the scaled picture, in pixels of the image.</param>
 /// <param name="Top">What was cut off at its top, likewise.</param>
 /// <remarks>
-/// Source: Podell et al. 2023 (arXiv:2307.01952), section 2.2 and algorithm 1, and diffusers' trainers. kohya-ss/sd-scripts, library/train_util.py, <c>get_crop_ltrb</c>,
-/// computes the margins that the whole picture would have in the trained size instead; the two agree where nothing is cut off.
+/// Source: Podell et al. 2023 (arXiv:2307.01952), section 2.2 and algorithm 1, and diffusers' trainers. kohya-ss/sd-scripts,
+/// library/train_util.py, <c>get_crop_ltrb</c>, computes the margins that the whole picture would have in the trained size instead; the two
+/// agree where nothing is cut off.
 /// </remarks>
 public readonly record struct ImageOrigin(int Width, int Height, int Left, int Top)
 {
@@ -241,15 +242,20 @@ public sealed class PreparedDataset
         }
 
         var numbers = origin.ValueKind == JsonValueKind.Array
-            ? origin.EnumerateArray().Select(static number => number.ValueKind == JsonValueKind.Number && number.TryGetInt32(out var value) ? value : -1).ToList()
+            ? origin.EnumerateArray().Select(Number).ToList()
             : [];
         if (numbers is [> 0 and var width, > 0 and var height, >= 0 and var left, >= 0 and var top])
         {
             return new(width, height, left, top);
         }
 
-        issues.Error(DatasetFault.InvalidMetadata, item.Path, $"{OriginField}: got {origin.GetRawText()}, expected [width, height, left, top] in whole pixels, width and height from 1, left and top from 0.");
+        issues.Error(
+            DatasetFault.InvalidMetadata,
+            item.Path,
+            $"{OriginField}: got {origin.GetRawText()}, expected [width, height, left, top] in whole pixels, width and height from 1, left and top from 0.");
         return default;
+
+        static int Number(JsonElement number) => number.ValueKind == JsonValueKind.Number && number.TryGetInt32(out var value) ? value : -1;
     }
 
     private static JsonObject MetadataOf(PreparedImage image)
@@ -307,7 +313,8 @@ public sealed class PreparedDataset
             .Select(image => $"{image.Name}: got {image.Image.Width}×{image.Image.Height}, expected {images[0].Image.Width}×{images[0].Image.Height} as {images[0].Name}"),
         .. images.Where(static image => image.Caption.AsSpan().IndexOfAny("\r\n\0") >= 0).Select(static image => $"{image.Name}: got a caption with line breaks or zero bytes, expected one line"),
         .. images.Where(static image => !double.IsFinite(image.LossWeight) || image.LossWeight < 0).Select(static image => $"{image.Name}: got the loss weight {image.LossWeight}, expected 0 or more"),
-        .. images.Where(static image => image.Origin is not { Width: > 0, Height: > 0, Left: >= 0, Top: >= 0 }).Select(static image => $"{image.Name}: got the origin {image.Origin}, expected a width and height from 1, left and top from 0"),
+        .. images.Where(static image => image.Origin is not { Width: > 0, Height: > 0, Left: >= 0, Top: >= 0 })
+            .Select(static image => $"{image.Name}: got the origin {image.Origin}, expected a width and height from 1, left and top from 0"),
         .. images.Where(static image => image.Repeats < 1).Select(static image => $"{image.Name}: got {image.Repeats} repeats, expected 1 or more"),
         .. images.Where(static image => image.Name.Length == 0 || image.Name != Path.GetFileName(image.Name)).Select(static image => $"'{image.Name}': expected a file name without folder"),
         .. images.GroupBy(static image => image.Name, StringComparer.OrdinalIgnoreCase).Where(static group => group.Count() > 1).Select(static group => $"{group.Key}: got {group.Count()} images of this name, expected one"),

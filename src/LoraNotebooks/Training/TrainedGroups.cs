@@ -3,7 +3,10 @@ using TorchSharp.Modules;
 
 namespace LoraNotebooks.Training;
 
-/// <summary>What a run's optimizer trains, in groups, and how fast each learns: every network that the LoRA changes apart, and with LoRA+ the matrices B apart from the rest.</summary>
+/// <summary>
+/// What a run's optimizer trains, in groups, and how fast each learns: every network that the LoRA changes apart, and with LoRA+ the matrices B
+/// apart from the rest.
+/// </summary>
 /// <remarks>
 /// As in kohya-ss/sd-scripts, networks/lora.py, <c>prepare_optimizer_params</c>, SDXL's two text encoders learn at one rate.
 /// Source of LoRA+: Hayou et al. 2024 (arXiv:2402.12354), section 4.
@@ -54,7 +57,9 @@ internal sealed class TrainedGroups
 
     private void Add(LoraNetwork network, double rate)
     {
-        var parameters = network.Model.NamedParameters(lora.Name).Where(pair => pair.Parameter.requires_grad).ToLookup(pair => config.LoraPlusLrRatio is not null && IsB(pair.Name), pair => pair.Parameter);
+        var parameters = network.Model.NamedParameters(lora.Name)
+            .Where(static pair => pair.Parameter.requires_grad)
+            .ToLookup(pair => config.LoraPlusLrRatio is not null && IsB(pair.Name), static pair => pair.Parameter);
         Add(network.Name, [.. parameters[false]], rate);
         Add(network.Name + ", B", [.. parameters[true]], rate * (config.LoraPlusLrRatio ?? 1));
     }

@@ -40,7 +40,10 @@ public sealed partial record TrainingConfig
     /// <summary>η of the UNet's adapter before the schedule. Default 1e-4.</summary>
     public double UNetLearningRate { get; init; } = 1e-4;
 
-    /// <summary>η of the text encoder's adapter, in SDXL of both; default none, as 0: the text encoder stays frozen and its outputs are computed once. Half of the UNet's is usual.</summary>
+    /// <summary>
+    /// η of the text encoder's adapter, in SDXL of both; default none, as 0: the text encoder stays frozen and its outputs are computed once. Half of
+    /// the UNet's is usual.
+    /// </summary>
     public double? TextEncoderLearningRate { get; init; }
 
     /// <summary>λ of AdamW. Default 0.01.</summary>
@@ -67,12 +70,15 @@ public sealed partial record TrainingConfig
     public LoraConfig UNetLora { get; init; } = new() { TargetModules = ["to_q", "to_k", "to_v", "to_out.0"] };
 
     /// <summary>
-    /// The text encoder's adapter, in SDXL that of both, where <see cref="TextEncoderLearningRate"/> is given. Default rank 8, alpha 8 on the projections of all
-    /// attention layers; which of them learn nothing says <see cref="TrainingResult.UntrainedLayers"/>.
+    /// The text encoder's adapter, in SDXL that of both, where <see cref="TextEncoderLearningRate"/> is given. Default rank 8, alpha 8 on the
+    /// projections of all attention layers; which of them learn nothing says <see cref="TrainingResult.UntrainedLayers"/>.
     /// </summary>
     public LoraConfig TextEncoderLora { get; init; } = new() { TargetModules = ["q_proj", "k_proj", "v_proj", "out_proj"] };
 
-    /// <summary>Which hidden states of the text encoder condition the UNet: 1 (default) those that the model was trained with, the last layer's, in SDXL those of the layer before; 2 of one layer before, …</summary>
+    /// <summary>
+    /// Which hidden states of the text encoder condition the UNet: 1 (default) those that the model was trained with, the last layer's, in SDXL those
+    /// of the layer before; 2 those of one layer before, …
+    /// </summary>
     public int ClipSkip { get; init; } = 1;
 
     /// <summary>How captions are read: how long they may be, and whether <c>(word:1.3)</c> weighs. Default as long as the encoder sees at once, and brackets are text.</summary>

@@ -57,7 +57,12 @@ internal sealed class TrainingFiles
             Written = DateTimeOffset.UtcNow,
             wasCancelled,
             Plan = plan,
-            Data = new { Hash = dataHash, Images = dataset.Images.Select(image => new { image.Name, image.Caption, image.Repeats, image.IsRegularization, image.LossWeight, image.Origin }) },
+            Data = new
+            {
+                Hash = dataHash,
+                Images = dataset.Images.Select(static image =>
+                    new { image.Name, image.Caption, image.Repeats, image.IsRegularization, image.LossWeight, image.Origin }),
+            },
             Config = config.ToJson(),
             Versions = new
             {

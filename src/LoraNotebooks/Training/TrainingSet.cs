@@ -110,7 +110,7 @@ internal sealed class TrainingSet : IDisposable
             : throw new ArgumentException($"{dataset.Images[index].Name}: got latents that are not finite from the autoencoder. Load the pipeline in float32, or remove the image.");
     }
 
-    /// <summary>What the text encoder makes of the images' captions, with its graph where it trains; without sizes, as images of one caption may differ in them.</summary>
+    /// <summary>What the text encoder makes of captions, with its graph where it trains; without sizes, in which images of one caption may differ.</summary>
     private Conditioning EncodeCaptions(int[] indices, long number)
     {
         using var generator = seeds.Generator(TrainingSeeds.Use.Captions, number);

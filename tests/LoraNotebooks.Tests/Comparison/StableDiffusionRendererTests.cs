@@ -83,7 +83,8 @@ public sealed class StableDiffusionRendererTests : IDisposable
     [InlineData(null, SigmaSpacing.Timesteps, SamplerKind.Ddim, null)]
     [InlineData(SamplerKind.Euler, SigmaSpacing.Timesteps, SamplerKind.Euler, SigmaSpacing.Timesteps)]
     [InlineData(SamplerKind.DpmPlusPlus2M, SigmaSpacing.Karras, SamplerKind.DpmPlusPlus2M, SigmaSpacing.Karras)]
-    public void Run_SavedGrid_NamesWhatTheModelDecidedAndIsDrawnAgainFromItsIndex(SamplerKind? sampler, SigmaSpacing ofTheModel, SamplerKind expectedSampler, SigmaSpacing? expectedSpacing)
+    public void Run_SavedGrid_NamesWhatTheModelDecidedAndIsDrawnAgainFromItsIndex(
+        SamplerKind? sampler, SigmaSpacing ofTheModel, SamplerKind expectedSampler, SigmaSpacing? expectedSpacing)
     {
         var scheduler = TinyPipeline.Scheduler with { UseKarrasSigmas = ofTheModel == SigmaSpacing.Karras };
         var own = new StableDiffusionPipeline(_pipeline.Text, _pipeline.UNet, _pipeline.Vae, scheduler);
@@ -93,13 +94,15 @@ public sealed class StableDiffusionRendererTests : IDisposable
 
         var entries = XyzIndex.Load(_folder);
 
-        Assert.All(entries, entry => Assert.Equal((expectedSampler, expectedSpacing, 16, 16), (entry.Settings.Sampler, entry.Settings.Spacing, entry.Settings.Width, entry.Settings.Height)));
+        Assert.All(entries.Select(static entry => entry.Settings), settings =>
+            Assert.Equal((expectedSampler, expectedSpacing, 16, 16), (settings.Sampler, settings.Spacing, settings.Width, settings.Height)));
         Assert.Equal([null, "mika"], entries.Select(static entry => entry.Facts.GetValueOrDefault("lora")));
 
         // On a pipeline that leaves other things to its own settings.
-        var other = new StableDiffusionPipeline(_pipeline.Text, _pipeline.UNet, _pipeline.Vae, scheduler with { ClassName = "EulerDiscreteScheduler", UseKarrasSigmas = ofTheModel != SigmaSpacing.Karras });
-        using var renderer = new StableDiffusionRenderer(other, lora);
-        Assert.All(entries, entry => Assert.Equal(RgbImage.Load(Path.Combine(_folder, entry.File)).Pixels.ToArray(), renderer.Render(entry.Settings, default).Pixels.ToArray()));
+        scheduler = scheduler with { ClassName = "EulerDiscreteScheduler", UseKarrasSigmas = ofTheModel != SigmaSpacing.Karras };
+        using var renderer = new StableDiffusionRenderer(new StableDiffusionPipeline(_pipeline.Text, _pipeline.UNet, _pipeline.Vae, scheduler), lora);
+        Assert.All(entries, entry =>
+            Assert.Equal(RgbImage.Load(Path.Combine(_folder, entry.File)).Pixels.ToArray(), renderer.Render(entry.Settings, default).Pixels.ToArray()));
     }
 
     [Fact]

@@ -32,13 +32,13 @@ public sealed class XyzIndexTests : IDisposable
         CultureInfo.CurrentCulture = culture;
         try
         {
-            var settings = AllSet();
-            new XyzGrid(settings, XyzAxis.Seed(1, long.MaxValue), XyzAxis.LoraWeight(0.1 + 0.2)).Run(new Painter()).Save(folder.Path);
+            var settings = AllSet() with { LoraWeight = 0.1 + 0.2 };
+            new XyzGrid(settings, XyzAxis.Seed(1, long.MaxValue), XyzAxis.Guidance(settings.Guidance)).Run(new Painter()).Save(folder.Path);
 
             var entries = XyzIndex.Load(folder.Path);
 
-            Assert.Equal([settings with { Seed = 1, LoraWeight = 0.1 + 0.2 }, settings with { Seed = long.MaxValue, LoraWeight = 0.1 + 0.2 }], entries.Select(static entry => entry.Settings));
-            Assert.Equal([("1", "0.3", null), ("9223372036854775807", "0.3", null)], entries.Select(static entry => (entry.X, entry.Y, entry.Z)));
+            Assert.Equal([settings with { Seed = 1 }, settings with { Seed = long.MaxValue }], entries.Select(static entry => entry.Settings));
+            Assert.Equal([("1", "0.3333", null), ("9223372036854775807", "0.3333", null)], entries.Select(static entry => (entry.X, entry.Y, entry.Z)));
             Assert.All(entries, entry => Assert.True(File.Exists(folder.In(entry.File))));
             Assert.All(entries, static entry => Assert.Equal(new Dictionary<string, string> { ["painter"] = "grey, 4×4" }, entry.Facts));
             Assert.Equal(entries.Select(static entry => entry.File), XyzIndex.Load(folder.In("index.json")).Select(static entry => entry.File));
@@ -56,9 +56,12 @@ public sealed class XyzIndexTests : IDisposable
 
         var table = File.ReadAllText(folder.In("index.csv"));
         var columns = table[..table.IndexOf('\n')].Split(',');
-        Assert.All(typeof(XyzSettings).GetProperties(), property => Assert.Contains(columns, column => column.StartsWith(JsonNamingPolicy.SnakeCaseLower.ConvertName(property.Name), StringComparison.Ordinal)));
+        Assert.All(typeof(XyzSettings).GetProperties().Select(static property => JsonNamingPolicy.SnakeCaseLower.ConvertName(property.Name)), name =>
+            Assert.Contains(columns, column => column == name || column.StartsWith(name + "_", StringComparison.Ordinal)));
         Assert.Equal(["file", "x", "y", "z", "prompt", "negative_prompt"], columns[..6]);
-        Assert.All((string[])["seed", "steps", "guidance", "sampler", "checkpoint", "lora_weight", "spacing", "clip_skip", "width", "height", "reading_max_token_length", "painter"], name => Assert.Contains(name, columns));
+        Assert.All(
+            (string[])["seed", "steps", "guidance", "sampler", "checkpoint", "lora_weight", "reading_max_token_length", "painter"],
+            name => Assert.Contains(name, columns));
         Assert.Contains(",0.30000000000000004,", table);
         Assert.Contains("\"grey, 4×4\"", table);
     }
@@ -66,9 +69,15 @@ public sealed class XyzIndexTests : IDisposable
     [Fact]
     public void Load_OlderIndex_HasDefaultsForWhatItLacks()
     {
-        File.WriteAllText(folder.In("index.json"), """[{"file": "a.png", "x": "1", "y": null, "z": null, "prompt": "p", "negative_prompt": "", "seed": 4, "steps": 5, "guidance": 1.5, "sampler": 2, "checkpoint": null, "lora_weight": 0.5}]""");
+        File.WriteAllText(folder.In("index.json"), """
+            [{
+              "file": "a.png", "x": "1", "y": null, "z": null, "prompt": "p", "negative_prompt": "", "seed": 4, "steps": 5, "guidance": 1.5,
+              "sampler": 2, "checkpoint": null, "lora_weight": 0.5
+            }]
+            """);
 
-        Assert.Equal(new XyzSettings { Prompt = "p", Seed = 4, Steps = 5, Guidance = 1.5, Sampler = SamplerKind.Euler, LoraWeight = 0.5 }, Assert.Single(XyzIndex.Load(folder.Path)).Settings);
+        var expected = new XyzSettings { Prompt = "p", Seed = 4, Steps = 5, Guidance = 1.5, Sampler = SamplerKind.Euler, LoraWeight = 0.5 };
+        Assert.Equal(expected, Assert.Single(XyzIndex.Load(folder.Path)).Settings);
     }
 
     [Theory]
@@ -89,8 +98,11 @@ public sealed class XyzIndexTests : IDisposable
     }
 
     [Fact]
-    public void Load_NoIndex_SaysWhatToGive() =>
-        Assert.Contains("the folder that a grid was saved to", Assert.Throws<FileNotFoundException>(() => XyzIndex.Load(folder.Path)).Message, StringComparison.Ordinal);
+    public void Load_NoIndex_SaysWhatToGive()
+    {
+        var error = Assert.Throws<FileNotFoundException>(() => XyzIndex.Load(folder.Path));
+        Assert.Contains("the folder that a grid was saved to", error.Message, StringComparison.Ordinal);
+    }
 
     [Fact]
     public void Settings_EverythingThatDecidesAPicture_IsASettingAndReachesThePipeline()

@@ -190,19 +190,22 @@ public sealed class PreparationTests
     [InlineData(41, 30, CropMode.Given, true, 40, 16, 26)] // 8×8 from 20, 8; mirrored from 13, 8; twice as large
     [InlineData(41, 30, CropMode.Centre, true, 2, 0, 3)]
     [InlineData(16, 16, CropMode.Given, false, 0, 0, 0)]
-    public void Prepare_CutAndScaledImage_KnowsItsPictureAndWhatWasCutOffTheScaledOne(int width, int height, CropMode mode, bool hasCrop, int left, int top, int mirroredLeft)
+    public void Prepare_CutAndScaledImage_KnowsItsPictureAndWhatWasCutOffTheScaledOne(
+        int width, int height, CropMode mode, bool hasCrop, int left, int top, int mirroredLeft)
     {
         using var folder = new DatasetFolder();
-        folder.Image("a.png", null, width, height).Text("metadata.jsonl", $$"""{"file_name": "a.png", "text": "a"{{(hasCrop ? """, "crop": [20, 2, 8, 20]""" : "")}}}""");
+        var crop = hasCrop ? """, "crop": [20, 2, 8, 20]""" : "";
+        folder.Image("a.png", null, width, height).Text("metadata.jsonl", $$"""{"file_name": "a.png", "text": "a"{{crop}}}""");
         var prepared = folder.Open().Prepare(Small with { Crop = mode, Mirror = true, AllowUpscaling = true });
 
-        Assert.Equal([new ImageOrigin(width, height, left, top), new ImageOrigin(width, height, mirroredLeft, top)], prepared.Images.Select(static image => image.Origin));
+        ImageOrigin[] expected = [new(width, height, left, top), new(width, height, mirroredLeft, top)];
+        Assert.Equal(expected, prepared.Images.Select(static image => image.Origin));
         using var target = new DatasetFolder();
         prepared.Save(target["ready"]);
         var read = PreparedDataset.Load(target["ready"]);
-        Assert.Equal(prepared.Images.Select(static image => image.Origin), read.Images.Select(static image => image.Origin));
+        Assert.Equal(expected, read.Images.Select(static image => image.Origin));
         Assert.Equal(prepared.ComputeHash(withOrigins: true), read.ComputeHash(withOrigins: true));
-        Assert.Equal(prepared.Images.Select(static image => image.Origin), prepared.WithRegularization(prepared).Images.Where(static image => image.IsRegularization).Select(static image => image.Origin));
+        Assert.Equal(expected, prepared.WithRegularization(prepared).Images.Where(static image => image.IsRegularization).Select(static image => image.Origin));
     }
 
     [Fact]
@@ -214,8 +217,11 @@ public sealed class PreparationTests
             {"file_name": "b.png", "origin": "whole"}
             """);
         var error = Assert.Throws<DatasetException>(() => PreparedDataset.Load(folder.Path));
-        Assert.Equal([(DatasetFault.InvalidMetadata, "a.png"), (DatasetFault.InvalidMetadata, "b.png")], error.Report.Errors.Select(static issue => (issue.Fault, issue.File)));
-        Assert.Contains("Left = -1", Assert.Throws<ArgumentException>(() => new PreparedDataset([new("a", Picture(8, 8), "a", "a.png") { Origin = new ImageOrigin(8, 8, -1, 0) }])).Message, StringComparison.Ordinal);
+        Assert.All(error.Report.Errors, static issue => Assert.Equal(DatasetFault.InvalidMetadata, issue.Fault));
+        Assert.Equal(["a.png", "b.png"], error.Report.Errors.Select(static issue => issue.File));
+
+        PreparedImage[] images = [new("a", Picture(8, 8), "a", "a.png") { Origin = new ImageOrigin(8, 8, -1, 0) }];
+        Assert.Contains("Left = -1", Assert.Throws<ArgumentException>(() => new PreparedDataset(images)).Message, StringComparison.Ordinal);
     }
 
     [Fact]

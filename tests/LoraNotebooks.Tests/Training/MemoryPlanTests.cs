@@ -82,7 +82,8 @@ public sealed class MemoryPlanTests
         var unet = Layers(pipeline.UNet, () => pipeline.UNet.call(randn(2, outline.UNet.InChannels, side, side), tensor(5L).reshape(1), conditioning));
         var encoded = Layers(pipeline.Vae, () => pipeline.Vae.Encode(randn(1, 3, pixels, pixels)));
         var decoded = Layers(pipeline.Vae, () => pipeline.Vae.Decode(randn(2, outline.Vae.LatentChannels, side, side)));
-        var texts = pipeline.Text.Encoders.Select((encoder, i) => Layers(encoder, () => Run(encoder, pipeline.Text.IsDual ? ids[i] : ids)).Where(static layer => !layer.Path.Contains("embedding", StringComparison.Ordinal)));
+        var texts = pipeline.Text.Encoders.Select((encoder, i) => Layers(encoder, () => Run(encoder, pipeline.Text.IsDual ? ids[i] : ids))
+            .Where(static layer => !layer.Path.Contains("embedding", StringComparison.Ordinal)));
 
         Assert.Equal(unet, Walk((ledger, seen) => new UNetWalk(outline.UNet, ledger, ScalarType.Float32, DeviceType.CPU) { LayerDone = seen }.Run(2, side, side, tokens)));
         Assert.Equal(encoded, Walk((ledger, seen) => new VaeWalk(outline.Vae, ledger, ScalarType.Float32, DeviceType.CPU) { LayerDone = seen }.Encode(1, pixels, pixels)));

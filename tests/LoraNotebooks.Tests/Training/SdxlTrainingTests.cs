@@ -59,16 +59,18 @@ public sealed class SdxlTrainingTests
 
         using var result = new LoraTrainer().Train(config, pipeline, TinyRun.Dataset);
 
-        // Of three layers each encoder gives the states after the second, with clip skip after the first; only the second encoder's pooled text comes from the last.
-        string[] layers = [.. new[] { 1, 2 }.Where(layer => layer > 2 - clipSkip)
-            .SelectMany(static layer => TextTargets.Select(target => $"text_model.encoder.layers.{layer}.{(target.StartsWith("fc", StringComparison.Ordinal) ? "mlp" : "self_attn")}.{target}"))];
+        // Of three layers each encoder gives the states after the second, with clip skip after the first; the second's pooled text comes from its last.
+        string[] targets = [.. TextTargets.Select(static target => (target.StartsWith("fc", StringComparison.Ordinal) ? "mlp." : "self_attn.") + target)];
+        string[] layers = [.. from layer in new[] { 1, 2 } where layer > 2 - clipSkip from target in targets select $"text_model.encoder.layers.{layer}.{target}"];
         using var scope = NewDisposeScope();
         using var saved = SafetensorsFile.Open(result.File);
-        var ups = saved.Tensors.Keys.Where(static key => key.EndsWith(".lora_up.weight", StringComparison.Ordinal)).ToLookup(key => saved.Load(key).abs().max().item<float>() > 0);
+        var ups = saved.Tensors.Keys.Where(static key => key.EndsWith(".lora_up.weight", StringComparison.Ordinal))
+            .ToLookup(key => saved.Load(key).abs().max().item<float>() > 0);
         Assert.Equal(["lora_te1", "lora_te2", "lora_unet"], ups[true].Select(static key => string.Join('_', key.Split('_')[..2])).Distinct().Order());
         Assert.Equal(layers.Select(static layer => $"lora_te1_{layer.Replace('.', '_')}.lora_up.weight").Order(), ups[false].Order());
         Assert.Equal(layers.Select(static layer => "text_encoder." + layer).Order(), result.UntrainedLayers.Order());
-        Assert.Equal(result.UntrainedLayers, JsonNode.Parse(File.ReadAllText(result.RecordFile))!["untrainedLayers"]!.AsArray().Select(static layer => (string)layer!));
+        var record = JsonNode.Parse(File.ReadAllText(result.RecordFile))!;
+        Assert.Equal(result.UntrainedLayers, record["untrainedLayers"]!.AsArray().Select(static layer => (string)layer!));
     }
 
     [Fact]
@@ -76,12 +78,14 @@ public sealed class SdxlTrainingTests
     {
         using var folder = new TemporaryFolder();
         using var pipeline = TinyPipeline.CreateXL();
+        var config = Both(folder.Path) with { UNetLearningRate = 0.1, TextEncoderLearningRate = 0.1, ScaleWeightNorms = 0.2 };
 
-        using var result = new LoraTrainer().Train(Both(folder.Path) with { UNetLearningRate = 0.1, TextEncoderLearningRate = 0.1, ScaleWeightNorms = 0.2 }, pipeline, TinyRun.Dataset);
+        using var result = new LoraTrainer().Train(config, pipeline, TinyRun.Dataset);
 
         using var scope = NewDisposeScope();
         Assert.Equal(["unet", "text_encoder", "text_encoder_2"], result.Lora.Networks.Select(static network => network.Name));
-        Assert.All(result.Lora.Networks, network => Assert.Equal(0.2, network.Model.GetLayers("tiny").Max(static layer => layer.WeightDelta()!.norm().item<float>()), 1e-5));
+        Assert.All(result.Lora.Networks, network =>
+            Assert.Equal(0.2, network.Model.GetLayers("tiny").Max(static layer => layer.WeightDelta()!.norm().item<float>()), 1e-5));
     }
 
     [Fact]
@@ -90,7 +94,12 @@ public sealed class SdxlTrainingTests
         using var folder = new TemporaryFolder();
         using var pipeline = TinyPipeline.CreateXL();
         var config = Both(folder.In("straight"));
-        config = config with { TextEncoderLora = config.TextEncoderLora with { Dropout = 0.3 }, UNetLora = config.UNetLora with { Dropout = 0.3 }, LoraPlusLrRatio = 4 };
+        config = config with
+        {
+            TextEncoderLora = config.TextEncoderLora with { Dropout = 0.3 },
+            UNetLora = config.UNetLora with { Dropout = 0.3 },
+            LoraPlusLrRatio = 4,
+        };
         var straight = Weights(config, null);
 
         using var source = new CancellationTokenSource();
@@ -111,7 +120,8 @@ public sealed class SdxlTrainingTests
         {
             using var result = new LoraTrainer { ResumeFrom = state }.Train(settings, pipeline, TinyRun.Dataset);
             using var scope = NewDisposeScope();
-            return result.Lora.Networks.SelectMany(network => network.Model.NamedParameters("tiny").Select(pair => (Name: $"{network.Name}.{pair.Name}", pair.Parameter)))
+            return result.Lora.Networks
+                .SelectMany(static network => network.Model.NamedParameters("tiny").Select(pair => (Name: $"{network.Name}.{pair.Name}", pair.Parameter)))
                 .ToDictionary(static pair => pair.Name, static pair => pair.Parameter.detach().data<float>().ToArray());
         }
     }
@@ -127,7 +137,9 @@ public sealed class SdxlTrainingTests
         var plain = new TrainedGroups(config, lora);
         var plus = new TrainedGroups(config with { LoraPlusLrRatio = 4 }, lora);
 
-        Assert.Equal([("unet", 1e-3), ("text_encoder", 5e-4), ("text_encoder_2", 5e-4)], plain.Groups.Select(static group => group.Name).Zip(plain.Rates(0, 10)));
+        Assert.Equal(
+            [("unet", 1e-3), ("text_encoder", 5e-4), ("text_encoder_2", 5e-4)],
+            plain.Groups.Select(static group => group.Name).Zip(plain.Rates(0, 10)));
         Assert.Equal(
             [("unet", 1e-3), ("unet, B", 4e-3), ("text_encoder", 5e-4), ("text_encoder, B", 2e-3), ("text_encoder_2", 5e-4), ("text_encoder_2, B", 2e-3)],
             plus.Groups.Select(static group => group.Name).Zip(plus.Rates(0, 10)));
@@ -159,7 +171,9 @@ public sealed class SdxlTrainingTests
         {
             using var result = new LoraTrainer().Train(settings, pipeline, TinyRun.Dataset);
             using var state = SafetensorsFile.Open(result.StateFile);
-            return (state.Load("first_moment"), result.Steps.Single().GradientNorm, [.. result.Lora.Networks.Select(static network => network.Model.TrainableParameters("tiny").Sum(static parameter => parameter.numel()))]);
+            var parameters = result.Lora.Networks.Select(static network => network.Model.TrainableParameters("tiny"));
+            long[] counts = [.. parameters.Select(static some => some.Sum(static parameter => parameter.numel()))];
+            return (state.Load("first_moment"), result.Steps.Single().GradientNorm, counts);
         }
     }
 
@@ -197,7 +211,8 @@ public sealed class SdxlTrainingTests
         using var whole = new LoraTrainer().Train(config, pipeline, TinyRun.Dataset);
         whole.Dispose();
 
-        Assert.Contains("data: hash", Assert.Throws<InvalidDataException>(() => new LoraTrainer { ResumeFrom = whole.StateFile }.Train(config, pipeline, cut)).Message, StringComparison.Ordinal);
+        var error = Assert.Throws<InvalidDataException>(() => new LoraTrainer { ResumeFrom = whole.StateFile }.Train(config, pipeline, cut));
+        Assert.Contains("data: hash", error.Message, StringComparison.Ordinal);
         using var result = new LoraTrainer().Train(config, pipeline, cut);
 
         Assert.NotEqual(whole.Steps.Select(static step => step.Loss), result.Steps.Select(static step => step.Loss));
@@ -217,7 +232,8 @@ public sealed class SdxlTrainingTests
             pipeline.TextEncoder2!.parameters().First().add_(1);
         }
 
-        Assert.Contains("- model: ", Assert.Throws<InvalidDataException>(() => RegularizationSet.OpenOrCreate(folder.In("class"), pipeline, options)).Message, StringComparison.Ordinal);
+        var error = Assert.Throws<InvalidDataException>(() => RegularizationSet.OpenOrCreate(folder.In("class"), pipeline, options));
+        Assert.Contains("- model: ", error.Message, StringComparison.Ordinal);
     }
 
     [Fact]
