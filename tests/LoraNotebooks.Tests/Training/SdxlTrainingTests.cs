@@ -2,6 +2,8 @@ using System.Text.Json.Nodes;
 using LoraNotebooks.Data;
 using LoraNotebooks.Diffusion;
 using LoraNotebooks.Formats;
+using LoraNotebooks.Models.Diffusion;
+using LoraNotebooks.Models.Language;
 using LoraNotebooks.Tests.Diffusion;
 using LoraNotebooks.Tests.Models;
 using LoraNotebooks.Training;
@@ -144,6 +146,39 @@ public sealed class SdxlTrainingTests
             [("unet", 1e-3), ("unet, B", 4e-3), ("text_encoder", 5e-4), ("text_encoder, B", 2e-3), ("text_encoder_2", 5e-4), ("text_encoder_2, B", 2e-3)],
             plus.Groups.Select(static group => group.Name).Zip(plus.Rates(0, 10)));
         Assert.Equal(lora.UNetParameters.Count + lora.TextEncoderParameters.Count, plain.Groups.Sum(static group => group.Parameters.Count));
+    }
+
+    [Fact]
+    public void SeedDropout_EncodersThatAreAlike_DropDifferentNumbers()
+    {
+        using var folder = new TemporaryFolder();
+        using var model = TinyPipeline.CreateXL();
+        model.Save(folder.Path);
+        ClipTextModel[] alike = [.. Enumerable.Range(0, 2).Select(_ => ClipTextModel.FromFolder(folder.In("text_encoder_2")))];
+        var text = new TextEncoders(model.Tokenizer, alike[0], model.Text.Tokenizers[1], alike[1]);
+        var unet = new UNet2DConditionModel(model.UNet.Config with { CrossAttentionDim = 2 * text.Encoders[0].Config.HiddenSize }, new Generator(3));
+        using var pipeline = new StableDiffusionPipeline(text, unet, model.Vae, model.Scheduler);
+        var config = Both(folder.Path);
+        using var lora = StableDiffusionLora.Create(pipeline, "tiny", config.UNetLora, config.TextEncoderLora with { Dropout = 0.5 }, seed: 1);
+        using var scope = NewDisposeScope();
+        using var noGradient = no_grad();
+        foreach (var parameter in lora.TextEncoderParameters)
+        {
+            parameter.fill_(1);
+        }
+
+        var ids = pipeline.Tokenize(["portrait"])[0];
+        lora.Eval();
+        Assert.Equal(States(0), States(1));
+        lora.Train();
+        lora.SeedDropout(5);
+        Assert.NotEqual(States(0), States(1));
+        lora.SeedDropout(5);
+        var first = States(0);
+        lora.SeedDropout(5);
+        Assert.Equal(first, States(0));
+
+        float[] States(int encoder) => text.Encoders[encoder].HiddenStates(ids).data<float>().ToArray();
     }
 
     [Fact]
