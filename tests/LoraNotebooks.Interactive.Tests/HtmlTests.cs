@@ -105,6 +105,14 @@ public class HtmlTests
         return monitor;
     }
 
+    [Fact]
+    public void TrainingResult_LayersThatLearntNothing_AreNamedByTheirBlock()
+    {
+        var display = new TrainingResultDisplay(Result("a.b", Some.Image()));
+        Assert.EndsWith("2 layers learnt nothing, as the pictures do not depend on them: a.b", display.ToText(), StringComparison.Ordinal);
+        Assert.Contains("2 layers learnt nothing", display.ToHtml(), StringComparison.Ordinal);
+    }
+
     private static TrainingResult Result(string text, RgbImage image) => new()
     {
         Lora = null!,
@@ -117,6 +125,7 @@ public class HtmlTests
         RecordFile = text,
         WasCancelled = true,
         Seconds = 1,
+        UntrainedLayers = [$"{text}.q_proj", $"{text}.k_proj"],
     };
 
     // A folder with a file of that name, as far as a file system takes it, that is no image.

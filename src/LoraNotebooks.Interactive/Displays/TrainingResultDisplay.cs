@@ -22,10 +22,20 @@ public sealed class TrainingResultDisplay : RichDisplay
         Result.Steps.Count > 0 ? new LossChart(Result.Steps).Draw() : Html.Empty,
         Result.Samples.Count > 0 ? new SampleStrip(Result.Samples).Draw() : Html.Empty,
         Look.Page(null, null, Look.Quiet("saved as "), Html.Element("code", Result.File)),
+        Untrained() is { } untrained ? Look.Page(null, null, Look.Quiet(untrained)) : Html.Empty,
     ]);
 
     /// <inheritdoc/>
-    public override string ToText() => $"{Figures().ToText()}, saved as {Result.File}";
+    public override string ToText() => $"{Figures().ToText()}, saved as {Result.File}{(Untrained() is { } untrained ? $"\n{untrained}" : "")}";
+
+    /// <summary>Which layers learnt nothing and why, if there are some.</summary>
+    private string? Untrained()
+    {
+        var blocks = Result.UntrainedLayers.Select(static layer => layer[..layer.LastIndexOf('.')]).Distinct();
+        return Result.UntrainedLayers.Count > 0
+            ? $"{Result.UntrainedLayers.Count} layers learnt nothing, as the pictures do not depend on them: {string.Join(", ", blocks)}"
+            : null;
+    }
 
     private TrainingProgress Figures() => new()
     {

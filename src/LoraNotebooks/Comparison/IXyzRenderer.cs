@@ -11,4 +11,12 @@ public interface IXyzRenderer
 
     /// <summary>The image of these settings; the same settings give the same image.</summary>
     RgbImage Render(XyzSettings settings, CancellationToken cancellationToken);
+
+    /// <summary>The settings with all named that they leave to the model, so that they alone give the same image; by default as they are.</summary>
+    /// <param name="settings">Settings that were painted.</param>
+    XyzSettings Resolve(XyzSettings settings) => settings;
+
+    /// <summary>What decides the image beside the settings, by names in small letters with underscores, e.g. the model; by default nothing.</summary>
+    /// <param name="settings">Settings that were painted.</param>
+    IReadOnlyDictionary<string, string> Facts(XyzSettings settings) => new Dictionary<string, string>();
 }

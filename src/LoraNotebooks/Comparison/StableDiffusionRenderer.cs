@@ -69,6 +69,48 @@ public sealed class StableDiffusionRenderer : IXyzRenderer, IDisposable
         return _pipeline.Generate(Options(settings), cancellationToken)[0];
     }
 
+    /// <inheritdoc/>
+    /// <remarks>A sampler stays unnamed where the model's own differs from the one of that name.</remarks>
+    public XyzSettings Resolve(XyzSettings settings)
+    {
+        ArgumentNullException.ThrowIfNull(settings);
+        var scheduler = _pipeline.Scheduler;
+        var kind = settings.Sampler ?? Sampler.KindOf(scheduler);
+        return settings with
+        {
+            Sampler = settings.Sampler ?? Sampler.NameFor(scheduler),
+            Spacing = !SamplerChoice.HasLevels(kind) ? null : settings.Spacing ?? scheduler.SigmaSpacing,
+            Width = settings.Width ?? _pipeline.NativeSize,
+            Height = settings.Height ?? _pipeline.NativeSize,
+        };
+    }
+
+    /// <inheritdoc/>
+    /// <remarks>
+    /// Where the model was loaded from (model), and the LoRA that acts where the settings name no checkpoint: its name (lora), and the hash that its
+    /// file notes (lora_hash).
+    /// </remarks>
+    public IReadOnlyDictionary<string, string> Facts(XyzSettings settings)
+    {
+        ArgumentNullException.ThrowIfNull(settings);
+        var facts = new Dictionary<string, string>();
+        if (_pipeline.Source is { } model)
+        {
+            facts["model"] = model;
+        }
+
+        if (settings is { Checkpoint: null, LoraWeight: not 0 } && _lora is not null)
+        {
+            facts["lora"] = _lora.Name;
+            if (_lora.Metadata.TryGetValue("sshs_model_hash", out var hash))
+            {
+                facts["lora_hash"] = hash;
+            }
+        }
+
+        return facts;
+    }
+
     /// <summary>Takes a loaded file off the pipeline and gives the LoRA its weight back.</summary>
     public void Dispose()
     {
@@ -93,7 +135,8 @@ public sealed class StableDiffusionRenderer : IXyzRenderer, IDisposable
         }
     }
 
-    private static GenerationOptions Options(XyzSettings settings) => new()
+    /// <summary>The settings as the pipeline takes them.</summary>
+    internal static GenerationOptions Options(XyzSettings settings) => new()
     {
         Prompt = settings.Prompt,
         NegativePrompt = settings.NegativePrompt,
@@ -104,6 +147,8 @@ public sealed class StableDiffusionRenderer : IXyzRenderer, IDisposable
         Seed = settings.Seed,
         Sampler = settings.Sampler,
         Spacing = settings.Spacing,
+        Eta = settings.Eta,
         ClipSkip = settings.ClipSkip,
+        Reading = settings.Reading,
     };
 }

@@ -6,10 +6,14 @@ namespace LoraNotebooks.Comparison;
 /// <param name="X">Its column.</param>
 /// <param name="Y">Its row.</param>
 /// <param name="Z">Its grid, of the stack.</param>
-/// <param name="Settings">What the image was made with.</param>
+/// <param name="Settings">What the image was made with, with what they left to the model as far as the renderer tells it.</param>
 /// <param name="Image">The image.</param>
 /// <param name="IsReused">Whether another cell had the same settings, so that nothing was computed.</param>
-public sealed record XyzCell(int X, int Y, int Z, XyzSettings Settings, RgbImage Image, bool IsReused);
+public sealed record XyzCell(int X, int Y, int Z, XyzSettings Settings, RgbImage Image, bool IsReused)
+{
+    /// <summary>What decided the image beside the settings, see <see cref="IXyzRenderer.Facts"/>.</summary>
+    public IReadOnlyDictionary<string, string> Facts { get; init; } = new Dictionary<string, string>();
+}
 
 /// <summary>How far a grid has come.</summary>
 /// <param name="Done">Finished cells.</param>

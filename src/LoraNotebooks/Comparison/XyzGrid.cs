@@ -155,7 +155,7 @@ public sealed class XyzGrid
                 }
             }
 
-            var cell = new XyzCell(x, y, z, settings, image!, isReused);
+            var cell = new XyzCell(x, y, z, renderer.Resolve(settings), image!, isReused) { Facts = renderer.Facts(settings) };
             cells.Add(cell);
             progress?.Report(new(cells.Count, Count, cell));
         }

@@ -1,7 +1,5 @@
 using System.Globalization;
 using System.Text;
-using System.Text.Encodings.Web;
-using System.Text.Json;
 using LoraNotebooks.Data;
 using LoraNotebooks.Formats;
 
@@ -10,8 +8,6 @@ namespace LoraNotebooks.Comparison;
 /// <summary>The images of a grid with the settings of each: plain data, which a display draws.</summary>
 public sealed class XyzResult
 {
-    private static readonly JsonSerializerOptions s_json = new() { WriteIndented = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping, NewLine = "\n" };
-
     private readonly Dictionary<(int, int, int), XyzCell> _cells;
 
     /// <summary>A result of cells that were painted, all of the grid's or some.</summary>
@@ -38,34 +34,21 @@ public sealed class XyzResult
     /// <summary>The image of a cell, or <see langword="null"/> if the run was stopped before it.</summary>
     public RgbImage? this[int x, int y = 0, int z = 0] => _cells.GetValueOrDefault((x, y, z))?.Image;
 
-    /// <summary>Saves each image under a name that says its place and values, with an index of all settings as CSV and as JSON.</summary>
+    /// <summary>Saves each image under a name that says its place and values, with an index of all settings, see <see cref="XyzIndex"/>.</summary>
     /// <param name="folder">Is created if it is missing.</param>
     /// <returns>The paths of the images, in the order of <see cref="Cells"/>.</returns>
     public IReadOnlyList<string> Save(string folder)
     {
         Directory.CreateDirectory(folder);
         var paths = new List<string>(Cells.Count);
-        var csv = new StringBuilder("file,x,y,z,prompt,negative_prompt,seed,steps,guidance,sampler,checkpoint,lora_weight\n");
-        var index = new List<Dictionary<string, object?>>();
         foreach (var cell in Cells)
         {
-            var name = FileName(cell);
-            paths.Add(Path.Combine(folder, name));
+            paths.Add(Path.Combine(folder, FileName(cell)));
             AtomicFile.WriteAllBytes(paths[^1], cell.Image.EncodePng());
-
-            var s = cell.Settings;
-            (string Name, object? Value)[] row =
-            [
-                ("file", name), ("x", Grid.X.Labels[cell.X]), ("y", Grid.Y?.Labels[cell.Y]), ("z", Grid.Z?.Labels[cell.Z]),
-                ("prompt", s.Prompt), ("negative_prompt", s.NegativePrompt), ("seed", s.Seed), ("steps", s.Steps), ("guidance", s.Guidance),
-                ("sampler", s.Sampler), ("checkpoint", s.Checkpoint), ("lora_weight", s.LoraWeight),
-            ];
-            csv.AppendJoin(',', row.Select(field => Field(field.Value))).Append('\n');
-            index.Add(row.ToDictionary(field => field.Name, field => field.Value));
         }
 
-        AtomicFile.WriteAllText(Path.Combine(folder, "index.csv"), csv.ToString());
-        AtomicFile.WriteAllText(Path.Combine(folder, "index.json"), JsonSerializer.Serialize(index, s_json) + "\n");
+        XyzIndex.Save(folder, Cells.Select(cell => new XyzIndexEntry(
+            FileName(cell), Grid.X.Labels[cell.X], Grid.Y?.Labels[cell.Y], Grid.Z?.Labels[cell.Z], cell.Settings, cell.Facts)));
         return paths;
     }
 
@@ -96,11 +79,5 @@ public sealed class XyzResult
         }
 
         return plain.ToString(0, Math.Min(plain.Length, 40)).TrimEnd('-', '.');
-    }
-
-    private static string Field(object? value)
-    {
-        var text = Convert.ToString(value, CultureInfo.InvariantCulture) ?? "";
-        return text.AsSpan().ContainsAny(",\"\r\n") ? $"\"{text.Replace("\"", "\"\"")}\"" : text;
     }
 }

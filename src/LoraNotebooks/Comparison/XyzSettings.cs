@@ -1,4 +1,5 @@
 using LoraNotebooks.Diffusion;
+using LoraNotebooks.Models.Language;
 
 namespace LoraNotebooks.Comparison;
 
@@ -26,8 +27,14 @@ public sealed record XyzSettings
     /// <summary>How the sampler's noise levels are spaced; default <see langword="null"/>: as the model's own.</summary>
     public SigmaSpacing? Spacing { get; init; }
 
+    /// <summary>η of DDIM, 0 (default, deterministic) to 1; other samplers have none.</summary>
+    public double Eta { get; init; }
+
     /// <summary>Which hidden states of the text encoder are used; default 1, the last layer's.</summary>
     public int ClipSkip { get; init; } = 1;
+
+    /// <summary>How long prompts may be and what brackets in them mean. Default one chunk of 75 tokens, and nothing.</summary>
+    public PromptReading Reading { get; init; } = new();
 
     /// <summary>The LoRA file or folder; default <see langword="null"/>: the one that the renderer was made with, if any.</summary>
     public string? Checkpoint { get; init; }
@@ -65,6 +72,12 @@ public sealed record XyzSettings
             faults.Add($"Clip skip is {ClipSkip}; give 1 (the last layer) or more.");
         }
 
+        if (Eta is not (>= 0 and <= 1))
+        {
+            faults.Add($"Eta is {Eta}; give 0 (deterministic) to 1.");
+        }
+
+        faults.AddRange(Reading.Validate().Select(static fault => $"Reading.{fault}"));
         if (!double.IsFinite(LoraWeight))
         {
             faults.Add($"The LoRA weight is {LoraWeight}; give a number, such as 0.8.");
@@ -75,11 +88,12 @@ public sealed record XyzSettings
 
     /// <summary>
     /// The settings with what makes no difference left out, so that two cells with the same picture are recognised:
-    /// at weight 0 it does not matter which LoRA is loaded, and a sampler without noise levels does not space them.
+    /// at weight 0 it does not matter which LoRA is loaded, a sampler without noise levels does not space them, and only DDIM has an η.
     /// </summary>
     internal XyzSettings Canonical() => this with
     {
         Checkpoint = LoraWeight == 0 ? null : Checkpoint,
         Spacing = Sampler is { } kind && !SamplerChoice.HasLevels(kind) ? null : Spacing,
+        Eta = Sampler is null or SamplerKind.Ddim ? Eta : 0,
     };
 }

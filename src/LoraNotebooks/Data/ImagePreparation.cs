@@ -46,10 +46,18 @@ public static class ImagePreparation
     public static RgbImage Square(RgbImage image, CropRectangle? crop, int resolution)
     {
         ArgumentNullException.ThrowIfNull(image);
+        return Scaled(image, SquareOf(image, crop), resolution);
+    }
+
+    private static CropRectangle SquareOf(RgbImage image, CropRectangle? crop)
+    {
         var part = crop ?? new CropRectangle(0, 0, image.Width, image.Height);
         var side = Math.Min(part.Width, part.Height);
-        return image.Crop(part.X + (part.Width - side) / 2, part.Y + (part.Height - side) / 2, side, side).Resize(resolution, resolution);
+        return new CropRectangle(part.X + (part.Width - side) / 2, part.Y + (part.Height - side) / 2, side, side);
     }
+
+    private static RgbImage Scaled(RgbImage image, CropRectangle square, int resolution) =>
+        image.Crop(square.X, square.Y, square.Width, square.Height).Resize(resolution, resolution);
 
     private static PreparedImage[] Prepare(ImageDatasetItem item, string name, PreparationOptions options, DatasetIssues issues)
     {
@@ -67,9 +75,10 @@ public static class ImagePreparation
             return [];
         }
 
+        var square = SquareOf(source, crop);
         var prepared = new PreparedImage(
             name,
-            Square(source, crop, options.Resolution),
+            Scaled(source, square, options.Resolution),
             options.TriggerWord is { } word && !item.IsRegularization ? CaptionTags.WithFirst(item.Caption, word) : item.Caption,
             item.File,
             Mirrored: false,
@@ -77,10 +86,16 @@ public static class ImagePreparation
         {
             IsRegularization = item.IsRegularization,
             LossWeight = item.LossWeight,
+            Origin = ImageOrigin.Of(source, square, options.Resolution),
         };
-        return options.Mirror
-            ? [prepared, prepared with { Name = name + "_mirrored", Image = prepared.Image.Mirror(), Mirrored = true }]
-            : [prepared];
+        if (!options.Mirror)
+        {
+            return [prepared];
+        }
+
+        // As if the whole picture had been mirrored before it was cut: what lay right of the square lies left of it.
+        var origin = ImageOrigin.Of(source, square with { X = source.Width - square.X - square.Width }, options.Resolution);
+        return [prepared, prepared with { Name = name + "_mirrored", Image = prepared.Image.Mirror(), Mirrored = true, Origin = origin }];
     }
 
     /// <summary>A name for each image that no other has, also when folders are left out and "_mirrored" is added.</summary>

@@ -9,6 +9,26 @@ using static TorchSharp.torch;
 
 namespace LoraNotebooks.Data;
 
+/// <summary>Of what picture an image is a part; SDXL is told so.</summary>
+/// <param name="Width">The width of the picture before it was scaled, upright and as it lay in its file, in pixels.</param>
+/// <param name="Height">Its height, likewise.</param>
+/// <param name="Left">What was cut off at the left of the scaled picture, in pixels of the image.</param>
+/// <param name="Top">What was cut off at its top, likewise.</param>
+/// <remarks>
+/// Source: Podell et al. 2023 (arXiv:2307.01952), section 2.2 and algorithm 1, and diffusers' trainers. kohya-ss/sd-scripts,
+/// library/train_util.py, <c>get_crop_ltrb</c>, computes the margins that the whole picture would have in the trained size instead; the two
+/// agree where nothing is cut off.
+/// </remarks>
+public readonly record struct ImageOrigin(int Width, int Height, int Left, int Top)
+{
+    /// <summary>That of a square of a picture, scaled; parts of pixels are dropped.</summary>
+    /// <param name="picture">The picture.</param>
+    /// <param name="square">The square in it.</param>
+    /// <param name="resolution">The side that the square is scaled to, in pixels.</param>
+    internal static ImageOrigin Of(RgbImage picture, CropRectangle square, int resolution) =>
+        new(picture.Width, picture.Height, (int)((long)square.X * resolution / square.Width), (int)((long)square.Y * resolution / square.Height));
+}
+
 /// <summary>An image as it is trained on.</summary>
 /// <param name="Name">Its name among the prepared images; a file name without extension.</param>
 /// <param name="Image">The pixels.</param>
@@ -23,11 +43,23 @@ public sealed record PreparedImage(string Name, RgbImage Image, string Caption, 
 
     /// <summary>How much its loss counts, 0 or more. Default 1.</summary>
     public double LossWeight { get; init; } = 1;
+
+    /// <summary>Of what picture it is a part, a mirrored copy of the mirrored picture. Default of itself: neither scaled nor cut.</summary>
+    public ImageOrigin Origin
+    {
+        get => field == default ? Whole : field;
+        init => field = value == Whole ? default : value;
+    }
+
+    internal ImageOrigin Whole => new(Image.Width, Image.Height, 0, 0);
 }
 
 /// <summary>Images of one size with captions, ready for training. It never changes; edits give a new one.</summary>
 public sealed class PreparedDataset
 {
+    /// <summary>[width, height, left, top] of <see cref="PreparedImage.Origin"/> in metadata.jsonl.</summary>
+    private const string OriginField = "origin";
+
     /// <param name="images">The images: one or more, all of one size, each with a name of its own and a caption of one line, whose outer spaces are left out.</param>
     /// <exception cref="ArgumentException">The images do not fit together; lists every fault.</exception>
     public PreparedDataset(IEnumerable<PreparedImage> images)
@@ -115,7 +147,8 @@ public sealed class PreparedDataset
     /// SHA-256 over everything that training sees: size, pixels, caption, repeats and weight of each image in order, as lower-case hexadecimal
     /// text.
     /// </summary>
-    public string ComputeHash()
+    /// <param name="withOrigins">Whether training sees <see cref="PreparedImage.Origin"/>, too, as that of SDXL does. Default no.</param>
+    public string ComputeHash(bool withOrigins = false)
     {
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         Span<byte> numbers = stackalloc byte[3 * sizeof(int)];
@@ -130,6 +163,12 @@ public sealed class PreparedDataset
             if (image is not { IsRegularization: false, LossWeight: 1 })
             {
                 hash.AppendData(Encoding.UTF8.GetBytes(string.Create(CultureInfo.InvariantCulture, $"{image.IsRegularization} {image.LossWeight}\0")));
+            }
+
+            if (withOrigins)
+            {
+                var (width, height, left, top) = image.Origin;
+                hash.AppendData(Encoding.UTF8.GetBytes(string.Create(CultureInfo.InvariantCulture, $"{width} {height} {left} {top}\0")));
             }
         }
 
@@ -178,7 +217,8 @@ public sealed class PreparedDataset
     public static PreparedDataset Load(string folder)
     {
         var dataset = ImageDataset.Open(folder, new() { Checks = ImageChecks.Header, RequireCaptions = false });
-        return new(dataset.Items.Select(static item => new PreparedImage(
+        var issues = new DatasetIssues(dataset.Folder);
+        var images = dataset.Items.Select(item => new PreparedImage(
             Path.ChangeExtension(item.File, null),
             item.Load(),
             item.Caption,
@@ -188,7 +228,34 @@ public sealed class PreparedDataset
         {
             IsRegularization = item.IsRegularization,
             LossWeight = item.LossWeight,
-        }));
+            Origin = OriginOf(item, issues),
+        }).ToList();
+        issues.ToReport().ThrowIfErrors();
+        return new(images);
+    }
+
+    private static ImageOrigin OriginOf(ImageDatasetItem item, DatasetIssues issues)
+    {
+        if (!item.Fields.TryGetValue(OriginField, out var origin))
+        {
+            return default;
+        }
+
+        var numbers = origin.ValueKind == JsonValueKind.Array
+            ? origin.EnumerateArray().Select(Number).ToList()
+            : [];
+        if (numbers is [> 0 and var width, > 0 and var height, >= 0 and var left, >= 0 and var top])
+        {
+            return new(width, height, left, top);
+        }
+
+        issues.Error(
+            DatasetFault.InvalidMetadata,
+            item.Path,
+            $"{OriginField}: got {origin.GetRawText()}, expected [width, height, left, top] in whole pixels, width and height from 1, left and top from 0.");
+        return default;
+
+        static int Number(JsonElement number) => number.ValueKind == JsonValueKind.Number && number.TryGetInt32(out var value) ? value : -1;
     }
 
     private static JsonObject MetadataOf(PreparedImage image)
@@ -209,6 +276,11 @@ public sealed class PreparedDataset
         if (image.LossWeight != 1)
         {
             line["loss_weight"] = image.LossWeight;
+        }
+
+        if (image.Origin != image.Whole)
+        {
+            line[OriginField] = new JsonArray(image.Origin.Width, image.Origin.Height, image.Origin.Left, image.Origin.Top);
         }
 
         return line;
@@ -241,6 +313,8 @@ public sealed class PreparedDataset
             .Select(image => $"{image.Name}: got {image.Image.Width}×{image.Image.Height}, expected {images[0].Image.Width}×{images[0].Image.Height} as {images[0].Name}"),
         .. images.Where(static image => image.Caption.AsSpan().IndexOfAny("\r\n\0") >= 0).Select(static image => $"{image.Name}: got a caption with line breaks or zero bytes, expected one line"),
         .. images.Where(static image => !double.IsFinite(image.LossWeight) || image.LossWeight < 0).Select(static image => $"{image.Name}: got the loss weight {image.LossWeight}, expected 0 or more"),
+        .. images.Where(static image => image.Origin is not { Width: > 0, Height: > 0, Left: >= 0, Top: >= 0 })
+            .Select(static image => $"{image.Name}: got the origin {image.Origin}, expected a width and height from 1, left and top from 0"),
         .. images.Where(static image => image.Repeats < 1).Select(static image => $"{image.Name}: got {image.Repeats} repeats, expected 1 or more"),
         .. images.Where(static image => image.Name.Length == 0 || image.Name != Path.GetFileName(image.Name)).Select(static image => $"'{image.Name}': expected a file name without folder"),
         .. images.GroupBy(static image => image.Name, StringComparer.OrdinalIgnoreCase).Where(static group => group.Count() > 1).Select(static group => $"{group.Key}: got {group.Count()} images of this name, expected one"),

@@ -147,6 +147,14 @@ public abstract class Sampler : IDisposable
         };
     }
 
+    /// <summary>The sampler that, named for a run, gives the numbers of the configuration's own; <see langword="null"/> where none does.</summary>
+    internal static SamplerKind? NameFor(SchedulerConfig config)
+    {
+        var kind = KindOf(config);
+        var named = Named(config, kind);
+        return (named.AlgorithmType, named.SolverOrder) == (config.AlgorithmType, config.SolverOrder) ? kind : null;
+    }
+
     /// <summary>The settings that a named sampler stands for, whatever class the model came with.</summary>
     private static SchedulerConfig Named(SchedulerConfig config, SamplerKind kind) => kind switch
     {

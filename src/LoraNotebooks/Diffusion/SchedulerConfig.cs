@@ -120,6 +120,9 @@ public sealed partial record SchedulerConfig
         return faults.All;
     }
 
+    /// <summary>How the noise levels are spaced.</summary>
+    internal SigmaSpacing SigmaSpacing => UseKarrasSigmas ? SigmaSpacing.Karras : UseExponentialSigmas ? SigmaSpacing.Exponential : SigmaSpacing.Timesteps;
+
     /// <summary>These settings with another spacing of the noise levels.</summary>
     /// <param name="spacing">Which; <see langword="null"/> leaves them as they are.</param>
     internal SchedulerConfig With(SigmaSpacing? spacing) => spacing is null

@@ -9,6 +9,15 @@ using static TorchSharp.torch;
 
 namespace LoraNotebooks.Diffusion;
 
+/// <summary>A network that a LoRA changes.</summary>
+/// <param name="Name">As diffusers' folders call it: "unet", "text_encoder", "text_encoder_2".</param>
+/// <param name="Model">The network with its adapters.</param>
+public sealed record LoraNetwork(string Name, AdaptedModel Model)
+{
+    /// <summary>Whether it reads the prompt.</summary>
+    public bool IsTextEncoder => Model.BaseModel is ClipTextModel;
+}
+
 /// <summary>A LoRA of a Stable Diffusion pipeline: one adapter beside the UNet and one beside each text encoder, with one weight, in one file.</summary>
 /// <remarks>Several can be attached to one pipeline at once; their parts add up. The pipeline is used as before.</remarks>
 public sealed class StableDiffusionLora : IDisposable
@@ -21,7 +30,7 @@ public sealed class StableDiffusionLora : IDisposable
     private static readonly ConditionalWeakTable<nn.Module, AdaptedModel> Shared = [];
 
     private readonly StableDiffusionPipeline pipeline;
-    private readonly Dictionary<string, AdaptedModel> models = new(StringComparer.Ordinal);
+    private readonly List<LoraNetwork> networks = [];
     private double weight = 1;
     private bool enabled = true;
 
@@ -55,23 +64,26 @@ public sealed class StableDiffusionLora : IDisposable
         set => Apply(weight, value);
     }
 
+    /// <summary>The networks that this LoRA changes, the UNet first, then the text encoders in their order. What is done to all of them walks this.</summary>
+    public IReadOnlyList<LoraNetwork> Networks => networks;
+
     /// <summary>The UNet with its adapters, or <see langword="null"/> if this LoRA leaves it alone.</summary>
-    public AdaptedModel? UNet => models.GetValueOrDefault(UNetName);
+    public AdaptedModel? UNet => Find(UNetName);
 
     /// <summary>The text encoder with its adapters, or <see langword="null"/> if this LoRA leaves it alone.</summary>
-    public AdaptedModel? TextEncoder => models.GetValueOrDefault(TextEncoderName);
+    public AdaptedModel? TextEncoder => Find(TextEncoderName);
 
     /// <summary>SDXL's second text encoder with its adapters, or <see langword="null"/> if this LoRA leaves it alone.</summary>
-    public AdaptedModel? TextEncoder2 => models.GetValueOrDefault(TextEncoder2Name);
+    public AdaptedModel? TextEncoder2 => Find(TextEncoder2Name);
 
     /// <summary>What an optimizer trains of the UNet's adapter.</summary>
-    public IReadOnlyList<Parameter> UNetParameters => UNet?.TrainableParameters(Name) ?? [];
+    public IReadOnlyList<Parameter> UNetParameters => Parameters(isTextEncoder: false);
 
     /// <summary>What an optimizer trains of the text encoders' adapters.</summary>
-    public IReadOnlyList<Parameter> TextEncoderParameters => [.. TextEncoder?.TrainableParameters(Name) ?? [], .. TextEncoder2?.TrainableParameters(Name) ?? []];
+    public IReadOnlyList<Parameter> TextEncoderParameters => Parameters(isTextEncoder: true);
 
     /// <summary>What trains, in numbers, network by network.</summary>
-    public IReadOnlyList<AdapterReport> Reports => [.. models.Select(pair => pair.Value.Report(Name) with { Name = $"{Name}, {pair.Key}" })];
+    public IReadOnlyList<AdapterReport> Reports => [.. networks.Select(network => network.Model.Report(Name) with { Name = $"{Name}, {network.Name}" })];
 
     /// <summary>Attaches a new LoRA, which begins as no change.</summary>
     /// <param name="pipeline">The pipeline; it stays the caller's.</param>
@@ -102,7 +114,7 @@ public sealed class StableDiffusionLora : IDisposable
         ArgumentNullException.ThrowIfNull(pipeline);
         ArgumentNullException.ThrowIfNull(path);
         name ??= Path.GetFileNameWithoutExtension(Path.TrimEndingDirectorySeparator(path));
-        using var file = LoraFile.Read(path, [.. Networks(pipeline).Select(network => Part(pipeline, network.Name, network.Module))]);
+        using var file = LoraFile.Read(path, [.. NetworksOf(pipeline).Select(network => Part(pipeline, network.Name, network.Module))]);
         return Attach(new StableDiffusionLora(pipeline, name, file.Metadata), part => file.States.TryGetValue(part, out var state)
             ? model => model.Add(name, state)
             : null);
@@ -111,7 +123,7 @@ public sealed class StableDiffusionLora : IDisposable
     /// <summary>The adapters that stand beside a pipeline's networks, e.g. <c>unet: style × 0.8</c>; those that are merged or switched off are told as such.</summary>
     internal static IReadOnlyList<string> BesideNetworksOf(StableDiffusionPipeline pipeline) =>
     [
-        .. from network in Networks(pipeline)
+        .. from network in NetworksOf(pipeline)
            let model = Shared.TryGetValue(network.Module, out var adapted) ? adapted : null
            where model is not null
            from name in model.Names
@@ -131,7 +143,14 @@ public sealed class StableDiffusionLora : IDisposable
 
     /// <summary>Starts the random numbers of dropout anew, so that a training step does not depend on those before.</summary>
     /// <param name="seed">The seed.</param>
-    public void SeedDropout(long seed) => ForEachModel(model => model.SeedDropout(Name, unchecked(seed * (model == UNet ? 31 : 37))));
+    public void SeedDropout(long seed)
+    {
+        // A factor of its own for each network, so that no two drop the same numbers.
+        foreach (var (index, network) in networks.Index())
+        {
+            network.Model.SeedDropout(Name, unchecked(seed * (31 + 6 * index)));
+        }
+    }
 
     /// <summary>Writes a kohya .safetensors file, which WebUI and ComfyUI read.</summary>
     /// <param name="path">The file to write or replace.</param>
@@ -187,14 +206,14 @@ public sealed class StableDiffusionLora : IDisposable
                 model.Dispose();
             }
         });
-        models.Clear();
+        networks.Clear();
     }
 
     private static StableDiffusionLora Attach(StableDiffusionLora lora, Func<string, Action<AdaptedModel>?> adder)
     {
         try
         {
-            foreach (var (name, module) in Networks(lora.pipeline))
+            foreach (var (name, module) in NetworksOf(lora.pipeline))
             {
                 lora.AttachTo(name, module, adder(name), module is ClipTextModel text ? () => RunTextEncoder(text) : lora.RunUNet);
             }
@@ -227,7 +246,7 @@ public sealed class StableDiffusionLora : IDisposable
             throw;
         }
 
-        models.Add(part, model);
+        networks.Add(new LoraNetwork(part, model));
         model.Probe(run);
     }
 
@@ -272,7 +291,7 @@ public sealed class StableDiffusionLora : IDisposable
 
     private void WithStates(Action<IReadOnlyList<(LoraPart Part, LoraState State)>> write)
     {
-        var states = models.Select(pair => (Part(pipeline, pair.Key, pair.Value.BaseModel), pair.Value.ToState(Name))).ToList();
+        var states = networks.Select(network => (Part(pipeline, network.Name, network.Model.BaseModel), network.Model.ToState(Name))).ToList();
         try
         {
             write(states);
@@ -285,13 +304,19 @@ public sealed class StableDiffusionLora : IDisposable
 
     private void ForEachModel(Action<AdaptedModel> action)
     {
-        foreach (var model in models.Values)
+        foreach (var network in networks)
         {
-            action(model);
+            action(network.Model);
         }
     }
 
-    private static IEnumerable<(string Name, nn.Module Module)> Networks(StableDiffusionPipeline pipeline)
+    private AdaptedModel? Find(string network) => networks.Find(one => one.Name == network)?.Model;
+
+    private IReadOnlyList<Parameter> Parameters(bool isTextEncoder) =>
+        [.. networks.Where(network => network.IsTextEncoder == isTextEncoder).SelectMany(network => network.Model.TrainableParameters(Name))];
+
+    /// <summary>Every network of a pipeline that a LoRA may change.</summary>
+    private static IEnumerable<(string Name, nn.Module Module)> NetworksOf(StableDiffusionPipeline pipeline)
     {
         yield return (UNetName, pipeline.UNet);
         yield return (TextEncoderName, pipeline.TextEncoder);

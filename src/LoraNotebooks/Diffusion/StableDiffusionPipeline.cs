@@ -200,7 +200,13 @@ public sealed class StableDiffusionPipeline : IDisposable
     /// <param name="count">N, the number of pictures.</param>
     /// <param name="sizes">The sizes, default a whole picture of <see cref="NativeSize"/>.</param>
     /// <returns>float32 [N, 6]; <see langword="null"/> in a model that is told none.</returns>
-    public Tensor? TimeIds(int count, SizeConditions? sizes = null)
+    public Tensor? TimeIds(int count, SizeConditions? sizes = null) =>
+        TimeIds(Enumerable.Repeat(sizes ?? SizeConditions.Whole(NativeSize, NativeSize), count));
+
+    /// <summary>The sizes that SDXL is told, of pictures that differ in them.</summary>
+    /// <param name="sizes">Those of N pictures.</param>
+    /// <returns>float32 [N, 6]; <see langword="null"/> in a model that is told none.</returns>
+    public Tensor? TimeIds(IEnumerable<SizeConditions> sizes)
     {
         if (!UNet.Config.HasAddedConditions)
         {
@@ -208,7 +214,7 @@ public sealed class StableDiffusionPipeline : IDisposable
         }
 
         using var scope = NewDisposeScope();
-        return (sizes ?? SizeConditions.Whole(NativeSize, NativeSize)).ToTensor(Device).expand(count, -1).MoveToOuterDisposeScope();
+        return cat([.. sizes.Select(size => size.ToTensor(Device))]).MoveToOuterDisposeScope();
     }
 
     /// <summary>Draws images.</summary>

@@ -65,6 +65,9 @@ public sealed class AdamWOptimizer : IDisposable
     /// <summary>t, the number of steps taken.</summary>
     public long Steps { get; private set; }
 
+    /// <summary>The parameters that the last step left alone, because they had no gradient.</summary>
+    public IReadOnlyList<Parameter> WithoutGradient { get; private set; } = [];
+
     /// <summary>Clips the gradients of all groups together to a global L2 norm, and takes one step. The gradients stay, see <see cref="ClearGradients"/>.</summary>
     /// <param name="learningRates">η of each group.</param>
     /// <param name="maxNorm">The norm that gradients are scaled down to when theirs is larger; <see langword="null"/>: no clipping.</param>
@@ -82,6 +85,7 @@ public sealed class AdamWOptimizer : IDisposable
         using var scope = NewDisposeScope();
         using var noGradient = no_grad();
         var (gradient, stretches) = GatherGradients();
+        WithoutGradient = [.. parameters.Where(static parameter => parameter.grad is null)];
         var norm = gradient.norm().item<float>();
         if (!float.IsFinite(norm))
         {

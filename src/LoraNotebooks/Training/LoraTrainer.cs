@@ -55,7 +55,7 @@ public sealed class LoraTrainer
         try
         {
             using var precision = config.Precision == TrainingPrecision.BFloat16
-                ? new LoweredPrecision(ScalarType.BFloat16, config.TrainsTextEncoder ? [pipeline.UNet, .. pipeline.Text.Encoders] : [pipeline.UNet])
+                ? new LoweredPrecision(ScalarType.BFloat16, lora.Networks.Select(network => network.Model.BaseModel))
                 : null;
             using var run = new TrainingRun(config, plan, pipeline, baseModel, dataset, set, schedule, lora, Samples, progress);
             if (ResumeFrom is not null)

@@ -40,7 +40,10 @@ public sealed partial record TrainingConfig
     /// <summary>η of the UNet's adapter before the schedule. Default 1e-4.</summary>
     public double UNetLearningRate { get; init; } = 1e-4;
 
-    /// <summary>η of the text encoder's adapter; default none, as 0: the text encoder stays frozen and its outputs are computed once. Half of the UNet's is usual.</summary>
+    /// <summary>
+    /// η of the text encoder's adapter, in SDXL of both; default none, as 0: the text encoder stays frozen and its outputs are computed once. Half of
+    /// the UNet's is usual.
+    /// </summary>
     public double? TextEncoderLearningRate { get; init; }
 
     /// <summary>λ of AdamW. Default 0.01.</summary>
@@ -66,10 +69,16 @@ public sealed partial record TrainingConfig
     /// <summary>The UNet's adapter. Default rank 8, alpha 8 on the projections of all attention layers.</summary>
     public LoraConfig UNetLora { get; init; } = new() { TargetModules = ["to_q", "to_k", "to_v", "to_out.0"] };
 
-    /// <summary>The text encoder's adapter, where <see cref="TextEncoderLearningRate"/> is given. Default rank 8, alpha 8 on the projections of all attention layers.</summary>
+    /// <summary>
+    /// The text encoder's adapter, in SDXL that of both, where <see cref="TextEncoderLearningRate"/> is given. Default rank 8, alpha 8 on the
+    /// projections of all attention layers; which of them learn nothing says <see cref="TrainingResult.UntrainedLayers"/>.
+    /// </summary>
     public LoraConfig TextEncoderLora { get; init; } = new() { TargetModules = ["q_proj", "k_proj", "v_proj", "out_proj"] };
 
-    /// <summary>Which hidden states of the text encoder condition the UNet: 1 (default) the last layer's, 2 those of the layer before, …</summary>
+    /// <summary>
+    /// Which hidden states of the text encoder condition the UNet: 1 (default) those that the model was trained with, the last layer's, in SDXL those
+    /// of the layer before; 2 those of one layer before, …
+    /// </summary>
     public int ClipSkip { get; init; } = 1;
 
     /// <summary>How captions are read: how long they may be, and whether <c>(word:1.3)</c> weighs. Default as long as the encoder sees at once, and brackets are text.</summary>
@@ -96,7 +105,7 @@ public sealed partial record TrainingConfig
     /// <summary>How the pictures are drawn: seed, steps, guidance, …; its prompt is not used. Default seed 0, 20 steps, guidance 7.5.</summary>
     public GenerationOptions SampleOptions { get; init; } = new();
 
-    /// <summary>Whether the text encoder trains.</summary>
+    /// <summary>Whether the text encoder trains, in SDXL both.</summary>
     public bool TrainsTextEncoder => TextEncoderLearningRate is > 0;
 
     /// <summary>Every fault of these settings: what was got, what is expected. Empty if there is none.</summary>

@@ -36,7 +36,7 @@ internal sealed class TrainingFiles
         TrainingConfig config, TrainingPlan plan, StableDiffusionPipeline pipeline, TrainingBase baseModel, PreparedDataset dataset, StableDiffusionLora lora)
     {
         (this.config, this.plan, this.pipeline, this.baseModel, this.dataset, this.lora) = (config, plan, pipeline, baseModel, dataset, lora);
-        dataHash = dataset.ComputeHash();
+        dataHash = dataset.ComputeHash(withOrigins: pipeline.UNet.Config.HasAddedConditions);
         Directory.CreateDirectory(config.OutputFolder);
     }
 
@@ -65,7 +65,7 @@ internal sealed class TrainingFiles
     /// <summary>
     /// What is needed to repeat the run and to compare its numbers. Of a resumed run it tells all parts, each with the machine that computed it.
     /// </summary>
-    public void WriteRecord(IReadOnlyList<TrainingStep> steps, bool wasCancelled)
+    public void WriteRecord(IReadOnlyList<TrainingStep> steps, IReadOnlyList<string> untrainedLayers, bool wasCancelled)
     {
         var record = new
         {
@@ -75,12 +75,18 @@ internal sealed class TrainingFiles
             Written = DateTimeOffset.UtcNow,
             wasCancelled,
             Plan = plan,
-            Data = new { Hash = dataHash, Images = dataset.Images.Select(image => new { image.Name, image.Caption, image.Repeats, image.IsRegularization, image.LossWeight }) },
+            Data = new
+            {
+                Hash = dataHash,
+                Images = dataset.Images.Select(static image =>
+                    new { image.Name, image.Caption, image.Repeats, image.IsRegularization, image.LossWeight, image.Origin }),
+            },
             Base = baseModel.ToJson(),
             Scheduler = pipeline.Scheduler.ToJson(),
             Config = config.ToJson(),
             Runs = Runs(),
             Checkpoints = checkpoints.Select(Path.GetFileName),
+            untrainedLayers,
             Losses = losses,
             Steps = earlierSteps.Concat(steps.Select(static step => JsonSerializer.SerializeToNode(step, Indented))),
         };

@@ -20,6 +20,13 @@ public sealed class TrainingResult : IDisposable
     /// <summary>The pictures drawn on the way.</summary>
     public required IReadOnlyList<TrainingSample> Samples { get; init; }
 
+    /// <summary>
+    /// The adapted layers that no gradient reached, as network.layer, e.g. "text_encoder.text_model.encoder.layers.11.mlp.fc1"; they are saved as
+    /// they began, as no change. The pictures do not depend on them: what conditions the UNet comes from before them, in SDXL from before the last
+    /// layer of the first text encoder (the second's pooled text comes from its last), and with clip skip from further before. Otherwise empty.
+    /// </summary>
+    public IReadOnlyList<string> UntrainedLayers { get; init; } = [];
+
     /// <summary>All adapter files that were written, in order; the last one is <see cref="File"/>.</summary>
     public required IReadOnlyList<string> Checkpoints { get; init; }
 

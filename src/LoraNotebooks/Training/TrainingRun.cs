@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using LoraNotebooks.Adapters;
 using LoraNotebooks.Data;
 using LoraNotebooks.Diffusion;
 
@@ -32,6 +31,7 @@ internal sealed class TrainingRun : IDisposable
     private readonly List<TrainingSample> samples = [];
     private readonly Stopwatch total = Stopwatch.StartNew();
     private IReadOnlyList<int[]> batches = [];
+    private IReadOnlyList<string> untrainedLayers = [];
     private int done;
 
     public TrainingRun(
@@ -50,9 +50,7 @@ internal sealed class TrainingRun : IDisposable
         seeds = new TrainingSeeds(config.Seed);
         groups = new TrainedGroups(config, lora);
         optimizer = new AdamWOptimizer(groups.Groups);
-        trainingStep = new DiffusionTrainingStep(pipeline.UNet, schedule, optimizer, config)
-        {
-        };
+        trainingStep = new DiffusionTrainingStep(pipeline.UNet, schedule, optimizer, config);
         files = new TrainingFiles(config, plan, pipeline, baseModel, dataset, lora);
     }
 
@@ -95,7 +93,7 @@ internal sealed class TrainingRun : IDisposable
 
         lora.Eval();
         files.SaveFinal(done, optimizer, curve);
-        files.WriteRecord(steps, wasCancelled);
+        files.WriteRecord(steps, untrainedLayers, wasCancelled);
         return new TrainingResult
         {
             Lora = lora,
@@ -103,6 +101,7 @@ internal sealed class TrainingRun : IDisposable
             Plan = plan,
             Steps = steps,
             Samples = samples,
+            UntrainedLayers = untrainedLayers,
             Checkpoints = files.Checkpoints,
             StateFile = files.StateFile,
             RecordFile = files.RecordFile,
@@ -129,6 +128,11 @@ internal sealed class TrainingRun : IDisposable
         if (!update.IsFinite)
         {
             throw new TrainingDivergedException(done + 1, update, files.Checkpoints.LastOrDefault());
+        }
+
+        if (steps.Count == 0)
+        {
+            untrainedLayers = groups.LayersOf(optimizer.WithoutGradient);
         }
 
         BoundWeights();
@@ -161,8 +165,7 @@ internal sealed class TrainingRun : IDisposable
     {
         if (config.ScaleWeightNorms is { } maxNorm)
         {
-            AdaptedModel?[] models = [lora.UNet, lora.TextEncoder];
-            MaxNormRegularization.Apply(models.SelectMany(model => model?.GetLayers(lora.Name) ?? []), maxNorm);
+            MaxNormRegularization.Apply(lora.Networks.SelectMany(network => network.Model.GetLayers(lora.Name)), maxNorm);
         }
     }
 
@@ -182,7 +185,7 @@ internal sealed class TrainingRun : IDisposable
         if (config.SaveEveryEpochs is { } saveEvery && epochs % saveEvery == 0 && epochs < plan.Epochs)
         {
             files.SaveCheckpoint(epochs, done, optimizer, curve);
-            files.WriteRecord(steps, wasCancelled: false);
+            files.WriteRecord(steps, untrainedLayers, wasCancelled: false);
         }
 
         if (config.SampleEveryEpochs is { } sampleEvery && epochs % sampleEvery == 0)

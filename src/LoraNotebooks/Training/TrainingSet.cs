@@ -16,6 +16,7 @@ internal sealed class TrainingSet : IDisposable
     private readonly TrainingNoiseSource noise;
     private readonly Tensor latents;
     private readonly Tensor? weights;
+    private readonly Tensor? timeIds;
     private readonly Dictionary<string, Conditioning> encodedCaptions = new(StringComparer.Ordinal);
 
     /// <summary>Encodes the images, and the captions where they stay the same and the text encoder is frozen.</summary>
@@ -37,11 +38,12 @@ internal sealed class TrainingSet : IDisposable
             foreach (var caption in dataset.Images.Select(image => image.Caption).Append("").Distinct())
             {
                 cancellationToken.ThrowIfCancellationRequested();
-                encodedCaptions[caption] = pipeline.EncodePrompts([caption], config.ClipSkip, Sizes, config.Reading);
+                encodedCaptions[caption] = pipeline.Text.Encode([caption], config.ClipSkip, config.Reading);
             }
         }
 
         latents = stack(encoded).DetachFromDisposeScope();
+        timeIds = pipeline.TimeIds(dataset.Images.Select(SizesOf))?.DetachFromDisposeScope();
         float[] counts = [.. dataset.Images.Select(image => (float)(image.LossWeight * (image.IsRegularization ? config.PriorLossWeight : 1)))];
         weights = Array.TrueForAll(counts, count => count == 1) ? null : tensor(counts, device: device).DetachFromDisposeScope();
         foreach (var caption in encodedCaptions.Values)
@@ -49,9 +51,6 @@ internal sealed class TrainingSet : IDisposable
             caption.DetachFromDisposeScope();
         }
     }
-
-    /// <summary>What SDXL is told: the pictures as they are trained on.</summary>
-    private SizeConditions Sizes => SizeConditions.Whole(dataset.Width, dataset.Height);
 
     /// <summary>The batches of an epoch as indices of images, in an order of its own.</summary>
     /// <param name="epoch">From 0.</param>
@@ -67,9 +66,9 @@ internal sealed class TrainingSet : IDisposable
     public DiffusionBatch Draw(int[] indices, long number)
     {
         using var scope = NewDisposeScope();
-        var text = EncodeCaptions(indices, number);
-        using var noGradient = no_grad();
         var rows = tensor(indices.Select(i => (long)i).ToArray(), device: device);
+        var text = EncodeCaptions(indices, number) with { TimeIds = timeIds?.index_select(0, rows) };
+        using var noGradient = no_grad();
         var clean = latents.index_select(0, rows);
         var (epsilon, input, timesteps) = noise.Draw(clean, number);
         return new DiffusionBatch(clean.MoveToOuterDisposeScope(), epsilon.MoveToOuterDisposeScope(), timesteps.MoveToOuterDisposeScope(), text.MoveToOuterDisposeScope())
@@ -83,11 +82,16 @@ internal sealed class TrainingSet : IDisposable
     {
         latents.Dispose();
         weights?.Dispose();
+        timeIds?.Dispose();
         foreach (var caption in encodedCaptions.Values)
         {
             caption.Dispose();
         }
     }
+
+    /// <summary>What SDXL is told of an image: the picture that it was cut from, and the size that is trained on.</summary>
+    private static SizeConditions SizesOf(PreparedImage image) =>
+        new(image.Origin.Width, image.Origin.Height, image.Origin.Left, image.Origin.Top, image.Image.Width, image.Image.Height);
 
     /// <summary>Scaled latents of one image, float32 [C, h, w]: the mean of the autoencoder's distribution, or one draw from it.</summary>
     private Tensor EncodeImage(int index, CancellationToken cancellationToken)
@@ -106,20 +110,18 @@ internal sealed class TrainingSet : IDisposable
             : throw new ArgumentException($"{dataset.Images[index].Name}: got latents that are not finite from the autoencoder. Load the pipeline in float32, or remove the image.");
     }
 
-    /// <summary>What the text encoder makes of the images' captions, with its graph where it trains.</summary>
+    /// <summary>What the text encoder makes of captions, with its graph where it trains; without sizes, in which images of one caption may differ.</summary>
     private Conditioning EncodeCaptions(int[] indices, long number)
     {
         using var generator = seeds.Generator(TrainingSeeds.Use.Captions, number);
         string[] captions = [.. indices.Select(i => config.Captions.Draw(dataset.Images[i].Caption, generator))];
-        if (config.TrainsTextEncoder)
+        if (encodedCaptions.Count > 0)
         {
-            using var gradient = enable_grad();
-            return pipeline.Text.Encode(captions, config.ClipSkip, config.Reading) with { TimeIds = pipeline.TimeIds(captions.Length, Sizes) };
+            return Conditioning.Concat([.. captions.Select(caption => encodedCaptions[caption])]);
         }
 
-        return encodedCaptions.Count > 0
-            ? Conditioning.Concat([.. captions.Select(caption => encodedCaptions[caption])])
-            : pipeline.EncodePrompts(captions, config.ClipSkip, Sizes, config.Reading);
+        using var gradient = set_grad_enabled(config.TrainsTextEncoder);
+        return pipeline.Text.Encode(captions, config.ClipSkip, config.Reading);
     }
 
     private static void RequireSize(PreparedDataset dataset, int factor)

@@ -26,7 +26,7 @@ public sealed record TrainingStep
     /// <summary>η of the UNet's adapter in this step.</summary>
     public required double UNetLearningRate { get; init; }
 
-    /// <summary>η of the text encoder's adapter in this step; <see langword="null"/> where the text encoder is frozen.</summary>
+    /// <summary>η of the text encoder's adapter in this step, in SDXL of both; <see langword="null"/> where the text encoder is frozen.</summary>
     public double? TextEncoderLearningRate { get; init; }
 
     /// <summary>The L2 norm of all gradients together, before clipping.</summary>

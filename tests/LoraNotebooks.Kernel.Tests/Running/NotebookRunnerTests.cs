@@ -2,6 +2,7 @@ using System.Text.Json.Nodes;
 using LoraNotebooks.Kernel.Notebooks;
 using LoraNotebooks.Kernel.Running;
 using LoraNotebooks.Tensors;
+using LoraNotebooks.Tensors.Convolutions;
 using TorchSharp;
 
 namespace LoraNotebooks.Kernel.Tests.Running;
@@ -45,8 +46,8 @@ public sealed class NotebookRunnerTests : IDisposable
             var machine = Notebook.Load(outcome.Executed!).Machine!;
             Assert.Equal(Processor.Current.ToString(), (string?)machine["processor"]);
             Assert.Equal(Processor.Current.Instructions, machine["instructions"]!.AsArray().Select(static name => (string?)name));
-            Assert.Equal((NativeRuntime.LibTorchVersion, 1, Processor.Kernels()), ((string?)machine["libtorch"], (int?)machine["threads"], (string?)machine["kernels"]));
-            Assert.Contains($" on {Processor.Current}, 1 thread, libtorch {NativeRuntime.LibTorchVersion}, kernels: {Processor.Kernels()}, with LoraNotebooks", await File.ReadAllTextAsync(outcome.Page!), StringComparison.Ordinal);
+            Assert.Equal((NativeRuntime.LibTorchVersion, 1, CheckedConvolution.Describe()), ((string?)machine["libtorch"], (int?)machine["threads"], (string?)machine["kernels"]));
+            Assert.Contains($" on {Processor.Current}, 1 thread, libtorch {NativeRuntime.LibTorchVersion}, kernels: {CheckedConvolution.Describe()}, with LoraNotebooks", await File.ReadAllTextAsync(outcome.Page!), StringComparison.Ordinal);
         }
         finally
         {

@@ -1,5 +1,6 @@
 using LoraNotebooks.Adapters;
 using LoraNotebooks.Comparison;
+using LoraNotebooks.Data;
 using LoraNotebooks.Diffusion;
 using LoraNotebooks.Tests.Diffusion;
 using TorchSharp;
@@ -76,6 +77,50 @@ public sealed class StableDiffusionRendererTests : IDisposable
 
         var weights = Assert.Throws<ArgumentException>(() => new XyzGrid(Settings, XyzAxis.LoraWeight("0-1 [3]")).Run(_pipeline));
         Assert.Contains("0.5, and there is no LoRA", weights.Message);
+    }
+
+    [Theory]
+    [InlineData(null, SigmaSpacing.Timesteps, SamplerKind.Ddim, null)]
+    [InlineData(SamplerKind.Euler, SigmaSpacing.Timesteps, SamplerKind.Euler, SigmaSpacing.Timesteps)]
+    [InlineData(SamplerKind.DpmPlusPlus2M, SigmaSpacing.Karras, SamplerKind.DpmPlusPlus2M, SigmaSpacing.Karras)]
+    public void Run_SavedGrid_NamesWhatTheModelDecidedAndIsDrawnAgainFromItsIndex(
+        SamplerKind? sampler, SigmaSpacing ofTheModel, SamplerKind expectedSampler, SigmaSpacing? expectedSpacing)
+    {
+        var scheduler = TinyPipeline.Scheduler with { UseKarrasSigmas = ofTheModel == SigmaSpacing.Karras };
+        var own = new StableDiffusionPipeline(_pipeline.Text, _pipeline.UNet, _pipeline.Vae, scheduler);
+        using var lora = Lora("mika", 1);
+        var result = new XyzGrid(Settings with { Sampler = sampler }, XyzAxis.LoraWeight(0, 0.7)).Run(own, lora);
+        result.Save(_folder);
+
+        var entries = XyzIndex.Load(_folder);
+
+        Assert.All(entries.Select(static entry => entry.Settings), settings =>
+            Assert.Equal((expectedSampler, expectedSpacing, 16, 16), (settings.Sampler, settings.Spacing, settings.Width, settings.Height)));
+        Assert.Equal([null, "mika"], entries.Select(static entry => entry.Facts.GetValueOrDefault("lora")));
+
+        // On a pipeline that leaves other things to its own settings.
+        scheduler = scheduler with { ClassName = "EulerDiscreteScheduler", UseKarrasSigmas = ofTheModel != SigmaSpacing.Karras };
+        using var renderer = new StableDiffusionRenderer(new StableDiffusionPipeline(_pipeline.Text, _pipeline.UNet, _pipeline.Vae, scheduler), lora);
+        Assert.All(entries, entry =>
+            Assert.Equal(RgbImage.Load(Path.Combine(_folder, entry.File)).Pixels.ToArray(), renderer.Render(entry.Settings, default).Pixels.ToArray()));
+    }
+
+    [Fact]
+    public void Resolve_SolverThatNoNameStandsFor_LeavesTheSamplerToTheModel()
+    {
+        var scheduler = TinyPipeline.Scheduler with { ClassName = "DPMSolverMultistepScheduler", SolverOrder = 1 };
+        using var renderer = new StableDiffusionRenderer(new StableDiffusionPipeline(_pipeline.Text, _pipeline.UNet, _pipeline.Vae, scheduler));
+        Assert.Null(renderer.Resolve(Settings).Sampler);
+        Assert.Equal(SigmaSpacing.Timesteps, renderer.Resolve(Settings).Spacing);
+    }
+
+    [Fact]
+    public void Run_LoraFromAFile_IsNotedByItsHash()
+    {
+        using var lora = StableDiffusionLora.Load(_pipeline, Saved("a", 1));
+        var cell = Assert.Single(new XyzGrid(Settings, XyzAxis.Seed(1)).Run(_pipeline, lora).Cells);
+        Assert.Equal(("a", lora.Metadata["sshs_model_hash"]), (cell.Facts["lora"], cell.Facts["lora_hash"]));
+        Assert.Empty(Assert.Single(new XyzGrid(Settings, XyzAxis.Checkpoint(Saved("b", 2))).Run(_pipeline, lora).Cells).Facts);
     }
 
     [Fact]

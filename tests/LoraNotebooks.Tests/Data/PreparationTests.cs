@@ -184,6 +184,46 @@ public sealed class PreparationTests
         Assert.True(File.Exists(target["ready/thesis.docx"]));
     }
 
+    [Theory]
+    [InlineData(41, 30, CropMode.Given, false, 2, 0, 3)] // 30×30 from 5, 0; mirrored from 6, 0; 16/30 of both
+    [InlineData(30, 42, CropMode.Given, false, 0, 3, 0)] // from 0, 6
+    [InlineData(41, 30, CropMode.Given, true, 40, 16, 26)] // 8×8 from 20, 8; mirrored from 13, 8; twice as large
+    [InlineData(41, 30, CropMode.Centre, true, 2, 0, 3)]
+    [InlineData(16, 16, CropMode.Given, false, 0, 0, 0)]
+    public void Prepare_CutAndScaledImage_KnowsItsPictureAndWhatWasCutOffTheScaledOne(
+        int width, int height, CropMode mode, bool hasCrop, int left, int top, int mirroredLeft)
+    {
+        using var folder = new DatasetFolder();
+        var crop = hasCrop ? """, "crop": [20, 2, 8, 20]""" : "";
+        folder.Image("a.png", null, width, height).Text("metadata.jsonl", $$"""{"file_name": "a.png", "text": "a"{{crop}}}""");
+        var prepared = folder.Open().Prepare(Small with { Crop = mode, Mirror = true, AllowUpscaling = true });
+
+        ImageOrigin[] expected = [new(width, height, left, top), new(width, height, mirroredLeft, top)];
+        Assert.Equal(expected, prepared.Images.Select(static image => image.Origin));
+        using var target = new DatasetFolder();
+        prepared.Save(target["ready"]);
+        var read = PreparedDataset.Load(target["ready"]);
+        Assert.Equal(expected, read.Images.Select(static image => image.Origin));
+        Assert.Equal(prepared.ComputeHash(withOrigins: true), read.ComputeHash(withOrigins: true));
+        Assert.Equal(expected, prepared.WithRegularization(prepared).Images.Where(static image => image.IsRegularization).Select(static image => image.Origin));
+    }
+
+    [Fact]
+    public void Load_OriginThatIsNone_IsReported()
+    {
+        using var folder = new DatasetFolder();
+        folder.Image("a.png", "a").Image("b.png", "b").Text("metadata.jsonl", """
+            {"file_name": "a.png", "origin": [0, 8, 0, 0]}
+            {"file_name": "b.png", "origin": "whole"}
+            """);
+        var error = Assert.Throws<DatasetException>(() => PreparedDataset.Load(folder.Path));
+        Assert.All(error.Report.Errors, static issue => Assert.Equal(DatasetFault.InvalidMetadata, issue.Fault));
+        Assert.Equal(["a.png", "b.png"], error.Report.Errors.Select(static issue => issue.File));
+
+        PreparedImage[] images = [new("a", Picture(8, 8), "a", "a.png") { Origin = new ImageOrigin(8, 8, -1, 0) }];
+        Assert.Contains("Left = -1", Assert.Throws<ArgumentException>(() => new PreparedDataset(images)).Message, StringComparison.Ordinal);
+    }
+
     [Fact]
     public void PreparedDataset_ImagesThatDoNotFit_AreReportedAtOnce()
     {

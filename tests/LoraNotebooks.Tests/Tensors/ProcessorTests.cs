@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.Text;
 using LoraNotebooks.Tensors;
+using LoraNotebooks.Tensors.Convolutions;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Tests.Tensors;
@@ -78,7 +79,7 @@ public sealed class ProcessorTests
         Assert.True(NativeRuntime.IsLoaded);
         Assert.Equal(Processor.Current, machine.Processor);
         Assert.Equal(NativeRuntime.LibTorchVersion, machine.LibTorch);
-        Assert.Equal((get_num_threads(), Processor.Kernels()), (machine.Threads, machine.Kernels));
+        Assert.Equal((get_num_threads(), CheckedConvolution.Describe()), (machine.Threads, machine.Kernels));
         Assert.Equal($"{machine}", Machine.Describe());
         Assert.Equal("p (family 1), 1 thread, libtorch 2, kernels: AVX2", $"{new Machine { Processor = new() { Vendor = "v", Name = "p", Family = 1 }, LibTorch = "2", Threads = 1, Kernels = "AVX2" }}");
         Assert.Equal("p", $"{new Machine { Processor = new() { Vendor = "v", Name = "p" } }}");

@@ -82,12 +82,44 @@ public sealed class MemoryPlanTests
         var unet = Layers(pipeline.UNet, () => pipeline.UNet.call(randn(2, outline.UNet.InChannels, side, side), tensor(5L).reshape(1), conditioning));
         var encoded = Layers(pipeline.Vae, () => pipeline.Vae.Encode(randn(1, 3, pixels, pixels)));
         var decoded = Layers(pipeline.Vae, () => pipeline.Vae.Decode(randn(2, outline.Vae.LatentChannels, side, side)));
-        var text = Layers(pipeline.TextEncoder, () => pipeline.TextEncoder.call(pipeline.Text.IsDual ? ids[0] : ids)).Where(static layer => !layer.Path.Contains("embedding", StringComparison.Ordinal));
+        var texts = pipeline.Text.Encoders.Select((encoder, i) => Layers(encoder, () => Run(encoder, pipeline.Text.IsDual ? ids[i] : ids))
+            .Where(static layer => !layer.Path.Contains("embedding", StringComparison.Ordinal)));
 
         Assert.Equal(unet, Walk((ledger, seen) => new UNetWalk(outline.UNet, ledger, ScalarType.Float32, DeviceType.CPU) { LayerDone = seen }.Run(2, side, side, tokens)));
         Assert.Equal(encoded, Walk((ledger, seen) => new VaeWalk(outline.Vae, ledger, ScalarType.Float32, DeviceType.CPU) { LayerDone = seen }.Encode(1, pixels, pixels)));
         Assert.Equal(decoded, Walk((ledger, seen) => new VaeWalk(outline.Vae, ledger, ScalarType.Float32, DeviceType.CPU) { LayerDone = seen }.Decode(2, pixels, pixels)));
-        Assert.Equal(text, Walk((ledger, seen) => new ClipTextWalk(outline.TextEncoders[0], ledger) { LayerDone = seen }.Run(2, tokens)));
+        Assert.Equal(texts, outline.TextEncoders.Select(text => Walk((ledger, seen) => new ClipTextWalk(text, ledger) { LayerDone = seen }.Run(2, tokens))));
+
+        static void Run(ClipTextModel encoder, Tensor ids)
+        {
+            if (encoder.Config.HasProjection)
+            {
+                encoder.HiddenStatesAndTextEmbeds(ids);
+            }
+            else
+            {
+                encoder.call(ids);
+            }
+        }
+    }
+
+    [Fact]
+    public void Walk_TrainedPooledText_IsReadBackFromTheFirstResidualBlockOn()
+    {
+        using var folder = new TemporaryFolder();
+        var unet = PipelineOutline.Read(Folder("xl", folder)).UNet;
+        var (channels, pixels) = (unet.BlockOutChannels[0], 8 * 8);
+
+        // Of the first block, which no hidden states reach: h + time, the second norm's and convolution's input, and what the skip adds to.
+        var more = Saved(unet) - Saved(unet with { AdditionEmbedType = null, AdditionTimeEmbedDim = null, ProjectionClassEmbeddingsInputDim = null });
+        Assert.True(more >= 2 * 4 * channels * pixels, $"{more} bytes");
+
+        static double Saved(UNetConfig config)
+        {
+            var ledger = new TensorLedger(4, recordsGradients: true);
+            new UNetWalk(config, ledger, ScalarType.Float32, DeviceType.CPU).Run(1, 8, 8, 12, trainsText: true);
+            return ledger.Saved;
+        }
     }
 
     [Fact]

@@ -21,7 +21,7 @@ internal sealed class UNetWalk(UNetConfig config, TensorLedger ledger, ScalarTyp
     /// <param name="height">The height of the latents.</param>
     /// <param name="width">Their width.</param>
     /// <param name="text">S, the tokens of a text.</param>
-    /// <param name="trainsText">Whether gradients reach the text's hidden states.</param>
+    /// <param name="trainsText">Whether gradients reach the text: its hidden states, and in SDXL the pooled one.</param>
     public void Run(int images, int height, int width, int text, bool trainsText = false)
     {
         (batch, textTokens) = (images, text);
@@ -32,7 +32,8 @@ internal sealed class UNetWalk(UNetConfig config, TensorLedger ledger, ScalarTyp
         var time = Embedding("time_embedding", channels[0], timeSize);
         if (config.HasAddedConditions)
         {
-            time = Ledger.Make(time.Numbers, time, Embedding("add_embedding", config.ProjectionClassEmbeddingsInputDim!.Value, timeSize));
+            // The pooled text is a part of what is embedded, so that gradients reach a trained text from every residual block.
+            time = Ledger.Make(time.Numbers, time, Embedding("add_embedding", config.ProjectionClassEmbeddingsInputDim!.Value, timeSize, trainsText));
         }
 
         time = Activation(time);
@@ -142,9 +143,9 @@ internal sealed class UNetWalk(UNetConfig config, TensorLedger ledger, ScalarTyp
         return scope.Out(Linear($"{path}.net.2", Ledger.MakeSaving(gate.Numbers, halves, gate), rows, size));
     }
 
-    private LedgerEntry Embedding(string path, double features, double size)
+    private LedgerEntry Embedding(string path, double features, double size, bool isTrained = false)
     {
-        var h = Linear($"{path}.linear_1", Ledger.Input(batch * features), batch, size);
+        var h = Linear($"{path}.linear_1", Ledger.Input(batch * features, isTrained), batch, size);
         return Linear($"{path}.linear_2", Activation(h), batch, size);
     }
 

@@ -24,7 +24,12 @@ internal sealed class ClipTextWalk(ClipTextConfig config, TensorLedger ledger) :
             x = Layer($"{Prefix}.{i}", x);
         }
 
-        Norm("text_model.final_layer_norm", x);
+        x = Norm("text_model.final_layer_norm", x);
+        if (config.HasProjection)
+        {
+            // The state at the end of each text, projected.
+            Linear("text_projection", Ledger.Make((double)texts * config.HiddenSize, x), texts, config.ProjectionDim);
+        }
     }
 
     private LedgerEntry Layer(string path, LedgerEntry x)

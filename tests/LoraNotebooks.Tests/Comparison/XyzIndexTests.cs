@@ -1,0 +1,150 @@
+using System.Globalization;
+using System.Text.Json;
+using LoraNotebooks.Comparison;
+using LoraNotebooks.Data;
+using LoraNotebooks.Diffusion;
+using LoraNotebooks.Models.Language;
+using LoraNotebooks.Tests.Models;
+
+namespace LoraNotebooks.Tests.Comparison;
+
+/// <summary>The index of a saved grid holds every setting: the tests walk the properties, so that one that is added and forgotten fails.</summary>
+public sealed class XyzIndexTests : IDisposable
+{
+    private static readonly Dictionary<string, string> NotOfACell = new()
+    {
+        [nameof(GenerationOptions.Count)] = "a cell is one image",
+        [nameof(GenerationOptions.BatchSize)] = "changes time and memory, not the image",
+    };
+
+    private readonly TemporaryFolder folder = new();
+
+    public void Dispose() => folder.Dispose();
+
+    [Theory]
+    [InlineData(".")]
+    [InlineData(",")]
+    public void SaveThenLoad_EveryPropertySet_GivesTheSameSettings(string decimalSeparator)
+    {
+        var before = CultureInfo.CurrentCulture;
+        var culture = (CultureInfo)CultureInfo.InvariantCulture.Clone();
+        culture.NumberFormat.NumberDecimalSeparator = decimalSeparator;
+        CultureInfo.CurrentCulture = culture;
+        try
+        {
+            var settings = AllSet() with { LoraWeight = 0.1 + 0.2 };
+            new XyzGrid(settings, XyzAxis.Seed(1, long.MaxValue), XyzAxis.Guidance(settings.Guidance)).Run(new Painter()).Save(folder.Path);
+
+            var entries = XyzIndex.Load(folder.Path);
+
+            Assert.Equal([settings with { Seed = 1 }, settings with { Seed = long.MaxValue }], entries.Select(static entry => entry.Settings));
+            Assert.Equal([("1", "0.3333", null), ("9223372036854775807", "0.3333", null)], entries.Select(static entry => (entry.X, entry.Y, entry.Z)));
+            Assert.All(entries, entry => Assert.True(File.Exists(folder.In(entry.File))));
+            Assert.All(entries, static entry => Assert.Equal(new Dictionary<string, string> { ["painter"] = "grey, 4×4" }, entry.Facts));
+            Assert.Equal(entries.Select(static entry => entry.File), XyzIndex.Load(folder.In("index.json")).Select(static entry => entry.File));
+        }
+        finally
+        {
+            CultureInfo.CurrentCulture = before;
+        }
+    }
+
+    [Fact]
+    public void Save_Table_HasAColumnForEveryPropertyWithAllDigits()
+    {
+        new XyzGrid(AllSet(), XyzAxis.Guidance(0.1 + 0.2)).Run(new Painter()).Save(folder.Path);
+
+        var table = File.ReadAllText(folder.In("index.csv"));
+        var columns = table[..table.IndexOf('\n')].Split(',');
+        Assert.All(typeof(XyzSettings).GetProperties().Select(static property => JsonNamingPolicy.SnakeCaseLower.ConvertName(property.Name)), name =>
+            Assert.Contains(columns, column => column == name || column.StartsWith(name + "_", StringComparison.Ordinal)));
+        Assert.Equal(["file", "x", "y", "z", "prompt", "negative_prompt"], columns[..6]);
+        Assert.All(
+            (string[])["seed", "steps", "guidance", "sampler", "checkpoint", "lora_weight", "reading_max_token_length", "painter"],
+            name => Assert.Contains(name, columns));
+        Assert.Contains(",0.30000000000000004,", table);
+        Assert.Contains("\"grey, 4×4\"", table);
+    }
+
+    [Fact]
+    public void Load_OlderIndex_HasDefaultsForWhatItLacks()
+    {
+        File.WriteAllText(folder.In("index.json"), """
+            [{
+              "file": "a.png", "x": "1", "y": null, "z": null, "prompt": "p", "negative_prompt": "", "seed": 4, "steps": 5, "guidance": 1.5,
+              "sampler": 2, "checkpoint": null, "lora_weight": 0.5
+            }]
+            """);
+
+        var expected = new XyzSettings { Prompt = "p", Seed = 4, Steps = 5, Guidance = 1.5, Sampler = SamplerKind.Euler, LoraWeight = 0.5 };
+        Assert.Equal(expected, Assert.Single(XyzIndex.Load(folder.Path)).Settings);
+    }
+
+    [Theory]
+    [InlineData("{}", "no list")]
+    [InlineData("[null]", "null")]
+    [InlineData("[1]", "JsonObject")]
+    [InlineData("""[{"x": "1", "prompt": "p"}]""", "no file")]
+    [InlineData("""[{"file": "a.png", "x": "1"}]""", "prompt")]
+    [InlineData("""[{"file": "a.png", "x": "1", "prompt": "p", "seed": "many"}]""", "seed")]
+    [InlineData("""[{"file": "a.png", "x": "1", "prompt": "p", "seed": 1, "seed": 2}]""", "seed")]
+    [InlineData("""[{"file": "a.png", "x": "1", "prompt": "p", "speed": 7}]""", "no index of a saved grid")]
+    public void Load_DamagedIndex_SaysWhatIsWrong(string text, string expected)
+    {
+        File.WriteAllText(folder.In("index.json"), text);
+        var error = Assert.Throws<InvalidDataException>(() => XyzIndex.Load(folder.Path));
+        Assert.Contains(expected, error.Message, StringComparison.Ordinal);
+        Assert.Contains("lora_weight", error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Load_NoIndex_SaysWhatToGive()
+    {
+        var error = Assert.Throws<FileNotFoundException>(() => XyzIndex.Load(folder.Path));
+        Assert.Contains("the folder that a grid was saved to", error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Settings_EverythingThatDecidesAPicture_IsASettingAndReachesThePipeline()
+    {
+        var settings = AllSet();
+        var options = StableDiffusionRenderer.Options(settings);
+        Assert.All(typeof(GenerationOptions).GetProperties().Where(static property => !NotOfACell.ContainsKey(property.Name)), property =>
+        {
+            var own = typeof(XyzSettings).GetProperty(property.Name);
+            Assert.True(own is not null, $"{property.Name} decides a picture and is no setting of a grid; add it, or list it here with a reason");
+            Assert.Equal(own.GetValue(settings), property.GetValue(options));
+        });
+    }
+
+    /// <summary>Settings of which every property differs from its default.</summary>
+    private static XyzSettings AllSet()
+    {
+        var plain = new XyzSettings { Prompt = "" };
+        var settings = plain with { };
+        foreach (var property in typeof(XyzSettings).GetProperties())
+        {
+            property.SetValue(settings, property.PropertyType switch
+            {
+                var type when type == typeof(string) => $"{property.Name}, \"é\"\n帽子 </x>",
+                var type when type == typeof(int) || type == typeof(int?) => 24,
+                var type when type == typeof(long) => -9007199254740993,
+                var type when type == typeof(double) => 1 / 3.0,
+                var type when type == typeof(SamplerKind?) => SamplerKind.DpmPlusPlus2SAncestral,
+                var type when type == typeof(SigmaSpacing?) => SigmaSpacing.Timesteps,
+                var type when type == typeof(PromptReading) => new PromptReading { MaxTokenLength = 150, Weighting = PromptWeighting.KeepMean },
+                var type => throw new NotSupportedException($"{property.Name} is a {type}; say here what value it takes"),
+            });
+            Assert.NotEqual(property.GetValue(plain), property.GetValue(settings));
+        }
+
+        return settings;
+    }
+
+    private sealed class Painter : IXyzRenderer
+    {
+        public RgbImage Render(XyzSettings settings, CancellationToken cancellationToken) => new(4, 4, new byte[48]);
+
+        public IReadOnlyDictionary<string, string> Facts(XyzSettings settings) => new Dictionary<string, string> { ["painter"] = "grey, 4×4" };
+    }
+}
