@@ -13,7 +13,7 @@ internal static class KohyaTrainingFacts
     public static Dictionary<string, string> Of(TrainingConfig config, TrainingPlan plan, PreparedDataset dataset, int steps, DateTimeOffset started)
     {
         var (training, regularization) = (dataset.Images.Where(image => !image.IsRegularization), dataset.Images.Where(image => image.IsRegularization));
-        var tags = dataset.Tags.Tags.ToDictionary(tag => tag.Tag, tag => tag.Count);
+        var tags = new PreparedDataset(Pictures(dataset.Images).Select(static shown => shown.First())).Tags.Tags.ToDictionary(static tag => tag.Tag, static tag => tag.Count);
         var facts = new Dictionary<string, string>(StringComparer.Ordinal)
         {
             ["ss_output_name"] = config.Name,
@@ -78,9 +78,23 @@ internal static class KohyaTrainingFacts
         return facts;
     }
 
-    /// <summary>Images by their repeats, as folders called N_name would hold them.</summary>
-    private static string Folders(IEnumerable<PreparedImage> images, string name) =>
-        JsonSerializer.Serialize(images.GroupBy(image => image.Repeats).ToDictionary(group => $"{group.Key}_{name}", group => new { n_repeats = group.Key, img_count = group.Count() }));
+    /// <summary>
+    /// Pictures by how often an epoch shows them, as folders called N_name would hold them. kohya's tools mirror while they train (<c>ss_flip_aug</c>) and
+    /// do not count the mirrored ones as images; a picture and its mirrored copy therefore are one image, shown twice as often.
+    /// </summary>
+    private static string Folders(IEnumerable<PreparedImage> images, string name) => JsonSerializer.Serialize(
+        Pictures(images).GroupBy(static shown => shown.Sum(static image => image.Repeats))
+            .ToDictionary(group => $"{group.Key}_{name}", static group => new { n_repeats = group.Key, img_count = group.Count() }));
+
+    /// <summary>Each picture with its mirrored copy, where it has one.</summary>
+    private static IEnumerable<IReadOnlyList<PreparedImage>> Pictures(IEnumerable<PreparedImage> images)
+    {
+        var copies = images.Where(static image => image.Mirrored).ToLookup(static image => image.SourceFile, StringComparer.Ordinal);
+        var originals = images.Where(static image => !image.Mirrored).ToList();
+        var known = originals.Select(static image => image.SourceFile).ToHashSet(StringComparer.Ordinal);
+        return originals.Select(image => (IReadOnlyList<PreparedImage>)[image, .. copies[image.SourceFile]])
+            .Concat(copies.Where(group => !known.Contains(group.Key)).Select(static group => (IReadOnlyList<PreparedImage>)[.. group]));
+    }
 
     /// <summary>A value's name as Python writes it, e.g. constant_with_warmup.</summary>
     private static string Name(Enum value) => JsonNamingPolicy.SnakeCaseLower.ConvertName(value.ToString());
