@@ -69,11 +69,14 @@ internal static class NotebookDrift
             .Select(cell => $"Cell {cell.Index + 1}: stored are [{cell.Item.Stored}], a fresh run gives [{cell.Item.Fresh}].")];
     }
 
-    /// <summary>The outputs of a cell in short: kind, stream or MIME types of each; text of one stream in a row counts once.</summary>
+    /// <summary>
+    /// The outputs of a cell in short: kind, stream or MIME types of each; text of one stream in a row counts once. The error stream is left out:
+    /// what stands there is about the machine, such as kernels that are wrong on it.
+    /// </summary>
     private static string Structure(NotebookCell cell)
     {
         var outputs = new List<string>();
-        foreach (var output in cell.Outputs)
+        foreach (var output in cell.Outputs.Where(static output => Text(output, "name") != "stderr"))
         {
             var type = Text(output, "output_type");
             var shape = type switch

@@ -64,7 +64,7 @@ public sealed class NotebookDriftTests
     public void Compare_OtherContentAndSplitStreams_IsTheSameStructure()
     {
         var fresh = Executed();
-        fresh.Cells[0].SetOutputs([Stream("stdout", "other"), Stream("stdout", "words"), Display("image/png", "text/plain")]);
+        fresh.Cells[0].SetOutputs([Stream("stdout", "other"), Stream("stderr", "about the machine"), Stream("stdout", "words"), Display("image/png", "text/plain")]);
         fresh.Insert(0, CellKind.Code, "steps = 2;", CellTags.InjectedParameters);
         Assert.Empty(NotebookDrift.Compare(Executed(), fresh));
     }
