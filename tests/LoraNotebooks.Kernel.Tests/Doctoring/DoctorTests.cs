@@ -121,6 +121,6 @@ public sealed class DoctorTests
         using var scope = NewDisposeScope();
         var isConcerned = x.size(0) > 1 && x.stride(1) != 1 && x.size(1) % 16 == 8;
         var seen = isConcerned ? cat([x.narrow(1, 0, x.size(1) - 8), x.narrow(1, x.size(1) - 8, 8).roll(1, 3)], 1) : x;
-        return ConvolutionWays.Native(seen, weight, bias, geometry).MoveToOuterDisposeScope();
+        return ConvolutionWays.Product(seen, weight, geometry).MoveToOuterDisposeScope();
     }
 }
