@@ -59,7 +59,7 @@ internal static class LoraFileSet
         var faults = parts.Where(static pair => pair.State.Config is null).SelectMany(static pair => Faults(pair.State).Select(fault => $"{pair.Part.Name}: {fault}")).ToList();
         if (faults.Count > 0)
         {
-            throw new ArgumentException($"PEFT cannot say what these weights mean; keep the kohya file:\n- {string.Join("\n- ", faults)}");
+            throw new ArgumentException($"PEFT cannot say what these weights mean; keep the kohya file:\n{Listing.Lines(faults)}");
         }
 
         write([.. parts.Select(static pair => (pair.Part, pair.State.Config is null ? new LoraState(pair.State.Tensors, pair.State.Alphas, LoraConfig.FromState(pair.State).ToPeftJson()) : pair.State))]);

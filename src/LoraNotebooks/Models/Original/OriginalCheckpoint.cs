@@ -118,7 +118,7 @@ internal sealed class OriginalCheckpoint(SafetensorsFile file)
         {
             faults.Sort(StringComparer.Ordinal);
             throw new InvalidDataException(
-                $"'{Path}' does not fit the Stable Diffusion model that its shapes or the given configurations describe, {faults.Count} fault{(faults.Count == 1 ? "" : "s")}:\n- {string.Join("\n- ", faults)}\nExpected the tensors of one UNet, one autoencoder and their text encoders, all under the original names. If it is another kind of model, use its folder in diffusers layout.");
+                $"'{Path}' does not fit the Stable Diffusion model that its shapes or the given configurations describe, {Listing.Count(faults.Count, "fault")}:\n{Listing.Lines(faults)}\nExpected the tensors of one UNet, one autoencoder and their text encoders, all under the original names. If it is another kind of model, use its folder in diffusers layout.");
         }
     }
 
