@@ -89,12 +89,12 @@ public sealed record LoraFile(LoraFileKind Kind, IReadOnlyDictionary<string, Lor
 
             if (refuses && (reading.Strangers > 0 || states.Count == 0) && read.Origin.Mismatch(model) is { } mismatch)
             {
-                throw new InvalidDataException($"{mismatch} '{path}': {string.Join("; ", reading.Notes)}.");
+                throw new InvalidDataException($"{mismatch} '{path}': {LoraNote.Text(reading.Notes)}.");
             }
 
             if (refuses && states.Count == 0)
             {
-                throw new InvalidDataException($"'{path}' holds nothing for this model{(read.Origin.Architecture == LoraArchitecture.Unknown ? "" : $"; it is for {read.Origin.Text}")}: {string.Join("; ", reading.Notes)}. Expected {Expected(parts)}.");
+                throw new InvalidDataException($"'{path}' holds nothing for this model{(read.Origin.Architecture == LoraArchitecture.Unknown ? "" : $"; it is for {read.Origin.Text}")}: {LoraNote.Text(reading.Notes)}. Expected {Expected(parts)}.");
             }
 
             return read with { Notes = refuses ? reading.Finish() : reading.Notes, StoredTypes = [.. types.Values.Distinct().Order(StringComparer.Ordinal)] };

@@ -26,11 +26,20 @@ public enum LoraNoteKind
 public sealed record LoraNote(LoraNoteKind Kind, string Reason, IReadOnlyList<string> Names)
 {
     /// <summary>One line: how many, why, and the first ten names.</summary>
-    public override string ToString() => Kind switch
+    public override string ToString() => Text(Listing.Most);
+
+    /// <summary>Several notes in one line, which together give about ten names.</summary>
+    internal static string Text(IReadOnlyList<LoraNote> notes) => string.Join("; ", notes.Select(note => note.Text(Math.Max(1, Listing.Most / notes.Count))));
+
+    private string Text(int most)
     {
-        LoraNoteKind.NotFinite => $"{Listing.Count(Names.Count, "layer")} with numbers that are not finite ({Reason}): {Listing.Inline(Names)}",
-        LoraNoteKind.Assumed => $"{Reason}: {Listing.Inline(Names)}",
-        LoraNoteKind.Damaged => $"damaged ({Reason}): {Listing.Inline(Names)}",
-        _ => $"left out {Listing.Count(Names.Count, "tensor")} ({Reason}): {Listing.Inline(Names)}",
-    };
+        var names = Listing.Inline(Names, most: most);
+        return Kind switch
+        {
+            LoraNoteKind.NotFinite => $"{Listing.Count(Names.Count, "layer")} with numbers that are not finite ({Reason}): {names}",
+            LoraNoteKind.Assumed => $"{Reason}: {names}",
+            LoraNoteKind.Damaged => $"damaged ({Reason}): {names}",
+            _ => $"left out {Listing.Count(Names.Count, "tensor")} ({Reason}): {names}",
+        };
+    }
 }

@@ -86,7 +86,7 @@ public sealed partial record LoraOrigin(LoraArchitecture Architecture, string? T
     /// <param name="model">The model that it is read for.</param>
     public string? Mismatch(LoraArchitecture model) => Agree(Architecture, model)
         ? null
-        : $"This LoRA is for {Text}{(Tool is null ? "" : $" (made with {Tool})")}, the pipeline is {TextOf(model)}. Load a model that the LoRA is for, or take a LoRA for {TextOf(model)}.";
+        : $"This LoRA is for {Text}{(Tool is null ? "" : $" (made with {Tool})")}, the pipeline is {TextOf(model)}. Expected a LoRA for {TextOf(model)}: take one, or load a model that this LoRA is for.";
 
     /// <summary>Whether a LoRA for one kind of model may be one for the other.</summary>
     public static bool Agree(LoraArchitecture one, LoraArchitecture other) =>

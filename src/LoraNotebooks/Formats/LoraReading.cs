@@ -50,7 +50,7 @@ internal sealed class LoraReading(string path, bool isStrict = false)
         ThrowIfRefused();
         if (found.Count > 0)
         {
-            Notice.Tell($"'{path}': {string.Join("; ", Notes)}. To refuse such files, read them strictly.");
+            Notice.Tell($"'{path}': {LoraNote.Text(Notes)}. To refuse such files, read them strictly.");
         }
 
         return Notes;
@@ -66,7 +66,7 @@ internal sealed class LoraReading(string path, bool isStrict = false)
 
         var lines = refused.SelectMany(static note => note.Names.Select(name => Line(note, name))).ToList();
         throw new InvalidDataException(refused[0].Kind == LoraNoteKind.Damaged
-            ? $"'{path}' is damaged ({Listing.Count(lines.Count, "fault")}), download or save it again:\n{Listing.Lines(lines)}"
+            ? $"'{path}' is damaged ({Listing.Count(lines.Count, "fault")}), expected a whole and sound LoRA; download or save it again:\n{Listing.Lines(lines)}"
             : $"'{path}' was not read, because strict reading refuses what it would leave out ({Listing.Count(lines.Count, "fault")}); expected a LoRA of known tensors only, or read it without strict:\n{Listing.Lines(lines)}");
     }
 

@@ -31,7 +31,7 @@ internal static class LoraTensors
             var matches = modules.Find(key);
             if (matches.Count != 1)
             {
-                reading.Add(LoraNoteKind.Unknown, matches.Count == 0 ? modules.WhyUnknown(key) : $"ambiguous: may mean {string.Join(" or ", matches.Select(static match => $"{match.Network}.{match.Path}"))}", key.Text);
+                reading.Add(LoraNoteKind.Unknown, matches.Count == 0 ? modules.WhyUnknown(key) : "ambiguous: the name may mean several modules", key.Text);
                 continue;
             }
 

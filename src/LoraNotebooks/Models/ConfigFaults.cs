@@ -62,8 +62,9 @@ internal sealed class ConfigFaults
         }
     }
 
+    /// <summary>All of them: a configuration has only so many fields.</summary>
     private static string Text(IReadOnlyList<string> faults) =>
-        $"{Listing.Count(faults.Count, "unsupported or wrong value")}:\n{Listing.Lines(faults)}";
+        $"{Listing.Count(faults.Count, "unsupported or wrong value")}:\n{Listing.Lines(faults, faults.Count)}";
 }
 
 /// <summary>Configuration keys for which only some values are supported.</summary>

@@ -130,7 +130,7 @@ public sealed partial record LoraInspection
             Unknown = Of(LoraNoteKind.Unknown),
             Unsupported = Of(LoraNoteKind.Unsupported),
             Assumed = Of(LoraNoteKind.Assumed),
-            Damaged = [.. Of(LoraNoteKind.Damaged), .. layers.Where(layer => !double.IsFinite(layer.Norm)).Select(static layer => $"{layer.Network}: {layer.Module}").Except(notFinite).Select(static layer => $"{layer} (its factors do not fit each other)")],
+            Damaged = [.. Of(LoraNoteKind.Damaged), .. layers.Where(layer => !double.IsFinite(layer.Norm)).Select(static layer => $"{layer.Network}: {layer.Module}").Except(notFinite).Select(static layer => $"{layer} (its factors are not all there, or do not fit each other)")],
             NotFinite = notFinite,
             Others = [.. states.OrderBy(static pair => pair.Key, StringComparer.Ordinal).SelectMany(static pair => pair.Value.Tensors.Keys.Where(name => !IsOfLayer(pair.Value, name)).Order(StringComparer.Ordinal).Select(name => $"{pair.Key}: {name}"))],
             Metadata = file.Metadata,
