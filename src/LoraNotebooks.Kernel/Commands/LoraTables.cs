@@ -53,7 +53,7 @@ internal static class LoraTables
         ]);
         Section("Metadata", inspection.Metadata.OrderBy(static pair => pair.Key, StringComparer.Ordinal).Select(static pair => $"{pair.Key}: {Short(pair.Value)}"));
         Section("Settings", inspection.Configs.OrderBy(static pair => pair.Key, StringComparer.Ordinal).Select(static pair => $"{pair.Key}: {Short(pair.Value)}"));
-        Section("Not low-rank", inspection.Others);
+        Findings("Not low-rank", inspection.Others);
         Findings("Not finite", inspection.NotFinite);
         Findings("Not understood", inspection.Unknown);
         Findings("Not supported, left out by readers", inspection.Unsupported);

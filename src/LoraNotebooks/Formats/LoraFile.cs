@@ -110,6 +110,9 @@ public sealed record LoraFile(LoraFileKind Kind, IReadOnlyDictionary<string, Lor
         }
     }
 
+    /// <summary>Whether most of a file's names are those of a LoRA.</summary>
+    internal static bool IsLora(SafetensorsFile file) => 2 * file.Tensors.Keys.Count(static key => LoraKey.Parse(key, []).IsOfLora) > file.Tensors.Count;
+
     /// <summary>The PEFT folders in a folder, or the one that it is; <see langword="null"/> if there are none.</summary>
     private static LoraFile? ReadFolder(string path, IReadOnlyList<LoraPart> parts, LoraReading reading, Dictionary<string, LoraState> states, Dictionary<string, string> types)
     {
@@ -126,10 +129,11 @@ public sealed record LoraFile(LoraFileKind Kind, IReadOnlyDictionary<string, Lor
             return null;
         }
 
+        var modules = new LoraModules(parts);
         var tensors = new Dictionary<string, SafetensorInfo>(StringComparer.Ordinal);
         foreach (var (name, folder) in folders)
         {
-            states.Add(name, PeftFolder.Read(folder, reading, types));
+            states.Add(name, PeftFolder.Read(folder, reading, types, key => parts.Count > 0 && modules.Find(key with { Network = name }) is [var only] ? only.Path : null));
             using var file = SafetensorsFile.Open(Path.Combine(folder, PeftFolder.WeightsName));
             foreach (var (key, info) in file.Tensors)
             {

@@ -88,7 +88,7 @@ internal sealed partial record LoraKey(string Text, string? Network, string Modu
     }
 
     /// <summary>The name of the tensor without which this one means nothing, e.g. of B for A; <see langword="null"/> if it stands for itself.</summary>
-    public string? Counterpart() => Pair().Match(Text) is { Success: true } match
+    public string? Counterpart() => Part?.EndsWith(".bias", StringComparison.Ordinal) != true && Pair().Match(Text) is { Success: true } match
         ? Text[..match.Index] + (match.Value switch
         {
             "lora_down" => "lora_up",

@@ -66,6 +66,16 @@ internal static class LoraTensors
             withoutAlpha.ForEach(key => reading.Add(LoraNoteKind.Assumed, $"α is not told, as {PeftFolder.ConfigName} is not there, and taken as the rank, s = 1", key));
         }
 
+        foreach (var (network, state) in found)
+        {
+            var weighed = state.Tensors.Keys.Select(static name => LoraKey.Split(name).Stem).ToHashSet(StringComparer.Ordinal);
+            foreach (var module in state.Alphas.Keys.Where(module => !weighed.Contains(module)).ToList())
+            {
+                state.Alphas.Remove(module);
+                reading.Add(LoraNoteKind.Unknown, "an α without weights beside it", $"{network}: {module}");
+            }
+        }
+
         foreach (var (network, state) in found.Where(static pair => pair.Value.Tensors.Count > 0))
         {
             foreach (var tensor in state.Tensors.Values)

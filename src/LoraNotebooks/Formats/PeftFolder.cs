@@ -51,7 +51,7 @@ public static class PeftFolder
     public static LoraState Read(string folder, bool strict = false)
     {
         var reading = new LoraReading(Path.Combine(folder, WeightsName), strict);
-        var state = Read(folder, reading, new Dictionary<string, string>());
+        var state = Read(folder, reading, new Dictionary<string, string>(), static key => null);
         try
         {
             reading.RequireFinite(NetworkOf(folder), state);
@@ -69,7 +69,8 @@ public static class PeftFolder
     /// <param name="folder">The folder.</param>
     /// <param name="reading">Is told what is left out.</param>
     /// <param name="types">Is told the types of the tensors in the file, by their names.</param>
-    internal static LoraState Read(string folder, LoraReading reading, IDictionary<string, string> types)
+    /// <param name="moduleOf">The module of the model that a name means, or <see langword="null"/> to take it as it is written.</param>
+    internal static LoraState Read(string folder, LoraReading reading, IDictionary<string, string> types, Func<LoraKey, string?> moduleOf)
     {
         var config = PythonJson.ReadObject(Path.Combine(folder, ConfigName));
         using var file = SafetensorsFile.Open(Path.Combine(folder, WeightsName));
@@ -86,7 +87,12 @@ public static class PeftFolder
             }
 
             // What ends like no part of a LoRA is a trained bias or a whole layer, which the configuration tells.
-            var own = key.IsWrapped ? key.Module : LoraKey.Split(name).Stem;
+            var own = key.Part is null ? key.IsWrapped ? key.Module : name : moduleOf(key) ?? (key.IsWrapped ? key.Module : LoraKey.Split(name).Stem);
+            if (key.Counterpart() is { } other && !file.Tensors.ContainsKey(other))
+            {
+                reading.IsMissing(other);
+            }
+
             if (!tensors.TryAdd(key.Part is null ? own : $"{own}.{key.Part}", file.Load(name)))
             {
                 reading.Add(LoraNoteKind.Damaged, "the file has this weight twice, maybe of two adapters; expected one adapter in a file", name);

@@ -63,6 +63,11 @@ public sealed class SafetensorsFile : IDisposable
         {
             using var prefix = map.CreateViewAccessor(0, PrefixLength, MemoryMappedFileAccess.Read);
             var headerLength = prefix.ReadUInt64(0);
+            using (var beginning = new MappedBytes(map, 0, Math.Min(length, SafetensorsHeader.Beginning)))
+            {
+                SafetensorsHeader.RefuseOtherKinds(beginning.Span, path);
+            }
+
             if (headerLength > (ulong)Math.Min(length - PrefixLength, SafetensorsHeader.MaxLength))
             {
                 throw new InvalidDataException(

@@ -25,6 +25,37 @@ internal static class SafetensorsHeader
     /// <summary>The largest header that upstream accepts: 100 MB.</summary>
     public const long MaxLength = 100_000_000;
 
+    /// <summary>How many bytes tell another kind of file.</summary>
+    public const int Beginning = 64;
+
+    private const int LengthBytes = 8;
+
+    /// <summary>Refuses what is sound but another kind of file: downloading it again would not help.</summary>
+    /// <param name="beginning">The file's first bytes.</param>
+    /// <param name="path">The file, for messages.</param>
+    /// <exception cref="InvalidDataException">It is one of those; the message says which, and what to do.</exception>
+    public static void RefuseOtherKinds(ReadOnlySpan<byte> beginning, string path)
+    {
+        if (beginning[LengthBytes] == (byte)'{')
+        {
+            // The length before the header may look like another kind's mark.
+            return;
+        }
+
+        var text = beginning.TrimStart("\uFEFF \r\n\t"u8);
+        var kind =
+            beginning.StartsWith("PK\x03\x04"u8) || (beginning[0] == 0x80 && beginning[1] is >= 2 and <= 5)
+                ? "a pickled PyTorch file, which is not read because reading one can run any code that is hidden in it. Expected safetensors: download that, or load it where running its code does no harm and save it with safetensors.torch.save_file"
+            : beginning.StartsWith("GGUF"u8) ? "a GGUF file, whose quantized weights are not supported. Expected safetensors: take the model it was made from"
+            : text.StartsWith("version https://git-lfs"u8) ? "a pointer of Git LFS in place of the file itself. Expected the file: fetch it with `git lfs pull`, or download it"
+            : text.StartsWith("<"u8) ? "a web page, probably one that asks to log in or says that something is missing. Expected the file: download it in the browser, or with an access token"
+            : null;
+        if (kind is not null)
+        {
+            throw new InvalidDataException($"'{path}' is no safetensors file but {kind}.");
+        }
+    }
+
     public static (string Name, int Size) Describe(ScalarType type)
     {
         var native = SafetensorType.All.Values.Where(static entry => entry.IsNative).ToList();

@@ -1,4 +1,5 @@
 using LoraNotebooks.Adapters;
+using LoraNotebooks.Adapters.Tools;
 using LoraNotebooks.Diffusion;
 using LoraNotebooks.Formats;
 using LoraNotebooks.Tests.Models;
@@ -84,6 +85,53 @@ public sealed class LoraDialectTests : IDisposable
         AssertSame(pipeline, (network, path) => Fill(network switch { "unet" => unet, "text_encoder" => text, _ => text2 }, pipeline, network, path), ".lora_down.weight", ".lora_up.weight", withoutPipeline: false);
     }
 
+    /// <summary>The other methods' factors, under LyCORIS' wrapper's names and with dots.</summary>
+    [Theory]
+    [InlineData(AdapterMethod.Loha, "lycoris_", "")]
+    [InlineData(AdapterMethod.Lokr, "lycoris_", "")]
+    [InlineData(AdapterMethod.Loha, "lora_unet_", ".default")]
+    [InlineData(AdapterMethod.Lora, "lycoris_", "")]
+    public void Load_OfOtherMethodsInAnotherDialect_IsTheSameAdapter(AdapterMethod method, string prefix, string adapter)
+    {
+        using var pipeline = TinyPipeline.Create();
+        var usual = folder.In("usual.safetensors");
+        using (var lora = StableDiffusionLora.Create(pipeline, "made", new LoraConfig { Method = method, Rank = 2, Alpha = method == AdapterMethod.Lokr ? 2 : 1, TargetModules = ["to_q", "conv1"], UseDora = method == AdapterMethod.Lora }, null, seed: 4))
+        {
+            using var noGrad = no_grad();
+            foreach (var parameter in lora.UNetParameters)
+            {
+                parameter.add_(0.1);
+            }
+
+            lora.SaveKohya(usual);
+        }
+
+        SafetensorsFile.Write(folder.In("dialect.safetensors"), SafetensorsFile.LoadAll(usual).ToDictionary(
+            pair => pair.Key.Replace("lora_unet_", prefix, StringComparison.Ordinal) + (pair.Key.Contains("hada", StringComparison.Ordinal) ? adapter : ""), static pair => pair.Value));
+        using var expected = LoraFile.Read(usual);
+        using var loaded = StableDiffusionLora.Load(pipeline, folder.In("dialect.safetensors"));
+        using var state = loaded.UNet!.ToState(loaded.Name);
+
+        Assert.Empty(loaded.Notes);
+        AssertSame(expected.States["unet"], state);
+        Assert.All(expected.States["unet"].Alphas, alpha => Assert.Equal(alpha.Value, state.Alphas[alpha.Key]));
+    }
+
+    /// <summary>A file that only its metadata or widths tell to be of SDXL is written again under SDXL's names.</summary>
+    [Fact]
+    public void Convert_OfAFileThatIsOfSdxl_KeepsSdxlsNames()
+    {
+        SafetensorsFile.Write(folder.In("xl.safetensors"), new Dictionary<string, Tensor>
+        {
+            ["lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k.lora_down.weight"] = ones(1, 2048),
+            ["lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k.lora_up.weight"] = ones(640, 1),
+        });
+
+        LoraConversion.Convert(folder.In("xl.safetensors"), folder.In("out.safetensors"), new LoraWriting());
+
+        Assert.Contains("lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k.lora_up.weight", SafetensorsFile.LoadAll(folder.In("out.safetensors")).Keys);
+    }
+
     [Fact]
     public void Read_PeftsWeightsFileBesideItsConfiguration_HasItsAlpha()
     {
@@ -113,15 +161,18 @@ public sealed class LoraDialectTests : IDisposable
             lora.SavePeft(folder.In("peft"));
         }
 
-        var weights = folder.In("peft", "unet", "adapter_model.safetensors");
+        var (weights, text) = (folder.In("peft", "unet", "adapter_model.safetensors"), folder.In("peft", "text_encoder", "adapter_model.safetensors"));
         using var expected = LoraFile.Read(folder.In("peft"));
         var named = SafetensorsFile.LoadAll(weights).ToDictionary(static pair => pair.Key.Replace(".weight", ".default.weight", StringComparison.Ordinal)["base_model.model.".Length..], static pair => pair.Value);
         SafetensorsFile.Write(weights, named);
+        SafetensorsFile.Write(text, SafetensorsFile.LoadAll(text).ToDictionary(static pair => pair.Key.Replace("text_model.", "", StringComparison.Ordinal), static pair => pair.Value));
 
         using var loaded = StableDiffusionLora.Load(pipeline, folder.In("peft"));
         using var state = loaded.UNet!.ToState(loaded.Name);
+        using var textState = loaded.TextEncoder!.ToState(loaded.Name);
 
         AssertSame(expected.States["unet"], state);
+        AssertSame(expected.States["text_encoder"], textState);
     }
 
     [Fact]

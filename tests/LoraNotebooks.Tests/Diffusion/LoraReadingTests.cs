@@ -100,6 +100,25 @@ public sealed class LoraReadingTests : IDisposable
         Assert.True(inspection.IsStrange);
     }
 
+    /// <summary>Half of a layer is refused wherever it is read, an α alone is told.</summary>
+    [Fact]
+    public void PeftFolder_WithHalfALayer_IsDamagedAlsoForTools()
+    {
+        LoraConversion.Convert(Good(static _ => { }), folder.In("peft"), new LoraWriting { Kind = LoraFileKind.Peft });
+        var weights = folder.In("peft", "unet", PeftFolder.WeightsName);
+        var tensors = SafetensorsFile.LoadAll(weights);
+        tensors.Remove("base_model.model.mid_block.resnets.0.conv1.lora_B.weight");
+        SafetensorsFile.Write(weights, tensors);
+
+        Assert.Contains("missing: base_model.model.mid_block.resnets.0.conv1.lora_B.weight", Assert.Throws<InvalidDataException>(() => LoraConversion.Convert(folder.In("peft"), folder.In("out"), new LoraWriting())).Message);
+        using var file = LoraFile.Read(Good(static good =>
+        {
+            good.Remove($"{Layer}.lora_up.weight");
+            good.Remove($"{Layer}.lora_down.weight");
+        }));
+        Assert.Equal("unet: mid_block.resnets.0.conv1", Assert.Single(Assert.Single(file.Notes).Names));
+    }
+
     /// <summary>The kind of model comes first, then few names, whatever tells it: names, shapes that do not fit, or the metadata.</summary>
     [Theory]
     [InlineData("lora_unet_input_blocks_4_1_transformer_blocks_1_attn1_to_q", 4, null, "Stable Diffusion XL (SDXL)")]

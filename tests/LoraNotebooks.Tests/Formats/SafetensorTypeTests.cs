@@ -73,6 +73,34 @@ public sealed class SafetensorTypeTests : IDisposable
         Assert.DoesNotContain("Download", message);
     }
 
+    /// <summary>Downloading such a file again would not help, so that is not what is said.</summary>
+    [Theory]
+    [InlineData("PK\u0003\u0004archive/data.pkl", "pickled PyTorch file")]
+    [InlineData("GGUF\u0003\0\0\0more and more", "GGUF")]
+    [InlineData("version https://git-lfs.github.com/spec/v1\noid sha256:00", "git lfs pull")]
+    [InlineData("\n<!DOCTYPE html><html><body>Please log in</body></html>", "web page")]
+    public void Open_OfAnotherKindOfFile_SaysWhatItIs(string content, string expected)
+    {
+        var path = folder.In("other.safetensors");
+        File.WriteAllText(path, content);
+
+        Assert.Contains(expected, Assert.Throws<InvalidDataException>(() => SafetensorsFile.Open(path)).Message);
+    }
+
+    /// <summary>A header of 640 bytes begins like a pickle, one of 60 like a page.</summary>
+    [Theory]
+    [InlineData(0x280)]
+    [InlineData(60)]
+    public void Open_OfAHeaderWhoseLengthLooksLikeAnotherKindsMark_IsRead(int length)
+    {
+        var path = folder.In("good.safetensors");
+        File.WriteAllBytes(path, [.. BitConverter.GetBytes((ulong)length), .. Encoding.UTF8.GetBytes("""{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}""".PadRight(length)), 7]);
+
+        using var file = SafetensorsFile.Open(path);
+
+        Assert.Single(file.Tensors);
+    }
+
     private static double Value(string type, int bits, int exponentBits, int bias)
     {
         if (type == "F8_E8M0")

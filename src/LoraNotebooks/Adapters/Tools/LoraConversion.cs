@@ -19,7 +19,7 @@ public static class LoraConversion
         ArgumentNullException.ThrowIfNull(destination);
         ArgumentNullException.ThrowIfNull(writing);
         using var file = LoraFile.Read(source, strict);
-        LoraFileSet.Write(destination, LoraStates.WithOwnAlphas(file.States), file.Metadata, writing);
+        LoraFileSet.Write(destination, LoraStates.WithOwnAlphas(file.States), file.Metadata, writing.For(file.Origin));
         return file.Notes;
     }
 }

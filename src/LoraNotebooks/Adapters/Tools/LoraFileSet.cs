@@ -17,6 +17,9 @@ public sealed record LoraWriting
     /// a second text encoder and attentions of more than one transformer block.
     /// </summary>
     public bool? IsSdxl { get; init; }
+
+    /// <summary>The same, where nothing is given, as the file tells that the weights come from.</summary>
+    internal LoraWriting For(LoraOrigin origin) => IsSdxl is null && origin.Architecture == LoraArchitecture.StableDiffusionXL ? this with { IsSdxl = true } : this;
 }
 
 /// <summary>Writes LoRAs that are held network by network, without their base model.</summary>

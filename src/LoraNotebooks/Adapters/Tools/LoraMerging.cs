@@ -61,7 +61,7 @@ public static class LoraMerging
                 .ToDictionary(static key => key, key => files[0].Metadata[key], StringComparer.Ordinal);
             metadata["modelspec.merged_from"] = string.Join(", ", sources.Select(static source => System.IO.Path.GetFileName(System.IO.Path.TrimEndingDirectorySeparator(source.Path))));
             metadata["modelspec.title"] = System.IO.Path.GetFileNameWithoutExtension(System.IO.Path.TrimEndingDirectorySeparator(destination));
-            writing ??= new LoraWriting();
+            writing = (writing ?? new LoraWriting()).For(files[0].Origin);
             LoraFileSet.Write(destination, merged, metadata, writing with { DType = writing.DType ?? ScalarType.Float32 });
             return fits;
         }

@@ -46,7 +46,7 @@ public static class LoraResizing
             metadata["ss_training_comment"] = $"resized from rank {fits.Max(static fit => fit.OldRank)} to at most {fits.Max(static fit => fit.Rank)}{rule}; {metadata.GetValueOrDefault("ss_training_comment", "")}";
         }
 
-        LoraFileSet.Write(destination, resized, metadata, writing ?? new LoraWriting());
+        LoraFileSet.Write(destination, resized, metadata, (writing ?? new LoraWriting()).For(file.Origin));
         return fits;
     }
 
