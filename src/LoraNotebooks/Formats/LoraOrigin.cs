@@ -99,7 +99,7 @@ public sealed partial record LoraOrigin(LoraArchitecture Architecture, string? T
     {
         var keys = tensors.Values.Select(static info => (Key: LoraKey.Parse(info.Name, []), info.Shape)).Where(static pair => pair.Key.IsOfLora).ToList();
         var named = keys.Select(static pair => Named(pair.Key)).Distinct().ToList();
-        var architecture = keys.Exists(static pair => pair.Key.Network == "text_encoder_2") && !keys.Exists(static pair => pair.Key.Network == "text_encoder_3") && !named.Exists(static name => Flux().IsMatch(name) || Sd3().IsMatch(name))
+        var architecture = keys.Exists(static pair => pair.Key.Network == "text_encoder_2") && !keys.Exists(static pair => pair.Key.Network is "text_encoder_3" or "transformer") && !named.Exists(static name => Flux().IsMatch(name) || Sd3().IsMatch(name))
             ? LoraArchitecture.StableDiffusionXL
             : Marks.FirstOrDefault(mark => named.Exists(name => mark.Pattern.IsMatch(name))).Architecture;
         if (IsEither(architecture) || architecture == LoraArchitecture.Unknown)
