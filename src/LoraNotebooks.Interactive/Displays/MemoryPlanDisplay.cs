@@ -34,7 +34,7 @@ public sealed class MemoryPlanDisplay : RichDisplay
 
     private string Facts()
     {
-        var stored = string.Join(", ", Plan.Model.Stored.Select(part => $"{Numbers.Bytes(part.Bytes)} {Name(part.Type)}"));
+        var stored = string.Join(", ", Plan.Model.Stored.Select(part => $"{Numbers.Bytes(part.Bytes)} {(part.Name.StartsWith("F8", StringComparison.Ordinal) ? part.Name : Name(part.Type))}"));
         return $"{Path.GetFileName(Path.TrimEndingDirectorySeparator(Plan.Model.Source))}, {stored} on the disk{(Plan.AvailableBytes is { } free ? $"; {Numbers.Bytes(free)} of memory free" : "")}";
     }
 

@@ -16,6 +16,7 @@ internal static class LoraCommand
     private static readonly Option<int?> Rank = new("--rank") { Description = "The new rank, or with a rule the most that it may choose." };
     private static readonly Option<int?> ConvolutionRank = new("--conv-rank") { Description = "The same for convolutions; by default the rank." };
     private static readonly Option<RankRule> Rule = new("--rule") { Description = "How each layer's rank is found: fixed, ratio (kohya's sv_ratio), frobenius (sv_fro) or cumulative (sv_cumulative).", DefaultValueFactory = static _ => RankRule.Fixed };
+    private static readonly Option<bool> Strict = new("--strict") { Description = "Refuses what would otherwise be left out and told: unknown and unsupported tensors, assumed values, numbers that are not finite." };
     private static readonly Option<double> Target = new("--target") { Description = "The rule's target: a ratio such as 10, or a share such as 0.95.", DefaultValueFactory = static _ => 1 };
 
     /// <summary>The types of weights by their usual names.</summary>
@@ -34,10 +35,10 @@ internal static class LoraCommand
     private static Command Convert()
     {
         var (source, destination) = (Source("lora"), Destination());
-        var command = new Command("convert", "Writes a LoRA of one kind as another. Weights are not computed with.") { source, destination, To, Type, Sdxl };
+        var command = new Command("convert", "Writes a LoRA of one kind as another. Weights are not computed with.") { source, destination, To, Type, Sdxl, Strict };
         command.SetAction(arguments => Try(() =>
         {
-            LoraConversion.Convert(arguments.GetRequiredValue(source), arguments.GetRequiredValue(destination), Writing(arguments));
+            LoraConversion.Convert(arguments.GetRequiredValue(source), arguments.GetRequiredValue(destination), Writing(arguments), arguments.GetValue(Strict));
             LoraTables.WriteSizes(arguments.GetRequiredValue(source), arguments.GetRequiredValue(destination));
         }));
         return command;
@@ -48,7 +49,7 @@ internal static class LoraCommand
         var source = Source("lora");
         var json = new Option<bool>("--json") { Description = "Writes all as JSON, every layer included." };
         var layers = new Option<bool>("--layers") { Description = "Lists every layer in place of blocks." };
-        var command = new Command("inspect", "Tells what a LoRA holds: kind, ranks and α per block, norms, metadata, hashes, names that are not understood.") { source, json, layers };
+        var command = new Command("inspect", "Tells what a LoRA holds: kind, base, tool, ranks and α per block, norms, metadata, hashes, what is not understood, not supported or damaged.") { source, json, layers, Strict };
         command.SetAction(arguments => Try(() =>
         {
             var inspection = LoraInspection.Of(arguments.GetRequiredValue(source));
@@ -60,6 +61,11 @@ internal static class LoraCommand
             {
                 LoraTables.Write(inspection, arguments.GetValue(layers));
             }
+
+            if (arguments.GetValue(Strict) && inspection.IsStrange)
+            {
+                throw new InvalidDataException($"{inspection.Path} holds what strict reading refuses; see above.");
+            }
         }));
         return command;
     }
@@ -67,11 +73,11 @@ internal static class LoraCommand
     private static Command Resize()
     {
         var (source, destination) = (Source("lora"), Destination());
-        var command = new Command("resize", "Gives a LoRA other ranks by singular values, and shows what is lost.") { source, destination, Rank, ConvolutionRank, Rule, Target, To, Type, Sdxl };
+        var command = new Command("resize", "Gives a LoRA other ranks by singular values, and shows what is lost.") { source, destination, Rank, ConvolutionRank, Rule, Target, To, Type, Sdxl, Strict };
         command.SetAction(arguments => Try(() =>
         {
             var choice = Choice(arguments) ?? throw new ArgumentException("Got no --rank, expected the new rank, or with --rule the most that it may choose.");
-            LoraTables.Write(LoraResizing.Resize(arguments.GetRequiredValue(source), arguments.GetRequiredValue(destination), choice, Writing(arguments)));
+            LoraTables.Write(LoraResizing.Resize(arguments.GetRequiredValue(source), arguments.GetRequiredValue(destination), choice, Writing(arguments), arguments.GetValue(Strict)));
             LoraTables.WriteSizes(arguments.GetRequiredValue(source), arguments.GetRequiredValue(destination));
         }));
         return command;
@@ -82,18 +88,18 @@ internal static class LoraCommand
         var sources = new Argument<string[]>("loras") { Description = "The LoRAs; a weight follows a colon: \"style.safetensors:0.7\". Without one it is 1.", Arity = ArgumentArity.OneOrMore, HelpName = "lora[:weight]" };
         var output = new Option<string>("--output", "-o") { Description = "The file or folder to write.", Required = true };
         var into = new Option<string?>("--into") { Description = "A model folder into whose weights the LoRAs go; the output is then a new model folder." };
-        var command = new Command("merge", "Makes one LoRA of several: exactly, by laying them side by side, or with --rank by singular values. With --into, a new base model.") { sources, output, into, Rank, ConvolutionRank, Rule, Target, To, Type, Sdxl };
+        var command = new Command("merge", "Makes one LoRA of several: exactly, by laying them side by side, or with --rank by singular values. With --into, a new base model.") { sources, output, into, Rank, ConvolutionRank, Rule, Target, To, Type, Sdxl, Strict };
         command.SetAction(arguments => Try(() =>
         {
             var loras = arguments.GetRequiredValue(sources).Select(Weighted).ToList();
             var destination = arguments.GetRequiredValue(output);
             if (arguments.GetValue(into) is { } model)
             {
-                MergedModel.Write(model, loras, destination, DType(arguments));
+                MergedModel.Write(model, loras, destination, DType(arguments), arguments.GetValue(Strict));
             }
             else
             {
-                LoraTables.Write(LoraMerging.Merge(loras, destination, Choice(arguments), Writing(arguments)));
+                LoraTables.Write(LoraMerging.Merge(loras, destination, Choice(arguments), Writing(arguments), arguments.GetValue(Strict)));
             }
 
             LoraTables.WriteSizes([.. loras.Select(static lora => lora.Path)], destination);

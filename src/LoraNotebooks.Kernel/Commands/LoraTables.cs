@@ -10,6 +10,7 @@ namespace LoraNotebooks.Kernel.Commands;
 internal static class LoraTables
 {
     private const int LongestValue = 100;
+    private const int MostFindings = 10;
 
     private static readonly JsonSerializerOptions Layout = new()
     {
@@ -26,6 +27,7 @@ internal static class LoraTables
     {
         var methods = inspection.Layers.GroupBy(static layer => $"{layer.Method}{(layer.IsDora ? " with dora_scale" : "")}").Select(static group => $"{group.Count()} {group.Key}");
         Line($"{inspection.Path}: {inspection.Kind}, {Bytes(inspection.Bytes)}, {inspection.Parameters:N0} numbers ({string.Join(", ", inspection.DTypes)}), {inspection.Layers.Count} layers ({string.Join(", ", methods)})");
+        Line($"for {inspection.For}{(inspection.Tool is null ? "" : $", made with {inspection.Tool}")}");
         Console.WriteLine();
         if (allLayers)
         {
@@ -51,9 +53,12 @@ internal static class LoraTables
         ]);
         Section("Metadata", inspection.Metadata.OrderBy(static pair => pair.Key, StringComparer.Ordinal).Select(static pair => $"{pair.Key}: {Short(pair.Value)}"));
         Section("Settings", inspection.Configs.OrderBy(static pair => pair.Key, StringComparer.Ordinal).Select(static pair => $"{pair.Key}: {Short(pair.Value)}"));
-        Section("Not low-rank", inspection.Others);
-        Section("Not finite", inspection.NotFinite);
-        Section("Not understood", inspection.Unknown);
+        Findings("Not low-rank", inspection.Others);
+        Findings("Not finite", inspection.NotFinite);
+        Findings("Not understood", inspection.Unknown);
+        Findings("Not supported, left out by readers", inspection.Unsupported);
+        Findings("Not told, assumed by readers", inspection.Assumed);
+        Findings("Damaged", inspection.Damaged);
     }
 
     public static void Write(IReadOnlyList<LayerFit> fits)
@@ -69,12 +74,27 @@ internal static class LoraTables
         Line($"{fits.Count} layers, ranks {Range([.. fits.Select(static fit => fit.Rank).Distinct().Order()], static rank => $"{rank}")}, error {(whole == 0 ? 0 : lost / whole):P2} of the whole, at most {fits.Max(static fit => fit.RelativeError):P2} of a layer.");
     }
 
-    public static void WriteLeftOut(IReadOnlyList<string> leftOut) => Section("Differs, but a LoRA cannot hold it", leftOut);
+    public static void WriteLeftOut(IReadOnlyList<string> leftOut) => Findings("Differs, but a LoRA cannot hold it", leftOut);
 
     public static void WriteSizes(string source, string destination) => WriteSizes([source], destination);
 
     public static void WriteSizes(IReadOnlyList<string> sources, string destination) =>
         Line($"{destination}: {Bytes(Size(destination))}{(sources.Count == 0 ? "" : $", from {string.Join(" + ", sources.Select(static source => Bytes(Size(source))))}")}");
+
+    /// <summary>A section of which the first few tell enough; all are in the JSON.</summary>
+    private static void Findings(string title, IReadOnlyList<string> lines)
+    {
+        if (lines.Count > 0)
+        {
+            Console.WriteLine();
+            Console.WriteLine($"{title} ({lines.Count}):");
+            lines.Take(MostFindings).ToList().ForEach(static line => Console.WriteLine($"  {line}"));
+            if (lines.Count > MostFindings)
+            {
+                Line($"  and {lines.Count - MostFindings} more");
+            }
+        }
+    }
 
     private static void Section(string title, IEnumerable<string> lines)
     {

@@ -28,7 +28,7 @@ public sealed partial class AdaptedModel
         var faults = points.Values.Select(point => MergeFault(point, chosen)).OfType<string>().ToList();
         if (faults.Count > 0)
         {
-            throw new InvalidOperationException($"Nothing was merged, because of {faults.Count} layer{(faults.Count == 1 ? "" : "s")}:\n- {string.Join("\n- ", faults)}");
+            throw new InvalidOperationException($"Nothing was merged, because of {Listing.Count(faults.Count, "layer")}:\n{Listing.Lines(faults)}");
         }
 
         foreach (var point in points.Values)

@@ -94,7 +94,7 @@ public sealed partial class AdaptedModel
             .Select(pair => $"wrong shape: {pair.Key} is {Shape(state.Tensors[pair.Key])}, expected {Shape(pair.Value)}"));
         if (faults.Count > 0)
         {
-            throw new InvalidDataException($"The weights of adapter '{adapter.Name}' do not fit ({faults.Count} fault{(faults.Count == 1 ? "" : "s")}); was it trained for another model?\n- {string.Join("\n- ", faults)}");
+            throw new InvalidDataException($"The weights of adapter '{adapter.Name}' do not fit ({Listing.Count(faults.Count, "fault")}); was it trained for another model?\n{Listing.Lines(faults)}");
         }
 
         using var noGrad = no_grad();

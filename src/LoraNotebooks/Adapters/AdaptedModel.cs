@@ -177,7 +177,7 @@ public sealed partial class AdaptedModel : IDisposable
         if (unreached.Count > 0)
         {
             throw new InvalidOperationException(
-                $"The forward did not come through {unreached.Count} of {points.Count} adapted layers, so their adapters have no effect:\n- {string.Join("\n- ", unreached)}\n"
+                $"The forward did not come through {unreached.Count} of {points.Count} adapted layers, so their adapters have no effect:\n{Listing.Lines(unreached)}\n"
                 + "Expected the model to run each of them by its call method, not by forward. Exclude them from the target modules, or change the model.");
         }
     }

@@ -77,7 +77,7 @@ public sealed partial record LoraConfig
         fields.Faults.AddRange(config.Validate());
         return fields.Faults.Count == 0
             ? config
-            : throw new InvalidDataException($"The adapter's configuration has {fields.Faults.Count} unsupported or wrong value{(fields.Faults.Count == 1 ? "" : "s")}:\n- {string.Join("\n- ", fields.Faults)}");
+            : throw new InvalidDataException($"The adapter's configuration has {Listing.Count(fields.Faults.Count, "unsupported or wrong value")}:\n{Listing.Lines(fields.Faults)}");
     }
 
     /// <summary>The settings that the weights of a file without configuration tell: r from their shapes, α beside them.</summary>
@@ -109,7 +109,7 @@ public sealed partial record LoraConfig
         var faults = config.Validate();
         return faults.Count == 0
             ? config
-            : throw new InvalidDataException($"The weights tell settings that cannot be, {faults.Count} fault{(faults.Count == 1 ? "" : "s")}:\n- {string.Join("\n- ", faults)}\nDownload or save the file again.");
+            : throw new InvalidDataException($"The weights tell settings that cannot be, {Listing.Count(faults.Count, "fault")}:\n{Listing.Lines([.. faults])}\nDownload or save the file again.");
     }
 
     /// <summary>These settings as an adapter_config.json that PEFT reads, <see cref="Carried"/> fields included.</summary>

@@ -178,7 +178,7 @@ public sealed partial record LoraConfig
         var faults = Validate();
         if (faults.Count > 0)
         {
-            throw new ArgumentException($"The LoRA configuration has {faults.Count} fault{(faults.Count == 1 ? "" : "s")}:\n- {string.Join("\n- ", faults)}");
+            throw new ArgumentException($"The LoRA configuration has {Listing.Count(faults.Count, "fault")}:\n{Listing.Lines(faults)}");
         }
     }
 

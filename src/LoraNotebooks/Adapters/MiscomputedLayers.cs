@@ -11,8 +11,6 @@ namespace LoraNotebooks.Adapters;
 /// </summary>
 internal static class MiscomputedLayers
 {
-    private const int MostNames = 10;
-
     /// <summary>One line that names the layers and the remedy; <see langword="null"/> if there are none.</summary>
     /// <param name="modules">The model's modules by path.</param>
     public static string? Message(IReadOnlyDictionary<string, nn.Module> modules)
@@ -23,8 +21,7 @@ internal static class MiscomputedLayers
             return null;
         }
 
-        var names = string.Join(", ", wrong.Take(MostNames)) + (wrong.Length > MostNames ? $" and {wrong.Length - MostNames} more" : "");
-        return $"libtorch computes {wrong.Length} convolution{(wrong.Length == 1 ? "" : "s")} of this model wrong on this processor: {names}. Adapters are right beside them, the model's own part is not: "
+        return $"libtorch computes {Listing.Count(wrong.Length, "convolution")} of this model wrong on this processor: {Listing.Inline(wrong)}. Adapters are right beside them, the model's own part is not: "
             + $"start the process with {NativeSettings.InstructionVariable}=SSE41, or set that variable in the first cell, before any tensor is made.";
     }
 

@@ -168,7 +168,7 @@ internal sealed class TargetFinder(IReadOnlyDictionary<string, nn.Module> module
     {
         if (faults.Count > 0)
         {
-            throw new ArgumentException($"The adapter does not fit the model:\n- {string.Join("\n- ", faults)}");
+            throw new ArgumentException($"The adapter does not fit the model:\n{Listing.Lines(faults)}");
         }
     }
 }

@@ -67,12 +67,18 @@ public sealed class RgbImage
 
     /// <summary>Makes an image from a tensor.</summary>
     /// <param name="tensor">[3, H, W] with values in [-1, 1]; values outside are clamped.</param>
+    /// <exception cref="ArgumentException">The tensor has another shape, or numbers that are not finite, of which no pixel can be made.</exception>
     public static RgbImage FromTensor(Tensor tensor)
     {
         ArgumentNullException.ThrowIfNull(tensor);
         if (tensor.dim() != 3 || tensor.shape[0] != 3)
         {
             throw new ArgumentException($"An image tensor has the shape [3, H, W], got [{string.Join(", ", tensor.shape)}].", nameof(tensor));
+        }
+
+        if (!Finite.Is(tensor))
+        {
+            throw new ArgumentException("An image tensor has finite numbers, got some that are not (NaN or infinity). Look into what computed it.", nameof(tensor));
         }
 
         using var scope = NewDisposeScope();

@@ -14,11 +14,17 @@ internal static class BaseModelFacts
     /// <summary>The hash of a checkpoint of gigabytes takes seconds, and every checkpoint of a training notes it.</summary>
     private static readonly ConcurrentDictionary<(string Path, long Length, DateTime Written), (string Model, string Legacy)> Hashes = [];
 
+    /// <summary>The kind of a pipeline's model, for what a LoRA is compared with.</summary>
+    public static LoraArchitecture ArchitectureOf(StableDiffusionPipeline pipeline) =>
+        pipeline.Text.IsDual ? LoraArchitecture.StableDiffusionXL
+        : IsSecond(pipeline) ? LoraArchitecture.StableDiffusion2
+        : LoraArchitecture.StableDiffusion1;
+
     public static Dictionary<string, string> Of(StableDiffusionPipeline pipeline)
     {
         var isVelocity = pipeline.Scheduler.PredictionType == PredictionType.VPrediction;
         var isXL = pipeline.Text.IsDual;
-        var isSecond = !isXL && pipeline.UNet.Config.CrossAttentionDim[0] == 1024;
+        var isSecond = IsSecond(pipeline);
         var facts = new Dictionary<string, string>(StringComparer.Ordinal)
         {
             ["modelspec.sai_model_spec"] = "1.0.1",
@@ -45,4 +51,6 @@ internal static class BaseModelFacts
 
         return facts;
     }
+
+    private static bool IsSecond(StableDiffusionPipeline pipeline) => !pipeline.Text.IsDual && pipeline.UNet.Config.CrossAttentionDim[0] == 1024;
 }

@@ -10,9 +10,11 @@ public static class MergedModel
     /// <param name="loras">The LoRAs, of any kind, and their weights w.</param>
     /// <param name="destination">The new folder.</param>
     /// <param name="dtype">The type of the weights in the new files, default float32; the sum is computed in float32.</param>
-    /// <exception cref="ArgumentException">There are no LoRAs, or the folder is the base's own.</exception>
-    /// <exception cref="InvalidDataException">A LoRA does not fit the model; all strange names are listed, and nothing is written.</exception>
-    public static void Write(string model, IReadOnlyList<(string Path, double Weight)> loras, string destination, ScalarType? dtype = null)
+    /// <param name="strict">Whether what would be left out of a LoRA is an error. By default it is told in one line.</param>
+    /// <exception cref="ArgumentException">There are no LoRAs, the folder is the base's own, or a sum is too large for the type.</exception>
+    /// <exception cref="InvalidDataException">A LoRA does not fit the model; nothing is written.</exception>
+    /// <exception cref="InvalidOperationException">A sum is not finite; nothing is written.</exception>
+    public static void Write(string model, IReadOnlyList<(string Path, double Weight)> loras, string destination, ScalarType? dtype = null, bool strict = false)
     {
         ArgumentNullException.ThrowIfNull(loras);
         if (loras.Count == 0)
@@ -31,7 +33,7 @@ public static class MergedModel
         {
             foreach (var (path, weight) in loras)
             {
-                attached.Add(StableDiffusionLora.Load(pipeline, path, $"{attached.Count}"));
+                attached.Add(StableDiffusionLora.Load(pipeline, path, $"{attached.Count}", strict));
                 attached[^1].Weight = weight;
             }
 

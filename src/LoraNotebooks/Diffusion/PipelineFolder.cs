@@ -67,7 +67,7 @@ internal static class PipelineFolder
         var missing = needed.Where(file => !File.Exists(Path.Combine(folder, file))).Order(StringComparer.Ordinal).ToList();
         if (missing.Count > 0)
         {
-            throw new FileNotFoundException($"The model in '{folder}' is incomplete; missing: {string.Join(", ", missing)}. Download these components too.", Path.Combine(folder, missing[0]));
+            throw new FileNotFoundException($"The model in '{folder}' is incomplete; missing: {Listing.Inline(missing)}. Download these components too.", Path.Combine(folder, missing[0]));
         }
 
         return found;

@@ -8,13 +8,14 @@ using static TorchSharp.torch;
 namespace LoraNotebooks.Diffusion;
 
 /// <summary>What a model's files hold of one type.</summary>
-/// <param name="Type">The type.</param>
+/// <param name="Type">The type that it has in memory where none is asked for.</param>
 /// <param name="Bytes">How many bytes of weights there are of it.</param>
-public sealed record StoredWeights(ScalarType Type, long Bytes)
+/// <param name="Name">The type by its name in the files, e.g. "F8_E4M3", which becomes another type in memory.</param>
+public sealed record StoredWeights(ScalarType Type, long Bytes, string Name)
 {
     /// <summary>By type, the largest share first.</summary>
     internal static IReadOnlyList<StoredWeights> Of(IEnumerable<SafetensorInfo> tensors) =>
-        [.. tensors.GroupBy(static tensor => tensor.DType).Select(static group => new StoredWeights(group.Key, group.Sum(static tensor => tensor.Length))).OrderByDescending(static stored => stored.Bytes)];
+        [.. tensors.GroupBy(static tensor => (tensor.DType, tensor.StoredType)).Select(static group => new StoredWeights(group.Key.DType, group.Sum(static tensor => tensor.Length), group.Key.StoredType)).OrderByDescending(static stored => stored.Bytes)];
 }
 
 /// <summary>A Stable Diffusion model as its configurations and the headers of its files tell it, before any weight is read.</summary>

@@ -26,6 +26,7 @@ internal sealed class SingleFile
     {
         WeightFiles.RefusePickled(path);
         using var file = SafetensorsFile.Open(path);
+        RefuseLora(file);
         return new SingleFile(new OriginalCheckpoint(file), options).Load(dtype ?? ModelFolder.DefaultType(device), device);
     }
 
@@ -34,6 +35,7 @@ internal sealed class SingleFile
     {
         WeightFiles.RefusePickled(path);
         using var file = SafetensorsFile.Open(path);
+        RefuseLora(file);
         var checkpoint = new OriginalCheckpoint(file);
         var single = new SingleFile(checkpoint, options);
         var texts = OriginalText.Find(checkpoint);
@@ -45,6 +47,14 @@ internal sealed class SingleFile
             TextEncoders = [.. texts.Select(single.TextConfiguration)],
             Stored = StoredWeights.Of(file.Tensors.Values),
         };
+    }
+
+    private static void RefuseLora(SafetensorsFile file)
+    {
+        if (LoraFile.IsLora(file))
+        {
+            throw new InvalidDataException($"'{file.Path}' is a LoRA for {LoraOrigin.Of(file.Tensors, file.Metadata).Text} and no model, expected a whole model. Load the model that it is for, and then the LoRA on it by StableDiffusionLora.Load.");
+        }
     }
 
     private StableDiffusionPipeline Load(ScalarType dtype, Device? device)

@@ -47,6 +47,9 @@ public sealed class StableDiffusionLora : IDisposable
     /// <summary>The metadata of the file that this was loaded from; empty otherwise.</summary>
     public IReadOnlyDictionary<string, string> Metadata { get; }
 
+    /// <summary>What was left out of the file that this was loaded from, or is strange in it; empty if nothing.</summary>
+    public IReadOnlyList<LoraNote> Notes { get; private init; } = [];
+
     /// <summary>w, how strongly the LoRA acts: 0 is the base model, 1 (default) the LoRA as trained. It may change during a generation.</summary>
     /// <exception cref="ArgumentException">Not a finite number.</exception>
     /// <exception cref="InvalidOperationException">The LoRA is merged.</exception>
@@ -103,21 +106,33 @@ public sealed class StableDiffusionLora : IDisposable
             : null);
     }
 
-    /// <summary>Attaches a LoRA from a file of any kind: a folder with PEFT's unet/ and text_encoder/, a kohya or a diffusers .safetensors file.</summary>
+    /// <summary>
+    /// Attaches a LoRA from a file of any kind: a folder with PEFT's unet/ and text_encoder/, a .safetensors file in the names of any usual tool.
+    /// What is not for this pipeline is left out, is told in one line on the error stream, and is in <see cref="Notes"/>.
+    /// </summary>
     /// <param name="pipeline">The pipeline; it stays the caller's.</param>
     /// <param name="path">The folder or file.</param>
     /// <param name="name">A name that no other LoRA of the pipeline has; by default the file's.</param>
+    /// <param name="strict">Whether what would be left out, assumed or is not finite is an error. Default no.</param>
     /// <exception cref="FileNotFoundException">There is no LoRA at that path.</exception>
-    /// <exception cref="InvalidDataException">It does not fit the pipeline's networks; unexpected, missing and mis-shaped weights are all listed.</exception>
-    public static StableDiffusionLora Load(StableDiffusionPipeline pipeline, string path, string? name = null)
+    /// <exception cref="InvalidDataException">It is for another kind of model, which is said first, is damaged, or its weights do not fit; the first ten names are listed.</exception>
+    public static StableDiffusionLora Load(StableDiffusionPipeline pipeline, string path, string? name = null, bool strict = false)
     {
         ArgumentNullException.ThrowIfNull(pipeline);
         ArgumentNullException.ThrowIfNull(path);
         name ??= Path.GetFileNameWithoutExtension(Path.TrimEndingDirectorySeparator(path));
-        using var file = LoraFile.Read(path, [.. NetworksOf(pipeline).Select(network => Part(pipeline, network.Name, network.Module))]);
-        return Attach(new StableDiffusionLora(pipeline, name, file.Metadata), part => file.States.TryGetValue(part, out var state)
-            ? model => model.Add(name, state)
-            : null);
+        var architecture = BaseModelFacts.ArchitectureOf(pipeline);
+        using var file = LoraFile.Read(path, [.. NetworksOf(pipeline).Select(network => Part(pipeline, network.Name, network.Module))], strict, architecture);
+        try
+        {
+            return Attach(new StableDiffusionLora(pipeline, name, file.Metadata) { Notes = file.Notes }, part => file.States.TryGetValue(part, out var state)
+                ? model => model.Add(name, state)
+                : null);
+        }
+        catch (InvalidDataException fault) when (file.Origin.Mismatch(architecture) is { } mismatch)
+        {
+            throw new InvalidDataException($"{mismatch} {fault.Message}", fault);
+        }
     }
 
     /// <summary>The adapters that stand beside a pipeline's networks, e.g. <c>unet: style × 0.8</c>; those that are merged or switched off are told as such.</summary>

@@ -163,9 +163,15 @@ public sealed class StableDiffusionPipeline : IDisposable
     /// <summary>Writes the folder that <see cref="FromFolder"/> and diffusers read; each file is replaced whole or not at all.</summary>
     /// <param name="folder">Created where it is missing.</param>
     /// <param name="dtype">The type of the weights in the files, default as in memory.</param>
+    /// <exception cref="ArgumentException">Weights are too large for the type; nothing is written.</exception>
     public void Save(string folder, ScalarType? dtype = null)
     {
         ArgumentNullException.ThrowIfNull(folder);
+        foreach (var network in Text.Encoders.Cast<nn.Module>().Append(UNet).Append(Vae))
+        {
+            ModelFolder.RequireHeldBy(network, dtype);
+        }
+
         foreach (var (tokenizer, encoder, suffix) in Text.Tokenizers.Zip(Text.Encoders, ["", "_2"]))
         {
             tokenizer.Save(Path.Combine(folder, "tokenizer" + suffix));
@@ -224,6 +230,7 @@ public sealed class StableDiffusionPipeline : IDisposable
     /// <returns><see cref="GenerationOptions.Count"/> images; image i is the one of seed <see cref="GenerationOptions.Seed"/> + i, whatever it is generated with.</returns>
     /// <exception cref="ArgumentException">The options have faults, or the size is not a multiple of the autoencoder's factor.</exception>
     /// <exception cref="OperationCanceledException">The run was cancelled.</exception>
+    /// <exception cref="NotFiniteException">A step or the autoencoder gave numbers that are not finite; the message says which and what to do.</exception>
     public IReadOnlyList<RgbImage> Generate(GenerationOptions options, CancellationToken cancellationToken = default, IProgress<int>? progress = null)
     {
         ArgumentNullException.ThrowIfNull(options);
@@ -264,6 +271,7 @@ public sealed class StableDiffusionPipeline : IDisposable
     /// <returns>Latents on the diffusion model's scale, float32 [N, C, h, w]; <see cref="Decode"/> makes pixels of them.</returns>
     /// <exception cref="ArgumentException">Guidance needs a negative prompt's hidden states.</exception>
     /// <exception cref="OperationCanceledException">The run was cancelled.</exception>
+    /// <exception cref="NotFiniteException">A step gave latents that are not finite.</exception>
     public Tensor Denoise(
         Tensor noise,
         Conditioning prompt,
@@ -299,6 +307,7 @@ public sealed class StableDiffusionPipeline : IDisposable
             var next = sampler.Step(prediction, step, latents, stepNoise).MoveToOuterDisposeScope();
             latents.Dispose();
             latents = next;
+            RequireFinite(latents, step, sampler.Timesteps.Count, guidance);
             stepDone?.Invoke(step + 1);
         }
 
@@ -308,13 +317,17 @@ public sealed class StableDiffusionPipeline : IDisposable
     /// <summary>Decodes latents of the diffusion model to pixels.</summary>
     /// <param name="latents">[N, C, h, w], as <see cref="Denoise"/> returns them.</param>
     /// <returns>float32 [N, 3, H, W], about in [−1, 1].</returns>
+    /// <exception cref="NotFiniteException">The pixels are not finite.</exception>
     public Tensor Decode(Tensor latents)
     {
         ArgumentNullException.ThrowIfNull(latents);
         using var scope = NewDisposeScope();
         using var noGradient = no_grad();
         var unscaled = Vae.UnscaleLatents(latents).to(Vae.parameters().First().dtype);
-        return Vae.Decode(unscaled).to(ScalarType.Float32).MoveToOuterDisposeScope();
+        var pixels = Vae.Decode(unscaled).to(ScalarType.Float32);
+        return Finite.Is(pixels)
+            ? pixels.MoveToOuterDisposeScope()
+            : throw new NotFiniteException($"The autoencoder, which computes in {unscaled.dtype}, gave pixels that are not finite, so there is no picture. {(unscaled.dtype == ScalarType.Float16 ? "Many autoencoders overflow in Float16: load the model as BFloat16 or Float32." : "Expected finite latents and weights; download the model again.")}");
     }
 
     /// <summary>Frees the networks.</summary>
@@ -350,6 +363,17 @@ public sealed class StableDiffusionPipeline : IDisposable
         }
 
         return prediction.MoveToOuterDisposeScope();
+    }
+
+    private void RequireFinite(Tensor latents, int step, int steps, double guidance)
+    {
+        if (!Finite.Is(latents))
+        {
+            var type = UNet.parameters().First().dtype;
+            throw new NotFiniteException(
+                $"The latents of step {step + 1} of {steps} are not finite, so there is no picture. Expected finite weights and settings that keep numbers small: look into the LoRAs with `lora inspect` and give them smaller weights, take less guidance than {guidance:G4}"
+                + (type == ScalarType.Float16 ? ", or load the model as BFloat16 or Float32, as Float16 overflows beyond 65504." : "."));
+        }
     }
 
     private long[] LatentShape(int width, int height)

@@ -53,12 +53,14 @@ public static class KohyaFile
     /// <c>ss_network_alpha</c>, the hashes) is always written as they tell it.
     /// </param>
     /// <param name="dtype">The type of the weights in the file, default float32, which reads back exactly; <see langword="null"/> keeps each weight's own.</param>
-    /// <exception cref="ArgumentException">An adapter has weights for which the format has no name; all are listed.</exception>
+    /// <exception cref="ArgumentException">An adapter has weights for which the format has no name, or that are too large for the type.</exception>
+    /// <exception cref="InvalidDataException">Some weights are not finite. Nothing is written then, as in the other cases.</exception>
     public static void Write(string path, IReadOnlyList<(LoraPart Part, LoraState State)> parts, IReadOnlyDictionary<string, string>? metadata = null, ScalarType? dtype = ScalarType.Float32)
     {
         ArgumentNullException.ThrowIfNull(parts);
         using var scope = NewDisposeScope();
         var strange = new List<string>();
+        var casting = new FiniteCast(path, dtype);
         var tensors = new Dictionary<string, Tensor>(StringComparer.Ordinal);
         foreach (var (network, state) in parts)
         {
@@ -73,21 +75,22 @@ public static class KohyaFile
                     continue;
                 }
 
-                tensors[$"{written}.{part.Value}"] = (part.Key == PeftMagnitude ? WithDimensionsOf(state, module, weight) : weight).to(dtype ?? weight.dtype);
+                tensors[$"{written}.{part.Value}"] = casting.Of(name, part.Key == PeftMagnitude ? WithDimensionsOf(state, module, weight) : weight);
             }
 
             foreach (var (module, rank) in state.Ranks.Where(pair => names.ContainsKey(pair.Key)))
             {
                 var type = dtype ?? state.Tensors.First(pair => pair.Key.StartsWith(module + ".", StringComparison.Ordinal)).Value.dtype;
-                tensors[$"{names[module]}.{Alpha}"] = tensor(state.Alphas.GetValueOrDefault(module, rank), type);
+                tensors[$"{names[module]}.{Alpha}"] = casting.Of($"{module}.{Alpha}", tensor(state.Alphas.GetValueOrDefault(module, rank), ScalarType.Float64), type);
             }
         }
 
         if (strange.Count > 0)
         {
-            throw new ArgumentException($"A kohya file holds only low-rank updates of linear layers and convolutions, and whole Kronecker products at scale 1. It has no place for these; save as a PEFT folder:\n- {string.Join("\n- ", strange.Order(StringComparer.Ordinal))}");
+            throw new ArgumentException($"A kohya file holds only low-rank updates of linear layers and convolutions, and whole Kronecker products at scale 1. It has no place for these; save as a PEFT folder:\n{Listing.Lines([.. strange.Order(StringComparer.Ordinal)])}");
         }
 
+        casting.ThrowIfUnfit();
         var facts = new Dictionary<string, string>(metadata ?? new Dictionary<string, string>(), StringComparer.Ordinal);
         foreach (var (key, value) in NetworkFacts(parts))
         {
@@ -102,76 +105,6 @@ public static class KohyaFile
     /// <summary>The hashes by which WebUI knows a LoRA file.</summary>
     /// <inheritdoc cref="KohyaHashes.OfLora"/>
     public static (string Model, string Legacy) Hashes(string path) => KohyaHashes.OfLora(path);
-
-    /// <summary>Reads a file; a missing or zero alpha means α = r, as upstream takes it.</summary>
-    /// <param name="file">The file.</param>
-    /// <param name="parts">The networks of the model.</param>
-    /// <param name="unknown">Receives what is strange in place of an error.</param>
-    internal static Dictionary<string, LoraState> Read(SafetensorsFile file, IReadOnlyList<LoraPart> parts, ICollection<string>? unknown = null)
-    {
-        // Underscores cannot be turned back into dots by rule ("to_q" has one of its own), so names are looked up among the model's modules.
-        var modules = parts
-            .SelectMany(static part => KohyaNames.Of(part).Select(entry => (entry.Name, Part: part, Module: entry.Path)))
-            .Distinct()
-            .ToLookup(static entry => entry.Name, StringComparer.Ordinal);
-        var faults = new List<string>();
-        var found = new Dictionary<string, (Dictionary<string, Tensor> Tensors, Dictionary<string, double> Alphas)>(StringComparer.Ordinal);
-        using var scope = NewDisposeScope();
-        foreach (var key in file.Tensors.Keys.Order(StringComparer.Ordinal))
-        {
-            var dot = key.IndexOf('.', StringComparison.Ordinal);
-            var (name, item) = dot < 0 ? (key, "") : (key[..dot], key[(dot + 1)..]);
-            var matches = modules[name].ToList();
-            if (matches.Count != 1)
-            {
-                faults.Add(matches.Count == 0 ? $"unexpected: {key} (the model has no such module)" : $"ambiguous: {key} may mean {string.Join(" or ", matches.Select(static match => match.Module))}");
-                continue;
-            }
-
-            var (_, part, module) = matches[0];
-            if (!found.TryGetValue(part.Name, out var state))
-            {
-                found[part.Name] = state = (new(StringComparer.Ordinal), new(StringComparer.Ordinal));
-            }
-
-            if (Parts.TryGetValue(item, out var its))
-            {
-                if (!state.Tensors.TryAdd($"{module}.{its}", file.Load(key)))
-                {
-                    faults.Add($"twice: {key} (the file names this module in two ways)");
-                }
-            }
-            else if (item == Alpha && file.Tensors[key].Count == 1)
-            {
-                state.Alphas[module] = file.Load(key, ScalarType.Float64).item<double>();
-            }
-            else
-            {
-                faults.Add($"unexpected: {key} ({(item == Alpha ? "α must be one number" : $"known are {Alpha}, {string.Join(", ", Parts.Keys)}")})");
-            }
-
-            foreach (var (mine, other) in new[] { (Down, Up), (Up, Down) })
-            {
-                if (item == mine && !file.Tensors.ContainsKey($"{name}.{other}"))
-                {
-                    faults.Add($"missing: {name}.{other}");
-                }
-            }
-        }
-
-        if (unknown is not null)
-        {
-            faults.ForEach(unknown.Add);
-        }
-        else if (faults.Count > 0)
-        {
-            throw new InvalidDataException($"'{file.Path}' does not fit this model ({faults.Count} fault{(faults.Count == 1 ? "" : "s")}):\n- {string.Join("\n- ", faults)}");
-        }
-
-        return found.ToDictionary(static pair => pair.Key, static pair => new LoraState(
-            pair.Value.Tensors.ToDictionary(static t => t.Key, static t => t.Value.DetachFromDisposeScope(), StringComparer.Ordinal),
-            pair.Value.Alphas.Where(static alpha => alpha.Value != 0).ToDictionary(StringComparer.Ordinal)));
-    }
 
     /// <summary>PEFT keeps m of a linear layer flat and that of a convolution as [1, out, 1, 1]; LyCORIS keeps it as [out, 1] and [out, 1, 1, 1].</summary>
     private static Tensor WithDimensionsOf(LoraState state, string module, Tensor m)

@@ -12,7 +12,7 @@ internal static partial class KohyaNames
         "down_blocks", "up_blocks", "mid_block", "transformer_blocks", "time_emb_proj", "time_embedding", "add_embedding", "conv_shortcut",
         "conv_norm_out", "conv_in", "conv_out", "linear_1", "linear_2", "proj_in", "proj_out", "to_q", "to_k", "to_v", "to_out",
         "input_blocks", "output_blocks", "middle_block", "in_layers", "out_layers", "emb_layers", "skip_connection", "time_embed", "label_emb",
-        "text_model", "self_attn", "q_proj", "k_proj", "v_proj", "out_proj", "token_embedding", "position_embedding", "text_projection",
+        "c_fc", "c_proj", "text_model", "self_attn", "q_proj", "k_proj", "v_proj", "out_proj", "token_embedding", "position_embedding", "text_projection",
         "layer_norm1", "layer_norm2", "final_layer_norm",
     }.OrderByDescending(static word => word.Length).Select(static word => $"(?<=^|_){word}(?=$|_)")), RegexOptions.CultureInvariant | RegexOptions.Compiled);
 

@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using LoraNotebooks.Tensors;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Formats;
@@ -36,6 +37,19 @@ public sealed class LoraState(IReadOnlyDictionary<string, Tensor> tensors, IRead
 
     /// <summary>Rank r by path, of every module that has an update of low rank.</summary>
     public IReadOnlyDictionary<string, int> Ranks => ranks.Value;
+
+    /// <summary>The paths of the layers, or the names of other weights, that have a number that is not finite.</summary>
+    internal IReadOnlyList<string> NotFinite()
+    {
+        string[] modules = [.. Ranks.Keys];
+        return
+        [
+            .. Tensors.Where(static pair => !Finite.Is(pair.Value)).Select(static pair => pair.Key)
+                .Concat(Alphas.Where(static pair => !double.IsFinite(pair.Value)).Select(static pair => pair.Key + ".alpha"))
+                .Select(name => modules.FirstOrDefault(module => name.StartsWith(module + ".", StringComparison.Ordinal)) ?? name)
+                .Distinct().Order(StringComparer.Ordinal),
+        ];
+    }
 
     /// <summary>Releases the weights.</summary>
     public void Dispose()

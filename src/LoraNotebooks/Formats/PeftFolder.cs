@@ -43,32 +43,88 @@ public static class PeftFolder
             : "model";
     }
 
-    /// <summary>Reads one.</summary>
+    /// <summary>Reads one. Names may have the adapter's name in them, or lack PEFT's wrapper; what is no part of an adapter is left out and told.</summary>
+    /// <param name="folder">The folder.</param>
+    /// <param name="strict">Whether what would be left out, or is not finite, is an error.</param>
     /// <exception cref="FileNotFoundException">A file is missing.</exception>
-    /// <exception cref="InvalidDataException">A file is not what it should be; strange names are all listed.</exception>
-    public static LoraState Read(string folder)
+    /// <exception cref="InvalidDataException">A file is not what it should be, or strictly read, holds something else, too.</exception>
+    public static LoraState Read(string folder, bool strict = false)
     {
-        var configPath = Path.Combine(folder, ConfigName);
-        var config = PythonJson.ReadObject(configPath);
+        var reading = new LoraReading(Path.Combine(folder, WeightsName), strict);
+        var state = Read(folder, reading, new Dictionary<string, string>(), static key => null);
+        try
+        {
+            reading.RequireFinite(NetworkOf(folder), state);
+            reading.Finish();
+            return state;
+        }
+        catch
+        {
+            state.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Reads one and notes what is strange.</summary>
+    /// <param name="folder">The folder.</param>
+    /// <param name="reading">Is told what is left out.</param>
+    /// <param name="types">Is told the types of the tensors in the file, by their names.</param>
+    /// <param name="moduleOf">The module of the model that a name means, or <see langword="null"/> to take it as it is written.</param>
+    internal static LoraState Read(string folder, LoraReading reading, IDictionary<string, string> types, Func<LoraKey, string?> moduleOf)
+    {
+        var config = PythonJson.ReadObject(Path.Combine(folder, ConfigName));
         using var file = SafetensorsFile.Open(Path.Combine(folder, WeightsName));
-        var strange = file.Tensors.Keys.Where(static name => !name.StartsWith(Prefix, StringComparison.Ordinal)).Order(StringComparer.Ordinal).ToList();
-        return strange.Count == 0
-            ? new LoraState(file.Tensors.Keys.ToDictionary(static name => name[Prefix.Length..], name => file.Load(name), StringComparer.Ordinal), config: config)
-            : throw new InvalidDataException($"'{file.Path}' has names that are not PEFT's, expected them to begin with '{Prefix}':\n- {string.Join("\n- ", strange)}");
+        using var scope = NewDisposeScope();
+        var tensors = new Dictionary<string, Tensor>(StringComparer.Ordinal);
+        foreach (var (name, info) in file.Tensors.OrderBy(static pair => pair.Key, StringComparer.Ordinal))
+        {
+            var key = LoraKey.Parse(name, []);
+            if (!key.IsWrapped && key.Part is null or LoraKey.Alpha)
+            {
+                var reason = LoraKey.WhyUnsupported(name);
+                reading.Add(reason is null ? LoraNoteKind.Unknown : LoraNoteKind.Unsupported, reason ?? $"PEFT's names begin with '{Prefix}'", name);
+                continue;
+            }
+
+            // What ends like no part of a LoRA is a trained bias or a whole layer, which the configuration tells.
+            var own = key.Part is null ? key.IsWrapped ? key.Module : name : moduleOf(key) ?? (key.IsWrapped ? key.Module : LoraKey.Split(name).Stem);
+            if (key.Counterpart() is { } other && !file.Tensors.ContainsKey(other))
+            {
+                reading.IsMissing(other);
+            }
+
+            if (!tensors.TryAdd(key.Part is null ? own : $"{own}.{key.Part}", file.Load(name)))
+            {
+                reading.Add(LoraNoteKind.Damaged, "the file has this weight twice, maybe of two adapters; expected one adapter in a file", name);
+            }
+
+            types[name] = info.StoredType;
+        }
+
+        foreach (var tensor in tensors.Values)
+        {
+            tensor.DetachFromDisposeScope();
+        }
+
+        return new LoraState(tensors, config: config);
     }
 
     /// <summary>Writes one.</summary>
     /// <param name="folder">Created where it is missing.</param>
     /// <param name="state">The adapter; it must have a configuration.</param>
     /// <param name="dtype">The type of the weights in the file, default float32, which reads back exactly; <see langword="null"/> keeps each weight's own.</param>
-    /// <exception cref="ArgumentException">There is no configuration, or weights for which PEFT has no name; all are listed.</exception>
+    /// <exception cref="ArgumentException">There is no configuration, or weights for which PEFT has no name, or that are too large for the type.</exception>
+    /// <exception cref="InvalidDataException">Some weights are not finite. Nothing is written then, as in the other cases.</exception>
     public static void Write(string folder, LoraState state, ScalarType? dtype = ScalarType.Float32)
     {
         ArgumentNullException.ThrowIfNull(state);
         using var scope = NewDisposeScope();
+        var casting = new FiniteCast(folder, dtype);
+        var tensors = Named(state).ToDictionary(static pair => Prefix + pair.Key, pair => casting.Of(pair.Key, pair.Value), StringComparer.Ordinal);
+        casting.ThrowIfUnfit();
         SafetensorsFile.Write(
             Path.Combine(folder, WeightsName),
-            Named(state).ToDictionary(static pair => Prefix + pair.Key, pair => pair.Value.to(dtype ?? pair.Value.dtype), StringComparer.Ordinal),
+            tensors,
             new Dictionary<string, string> { ["format"] = "pt" });
 
         // Whoever loads a folder means to use it, so PEFT writes that whatever the adapter is doing.
@@ -114,7 +170,7 @@ public static class PeftFolder
 
         return strange.Count == 0
             ? named
-            : throw new ArgumentException($"PEFT's {type} adapters have no names for these; save as a kohya file:\n- {string.Join("\n- ", strange.Order(StringComparer.Ordinal))}");
+            : throw new ArgumentException($"PEFT's {type} adapters have no names for these; save as a kohya file:\n{Listing.Lines([.. strange.Order(StringComparer.Ordinal)])}");
     }
 
     /// <summary>A configuration as PEFT writes it.</summary>

@@ -17,6 +17,7 @@ namespace LoraNotebooks.Formats;
 public sealed class SafetensorsFile : IDisposable
 {
     private const int PrefixLength = sizeof(ulong);
+    private const long ConvertedAtOnce = 1 << 24;
 
     private readonly MemoryMappedFile map;
     private readonly long dataStart;
@@ -62,6 +63,11 @@ public sealed class SafetensorsFile : IDisposable
         {
             using var prefix = map.CreateViewAccessor(0, PrefixLength, MemoryMappedFileAccess.Read);
             var headerLength = prefix.ReadUInt64(0);
+            using (var beginning = new MappedBytes(map, 0, Math.Min(length, SafetensorsHeader.Beginning)))
+            {
+                SafetensorsHeader.RefuseOtherKinds(beginning.Span, path);
+            }
+
             if (headerLength > (ulong)Math.Min(length - PrefixLength, SafetensorsHeader.MaxLength))
             {
                 throw new InvalidDataException(
@@ -85,6 +91,7 @@ public sealed class SafetensorsFile : IDisposable
     /// <param name="dtype">The type to convert to; by default the stored one.</param>
     /// <param name="device">The device; by default the CPU.</param>
     /// <exception cref="KeyNotFoundException">The file has no such tensor.</exception>
+    /// <exception cref="InvalidDataException">An unsigned whole number is too large for Int64.</exception>
     public Tensor Load(string name, ScalarType? dtype = null, Device? device = null)
     {
         ObjectDisposedException.ThrowIf(disposed, this);
@@ -98,8 +105,7 @@ public sealed class SafetensorsFile : IDisposable
         var tensor = empty([.. info.Shape], info.DType);
         if (info.Length > 0)
         {
-            using var stored = new MappedBytes(map, dataStart + info.Offset, info.Length);
-            stored.CopyTo(tensor);
+            Fill(tensor, info);
         }
 
         if (dtype is { } wanted && wanted != info.DType)
@@ -158,6 +164,34 @@ public sealed class SafetensorsFile : IDisposable
         {
             disposed = true;
             map.Dispose();
+        }
+    }
+
+    /// <summary>Copies what libtorch has a type for, else converts it, in stretches that a span can hold.</summary>
+    private void Fill(Tensor tensor, SafetensorInfo info)
+    {
+        var type = SafetensorType.All[info.StoredType];
+        if (type.IsNative)
+        {
+            using var stored = new MappedBytes(map, dataStart + info.Offset, info.Length);
+            stored.CopyTo(tensor);
+            return;
+        }
+
+        var flat = tensor.view(-1);
+        for (var start = 0L; start < info.Count; start += ConvertedAtOnce)
+        {
+            using var scope = NewDisposeScope();
+            var count = Math.Min(ConvertedAtOnce, info.Count - start);
+            using var stored = new MappedBytes(map, dataStart + info.Offset + (start * type.Size), count * type.Size);
+            try
+            {
+                type.Convert(stored.Span, flat.narrow(0, start, count).bytes);
+            }
+            catch (OverflowException fault)
+            {
+                throw new InvalidDataException($"{Path}: '{info.Name}' holds a number of type {type.Name} that is too large for {type.Memory}, expected at most {long.MaxValue}. Save it in another type.", fault);
+            }
         }
     }
 

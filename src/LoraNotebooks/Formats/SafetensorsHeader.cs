@@ -6,7 +6,7 @@ namespace LoraNotebooks.Formats;
 
 /// <summary>One entry of a safetensors header.</summary>
 /// <param name="Name">The tensor's name.</param>
-/// <param name="DType">The type of its elements.</param>
+/// <param name="DType">The type of its elements in memory; of a type that libtorch does not have, e.g. floats of 8 bits, the smallest that holds all its values.</param>
 /// <param name="Shape">Its shape; empty for a scalar.</param>
 /// <param name="Offset">The first byte, counted from the end of the header.</param>
 /// <param name="Length">The number of bytes.</param>
@@ -14,6 +14,9 @@ public sealed record SafetensorInfo(string Name, ScalarType DType, IReadOnlyList
 {
     /// <summary>The number of elements.</summary>
     public long Count => Shape.Aggregate(1L, static (product, size) => product * size);
+
+    /// <summary>The name of the elements' type in the file, e.g. "F16" or "F8_E4M3".</summary>
+    public required string StoredType { get; init; }
 }
 
 /// <summary>Reads and checks the JSON header of a safetensors file (huggingface/safetensors, README "Format").</summary>
@@ -22,31 +25,43 @@ internal static class SafetensorsHeader
     /// <summary>The largest header that upstream accepts: 100 MB.</summary>
     public const long MaxLength = 100_000_000;
 
-    private static readonly Dictionary<string, (ScalarType Type, int Size)> Types = new()
+    /// <summary>How many bytes tell another kind of file.</summary>
+    public const int Beginning = 64;
+
+    private const int LengthBytes = 8;
+
+    /// <summary>Refuses what is sound but another kind of file: downloading it again would not help.</summary>
+    /// <param name="beginning">The file's first bytes.</param>
+    /// <param name="path">The file, for messages.</param>
+    /// <exception cref="InvalidDataException">It is one of those; the message says which, and what to do.</exception>
+    public static void RefuseOtherKinds(ReadOnlySpan<byte> beginning, string path)
     {
-        ["BOOL"] = (ScalarType.Bool, 1),
-        ["U8"] = (ScalarType.Byte, 1),
-        ["I8"] = (ScalarType.Int8, 1),
-        ["I16"] = (ScalarType.Int16, 2),
-        ["I32"] = (ScalarType.Int32, 4),
-        ["I64"] = (ScalarType.Int64, 8),
-        ["F16"] = (ScalarType.Float16, 2),
-        ["BF16"] = (ScalarType.BFloat16, 2),
-        ["F32"] = (ScalarType.Float32, 4),
-        ["F64"] = (ScalarType.Float64, 8),
-    };
+        if (beginning[LengthBytes] == (byte)'{')
+        {
+            // The length before the header may look like another kind's mark.
+            return;
+        }
+
+        var text = beginning.TrimStart("\uFEFF \r\n\t"u8);
+        var kind =
+            beginning.StartsWith("PK\x03\x04"u8) || (beginning[0] == 0x80 && beginning[1] is >= 2 and <= 5)
+                ? "a pickled PyTorch file, which is not read because reading one can run any code that is hidden in it. Expected safetensors: download that, or load it where running its code does no harm and save it with safetensors.torch.save_file"
+            : beginning.StartsWith("GGUF"u8) ? "a GGUF file, whose quantized weights are not supported. Expected safetensors: take the model it was made from"
+            : text.StartsWith("version https://git-lfs"u8) ? "a pointer of Git LFS in place of the file itself. Expected the file: fetch it with `git lfs pull`, or download it"
+            : text.StartsWith("<"u8) ? "a web page, probably one that asks to log in or says that something is missing. Expected the file: download it in the browser, or with an access token"
+            : null;
+        if (kind is not null)
+        {
+            throw new InvalidDataException($"'{path}' is no safetensors file but {kind}.");
+        }
+    }
 
     public static (string Name, int Size) Describe(ScalarType type)
     {
-        foreach (var (name, entry) in Types)
-        {
-            if (entry.Type == type)
-            {
-                return (name, entry.Size);
-            }
-        }
-
-        throw new ArgumentException($"A safetensors file cannot hold {type}; expected one of {string.Join(", ", Types.Values.Select(t => t.Type))}. Convert the tensor first.");
+        var native = SafetensorType.All.Values.Where(static entry => entry.IsNative).ToList();
+        return native.Find(entry => entry.Memory == type) is { } found
+            ? (found.Name, found.Size)
+            : throw new ArgumentException($"A safetensors file cannot hold {type}; expected one of {string.Join(", ", native.Select(static entry => entry.Memory))}. Convert the tensor first.");
     }
 
     /// <summary>Parses the header and checks every entry; all faults are reported in one error.</summary>
@@ -58,6 +73,7 @@ internal static class SafetensorsHeader
         var tensors = new List<SafetensorInfo>();
         var metadata = new Dictionary<string, string>(StringComparer.Ordinal);
         var faults = new List<string>();
+        var unsupported = new List<string>();
         var names = new HashSet<string>(StringComparer.Ordinal);
         try
         {
@@ -76,7 +92,7 @@ internal static class SafetensorsHeader
                 {
                     ReadMetadata(value.RootElement, metadata, faults);
                 }
-                else if (ReadTensor(name, value.RootElement, dataLength, faults) is { } tensor)
+                else if (ReadTensor(name, value.RootElement, dataLength, faults, unsupported) is { } tensor)
                 {
                     tensors.Add(tensor);
                 }
@@ -87,12 +103,20 @@ internal static class SafetensorsHeader
             throw new InvalidDataException($"{path} is not a safetensors file: its header cannot be read ({e.Message}). Download or save the file again.", e);
         }
 
-        CheckLayout(tensors, dataLength, faults);
+        if (unsupported.Count == 0)
+        {
+            CheckLayout(tensors, dataLength, faults);
+        }
+
         if (faults.Count > 0)
         {
-            const int shown = 10;
-            var rest = faults.Count > shown ? $"; and {faults.Count - shown} more" : "";
-            throw new InvalidDataException($"{path} has a faulty safetensors header: {string.Join("; ", faults.Take(shown))}{rest}. Download or save the file again.");
+            throw new InvalidDataException($"{path} has a faulty safetensors header: {Listing.Inline(faults, "; ")}. Download or save the file again.");
+        }
+
+        if (unsupported.Count > 0)
+        {
+            throw new InvalidDataException(
+                $"{path} holds numbers of types that are not supported here, though the file may be sound: {Listing.Inline(unsupported)}. Expected {string.Join(", ", SafetensorType.All.Keys)}; convert the file to F16, BF16 or F32 with the tool that made it.");
         }
 
         return (tensors, metadata);
@@ -125,7 +149,7 @@ internal static class SafetensorsHeader
         }
     }
 
-    private static SafetensorInfo? ReadTensor(string name, JsonElement value, long dataLength, List<string> faults)
+    private static SafetensorInfo? ReadTensor(string name, JsonElement value, long dataLength, List<string> faults, List<string> unsupported)
     {
         if (value.ValueKind != JsonValueKind.Object
             || !value.TryGetProperty("dtype", out var dtype) || dtype.ValueKind != JsonValueKind.String
@@ -136,9 +160,17 @@ internal static class SafetensorsHeader
             return null;
         }
 
-        if (!Types.TryGetValue(dtype.GetString()!, out var type))
+        if (!SafetensorType.All.TryGetValue(dtype.GetString()!, out var type))
         {
-            faults.Add($"'{name}' has the unknown dtype {dtype.GetString()}, expected one of {string.Join(", ", Types.Keys)}");
+            if (SafetensorType.Unsupported.Contains(dtype.GetString()!))
+            {
+                unsupported.Add($"{dtype.GetString()} ('{name}')");
+            }
+            else
+            {
+                faults.Add($"'{name}' has the unknown dtype {dtype.GetString()}, expected one of {string.Join(", ", SafetensorType.All.Keys)}");
+            }
+
             return null;
         }
 
@@ -177,7 +209,7 @@ internal static class SafetensorsHeader
             return null;
         }
 
-        return new SafetensorInfo(name, type.Type, sizes, begin, end - begin);
+        return new SafetensorInfo(name, type.Memory, sizes, begin, end - begin) { StoredType = type.Name };
     }
 
     /// <summary>Upstream allows neither overlaps nor holes: the tensors cover the data from its first to its last byte.</summary>

@@ -48,7 +48,7 @@ internal sealed class ConfigFaults
     {
         if (faults.Count > 0)
         {
-            throw new ArgumentException($"The configuration has {Listing(faults)}");
+            throw new ArgumentException($"The configuration has {Text(faults)}");
         }
     }
 
@@ -58,12 +58,13 @@ internal sealed class ConfigFaults
     {
         if (faults.Count > 0)
         {
-            throw new InvalidDataException($"'{path}' has {Listing(faults)}");
+            throw new InvalidDataException($"'{path}' has {Text(faults)}");
         }
     }
 
-    private static string Listing(IReadOnlyList<string> faults) =>
-        $"{faults.Count} unsupported or wrong value{(faults.Count == 1 ? "" : "s")}:\n- {string.Join("\n- ", faults)}";
+    /// <summary>All of them: a configuration has only so many fields.</summary>
+    private static string Text(IReadOnlyList<string> faults) =>
+        $"{Listing.Count(faults.Count, "unsupported or wrong value")}:\n{Listing.Lines(faults, faults.Count)}";
 }
 
 /// <summary>Configuration keys for which only some values are supported.</summary>

@@ -1,5 +1,6 @@
 using System.Text.Json.Nodes;
 using LoraNotebooks.Formats;
+using LoraNotebooks.Tensors;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -71,10 +72,12 @@ public static class ModelFolder
     /// <param name="config">The configuration.</param>
     /// <param name="weightsFile">The name of the weights' file: <see cref="DiffusersWeights"/> or <see cref="TransformersWeights"/>.</param>
     /// <param name="dtype">The type of floating-point weights in the file, default as in memory.</param>
+    /// <exception cref="ArgumentException">Weights are too large for the type; nothing is written.</exception>
     public static void Save(nn.Module module, string folder, JsonObject config, string weightsFile, ScalarType? dtype = null)
     {
         ArgumentNullException.ThrowIfNull(module);
         ArgumentNullException.ThrowIfNull(config);
+        RequireHeldBy(module, dtype);
         using var scope = NewDisposeScope();
         using var noGradient = no_grad();
         var tensors = module.state_dict().ToDictionary(
@@ -83,6 +86,20 @@ public static class ModelFolder
             StringComparer.Ordinal);
         SafetensorsFile.Write(Path.Combine(folder, weightsFile), tensors, new Dictionary<string, string> { ["format"] = "pt" });
         AtomicFile.WriteAllText(Path.Combine(folder, Config), ConfigWriter.Text(config));
+    }
+
+    /// <summary>Refuses to write weights that would overflow to infinity in the type of a file.</summary>
+    /// <param name="module">The module.</param>
+    /// <param name="dtype">The type, default as in memory.</param>
+    /// <exception cref="ArgumentException">Some are finite and too large.</exception>
+    internal static void RequireHeldBy(nn.Module module, ScalarType? dtype)
+    {
+        using var scope = NewDisposeScope();
+        var tooLarge = dtype is { } type ? module.state_dict().Where(pair => Finite.Is(pair.Value) && !Finite.Is(pair.Value, type)).Select(static pair => pair.Key).ToList() : [];
+        if (tooLarge.Count > 0)
+        {
+            throw new ArgumentException($"{Listing.Count(tooLarge.Count, "weight")} of {module.GetName()} would overflow to infinity in {dtype}, expected a type that holds them: BFloat16 or Float32. Nothing was written:\n{Listing.Lines(tooLarge)}");
+        }
     }
 
     /// <summary>
@@ -142,6 +159,6 @@ public static class ModelFolder
 
         return twice.Count == 0
             ? sources
-            : throw new InvalidDataException($"The weights in '{folder}' are given twice: {string.Join(", ", twice)}. Download the model again.");
+            : throw new InvalidDataException($"The weights in '{folder}' are given twice: {Listing.Inline(twice)}. Download the model again.");
     }
 }

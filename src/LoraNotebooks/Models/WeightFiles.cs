@@ -79,7 +79,7 @@ internal static class WeightFiles
         var strange = names.Where(static name => name.Length == 0 || Path.GetFileName(name) != name || IsPickled(name)).ToArray();
         return strange.Length == 0
             ? names
-            : throw new InvalidDataException($"'{path}' names files outside its folder, or of another kind: '{string.Join("', '", strange)}'. Expected plain names of safetensors files; download the model again.");
+            : throw new InvalidDataException($"'{path}' names files outside its folder, or of another kind: '{Listing.Inline(strange, "', '")}'. Expected plain names of safetensors files; download the model again.");
     }
 
     private static IReadOnlyList<string> Existing(string folder, string index)
@@ -88,10 +88,10 @@ internal static class WeightFiles
         var missing = paths.Where(path => !File.Exists(path)).ToList();
         return missing.Count == 0
             ? paths
-            : throw new FileNotFoundException($"'{Path.Combine(folder, index)}' lists shards that are not there: {string.Join(", ", missing.Select(Path.GetFileName))}. Download them too.", missing[0]);
+            : throw new FileNotFoundException($"'{Path.Combine(folder, index)}' lists shards that are not there: {Listing.Inline([.. missing.Select(static path => Path.GetFileName(path))])}. Download them too.", missing[0]);
     }
 
-    private static IOException Unclear(string folder, string? variant, IReadOnlyList<string> entries, IReadOnlyList<string> files)
+    private static IOException Unclear(string folder, string? variant, IReadOnlyCollection<string> entries, IReadOnlyList<string> files)
     {
         var pickles = files.Where(IsPickled).ToList();
         var expected = $"expected {ModelFolder.DiffusersWeights}, {ModelFolder.TransformersWeights} or shards with an index";
@@ -99,15 +99,15 @@ internal static class WeightFiles
         {
             return new FileNotFoundException(
                 pickles.Count > 0
-                    ? $"The folder '{folder}' has no weights in safetensors format, only {string.Join(", ", pickles)}: {expected}; pickled weights are not read because reading one can run any code that is hidden in it. {Remedy}"
+                    ? $"The folder '{folder}' has no weights in safetensors format, only {Listing.Inline(pickles)}: {expected}; pickled weights are not read because reading one can run any code that is hidden in it. {Remedy}"
                     : $"The folder '{folder}' has no weights in safetensors format: {expected}. Download them.",
                 folder);
         }
 
         return new FileNotFoundException(
             variant is null
-                ? $"The folder '{folder}' has several weights files ({string.Join(", ", entries)}): {expected}. Say which by the variant, e.g. fp16."
-                : $"The folder '{folder}' has no weights of the variant '{variant}', only {string.Join(", ", entries)}. Name one of these variants, or none for the plain files.",
+                ? $"The folder '{folder}' has several weights files ({Listing.Inline(entries)}): {expected}. Say which by the variant, e.g. fp16."
+                : $"The folder '{folder}' has no weights of the variant '{variant}', only {Listing.Inline(entries)}. Name one of these variants, or none for the plain files.",
             folder);
     }
 }

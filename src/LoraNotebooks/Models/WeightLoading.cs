@@ -25,12 +25,25 @@ internal static class WeightLoading
     {
         ThrowIfUnfit(model, sources, origin);
         using var noGradient = no_grad();
+        var notFinite = new List<string>();
         foreach (var (path, module) in model.named_modules().Append((string.Empty, model)))
         {
             foreach (var (name, old) in module.named_parameters(recurse: false).ToList())
             {
-                Replace(module, name, old, InLayoutOf(old, sources[path.Length == 0 ? name : $"{path}.{name}"].Load(dtype, device)));
+                var full = path.Length == 0 ? name : $"{path}.{name}";
+                var values = InLayoutOf(old, sources[full].Load(dtype, device));
+                if (!Finite.Is(values))
+                {
+                    notFinite.Add(full);
+                }
+
+                Replace(module, name, old, values);
             }
+        }
+
+        if (notFinite.Count > 0)
+        {
+            Notice.Tell($"'{origin}': {Listing.Count(notFinite.Count, "weight")} of {model.GetName()} not finite as {dtype}, so what it computes will fail: the file is damaged, or has numbers beyond that type; download it again, or load it as BFloat16 or Float32: {Listing.Inline(notFinite)}.");
         }
     }
 
@@ -60,7 +73,7 @@ internal static class WeightLoading
         if (faults.Count > 0)
         {
             throw new InvalidDataException(
-                $"The weights in '{origin}' do not fit {model.GetName()} as its {ModelFolder.Config} describes it, {faults.Count} fault{(faults.Count == 1 ? "" : "s")}:\n- {string.Join("\n- ", faults)}\nCheck that {ModelFolder.Config} and the weights belong together.");
+                $"The weights in '{origin}' do not fit {model.GetName()} as its {ModelFolder.Config} describes it, {Listing.Count(faults.Count, "fault")}:\n{Listing.Lines(faults)}\nCheck that {ModelFolder.Config} and the weights belong together.");
         }
     }
 

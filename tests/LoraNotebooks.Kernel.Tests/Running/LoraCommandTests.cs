@@ -1,6 +1,7 @@
 using System.Text.Json;
 using LoraNotebooks.Adapters;
 using LoraNotebooks.Diffusion;
+using LoraNotebooks.Formats;
 
 namespace LoraNotebooks.Kernel.Tests.Running;
 
@@ -71,6 +72,71 @@ public sealed class LoraCommandTests : IDisposable
 
         Assert.Equal(expected, exit);
         Assert.Contains(message, text, StringComparison.Ordinal);
+        Assert.False(File.Exists(_folder.File("out.safetensors")));
+    }
+
+    /// <summary>What is not ours is left out, is told in one line on the error stream, and with --strict ends the command.</summary>
+    [Fact]
+    public async Task Commands_OnAFileWithStrangeTensors_SayOnceWhatIsLeftOutOrRefuse()
+    {
+        var tensors = SafetensorsFile.LoadAll(_folder.File("a.safetensors"));
+        tensors["bundle_emb.word.clip_l"] = TorchSharp.torch.ones(2, 2);
+        SafetensorsFile.Write(_folder.File("bundle.safetensors"), tensors);
+        string[][] commands =
+        [
+            ["convert", "bundle.safetensors", "out.safetensors"],
+            ["resize", "bundle.safetensors", "out.safetensors", "--rank", "2"],
+            ["merge", "bundle.safetensors", "-o", "out.safetensors"],
+            ["merge", "bundle.safetensors", "--into", BaseModel.Folder, "-o", "model"],
+        ];
+        foreach (var command in commands)
+        {
+            var (refused, why) = await ToolProcess.RunAsync(_folder.Path, ["lora", .. command, "--strict"]);
+            Assert.Equal(1, refused);
+            Assert.Contains("unsupported: bundle_emb.word.clip_l", why, StringComparison.Ordinal);
+            Assert.False(File.Exists(_folder.File("out.safetensors")) || Directory.Exists(_folder.File("model")), string.Join(' ', command));
+
+            var (exit, text) = await ToolProcess.RunAsync(_folder.Path, ["lora", .. command]);
+            Assert.True(exit == 0, text);
+            Assert.Equal(2, text.Split("bundle_emb").Length);
+            File.Delete(_folder.File("out.safetensors"));
+        }
+
+        var (seen, inspection) = await ToolProcess.RunAsync(_folder.Path, "lora", "inspect", "bundle.safetensors");
+        Assert.Equal(0, seen);
+        Assert.Contains("for Stable Diffusion 1.x", inspection, StringComparison.Ordinal);
+        Assert.Contains("Not supported, left out by readers (1):", inspection, StringComparison.Ordinal);
+        Assert.Equal(1, (await ToolProcess.RunAsync(_folder.Path, "lora", "inspect", "bundle.safetensors", "--strict")).Exit);
+    }
+
+    [Fact]
+    public async Task Commands_OnNumbersThatAreNotFinite_SayWhichAndWriteNothing()
+    {
+        var tensors = SafetensorsFile.LoadAll(_folder.File("a.safetensors"));
+        var key = tensors.Keys.First(static key => key.EndsWith("lora_up.weight", StringComparison.Ordinal));
+        using (TorchSharp.torch.no_grad())
+        {
+            tensors[key].fill_(1e6f);
+        }
+
+        SafetensorsFile.Write(_folder.File("large.safetensors"), tensors);
+        var (exit, text) = await ToolProcess.RunAsync(_folder.Path, "lora", "convert", "large.safetensors", "out.safetensors", "--dtype", "fp16");
+        Assert.Equal(1, exit);
+        Assert.Contains("Write bf16 or fp32", text, StringComparison.Ordinal);
+        using (TorchSharp.torch.no_grad())
+        {
+            tensors[key].fill_(float.NaN);
+        }
+
+        SafetensorsFile.Write(_folder.File("nan.safetensors"), tensors);
+        foreach (string[] command in (string[][])[["convert", "nan.safetensors", "out.safetensors"], ["merge", "nan.safetensors", "-o", "out.safetensors"], ["resize", "nan.safetensors", "out.safetensors", "--rank", "1"]])
+        {
+            (exit, text) = await ToolProcess.RunAsync(_folder.Path, ["lora", .. command]);
+            Assert.Equal(1, exit);
+            Assert.Contains("not finite", text, StringComparison.Ordinal);
+        }
+
+        Assert.Contains("Not finite (1):", (await ToolProcess.RunAsync(_folder.Path, "lora", "inspect", "nan.safetensors")).Text, StringComparison.Ordinal);
         Assert.False(File.Exists(_folder.File("out.safetensors")));
     }
 }

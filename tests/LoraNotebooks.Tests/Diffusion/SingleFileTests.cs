@@ -119,6 +119,47 @@ public sealed class SingleFileTests
         Assert.DoesNotContain("model_ema", message, StringComparison.Ordinal);
     }
 
+    /// <summary>What belongs to no network of the model is left out and told; of a network nothing is.</summary>
+    [Fact]
+    public void FromFile_TensorsOfNoNetwork_AreLeftOutAndTold()
+    {
+        using var folder = new TemporaryFolder();
+        using var scope = NewDisposeScope();
+        using var pipeline = OriginalFile.SaveXL(folder.Path);
+        var tensors = SafetensorsFile.LoadAll(folder.In("model.safetensors"));
+        tensors["control_model.zero_convs.0.weight"] = zeros(2);
+        SafetensorsFile.Write(folder.In("model.safetensors"), tensors);
+        var before = Console.Error;
+        using var told = new StringWriter();
+        Console.SetError(told);
+        try
+        {
+            StableDiffusionPipeline.FromFile(folder.In("model.safetensors")).Dispose();
+        }
+        finally
+        {
+            Console.SetError(before);
+        }
+
+        Assert.Contains("left out 1 tensor that belong to no network of Stable Diffusion: control_model.zero_convs.0.weight", told.ToString(), StringComparison.Ordinal);
+        tensors["model.diffusion_model.extra.weight"] = zeros(2);
+        SafetensorsFile.Write(folder.In("model.safetensors"), tensors);
+        Assert.Contains("unknown: model.diffusion_model.extra.weight", Assert.Throws<InvalidDataException>(() => StableDiffusionPipeline.FromFile(folder.In("model.safetensors"))).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void FromFile_OfALora_SaysHowItIsLoaded()
+    {
+        using var folder = new TemporaryFolder();
+        using var scope = NewDisposeScope();
+        SafetensorsFile.Write(folder.In("lora.safetensors"), new Dictionary<string, Tensor> { ["lora_te2_text_model_encoder_layers_0_mlp_fc1.lora_down.weight"] = zeros(1, 4), ["lora_te2_text_model_encoder_layers_0_mlp_fc1.lora_up.weight"] = zeros(4, 1) });
+
+        var message = Assert.Throws<InvalidDataException>(() => StableDiffusionPipeline.Load(folder.In("lora.safetensors"))).Message;
+
+        Assert.Contains("is a LoRA for Stable Diffusion XL (SDXL)", message, StringComparison.Ordinal);
+        Assert.Contains("StableDiffusionLora.Load", message, StringComparison.Ordinal);
+    }
+
     [Fact]
     public void FromFile_PickleOrNoTokenizerOrNoText_SaysWhyAndWhatToDo()
     {

@@ -1,4 +1,5 @@
 using LoraNotebooks.Formats;
+using LoraNotebooks.Tensors;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Adapters.Tools;
@@ -59,7 +60,7 @@ public static class LoraExtraction
         {
             using var scope = NewDisposeScope();
             var delta = after.Load(name) - before.Load(name);
-            if (!delta.isfinite().all().item<bool>())
+            if (!Finite.Is(delta))
             {
                 throw new InvalidDataException($"{network}: '{name}' has numbers that are not finite in one of the models.");
             }

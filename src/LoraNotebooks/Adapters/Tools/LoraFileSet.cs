@@ -17,6 +17,9 @@ public sealed record LoraWriting
     /// a second text encoder and attentions of more than one transformer block.
     /// </summary>
     public bool? IsSdxl { get; init; }
+
+    /// <summary>The same, where nothing is given, as the file tells that the weights come from.</summary>
+    internal LoraWriting For(LoraOrigin origin) => IsSdxl is null && origin.Architecture == LoraArchitecture.StableDiffusionXL ? this with { IsSdxl = true } : this;
 }
 
 /// <summary>Writes LoRAs that are held network by network, without their base model.</summary>
@@ -59,7 +62,7 @@ internal static class LoraFileSet
         var faults = parts.Where(static pair => pair.State.Config is null).SelectMany(static pair => Faults(pair.State).Select(fault => $"{pair.Part.Name}: {fault}")).ToList();
         if (faults.Count > 0)
         {
-            throw new ArgumentException($"PEFT cannot say what these weights mean; keep the kohya file:\n- {string.Join("\n- ", faults)}");
+            throw new ArgumentException($"PEFT cannot say what these weights mean; keep the kohya file:\n{Listing.Lines(faults)}");
         }
 
         write([.. parts.Select(static pair => (pair.Part, pair.State.Config is null ? new LoraState(pair.State.Tensors, pair.State.Alphas, LoraConfig.FromState(pair.State).ToPeftJson()) : pair.State))]);

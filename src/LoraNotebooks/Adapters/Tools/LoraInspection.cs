@@ -58,14 +58,32 @@ public sealed partial record LoraInspection
     /// <summary>The types of the weights.</summary>
     public required IReadOnlyList<string> DTypes { get; init; }
 
+    /// <summary>The kind of model that it is for, in words, as far as names, shapes and metadata tell.</summary>
+    public required string For { get; init; }
+
+    /// <summary>The program that made it; <see langword="null"/> if nothing tells.</summary>
+    public string? Tool { get; init; }
+
     /// <summary>Names that are not understood, with the reason.</summary>
     public required IReadOnlyList<string> Unknown { get; init; }
+
+    /// <summary>What is known but not supported, or no part of a LoRA, with the reason; readers leave it out.</summary>
+    public required IReadOnlyList<string> Unsupported { get; init; }
+
+    /// <summary>What is broken, with the reason; readers refuse the file.</summary>
+    public required IReadOnlyList<string> Damaged { get; init; }
+
+    /// <summary>What is not told and readers assume.</summary>
+    public required IReadOnlyList<string> Assumed { get; init; }
 
     /// <summary>Weights that are known but not low-rank: trained biases, whole layers.</summary>
     public required IReadOnlyList<string> Others { get; init; }
 
-    /// <summary>Layers with a number that is not finite.</summary>
-    public IReadOnlyList<string> NotFinite => [.. Layers.Where(static layer => !double.IsFinite(layer.Norm)).Select(static layer => $"{layer.Network}: {layer.Module}")];
+    /// <summary>Layers and other weights with a number that is not finite.</summary>
+    public required IReadOnlyList<string> NotFinite { get; init; }
+
+    /// <summary>Whether a strict reader refuses it.</summary>
+    public bool IsStrange => Unknown.Count + Unsupported.Count + Assumed.Count + Damaged.Count + NotFinite.Count > 0;
 
     /// <summary>The metadata; empty for a PEFT folder.</summary>
     public required IReadOnlyDictionary<string, string> Metadata { get; init; }
@@ -91,28 +109,37 @@ public sealed partial record LoraInspection
     public static LoraInspection Of(string path)
     {
         ArgumentNullException.ThrowIfNull(path);
-        var unknown = new List<string>();
-        using var file = LoraFile.Read(path, unknown);
+        using var file = LoraFile.Inspect(path);
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         var states = LoraStates.WithOwnAlphas(file.States);
         var single = File.Exists(path) ? path : DiffusersFile(path);
         var hashes = single is null ? ((string Model, string Legacy)?)null : KohyaHashes.OfLora(single);
+        LoraLayerFacts[] layers = [.. states.OrderBy(static pair => pair.Key, StringComparer.Ordinal).SelectMany(static pair => LayersOf(pair.Key, pair.Value))];
+        string[] notFinite = [.. file.Notes.Where(static note => note.Kind == LoraNoteKind.NotFinite).SelectMany(static note => note.Names)];
         return new LoraInspection
         {
             Path = path,
+            For = file.Origin.Text,
+            Tool = file.Origin.Tool,
             Kind = file.Kind,
             Bytes = File.Exists(path) ? new FileInfo(path).Length : Directory.EnumerateFiles(path, "*", SearchOption.AllDirectories).Sum(static name => new FileInfo(name).Length),
-            Layers = [.. states.OrderBy(static pair => pair.Key, StringComparer.Ordinal).SelectMany(static pair => LayersOf(pair.Key, pair.Value))],
+            Layers = layers,
             Parameters = states.Values.SelectMany(static state => state.Tensors.Values).Sum(static tensor => tensor.numel()),
-            DTypes = [.. states.Values.SelectMany(static state => state.Tensors.Values).Select(static tensor => tensor.dtype.ToString()).Distinct().Order(StringComparer.Ordinal)],
-            Unknown = unknown,
+            DTypes = [.. file.StoredTypes.Select(static type => SafetensorType.All[type] is { IsNative: true } native ? native.Memory.ToString() : type)],
+            Unknown = Of(LoraNoteKind.Unknown),
+            Unsupported = Of(LoraNoteKind.Unsupported),
+            Assumed = Of(LoraNoteKind.Assumed),
+            Damaged = [.. Of(LoraNoteKind.Damaged), .. layers.Where(layer => !double.IsFinite(layer.Norm)).Select(static layer => $"{layer.Network}: {layer.Module}").Except(notFinite).Select(static layer => $"{layer} (its factors are not all there, or do not fit each other)")],
+            NotFinite = notFinite,
             Others = [.. states.OrderBy(static pair => pair.Key, StringComparer.Ordinal).SelectMany(static pair => pair.Value.Tensors.Keys.Where(name => !IsOfLayer(pair.Value, name)).Order(StringComparer.Ordinal).Select(name => $"{pair.Key}: {name}"))],
             Metadata = file.Metadata,
             Configs = states.Where(static pair => pair.Value.Config is not null).ToDictionary(static pair => pair.Key, static pair => pair.Value.Config!.ToJsonString()),
             ModelHash = hashes?.Model,
             LegacyHash = hashes?.Legacy,
         };
+
+        IReadOnlyList<string> Of(LoraNoteKind kind) => [.. file.Notes.Where(note => note.Kind == kind).SelectMany(static note => note.Names.Select(name => $"{name} ({note.Reason})"))];
     }
 
     private static string? DiffusersFile(string folder) => System.IO.Path.Combine(folder, LoraFile.DiffusersName) is var file && File.Exists(file) ? file : null;

@@ -19,11 +19,12 @@ public static class LoraMerging
     /// <param name="destination">The file, or for PEFT the folder.</param>
     /// <param name="choice">The ranks of the result; default <see langword="null"/>, the sum of the parts' ranks, which is exact.</param>
     /// <param name="writing">How to write; default a kohya file. Its type, if not given, is float32.</param>
+    /// <param name="strict">Whether what would be left out of a source is an error. By default it is told in one line.</param>
     /// <returns>Layer by layer, what became of it.</returns>
     /// <exception cref="FileNotFoundException">There is no LoRA at a source.</exception>
     /// <exception cref="InvalidDataException">A source is damaged: all faults are listed.</exception>
     /// <exception cref="ArgumentException">There are no sources, a weight is not finite, layers have other shapes, or a LoRA has parts that are not of the form B·A; all are listed, and nothing is written.</exception>
-    public static IReadOnlyList<LayerFit> Merge(IReadOnlyList<(string Path, double Weight)> sources, string destination, RankChoice? choice = null, LoraWriting? writing = null)
+    public static IReadOnlyList<LayerFit> Merge(IReadOnlyList<(string Path, double Weight)> sources, string destination, RankChoice? choice = null, LoraWriting? writing = null, bool strict = false)
     {
         ArgumentNullException.ThrowIfNull(sources);
         choice?.ThrowIfInvalid();
@@ -39,9 +40,11 @@ public static class LoraMerging
         {
             foreach (var (path, _) in sources)
             {
-                files.Add(LoraFile.Read(path));
+                files.Add(LoraFile.Read(path, strict));
                 RequireOnlyProducts(path, files[^1].States);
             }
+
+            RequireOneArchitecture(sources, files);
 
             var states = files.Select(static file => LoraStates.WithOwnAlphas(file.States)).ToList();
             foreach (var (network, state, path) in states.Index().SelectMany(file => file.Item.Select(pair => (pair.Key, pair.Value, sources[file.Index].Path))))
@@ -58,7 +61,7 @@ public static class LoraMerging
                 .ToDictionary(static key => key, key => files[0].Metadata[key], StringComparer.Ordinal);
             metadata["modelspec.merged_from"] = string.Join(", ", sources.Select(static source => System.IO.Path.GetFileName(System.IO.Path.TrimEndingDirectorySeparator(source.Path))));
             metadata["modelspec.title"] = System.IO.Path.GetFileNameWithoutExtension(System.IO.Path.TrimEndingDirectorySeparator(destination));
-            writing ??= new LoraWriting();
+            writing = (writing ?? new LoraWriting()).For(files[0].Origin);
             LoraFileSet.Write(destination, merged, metadata, writing with { DType = writing.DType ?? ScalarType.Float32 });
             return fits;
         }
@@ -105,12 +108,20 @@ public static class LoraMerging
         return new LoraState(tensors, alphas);
     }
 
+    private static void RequireOneArchitecture(IReadOnlyList<(string Path, double Weight)> sources, List<LoraFile> files)
+    {
+        if (files.Exists(file => files.Exists(other => !LoraOrigin.Agree(file.Origin.Architecture, other.Origin.Architecture))))
+        {
+            throw new ArgumentException($"The LoRAs are for different base models, expected one for all:\n{Listing.Lines([.. files.Select((file, i) => $"'{sources[i].Path}' is for {file.Origin.Text}")])}");
+        }
+    }
+
     private static void RequireOnlyProducts(string source, IReadOnlyDictionary<string, LoraState> states)
     {
         var strange = states.SelectMany(static pair => ThinProduct.Others(pair.Value).Select(name => $"{pair.Key}: {name}")).ToList();
         if (strange.Count > 0)
         {
-            throw new ArgumentException($"'{source}' has weights that are not of the form B·A, so their sum has no such form either; merge it into the base model instead:\n- {string.Join("\n- ", strange)}");
+            throw new ArgumentException($"'{source}' has weights that are not of the form B·A, so their sum has no such form either; merge it into the base model instead:\n{Listing.Lines(strange)}");
         }
     }
 }

@@ -13,17 +13,18 @@ public static class LoraResizing
     /// <param name="destination">The file, or for PEFT the folder.</param>
     /// <param name="choice">The ranks.</param>
     /// <param name="writing">How to write; default a kohya file in the weights' own types.</param>
+    /// <param name="strict">Whether what would be left out is an error. By default it is told in one line.</param>
     /// <returns>Layer by layer, what became of it.</returns>
     /// <exception cref="FileNotFoundException">There is no LoRA at the source.</exception>
     /// <exception cref="InvalidDataException">The source is damaged: all faults are listed.</exception>
     /// <exception cref="ArgumentException">The choice has faults, or the LoRA has parts that are not of the form B·A; all are listed, and nothing is written.</exception>
-    public static IReadOnlyList<LayerFit> Resize(string source, string destination, RankChoice choice, LoraWriting? writing = null)
+    public static IReadOnlyList<LayerFit> Resize(string source, string destination, RankChoice choice, LoraWriting? writing = null, bool strict = false)
     {
         ArgumentNullException.ThrowIfNull(choice);
         choice.ThrowIfInvalid();
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
-        using var file = LoraFile.Read(source);
+        using var file = LoraFile.Read(source, strict);
         var fits = new List<LayerFit>();
         var states = LoraStates.WithOwnAlphas(file.States);
         RequirePlain(source, states);
@@ -45,7 +46,7 @@ public static class LoraResizing
             metadata["ss_training_comment"] = $"resized from rank {fits.Max(static fit => fit.OldRank)} to at most {fits.Max(static fit => fit.Rank)}{rule}; {metadata.GetValueOrDefault("ss_training_comment", "")}";
         }
 
-        LoraFileSet.Write(destination, resized, metadata, writing ?? new LoraWriting());
+        LoraFileSet.Write(destination, resized, metadata, (writing ?? new LoraWriting()).For(file.Origin));
         return fits;
     }
 
@@ -57,7 +58,7 @@ public static class LoraResizing
             .Select(name => $"{pair.Key}: {name}")).ToList();
         if (strange.Count > 0)
         {
-            throw new ArgumentException($"'{source}' has updates that are not of the form B·A, which is all that can be decomposed without the base model; merge it into the base and extract from there:\n- {string.Join("\n- ", strange)}");
+            throw new ArgumentException($"'{source}' has updates that are not of the form B·A, which is all that can be decomposed without the base model; merge it into the base and extract from there:\n{Listing.Lines(strange)}");
         }
     }
 

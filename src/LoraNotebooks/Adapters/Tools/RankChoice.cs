@@ -58,7 +58,7 @@ public sealed record RankChoice
 
         if (faults.Count > 0)
         {
-            throw new ArgumentException($"The choice of ranks has {faults.Count} fault{(faults.Count == 1 ? "" : "s")}:\n- {string.Join("\n- ", faults)}");
+            throw new ArgumentException($"The choice of ranks has {Listing.Count(faults.Count, "fault")}:\n{Listing.Lines(faults)}");
         }
     }
 

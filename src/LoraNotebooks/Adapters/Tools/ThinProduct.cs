@@ -1,4 +1,5 @@
 using LoraNotebooks.Formats;
+using LoraNotebooks.Tensors;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Adapters.Tools;
@@ -40,7 +41,7 @@ internal sealed record ThinProduct(string Module, string DownPart, string UpPart
         var faults = Of(state).Select(product => (product.Module, Fault: product.FaultIn(state))).Where(static pair => pair.Fault is not null).ToList();
         if (faults.Count > 0)
         {
-            throw new InvalidDataException($"'{source}' has {faults.Count} damaged layer{(faults.Count == 1 ? "" : "s")}; download or save it again:\n- {string.Join("\n- ", faults.Select(fault => $"{network}: {fault.Module}: {fault.Fault}"))}");
+            throw new InvalidDataException($"'{source}' has {Listing.Count(faults.Count, "damaged layer")}; download or save it again:\n{Listing.Lines([.. faults.Select(fault => $"{network}: {fault.Module}: {fault.Fault}")])}");
         }
     }
 
@@ -53,7 +54,7 @@ internal sealed record ThinProduct(string Module, string DownPart, string UpPart
         using var scope = NewDisposeScope();
         var (a, b) = (StoredA(state), StoredB(state));
         return !Fits(state) ? $"A is [{string.Join(", ", a.shape)}] and B [{string.Join(", ", b.shape)}], expected [r, in…] and [out, r…]"
-            : !double.IsFinite(Scale(state)) || !a.isfinite().all().item<bool>() || !b.isfinite().all().item<bool>() ? "some numbers are not finite, expected finite ones"
+            : !double.IsFinite(Scale(state)) || !Finite.Is(a) || !Finite.Is(b) ? "some numbers are not finite, expected finite ones"
             : null;
     }
 

@@ -106,7 +106,7 @@ public sealed class ClipTokenizer
         var lacking = config.SpecialTokens.Select(token => token.Content).Where(token => !vocabulary.ContainsKey(token)).Distinct().ToList();
         return lacking.Count == 0
             ? new ClipTokenizer(vocabulary, ReadMerges(mergesPath), config)
-            : throw new InvalidDataException($"{vocabularyPath}: lacks the special tokens {string.Join(", ", lacking)} that the tokenizer's configuration names.");
+            : throw new InvalidDataException($"{vocabularyPath}: lacks the special tokens {Listing.Inline(lacking)} that the tokenizer's configuration names.");
     }
 
     /// <summary>This tokenizer with another padding token.</summary>

@@ -109,18 +109,31 @@ internal sealed class OriginalCheckpoint(SafetensorsFile file)
     /// <summary>Notes tensors that the model has and does not use.</summary>
     public void Ignore(string prefix) => used.UnionWith(file.Tensors.Keys.Where(key => key.StartsWith(prefix, StringComparison.Ordinal)));
 
-    /// <summary>Reports everything that did not fit, and every tensor that nothing asked for.</summary>
-    /// <exception cref="InvalidDataException">There is something.</exception>
+    /// <summary>Refuses what did not fit, and tensors of the networks that nothing asked for. Others are no part of the model: they are left out and told in one line.</summary>
+    /// <exception cref="InvalidDataException">There is something to refuse; then all that is strange is told.</exception>
     public void ThrowIfUnfit()
     {
-        faults.AddRange(file.Tensors.Keys.Where(key => !used.Contains(key) && !IsNotNeeded(key)).Select(key => $"unknown: {key} {Shapes.Text(file.Tensors[key].Shape)}"));
+        var unknown = file.Tensors.Keys.Where(key => !used.Contains(key) && !IsNotNeeded(key)).Order(StringComparer.Ordinal).ToList();
+        if (faults.Count == 0 && !unknown.Exists(IsOfNetwork))
+        {
+            if (unknown.Count > 0)
+            {
+                Notice.Tell($"'{Path}': left out {Listing.Count(unknown.Count, "tensor")} that belong to no network of Stable Diffusion: {Listing.Inline(unknown)}.");
+            }
+
+            return;
+        }
+
+        faults.AddRange(unknown.Select(key => $"unknown: {key} {Shapes.Text(file.Tensors[key].Shape)}"));
         if (faults.Count > 0)
         {
             faults.Sort(StringComparer.Ordinal);
             throw new InvalidDataException(
-                $"'{Path}' does not fit the Stable Diffusion model that its shapes or the given configurations describe, {faults.Count} fault{(faults.Count == 1 ? "" : "s")}:\n- {string.Join("\n- ", faults)}\nExpected the tensors of one UNet, one autoencoder and their text encoders, all under the original names. If it is another kind of model, use its folder in diffusers layout.");
+                $"'{Path}' does not fit the Stable Diffusion model that its shapes or the given configurations describe, {Listing.Count(faults.Count, "fault")}:\n{Listing.Lines(faults)}\nExpected the tensors of one UNet, one autoencoder and their text encoders, all under the original names. If it is another kind of model, use its folder in diffusers layout.");
         }
     }
+
+    private static bool IsOfNetwork(string key) => key.StartsWith(UNetPrefix, StringComparison.Ordinal) || key.StartsWith(VaePrefix, StringComparison.Ordinal) || OriginalText.IsOfText(key);
 
     private static bool IsNotNeeded(string key) =>
         NotNeeded.Any(prefix => key.StartsWith(prefix, StringComparison.Ordinal))

@@ -46,7 +46,8 @@ public sealed class LoraToolsTests : IDisposable
 
         var inspection = LoraInspection.Of(path);
 
-        Assert.Equal(["unet: conv_in", "unet: mid_block.attentions.0.proj_in"], inspection.NotFinite);
+        Assert.Empty(inspection.NotFinite);
+        Assert.Equal(["unet: conv_in (its factors are not all there, or do not fit each other)", "unet: mid_block.attentions.0.proj_in (its factors are not all there, or do not fit each other)"], inspection.Damaged);
         Assert.Equal(2 * Math.Sqrt(24), inspection.Layers.Single(layer => layer.Module == "conv_out").Norm, 1e-9);
         Assert.Contains("A is [2, 3] and B [8, 5]", Assert.Throws<InvalidDataException>(() => LoraMerging.Merge([(WithoutLoha(path), 1)], folder.In("merged.safetensors"))).Message);
     }
@@ -321,7 +322,7 @@ public sealed class LoraToolsTests : IDisposable
 
         Assert.Equal((true, false), (good.HashIsAsNoted, strange.HashIsAsNoted));
         Assert.Empty(good.Unknown);
-        Assert.Contains(strange.Unknown, fault => fault.Contains($"{name}.w_norm", StringComparison.Ordinal));
+        Assert.Contains(strange.Unsupported, fault => fault.Contains($"{name}.w_norm", StringComparison.Ordinal));
         Assert.Contains(strange.Unknown, static fault => fault.Contains("something.else", StringComparison.Ordinal));
         Assert.Single(strange.NotFinite);
         Assert.Throws<InvalidDataException>(() => LoraConversion.Convert(folder.In("strange.safetensors"), folder.In("out"), new LoraWriting { Kind = LoraFileKind.Diffusers }));
