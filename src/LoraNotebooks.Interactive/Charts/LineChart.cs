@@ -130,7 +130,7 @@ public sealed class LineChart : RichDisplay
         .With(MimeTypes.Html, Draw(Convert.ToBase64String(ToPng(1)), alternative).ToString())
         .With(MimeTypes.PlainText, "");
 
-    private static Html Draw(string png, string alternative) => Look.Page(null, null, ImageTag.OfPng(png, alternative, Width, Height));
+    internal static Html Draw(string png, string alternative) => Look.Page(null, null, ImageTag.OfPng(png, alternative, Width, Height));
 
     // Each series gets its share of the points.
     private IEnumerable<ChartSeries> Drawn()

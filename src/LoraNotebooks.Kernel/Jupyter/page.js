@@ -179,7 +179,7 @@
     run.timer = setTimeout(() => check(run), wait);
   };
 
-  return {
+  const calls = {
     chart: (token, id, figure) => place(token, element => getPlotly().then(library => draw(id, figure, library, element)).catch(() => {})),
     stop: (token, offer, kernel) => base && place(token, async element => {
       if (await reach(kernel) && element.isConnected) element.replaceChildren(keep(offer, () => makeButton(offer, kernel)));
@@ -195,4 +195,8 @@
       if (run.isOn !== undefined) place(name, output => say(run, output), "lora-output");
     },
   };
+  // One output may make several calls, one after the other.
+  const page = {};
+  for (const name in calls) page[name] = (...values) => (calls[name](...values), page);
+  return page;
 })()
