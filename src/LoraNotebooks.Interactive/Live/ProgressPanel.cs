@@ -15,7 +15,7 @@ internal static class ProgressPanel
     {
         var cells = figures.Select(f => Look.Td(
             Html.Concat([Html.Element("div", [("style", "font-size:11px;opacity:0.68")], f.Name), Html.Element("div", [("style", "font-weight:600;font-variant-numeric:tabular-nums;white-space:nowrap")], f.Value)]),
-            style: "padding:8px 26px 0 0"));
+            style: Look.FlowCell("8px 26px 0 0")));
         return Look.Page(
             null,
             null,
@@ -27,7 +27,7 @@ internal static class ProgressPanel
                 // Rounded down: 100 % is said when all is done, never before.
                 Look.Quiet(Numbers.Percent(Math.Floor(1000 * share) / 1000))),
             Look.Bar(share, LineChart.Width, 8, Colour(state)),
-            figures.Count == 0 ? Html.Empty : Look.Grid(Look.Tr(cells)),
+            figures.Count == 0 ? Html.Empty : Look.Flow([cells]),
             fault is null ? Html.Empty : Html.Element("div", [("style", $"margin-top:8px;color:{Look.Bad};white-space:pre-wrap")], fault));
     }
 

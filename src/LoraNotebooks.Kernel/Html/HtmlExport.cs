@@ -85,7 +85,7 @@ public static partial class HtmlExport
 
     private static void AppendCode(StringBuilder page, NotebookCell cell, MarkdownHtml markdown, HtmlExportOptions options)
     {
-        page.Append(CultureInfo.InvariantCulture, $"<section class=\"cell\" id=\"{Anchor(cell)}\">\n<div class=\"label\"><span>{cell.ExecutionCount}</span>");
+        page.Append(CultureInfo.InvariantCulture, $"<section class=\"cell\" id=\"{Anchor(cell)}\" aria-label=\"Cell {cell.ExecutionCount}\">\n<div class=\"label\"><span>{cell.ExecutionCount}</span>");
         if (cell.Id is { } id && options.Durations.TryGetValue(id, out var elapsed) && elapsed.TotalSeconds >= 1)
         {
             page.Append("<span class=\"time\">").Append(Durations.Format(elapsed)).Append("</span>");
