@@ -202,6 +202,41 @@ public sealed class NotebookPageTests(JupyterFixture jupyter) : IClassFixture<Ju
         await untrusted.ScreenshotAsync("hostile-untrusted");
     }
 
+    [DrivesFact(Needs.Chromium | Needs.Jupyter)]
+    public async Task OwnChartsAndPictures_Displayed_AreDrawnLiveAndAfterReload()
+    {
+        var notebook = Notebook.Create();
+        notebook.Add(CellKind.Code, """
+            using System.Text.Json.Nodes;
+            using LoraNotebooks.Interactive;
+            using Plotly.NET;
+            using SkiaSharp;
+            var trace = new Trace("bar");
+            trace.SetProperty("x", new[] { "a", "b" });
+            trace.SetProperty("y", new[] { 1, 2 });
+            display(GenericChart.ofTraceObject(false, trace));
+            display(JsonNode.Parse("{ \"data\": [{ \"y\": [1, 3, 2] }], \"layout\": {} }"));
+            display(MimeBundle.FromText("by hand").With("application/vnd.plotly.v1+json", JsonNode.Parse("{ \"data\": [{ \"type\": \"pie\", \"values\": [1, 2] }], \"layout\": {} }")));
+            display(torch.linspace(0, 1, 64 * 64).reshape(64, 64).AsPictures());
+            var bitmap = new SKBitmap(300, 100);
+            bitmap.Erase(SKColors.Teal);
+            bitmap
+            """);
+        var page = await jupyter.OpenAsync(notebook, "own.ipynb");
+        await page.EvaluateAsync<bool>(RunAll);
+        const string drawn = "document.querySelectorAll('.js-plotly-plot').length === 3 && document.querySelector('.barlayer path') && document.querySelector('.pielayer path') && [...document.querySelectorAll('.output_area img')].filter(image => image.naturalWidth > 0).length === 2";
+        await ReachAsync(page, $"{Ended} && {drawn}", 120);
+        await ShowAsync(page, Chart);
+        await page.ScreenshotAsync("own-charts");
+        await SaveAsync(page);
+        await jupyter.ReloadAsync(page);
+        await page.WaitAsync(drawn, 60);
+
+        var untrusted = await UntrustedCopyAsync("own.ipynb");
+        Assert.Equal(3, await untrusted.EvaluateAsync<int>("[...document.querySelectorAll('.output_area img')].filter(image => image.naturalWidth > 0).length"));
+        Assert.True(await untrusted.EvaluateAsync<bool>("document.body.innerText.includes('chart: bar of 2')"));
+    }
+
     private const string State = "document.querySelector('[data-lora-state]')?.textContent";
     private const string Outputs = "[...document.querySelectorAll('.output_html')].map(output => output.innerText).join(' ')";
     private const string StepShown = $"Number(/([\\d,]+) of 1,000,000/.exec({Outputs})?.[1].replace(',', '') ?? 0)";

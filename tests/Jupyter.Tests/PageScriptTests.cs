@@ -1,7 +1,9 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using LoraNotebooks.Interactive;
+using LoraNotebooks.Kernel.Html;
 using LoraNotebooks.Kernel.Jupyter;
+using LoraNotebooks.Kernel.Notebooks;
 
 namespace Jupyter.Tests;
 
@@ -195,6 +197,31 @@ public sealed class PageScriptTests(BrowserFixture fixture) : IClassFixture<Brow
         second = "finished";
         await page.WaitAsync("document.body.innerText.includes('finished') && !document.body.innerText.includes('running')", 60);
         Assert.Equal(2, await page.EvaluateAsync<int>("document.querySelectorAll('[data-lora-output]').length"));
+    }
+
+    [DrivesFact(Needs.Chromium)]
+    public async Task ExportedPage_ChartsWithoutPicture_AreDrawnAndNothingElseRuns()
+    {
+        var notebook = Notebook.Create();
+        string[] figures =
+        [
+            """{ "data": [{ "type": "bar", "x": ["a", "b"], "y": [1, 2] }], "layout": { "title": { "text": "bars" } } }""",
+            """{ "data": [{ "type": "heatmap", "z": [[1, 2], [3, 4]] }], "layout": { "title": { "text": "</script><script>window.hacked = 1</script>" } } }""",
+        ];
+        notebook.Add(CellKind.Code, "chart").SetOutputs([.. figures.Select(figure => new JsonObject
+        {
+            ["output_type"] = "display_data",
+            ["metadata"] = new JsonObject(),
+            ["data"] = new PlotlyFigure(figure).ToMimeBundle().ToJson(),
+        }), new JsonObject { ["output_type"] = "display_data", ["metadata"] = new JsonObject(), ["data"] = new JsonObject { ["text/html"] = "<script>window.hacked = 1</script>" } }]);
+        _host.Html = HtmlExport.Export(notebook);
+        var page = await (await fixture.Browser).OpenAsync(_host.Address);
+        await page.WaitAsync("document.querySelectorAll('.js-plotly-plot .main-svg').length >= 4");
+        Assert.Equal("undefined", await page.EvaluateAsync<string>("typeof window.hacked"));
+        await page.ScreenshotAsync("exported-charts");
+
+        await page.ResizeAsync(420, 1000);
+        await page.WaitAsync("document.documentElement.scrollWidth <= 420 && [...document.querySelectorAll('.js-plotly-plot .main-svg')].every(svg => svg.getAttribute('width') <= 420)");
     }
 
     private const string Run = "run-1";

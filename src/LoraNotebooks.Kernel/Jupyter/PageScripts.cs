@@ -6,6 +6,7 @@ using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using LoraNotebooks.Interactive;
+using LoraNotebooks.Kernel.Html;
 
 namespace LoraNotebooks.Kernel.Jupyter;
 
@@ -45,8 +46,10 @@ public static class PageScripts
 
         var html = bundle.Text(MimeTypes.Html);
         var calls = new StringBuilder();
-        if (html is not null && bundle.Node(MimeTypes.Plotly) is { } figure)
+        if (bundle.Node(MimeTypes.Plotly) is { } figure)
         {
+            // A figure may come alone, from whoever makes a bundle by hand.
+            html ??= Form(bundle);
             var parsed = Parsed(figure);
             var token = Token(context.DisplayId + parsed);
             html = $"<div data-lora=\"{token}\">{html}</div>";
@@ -73,6 +76,10 @@ public static class PageScripts
         html = html is null || context.RunId is null ? html : $"<div data-lora-output=\"{Token(context.DisplayId)}\">{html}</div>";
         return html is null || html == bundle.Text(MimeTypes.Html) ? bundle : bundle.With(MimeTypes.Html, html);
     }
+
+    private static string Form(MimeBundle bundle) => bundle.Text(MimeTypes.Png) is { } png
+        ? $"<img src=\"data:image/png;base64,{SafeHtml.Escape(png)}\" alt=\"chart\" style=\"max-width:100%\">"
+        : $"<div>{SafeHtml.Escape(bundle.Text(MimeTypes.PlainText) ?? "chart")}</div>";
 
     /// <summary>Names the place of an output in the page. One content has one name, so that a rerun with the same numbers stores the same text.</summary>
     internal static string Token(string content) => Hash(content)[..16];
