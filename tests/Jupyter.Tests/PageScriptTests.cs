@@ -171,6 +171,18 @@ public sealed class PageScriptTests(BrowserFixture fixture) : IClassFixture<Brow
     }
 
     [DrivesFact(Needs.Chromium)]
+    public async Task Run_TakenOutOfTheDocumentForAWhile_IsNotForgotten()
+    {
+        var page = await OpenAsync(Running("step 1", version: 1));
+        await page.WaitAsync($"{State} === 'running'");
+        await page.EvaluateAsync<bool>("window.cell = document.querySelector('#out'), cell.remove(), true");
+        _host.Answer = _ => new() { ["state"] = "unknown" };
+        await page.WaitAsync("cell.querySelector('[data-lora-state]').textContent === 'was running when saved'", 60);
+        await page.EvaluateAsync<bool>("document.body.append(cell), true");
+        Assert.Equal("was running when saved", await page.EvaluateAsync<string>(State));
+    }
+
+    [DrivesFact(Needs.Chromium)]
     public async Task Run_KernelNotThere_WasRunningWhenSaved()
     {
         _host.HasKernel = false;

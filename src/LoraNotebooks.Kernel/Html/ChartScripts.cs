@@ -14,11 +14,11 @@ internal sealed class ChartScripts
     private const string Draw = """
         for (const data of document.querySelectorAll("script[data-figure]")) {
           const place = data.previousElementSibling, stands = [...place.childNodes];
-          const ink = { color: "#7d828a" };
+          const ink = { color: "#7d828a" }, modebar = { bgcolor: "transparent", color: "#9aa0a8", activecolor: "#3b82d6" };
           try {
             const figure = JSON.parse(data.textContent);
             place.replaceChildren();
-            exports.Plotly.newPlot(place, figure.data, { paper_bgcolor: "transparent", plot_bgcolor: "transparent", ...figure.layout, font: { ...ink, ...figure.layout?.font }, autosize: true }, { ...figure.config, responsive: true })
+            exports.Plotly.newPlot(place, figure.data, { paper_bgcolor: "transparent", plot_bgcolor: "transparent", modebar, ...figure.layout, font: { ...ink, ...figure.layout?.font }, autosize: true }, { ...figure.config, responsive: true })
               .catch(() => place.replaceChildren(...stands));
           } catch {
             place.replaceChildren(...stands);

@@ -163,7 +163,8 @@ internal static class MathMl
 
             _followsValue = char.IsLetter(letter) || char.IsSurrogate(letter) || letter is ')' or ']' or '!';
             return char.IsLetter(letter) || char.IsSurrogate(letter) ? Element("mi", text)
-                : Element("mo", letter switch { '-' => "−", '*' => "∗", _ => text });
+                // Brackets grow by \left and \right only.
+                : Element("mo", letter switch { '-' => "−", '*' => "∗", _ => text }, letter is '(' or ')' or '[' or ']' ? " stretchy=\"false\"" : "");
         }
 
         /// <summary>A bar that opens, closes or, as in p(x|y), stands between; what stands before it and what follows tell which.</summary>
@@ -282,7 +283,7 @@ internal static class MathMl
             }
 
             return TexSymbols.Letters.TryGetValue(name, out var letter) ? Element("mi", letter)
-                : TexSymbols.Operators.TryGetValue(name, out var sign) ? Element("mo", sign)
+                : TexSymbols.Operators.TryGetValue(name, out var sign) ? Element("mo", sign, sign is "{" or "}" or "⟨" or "⟩" or "⌊" or "⌋" or "⌈" or "⌉" ? " stretchy=\"false\"" : "")
                 : Element("mtext", name.Length == 1 ? name : "\\" + name);
         }
 

@@ -123,7 +123,14 @@
 
   // What the kernel last said of each run ("isOn"), and the version in which the page shows each of its outputs ("have").
   const runs = {};
-  const outputs = name => [...document.querySelectorAll(`[data-lora-output="${name}"]`)];
+  // JupyterLab takes cells that are out of sight out of the document and puts the same nodes back later: they are known weakly.
+  const known = new Map();
+  const outputs = name => {
+    const shown = [...document.querySelectorAll(`[data-lora-output="${name}"]`)];
+    if (!shown.length) return [known.get(name)?.deref()].filter(node => node?.parentNode);
+    known.set(name, new WeakRef(shown.at(-1)));
+    return shown;
+  };
   const say = (run, output) => {
     for (const chip of output.querySelectorAll("[data-lora-state]")) chip.firstElementChild.textContent = run.isOn ? chip.dataset.loraState : "{saved}";
     if (!run.isOn) for (const button of output.querySelectorAll("button")) if (button.textContent !== "this run has ended") button.remove();
@@ -146,6 +153,7 @@
       template.innerHTML = html;
       const made = template.content.firstElementChild;
       old.replaceWith(made);
+      known.set(name, new WeakRef(made));
       for (const script of made.querySelectorAll("script")) {
         const again = document.createElement("script");
         again.textContent = script.textContent;
@@ -192,7 +200,10 @@
         run.heard = performance.now();
         later(run, run.isOn ? 3500 : 0);
       }
-      if (run.isOn !== undefined) place(name, output => say(run, output), "lora-output");
+      place(name, output => {
+        outputs(name);
+        if (run.isOn !== undefined) say(run, output);
+      }, "lora-output");
     },
   };
   // One output may make several calls, one after the other.

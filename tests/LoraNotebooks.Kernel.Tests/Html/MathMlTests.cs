@@ -16,7 +16,7 @@ public sealed class MathMlTests
     [InlineData(@"\lVert x\rVert^2", "O‖C<mi>x</mi><msup>P‖C<mrow><mn>2</mn></mrow></msup>")]
     [InlineData(@"\|x\|_2", "O‖C<mi>x</mi><msub>P‖C<mrow><mn>2</mn></mrow></msub>")]
     [InlineData("2|x|", "<mn>2</mn>O|C<mi>x</mi>P|C")]
-    [InlineData("p(x|y)", "<mi>p</mi><mo>(</mo><mi>x</mi><mo form=\"infix\" stretchy=\"false\">|</mo><mi>y</mi><mo>)</mo>")]
+    [InlineData("p(x|y)", "<mi>p</mi><mo stretchy=\"false\">(</mo><mi>x</mi><mo form=\"infix\" stretchy=\"false\">|</mo><mi>y</mi><mo stretchy=\"false\">)</mo>")]
     [InlineData("|a-|b||", "O|C<mi>a</mi><mo>−</mo>O|C<mi>b</mi>P|CP|C")]
     [InlineData(@"|x|+|y|", "O|C<mi>x</mi>P|C<mo>+</mo>O|C<mi>y</mi>P|C")]
     [InlineData(@"\left\lVert x\right\rVert", "<mrow><mo form=\"prefix\" fence=\"true\" stretchy=\"true\">‖</mo><mi>x</mi><mo form=\"postfix\" fence=\"true\" stretchy=\"true\">‖</mo></mrow>")]
