@@ -158,6 +158,10 @@ internal sealed class Browser : IAsyncDisposable
                 case "Runtime.exceptionThrown":
                     faults.Enqueue(message["params"]!["exceptionDetails"]!.ToJsonString());
                     break;
+                case "Page.javascriptDialogOpening":
+                    // "Leave this page?" is answered as a person does who wants to leave.
+                    _ = SendAsync((string)session!, "Page.handleJavaScriptDialog", new() { ["accept"] = true });
+                    break;
                 case "Log.entryAdded" when (string?)message["params"]!["entry"]!["level"] == "error":
                     faults.Enqueue($"{message["params"]!["entry"]!["text"]} {message["params"]!["entry"]!["url"]}");
                     break;

@@ -60,6 +60,20 @@ public sealed class JupyterFixture : IAsyncLifetime
     {
         var address = await _address.Value;
         var page = await (await _browser.Browser).OpenAsync(new Uri(address, $"/notebooks/{name}{address.Query}").AbsoluteUri);
+        await WaitAsync(page);
+        return page;
+    }
+
+    /// <summary>Loads a page again, as its reader does; it is connected to its kernel when this returns.</summary>
+    internal async Task ReloadAsync(Page page)
+    {
+        await page.EvaluateAsync<bool>("window.before = true, location.reload(), true");
+        await page.WaitAsync("!window.before", 60);
+        await WaitAsync(page);
+    }
+
+    private async Task WaitAsync(Page page)
+    {
         try
         {
             await page.WaitAsync("window.Jupyter && Jupyter.notebook && Jupyter.notebook._fully_loaded && Jupyter.notebook.kernel && Jupyter.notebook.kernel.is_connected()", 60);
@@ -68,8 +82,6 @@ public sealed class JupyterFixture : IAsyncLifetime
         {
             throw new TimeoutException($"{error.Message}\n{string.Join('\n', _log)}");
         }
-
-        return page;
     }
 
     public Task InitializeAsync() => Task.CompletedTask;

@@ -87,6 +87,58 @@ public sealed class NotebookPageTests(JupyterFixture jupyter) : IClassFixture<Ju
     }
 
     [DrivesFact(Needs.Chromium | Needs.Jupyter)]
+    public async Task Monitor_LoadedAgainWhileItRuns_ContinuesAndIsStopped()
+    {
+        var page = await jupyter.OpenAsync(LongRun(), "again.ipynb");
+        await page.EvaluateAsync<bool>(RunAll);
+        await ReachAsync(page, $"{Points} >= 5 && {State} === 'running'", 120);
+        await SaveAsync(page);
+        await jupyter.ReloadAsync(page);
+        await ReachAsync(page, $"{State} === 'running' && {Points} >= 5", 60);
+        var step = await page.EvaluateAsync<int>(StepShown);
+        await ReachAsync(page, $"{StepShown} > {step + 20} && {Points} > 20", 120);
+        await ShowAsync(page, Chart);
+        await page.ScreenshotAsync("monitor-loaded-again");
+        Assert.Equal(1, await page.EvaluateAsync<int>("document.querySelectorAll('.js-plotly-plot').length"));
+
+        await page.PressAsync(".output_html button");
+        await page.WaitAsync($"{Outputs}.includes('stopped') && !{Outputs}.includes('running') && !document.querySelector('.output_html button')", 60);
+        await page.ScreenshotAsync("monitor-loaded-again-stopped");
+    }
+
+    [DrivesFact(Needs.Chromium | Needs.Jupyter)]
+    public async Task Monitor_KernelRestartedOrNotebookReopened_WasRunningWhenSaved()
+    {
+        const string truth = $"{State} === 'was running when saved' && !{Outputs}.includes('running when saved running') && !document.querySelector('.output_html button')";
+        var page = await jupyter.OpenAsync(LongRun(), "restarted.ipynb");
+        await page.EvaluateAsync<bool>(RunAll);
+        await ReachAsync(page, $"{Points} >= 5 && {State} === 'running'", 120);
+        await SaveAsync(page);
+        File.Copy(Path.Combine(jupyter.Notebooks, "restarted.ipynb"), Path.Combine(jupyter.Notebooks, "elsewhere.ipynb"));
+        await page.EvaluateAsync<bool>("Jupyter.notebook.kernel.restart(), true");
+        await page.WaitAsync(truth, 60);
+        await ShowAsync(page, "document.querySelector('[data-lora-state]')");
+        await page.ScreenshotAsync("monitor-restarted");
+
+        await jupyter.ReloadAsync(page);
+        await page.WaitAsync(truth, 60);
+
+        var elsewhere = await jupyter.OpenAsync("elsewhere.ipynb");
+        await elsewhere.WaitAsync(truth, 60);
+
+        // Restart and run all: the new run is another one.
+        await page.EvaluateAsync<bool>(RunAll);
+        await ReachAsync(page, $"{Points} >= 5 && {State} === 'running' && document.querySelector('.output_html button')", 120);
+
+        // The notebook's own interrupt ends it, and the page says so.
+        await page.EvaluateAsync<bool>("Jupyter.notebook.kernel.interrupt(), true");
+        await page.WaitAsync($"{Outputs}.includes('stopped') && !document.querySelector('[data-lora-state]')", 60);
+
+        var untrusted = await UntrustedCopyAsync("restarted.ipynb");
+        Assert.Equal("was running when saved", await untrusted.EvaluateAsync<string>("[...document.querySelectorAll('.output_html span')].find(span => span.textContent.includes('running')).textContent"));
+    }
+
+    [DrivesFact(Needs.Chromium | Needs.Jupyter)]
     public async Task HostileText_TrustedAndUntrusted_RunsNothing()
     {
         string[] payloads =
@@ -148,6 +200,67 @@ public sealed class NotebookPageTests(JupyterFixture jupyter) : IClassFixture<Ju
         var untrusted = await UntrustedCopyAsync("hostile.ipynb");
         await NothingRanAsync(untrusted);
         await untrusted.ScreenshotAsync("hostile-untrusted");
+    }
+
+    [DrivesFact(Needs.Chromium | Needs.Jupyter)]
+    public async Task OwnChartsAndPictures_Displayed_AreDrawnLiveAndAfterReload()
+    {
+        var notebook = Notebook.Create();
+        notebook.Add(CellKind.Code, """
+            using System.Text.Json.Nodes;
+            using LoraNotebooks.Interactive;
+            using Plotly.NET;
+            using SkiaSharp;
+            var trace = new Trace("bar");
+            trace.SetProperty("x", new[] { "a", "b" });
+            trace.SetProperty("y", new[] { 1, 2 });
+            display(GenericChart.ofTraceObject(false, trace));
+            display(JsonNode.Parse("{ \"data\": [{ \"y\": [1, 3, 2] }], \"layout\": {} }"));
+            display(MimeBundle.FromText("by hand").With("application/vnd.plotly.v1+json", JsonNode.Parse("{ \"data\": [{ \"type\": \"pie\", \"values\": [1, 2] }], \"layout\": {} }")));
+            display(torch.linspace(0, 1, 64 * 64).reshape(64, 64).AsPictures());
+            var bitmap = new SKBitmap(300, 100);
+            bitmap.Erase(SKColors.Teal);
+            bitmap
+            """);
+        var page = await jupyter.OpenAsync(notebook, "own.ipynb");
+        await page.EvaluateAsync<bool>(RunAll);
+        const string drawn = "document.querySelectorAll('.js-plotly-plot').length === 3 && document.querySelector('.barlayer path') && document.querySelector('.pielayer path') && [...document.querySelectorAll('.output_area img')].filter(image => image.naturalWidth > 0).length === 2";
+        await ReachAsync(page, $"{Ended} && {drawn}", 120);
+        await ShowAsync(page, Chart);
+        await page.ScreenshotAsync("own-charts");
+        await SaveAsync(page);
+        await jupyter.ReloadAsync(page);
+        await page.WaitAsync(drawn, 60);
+
+        var untrusted = await UntrustedCopyAsync("own.ipynb");
+        Assert.Equal(3, await untrusted.EvaluateAsync<int>("[...document.querySelectorAll('.output_area img')].filter(image => image.naturalWidth > 0).length"));
+        Assert.True(await untrusted.EvaluateAsync<bool>("document.body.innerText.includes('chart: bar of 2')"));
+    }
+
+    private const string State = "document.querySelector('[data-lora-state]')?.textContent";
+    private const string Outputs = "[...document.querySelectorAll('.output_html')].map(output => output.innerText).join(' ')";
+    private const string StepShown = $"Number(/([\\d,]+) of 1,000,000/.exec({Outputs})?.[1].replace(',', '') ?? 0)";
+
+    /// <summary>A monitor that follows work of a million steps, ten a second.</summary>
+    private static Notebook LongRun()
+    {
+        var notebook = Notebook.Create();
+        notebook.Add(CellKind.Code, """
+            using System.Threading;
+            using LoraNotebooks.Interactive;
+            using LoraNotebooks.Training;
+            new TrainingMonitor("Mika").Follow(monitor =>
+            {
+                for (var step = 1; !monitor.Cancellation.IsCancellationRequested; step++)
+                {
+                    monitor.Report(new TrainingStep { Step = step, TotalSteps = 1_000_000, Epoch = 1, TotalEpochs = 1, Loss = 1.0 / step, SmoothedLoss = 1.0 / step, UNetLearningRate = 1, GradientNorm = 1, Seconds = step, ImagesPerSecond = 1, SecondsLeft = 1 });
+                    Thread.Sleep(100);
+                }
+
+                return 0;
+            });
+            """);
+        return notebook;
     }
 
     /// <summary>A saved notebook under another signature's eyes: the same pictures and figures, and no script has run.</summary>

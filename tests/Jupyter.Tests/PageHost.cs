@@ -1,6 +1,8 @@
 using System.Collections.Concurrent;
 using System.Net;
+using System.Net.WebSockets;
 using System.Text;
+using System.Text.Json.Nodes;
 using LoraNotebooks.Kernel.Jupyter;
 
 namespace Jupyter.Tests;
@@ -42,8 +44,14 @@ internal sealed class PageHost : IDisposable
     /// <summary>The paths asked for, below the base URL.</summary>
     public ConcurrentQueue<string> Requests { get; } = new();
 
-    /// <summary>The messages that came over the kernel's WebSocket.</summary>
-    public BlockingCollection<string> Messages { get; } = [];
+    /// <summary>The questions that came over the kernel's WebSocket.</summary>
+    public BlockingCollection<JsonNode> Messages { get; } = [];
+
+    /// <summary>What the kernel answers to a question about a run; null for no answer.</summary>
+    public Func<JsonNode, JsonObject?> Answer { get; set; } = _ => new() { ["state"] = "running", ["outputs"] = new JsonArray() };
+
+    /// <summary>Whether the server knows the kernel.</summary>
+    public bool HasKernel { get; set; } = true;
 
     public void Dispose()
     {
@@ -74,15 +82,29 @@ internal sealed class PageHost : IDisposable
         {
             var socket = (await context.AcceptWebSocketAsync(null)).WebSocket;
             var buffer = new byte[10_000];
-            var received = await socket.ReceiveAsync(buffer, CancellationToken.None);
-            Messages.Add(Encoding.UTF8.GetString(buffer, 0, received.Count));
+            while (await socket.ReceiveAsync(buffer, CancellationToken.None) is { MessageType: WebSocketMessageType.Text } received)
+            {
+                var message = JsonNode.Parse(Encoding.UTF8.GetString(buffer, 0, received.Count))!;
+                Messages.Add(message);
+                if (Answer(message["content"]!["data"]!) is { } answer)
+                {
+                    var reply = new JsonObject
+                    {
+                        ["channel"] = "iopub",
+                        ["header"] = new JsonObject { ["msg_type"] = "comm_msg" },
+                        ["content"] = new JsonObject { ["comm_id"] = (string)message["content"]!["comm_id"]!, ["data"] = answer },
+                    };
+                    await socket.SendAsync(Encoding.UTF8.GetBytes(reply.ToJsonString()), WebSocketMessageType.Text, true, CancellationToken.None);
+                }
+            }
+
             return;
         }
 
         var content = path switch
         {
             "" => Encoding.UTF8.GetBytes(Html),
-            $"api/kernels/{Kernel}" => "{}"u8.ToArray(),
+            $"api/kernels/{Kernel}" when HasKernel => "{}"u8.ToArray(),
             $"kernelspecs/{KernelSpec.DefaultName}/{PlotlyBundle.FileName}" => await File.ReadAllBytesAsync(Path.Combine(_files, PlotlyBundle.FileName)),
             _ => null,
         };

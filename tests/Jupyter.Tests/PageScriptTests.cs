@@ -1,7 +1,9 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using LoraNotebooks.Interactive;
+using LoraNotebooks.Kernel.Html;
 using LoraNotebooks.Kernel.Jupyter;
+using LoraNotebooks.Kernel.Notebooks;
 
 namespace Jupyter.Tests;
 
@@ -130,18 +132,128 @@ public sealed class PageScriptTests(BrowserFixture fixture) : IClassFixture<Brow
         Assert.Equal("Stop", await page.EvaluateAsync<string>("document.querySelector('#out button').textContent"));
         await page.ScreenshotAsync("page-stop");
         await page.PressAsync("#out button");
-        Assert.True(_host.Messages.TryTake(out var message, TimeSpan.FromSeconds(20)));
+        Assert.True(_host.Messages.TryTake(out var sent, TimeSpan.FromSeconds(20)));
         await ReplaceAsync(page, Html(bundle));
         Assert.Equal("Stopping …", await page.EvaluateAsync<string>("new Promise(done => setTimeout(() => done(document.querySelector('#out button').textContent), 100))"));
         await page.PressAsync("#out button");
         Assert.False(_host.Messages.TryTake(out _, TimeSpan.FromSeconds(1)));
 
-        var sent = JsonNode.Parse(message!)!;
         Assert.Equal("shell", (string?)sent["channel"]);
         Assert.Equal("comm_open", (string?)sent["header"]!["msg_type"]);
-        Assert.Equal("lora-notebooks.stop", (string?)sent["content"]!["target_name"]);
+        Assert.Equal("lora-notebooks.run", (string?)sent["content"]!["target_name"]);
         Assert.Equal("offer-7", (string?)sent["content"]!["data"]!["id"]);
+        Assert.True((bool)sent["content"]!["data"]!["stop"]!);
     }
+
+    [DrivesTheory(Needs.Chromium)]
+    [InlineData("ended", "this run has ended")]
+    [InlineData("unknown", "this run has ended")]
+    [InlineData(null, "Stop (the kernel did not answer)")]
+    public async Task Stop_RunThatIsGone_IsAnswered(string? state, string expected)
+    {
+        _host.Answer = _ => state is null ? null : new() { ["state"] = state };
+        var page = await OpenAsync($"<div id=out>{Html(MimeBundle.Empty.With(MimeTypes.Html, "").With(MimeTypes.Stop, "offer-7"))}</div>");
+        await page.WaitAsync("document.querySelector('#out button')");
+        await page.PressAsync("#out button");
+        await page.WaitAsync($"document.querySelector('#out button').textContent === '{expected}'", 60);
+    }
+
+    [DrivesFact(Needs.Chromium)]
+    public async Task Run_KernelSaysItLives_SaysSo()
+    {
+        var page = await OpenAsync(Running("step 1", version: 1));
+        await page.WaitAsync($"{State} === 'running' && document.querySelector('button')");
+        Assert.Equal(Run, (string?)_host.Messages.Take()["content"]!["data"]!["id"]);
+
+        // It ends without the page being told: the kernel was restarted.
+        _host.Answer = _ => new() { ["state"] = "unknown" };
+        await page.WaitAsync($"{State} === 'was running when saved' && !document.querySelector('button')", 60);
+    }
+
+    [DrivesFact(Needs.Chromium)]
+    public async Task Run_TakenOutOfTheDocumentForAWhile_IsNotForgotten()
+    {
+        var page = await OpenAsync(Running("step 1", version: 1));
+        await page.WaitAsync($"{State} === 'running'");
+        await page.EvaluateAsync<bool>("window.cell = document.querySelector('#out'), cell.remove(), true");
+        _host.Answer = _ => new() { ["state"] = "unknown" };
+        await page.WaitAsync("cell.querySelector('[data-lora-state]').textContent === 'was running when saved'", 60);
+        await page.EvaluateAsync<bool>("document.body.append(cell), true");
+        Assert.Equal("was running when saved", await page.EvaluateAsync<string>(State));
+    }
+
+    [DrivesFact(Needs.Chromium)]
+    public async Task Run_KernelNotThere_WasRunningWhenSaved()
+    {
+        _host.HasKernel = false;
+        var page = await OpenAsync(Running("step 1", version: 1));
+        await page.WaitAsync("document.readyState === 'complete'");
+        await page.WaitAsync($"document.querySelector('#out').innerText.includes('step 1') && {State} === 'was running when saved'");
+        Assert.Empty(_host.Messages);
+    }
+
+    [DrivesFact(Needs.Chromium)]
+    public async Task Run_LoadedAgainWhileItGoesOn_ContinuesToTheEnd()
+    {
+        var (first, second) = ("is answered", (string?)null);
+        _host.Answer = question => new()
+        {
+            ["state"] = second is null ? "running" : "ended",
+            ["outputs"] = new JsonArray([.. Missed(question, "display-1", 2, first), .. Missed(question, "display-2", 1, "another output"), .. second is null ? [] : Missed(question, "display-1", 3, second)]),
+        };
+        var page = await OpenAsync(Running("step 1", version: 1));
+        await page.WaitAsync("document.body.innerText.includes('is answered') && document.body.innerText.includes('another output')", 60);
+        Assert.False(await page.EvaluateAsync<bool>("document.body.innerText.includes('step 1')"));
+        Assert.Equal("running", await page.EvaluateAsync<string>(State));
+        Assert.True(await page.EvaluateAsync<bool>("document.body.innerText.indexOf('is answered') < document.body.innerText.indexOf('another output')"));
+        second = "finished";
+        await page.WaitAsync("document.body.innerText.includes('finished') && !document.body.innerText.includes('running')", 60);
+        Assert.Equal(2, await page.EvaluateAsync<int>("document.querySelectorAll('[data-lora-output]').length"));
+    }
+
+    [DrivesFact(Needs.Chromium)]
+    public async Task ExportedPage_ChartsWithoutPicture_AreDrawnAndNothingElseRuns()
+    {
+        var notebook = Notebook.Create();
+        string[] figures =
+        [
+            """{ "data": [{ "type": "bar", "x": ["a", "b"], "y": [1, 2] }], "layout": { "title": { "text": "bars" } } }""",
+            """{ "data": [{ "type": "heatmap", "z": [[1, 2], [3, 4]] }], "layout": { "title": { "text": "</script><script>window.hacked = 1</script>" } } }""",
+        ];
+        notebook.Add(CellKind.Code, "chart").SetOutputs([.. figures.Select(figure => new JsonObject
+        {
+            ["output_type"] = "display_data",
+            ["metadata"] = new JsonObject(),
+            ["data"] = new PlotlyFigure(figure).ToMimeBundle().ToJson(),
+        }), new JsonObject { ["output_type"] = "display_data", ["metadata"] = new JsonObject(), ["data"] = new JsonObject { ["text/html"] = "<script>window.hacked = 1</script>" } }]);
+        _host.Html = HtmlExport.Export(notebook);
+        var page = await (await fixture.Browser).OpenAsync(_host.Address);
+        await page.WaitAsync("document.querySelectorAll('.js-plotly-plot .main-svg').length >= 4");
+        Assert.Equal("undefined", await page.EvaluateAsync<string>("typeof window.hacked"));
+        await page.ScreenshotAsync("exported-charts");
+
+        await page.ResizeAsync(420, 1000);
+        await page.WaitAsync("document.documentElement.scrollWidth <= 420 && [...document.querySelectorAll('.js-plotly-plot .main-svg')].every(svg => svg.getAttribute('width') <= 420)");
+    }
+
+    private const string Run = "run-1";
+    private const string State = "document.querySelector('[data-lora-state]').textContent";
+
+    /// <summary>An output of a run, as the kernel publishes it.</summary>
+    private static string Running(string text, int version) => $"<div id=out>{Drawn(text, version, "display-1", isRunning: true)}</div>";
+
+    private static string Drawn(string text, int version, string displayId, bool isRunning)
+    {
+        var bundle = MimeBundle.Empty.With(MimeTypes.Html, isRunning ? $"<b>{text}</b> <span data-lora-state=\"running\"><span>was running when saved</span></span>" : $"<b>{text}</b>");
+        bundle = isRunning ? bundle.With(MimeTypes.Run, Run).With(MimeTypes.Stop, Run) : bundle;
+        return PageScripts.ForPage(bundle, new PageContext(displayId, PageHost.Kernel, Run, version)).Text(MimeTypes.Html)!;
+    }
+
+    /// <summary>What the kernel answers of an output, if the page that asks has an older version.</summary>
+    private static IEnumerable<JsonNode> Missed(JsonNode question, string displayId, int version, string text) =>
+        (int?)question["have"]![PageScripts.Token(displayId)] >= version
+            ? []
+            : [new JsonObject { ["name"] = PageScripts.Token(displayId), ["version"] = version, ["html"] = Drawn(text, version, displayId, isRunning: version == 2) }];
 
     [DrivesTheory(Needs.Chromium)]
     [InlineData("another-kernel", "<body data-base-url=/base/>")]

@@ -1,3 +1,4 @@
+using System.Text.Json.Nodes;
 using LoraNotebooks.Adapters;
 using LoraNotebooks.Comparison;
 using LoraNotebooks.Data;
@@ -79,6 +80,8 @@ public class HtmlTests
         yield return ("table", new TableDisplay([text, "n"], [[text, 1], [null, 2.5]]) { Title = text });
         yield return ("grid monitor", Grid(text, image));
         yield return ("preparation monitor", Preparation(text, image));
+        yield return ("own picture", new PictureDisplay(image, text));
+        yield return ("own chart", new PlotlyFigure(new JsonObject { ["data"] = new JsonArray(new JsonObject { ["type"] = text, ["name"] = text }), ["layout"] = new JsonObject { ["title"] = text } }));
         yield return ("loss", new LossChart([1, 2, 3]));
         yield return ("chart", new LineChart(ChartSeries.Of(text, [1, 2])) { Title = text, XTitle = text, YTitle = text, Marks = [new(1, text)] });
 

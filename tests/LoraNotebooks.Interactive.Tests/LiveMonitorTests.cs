@@ -27,6 +27,7 @@ public class LiveMonitorTests
         var monitor = On(() => new TrainingMonitor("mika", _time));
         monitor.Report(Some.Step(1, 10, 1, 1, 0.5));
         Assert.Equal(Assert.Single(_host.Offers), _host.Displays[0][^1].Text(MimeTypes.Stop));
+        Assert.All(_host.Displays, display => Assert.Equal(_host.Offers.Single(), display[^1].Text(MimeTypes.Run)));
         Assert.DoesNotContain(MimeTypes.Stop, _host.Displays[1][^1].Types);
         Assert.False(monitor.Cancellation.IsCancellationRequested);
 
@@ -39,8 +40,26 @@ public class LiveMonitorTests
         monitor.Complete();
         Assert.Contains("stopped", Html);
         Assert.Empty(_host.Offers);
+        Assert.All(_host.Displays, display => Assert.DoesNotContain(MimeTypes.Run, display[^1].Types));
         Assert.DoesNotContain(MimeTypes.Stop, _host.Displays[0][^1].Types);
         Assert.True(monitor.Cancellation.IsCancellationRequested);
+    }
+
+    [Fact]
+    public void Stored_WhileItGoesOn_WasRunningWhenSaved()
+    {
+        var monitor = On(() => new TrainingMonitor("is running <span role=\"status\">", _time));
+        monitor.Report(Some.Step(1, 10, 1, 1, 0.5));
+        var live = _host.Displays[0][^1];
+        Assert.Contains(">running<", live.Text(MimeTypes.Html));
+        var stored = live.Stored();
+        Assert.DoesNotContain(">running<", stored.Text(MimeTypes.Html));
+        Assert.Contains(">was running when saved<", stored.Text(MimeTypes.Html));
+        Assert.Contains("is running &lt;span role=&quot;status&quot;&gt;", stored.Text(MimeTypes.Html));
+        Assert.Equal([MimeTypes.Html, MimeTypes.PlainText], stored.Types);
+
+        monitor.Complete();
+        Assert.Equal(Html, _host.Displays[0][^1].Stored().Text(MimeTypes.Html));
     }
 
     [Fact]

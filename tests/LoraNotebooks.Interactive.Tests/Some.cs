@@ -53,7 +53,7 @@ internal static partial class Some
             Assert.Contains(name, (string[])["b", "br", "div", "details", "summary", "em", "img", "span", "strong", "table", "tbody", "td", "th", "tr", "code"]);
             foreach (Capture attribute in match.Groups["attribute"].Captures)
             {
-                Assert.Contains(attribute.Value, (string[])["align", "alt", "colspan", "height", "src", "style", "title", "valign", "width"]);
+                Assert.Contains(attribute.Value, (string[])["align", "alt", "aria-label", "aria-valuemax", "aria-valuemin", "aria-valuenow", "colspan", "data-lora-state", "height", "role", "scope", "src", "style", "title", "valign", "width"]);
             }
 
             if (match.Groups["end"].Success)
@@ -73,7 +73,7 @@ internal static partial class Some
     }
 
     // Every attribute value is quoted and holds no bracket.
-    [GeneratedRegex("""<(?<end>/)?(?<name>[a-z0-9]+)(?: (?<attribute>[a-z]+)="[^"<>]*")*>""")]
+    [GeneratedRegex("""<(?<end>/)?(?<name>[a-z0-9]+)(?: (?<attribute>[a-z-]+)="[^"<>]*")*>""")]
     private static partial Regex Tag();
 }
 

@@ -51,6 +51,8 @@ public sealed class LineChart : RichDisplay
     /// <summary>The height of the picture in CSS pixels.</summary>
     public const int Height = 320;
 
+    // Its labels are then 10 pixels high.
+    private const int LeastWidth = 620;
     private const int MostLabels = 12;
 
     private static readonly string[] s_palette = [Look.Accent, Look.Second, Look.Good, Look.Third, Look.Bad, "#2aa5a5"];
@@ -130,7 +132,7 @@ public sealed class LineChart : RichDisplay
         .With(MimeTypes.Html, Draw(Convert.ToBase64String(ToPng(1)), alternative).ToString())
         .With(MimeTypes.PlainText, "");
 
-    private static Html Draw(string png, string alternative) => Look.Page(null, null, ImageTag.OfPng(png, alternative, Width, Height));
+    internal static Html Draw(string png, string alternative) => Look.Page(null, null, ImageTag.OfPng(png, alternative, Width, Height, LeastWidth));
 
     // Each series gets its share of the points.
     private IEnumerable<ChartSeries> Drawn()

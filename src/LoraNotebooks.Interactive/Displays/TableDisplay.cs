@@ -88,7 +88,7 @@ public sealed class TableDisplay : RichDisplay
     {
         var head = Look.Tr(Columns.Take(Shown).Select((name, i) => Look.Th(ValueText.Line(name, MostTextCellCharacters), Align(i))));
         var body = Rows.Take(MostRows).Select(row => Look.Tr(row.Take(Shown).Select((value, i) => Look.Cell(ValueText.Cell(value, MostCellCharacters), Align(i)))));
-        return Look.Page(Title, Cut(), Look.Grid(Columns.Any(name => name.Length > 0) ? body.Prepend(head) : body));
+        return Look.Page(Title, Facts(), Look.Grid(Columns.Any(name => name.Length > 0) ? body.Prepend(head) : body));
     }
 
     /// <inheritdoc/>
@@ -99,6 +99,9 @@ public sealed class TableDisplay : RichDisplay
         var lines = cells.Select(row => string.Join("  ", row.Select((text, i) => _isNumeric[i] ? text.PadLeft(widths[i]) : text.PadRight(widths[i]))).TrimEnd());
         return string.Join('\n', [.. Title is null ? [] : new[] { Title }, .. lines, .. Cut() is { } cut ? [$"({cut})"] : Array.Empty<string>()]);
     }
+
+    // A table without names of columns is one thing's properties.
+    private string? Facts() => Cut() ?? (Columns.Any(name => name.Length > 0) && RowCount is { } count ? $"{Numbers.Count(count)} {(count == 1 ? "row" : "rows")}" : null);
 
     /// <summary>What is not shown, in words; null if all is shown.</summary>
     private string? Cut()

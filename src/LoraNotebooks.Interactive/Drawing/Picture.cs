@@ -24,30 +24,6 @@ internal static class Picture
         return bitmap;
     }
 
-    /// <summary>A copy of a bitmap; transparent parts lie on white.</summary>
-    public static RgbImage ToImage(SKBitmap bitmap)
-    {
-        using var image = SKImage.FromBitmap(bitmap);
-        return ToImage(image);
-    }
-
-    /// <summary>A copy of an image; transparent parts lie on white.</summary>
-    public static RgbImage ToImage(SKImage image)
-    {
-        using var flat = new SKBitmap(new SKImageInfo(image.Width, image.Height, SKColorType.Rgba8888, SKAlphaType.Opaque));
-        using var canvas = new SKCanvas(flat);
-        canvas.Clear(SKColors.White);
-        canvas.DrawImage(image, 0, 0, SKSamplingOptions.Default);
-        var source = flat.GetPixelSpan();
-        var pixels = new byte[3 * image.Width * image.Height];
-        for (int i = 0, j = 0; i < pixels.Length; i += 3, j += 4)
-        {
-            source.Slice(j, 3).CopyTo(pixels.AsSpan(i));
-        }
-
-        return new RgbImage(image.Width, image.Height, pixels);
-    }
-
     /// <summary>The PNG file of a drawing.</summary>
     /// <param name="surface">The drawing.</param>
     /// <param name="isBrief">Whether it will soon be replaced: packed quickly then, and tightly otherwise.</param>

@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Text.Json.Nodes;
 using LoraNotebooks.Adapters;
 using LoraNotebooks.Comparison;
 using LoraNotebooks.Data;
@@ -32,9 +33,10 @@ public static class DisplayFormatter
         Register<AdapterReport>(report => new ParameterReportDisplay(report).ToMimeBundle());
         Register<XyzResult>(result => new XyzGridDisplay(result).ToMimeBundle());
         Register<DataFrame>(frame => TableDisplay.Of(frame).ToMimeBundle());
-        Register<SKBitmap>(bitmap => new Gallery([Picture.ToImage(bitmap)]).ToMimeBundle());
-        Register<SKImage>(image => new Gallery([Picture.ToImage(image)]).ToMimeBundle());
-        Register<GenericChart>(chart => MimeBundle.FromText("chart").With(MimeTypes.Plotly, PlotlyJson.Of(chart)));
+        Register<SKBitmap>(PictureDisplay.Of);
+        Register<SKImage>(PictureDisplay.Of);
+        Register<SKSurface>(PictureDisplay.Of);
+        Register<GenericChart>(chart => new PlotlyFigure(chart).ToMimeBundle());
     }
 
     /// <summary>The registered types that are this library's own, or sequences of them: what another notebook program cannot know how to show.</summary>
@@ -83,7 +85,8 @@ public static class DisplayFormatter
             }
         }
 
-        return ValueFormatter.Format(value);
+        return value is JsonObject json && PlotlyFigure.IsFigure(json) ? new PlotlyFigure(json).ToMimeBundle()
+            : PlotlyFigure.OfForeign(value)?.ToMimeBundle() ?? ValueFormatter.Format(value);
     }
 
     private static bool IsOurs(Type type) => type.Assembly.GetName().Name?.StartsWith(nameof(LoraNotebooks), StringComparison.Ordinal) == true;

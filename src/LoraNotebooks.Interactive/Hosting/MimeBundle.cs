@@ -17,6 +17,9 @@ public sealed class MimeBundle
     /// <summary>The default of <see cref="Limit"/>: 5 MB.</summary>
     public const int MostBytes = 5_000_000;
 
+    /// <summary>What a monitor says in a file, where nobody can tell whether the work goes on.</summary>
+    public const string WhenSaved = "was running when saved";
+
     private const int MostTextCharacters = 100_000;
 
     private readonly SortedDictionary<string, JsonNode> _data;
@@ -93,6 +96,18 @@ public sealed class MimeBundle
         // HTML hides every other form; what is left of the picture says more than a note.
         var isShown = sizes.Keys.Any(type => type is MimeTypes.Html or MimeTypes.Png or MimeTypes.Jpeg);
         return isShown ? withNote : withNote.With(MimeTypes.Html, Look.Page(null, note).ToString());
+    }
+
+    /// <summary>
+    /// The bundle as a file keeps it: what stops work or asks for it is dropped, and a monitor that says "running" says
+    /// "was running when saved", since nobody changes a file when the work ends.
+    /// </summary>
+    public MimeBundle Stored()
+    {
+        var stored = Without(MimeTypes.Stop).Without(MimeTypes.Run);
+        return stored.Text(MimeTypes.Html) is { } html && ProgressPanel.Stored(html) is var kept && !ReferenceEquals(kept, html)
+            ? stored.With(MimeTypes.Html, kept)
+            : stored;
     }
 
     private static long Size(JsonNode node) => node is JsonValue value && value.TryGetValue(out string? text) ? Encoding.UTF8.GetByteCount(text) : Encoding.UTF8.GetByteCount(node.ToJsonString());

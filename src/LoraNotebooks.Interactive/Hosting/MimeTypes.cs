@@ -24,6 +24,12 @@ public static class MimeTypes
     /// <summary>Asks the host for a Stop button; the value is the <see cref="StopOffer.Id"/> as text. Hosts turn it into a button or drop it; it is never stored.</summary>
     public const string Stop = "application/vnd.lora-notebooks.stop+json";
 
+    /// <summary>
+    /// Says that an output belongs to work that goes on; the value is the <see cref="StopOffer.Id"/> of that work as text. The last form of an output lacks it.
+    /// Hosts that can be asked by the page how the work stands use it, the others drop it; it is never stored.
+    /// </summary>
+    public const string Run = "application/vnd.lora-notebooks.run+json";
+
     /// <summary>Any JSON value.</summary>
     public const string Json = "application/json";
 }

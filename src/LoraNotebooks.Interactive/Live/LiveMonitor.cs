@@ -99,7 +99,7 @@ public abstract class LiveMonitor : RichDisplay, IDisposable
     private protected LiveDisplay AddOutput(Func<bool, MimeBundle> draw, double share = 1)
     {
         var isFirst = _outputs.Count == 0;
-        var output = new LiveDisplay(_host, isFinal => isFirst ? WithButton(draw(isFinal)) : draw(isFinal), _time, share * LiveDisplay.WholeShare);
+        var output = new LiveDisplay(_host, isFinal => isFinal ? draw(true) : Marked(draw(false), isFirst), _time, share * LiveDisplay.WholeShare);
         _outputs.Add(output);
         return output;
     }
@@ -145,8 +145,10 @@ public abstract class LiveMonitor : RichDisplay, IDisposable
         ShowEnd();
     }
 
-    private MimeBundle WithButton(MimeBundle bundle) =>
-        _offer is not null && State == RunState.Running ? bundle.With(MimeTypes.Stop, _offer.Id) : bundle;
+    // The page can ask for the run that an output belongs to, and stop it while there is something to stop.
+    private MimeBundle Marked(MimeBundle bundle, bool isFirst) => _offer is null ? bundle
+        : isFirst && State == RunState.Running ? bundle.With(MimeTypes.Run, _offer.Id).With(MimeTypes.Stop, _offer.Id)
+        : bundle.With(MimeTypes.Run, _offer.Id);
 
     // The reader sees at once that the button was heard; the work may need a moment to end.
     private void ShowStopping()

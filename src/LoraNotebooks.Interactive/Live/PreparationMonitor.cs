@@ -96,7 +96,7 @@ public sealed class PreparationMonitor : LiveMonitor, IProgress<PreparationProgr
             ProgressPanel.Of(Title, state, Share(last), figures, Fault),
             pictures.Length == 0
                 ? Html.Empty
-                : Look.Grid(Look.Tr(pictures.Select(picture => Look.Td(images.Of(picture.Image, picture.Name, PictureSize), style: "padding:0 6px 6px 0")))),
+                : Look.Flow([pictures.Select(picture => Look.Td(images.Of(picture.Image, picture.Name, PictureSize), style: Look.FlowCell("0 6px 6px 0")))]),
         ]);
     }
 

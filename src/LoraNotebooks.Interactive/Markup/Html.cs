@@ -20,7 +20,7 @@ public sealed class Html
     ]);
 
     private static readonly FrozenSet<string> s_attributes = FrozenSet.ToFrozenSet(
-        ["align", "alt", "colspan", "height", "open", "rowspan", "src", "style", "title", "valign", "width"]);
+        ["align", "alt", "aria-label", "aria-valuemax", "aria-valuemin", "aria-valuenow", "colspan", "data-lora-state", "height", "open", "role", "rowspan", "scope", "src", "style", "title", "valign", "width"]);
 
     private static readonly FrozenSet<string> s_void = FrozenSet.ToFrozenSet(["br", "hr", "img"]);
 

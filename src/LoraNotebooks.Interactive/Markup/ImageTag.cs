@@ -31,8 +31,13 @@ internal static class ImageTag
     }
 
     /// <summary>An image element from a PNG in base64.</summary>
-    public static Html OfPng(string png, string? alternative, int width, int height) =>
-        Of("data:image/png;base64," + png, alternative, width, height, "max-width:100%;height:auto");
+    /// <param name="png">The file in base64.</param>
+    /// <param name="alternative">What a reader without pictures gets.</param>
+    /// <param name="width">The width as shown where there is room, in CSS pixels.</param>
+    /// <param name="height">The height as shown, in CSS pixels.</param>
+    /// <param name="least">The least width as shown: what has small letters is rather scrolled than shrunk further; default none.</param>
+    public static Html OfPng(string png, string? alternative, int width, int height, int least = 0) =>
+        Of("data:image/png;base64," + png, alternative, width, height, $"max-width:100%;height:auto{(least > 0 ? $";min-width:{least}px" : "")}");
 
     /// <summary>A pale box of the size that an image will take.</summary>
     public static Html Vacant(int width, int height, int longest)

@@ -4,7 +4,7 @@ namespace LoraNotebooks.Interactive;
 /// <remarks>
 /// Inline styles only, because front ends drop style elements. Colours are inherited or half transparent, so one markup reads well on
 /// white and on dark pages. Everything has its meaning as a plain table too, because GitHub drops the styles as well: sizes and
-/// alignments stand in attributes. Table rows and cells reset what Jupyter's page gives to tables (stripes, right alignment).
+/// alignments stand in attributes. What is wider than the page is scrolled within its display. Table rows and cells reset what Jupyter's page gives to tables (stripes, right alignment).
 /// </remarks>
 internal static class Look
 {
@@ -26,7 +26,7 @@ internal static class Look
     /// <summary>Hairlines and empty tracks.</summary>
     public const string Line = "rgba(128,128,128,0.25)";
 
-    private const string Frame = "font-family:system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif;font-size:13px;line-height:1.45;margin:4px 0 8px 0;text-align:left";
+    private const string Frame = "font-family:system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif;font-size:13px;line-height:1.45;margin:4px 0 8px 0;text-align:left;max-width:100%;overflow-x:auto";
     private const string Table = "border-collapse:collapse;border:none;margin:0;font-size:13px;table-layout:auto";
     private const string Row = "background:transparent;border:none";
 
@@ -52,6 +52,18 @@ internal static class Look
     /// <summary>A table of rows.</summary>
     public static Html Grid(params IEnumerable<Html> rows) => Html.Element("table", [("style", Table)], Html.Element("tbody", Html.Concat(rows)));
 
+    /// <summary>Things side by side, as many in a row as there is room for; where styles are dropped, a table of the rows that are given.</summary>
+    /// <param name="rows">The cells of each row, made by <see cref="Td"/>.</param>
+    /// <param name="width">The width of a whole row in pixels; null if there is one row.</param>
+    public static Html Flow(IEnumerable<IEnumerable<Html>> rows, int? width = null) => Html.Element(
+        "table",
+        [("role", "presentation"), ("style", $"{Table};display:block{(width is { } most ? $";max-width:{most}px" : "")}")],
+        Html.Element("tbody", [("style", "display:block")], Html.Concat(rows.Select(row => Html.Element("tr", [("style", Row + ";display:contents")], Html.Concat(row))))));
+
+    /// <summary>The style of a cell of a <see cref="Flow"/>.</summary>
+    /// <param name="padding">The room around its content.</param>
+    public static string FlowCell(string padding) => $"padding:{padding};display:inline-block";
+
     /// <summary>A table row.</summary>
     public static Html Tr(params IEnumerable<Html> cells) => Html.Element("tr", [("style", Row)], Html.Concat(cells));
 
@@ -68,6 +80,7 @@ internal static class Look
             ("align", align),
             ("valign", valign),
             ("colspan", span > 1 ? span.ToString() : null),
+            ("scope", header ? "col" : null),
             ("style", $"text-align:{align};vertical-align:{valign};border:none;background:transparent;padding:3px 10px 3px 0;max-width:none;{style}"),
         ],
         content);
@@ -95,7 +108,8 @@ internal static class Look
     {
         // What is more than nothing is seen.
         var filled = share > 0 ? Math.Max(2, (int)Math.Round(Math.Min(share, 1) * width)) : 0;
-        return Html.Element("div", [("style", $"width:{width}px;max-width:100%;height:{height}px;background:{Line};border-radius:{height / 2}px;overflow:hidden")],
+        var percent = ((int)Math.Floor(100 * Math.Clamp(share, 0, 1))).ToString();
+        return Html.Element("div", [("role", "meter"), ("aria-valuemin", "0"), ("aria-valuemax", "100"), ("aria-valuenow", percent), ("aria-label", percent + " %"), ("style", $"width:{width}px;max-width:100%;height:{height}px;background:{Line};border-radius:{height / 2}px;overflow:hidden")],
             Html.Element("div", [("style", $"width:{filled}px;height:{height}px;background:{colour};border-radius:{height / 2}px")]));
     }
 }

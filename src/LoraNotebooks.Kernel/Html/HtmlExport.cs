@@ -25,14 +25,15 @@ public sealed record HtmlExportOptions
     public string Footer { get; init; } = "";
 }
 
-/// <summary>Writes a notebook with its outputs as one HTML file that needs no other file, no network and no script.</summary>
+/// <summary>Writes a notebook with its outputs as one HTML file that needs no other file and no network; and no script, but for charts that only plotly.js can draw.</summary>
 /// <remarks>
 /// The page forbids scripts and every outside source by its content security policy, so text of captions, prompts or outputs cannot run.
 /// Of an output it shows HTML first, then a picture, then text; where a chart needs a script, the picture that comes with it.
+/// A chart without a picture is drawn by <see cref="ChartScripts"/>, the one script that a page can have.
 /// </remarks>
 public static partial class HtmlExport
 {
-    private const string Policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; font-src data:; media-src data:; base-uri 'none'; form-action 'none'";
+    private const string Policy = "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; font-src data:; media-src data:; base-uri 'none'; form-action 'none'";
 
     private static readonly Lazy<string> Style = new(ReadStyle);
 
@@ -41,11 +42,24 @@ public static partial class HtmlExport
     {
         ArgumentNullException.ThrowIfNull(notebook);
         options ??= new HtmlExportOptions();
+        var charts = new ChartScripts();
+        var body = Body(notebook, options, charts);
         var page = new StringBuilder();
         page.Append("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n")
-            .Append(CultureInfo.InvariantCulture, $"<meta http-equiv=\"Content-Security-Policy\" content=\"{Policy}\">\n")
+            .Append(CultureInfo.InvariantCulture, $"<meta http-equiv=\"Content-Security-Policy\" content=\"{Policy}{charts.Policy}\">\n")
             .Append("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n")
-            .Append("<title>").Append(SafeHtml.Escape(options.Title)).Append("</title>\n<style>\n").Append(Style.Value).Append("</style>\n</head>\n<body>\n<main>\n");
+            .Append("<title>").Append(SafeHtml.Escape(options.Title)).Append("</title>\n<style>\n").Append(Style.Value).Append("</style>\n</head>\n<body>\n<main>\n").Append(body).Append("</main>\n");
+        if (options.Footer.Length > 0)
+        {
+            page.Append("<footer>").Append(SafeHtml.Escape(options.Footer)).Append("</footer>\n");
+        }
+
+        return page.Append(charts.Element).Append("</body>\n</html>\n").ToString();
+    }
+
+    private static StringBuilder Body(Notebook notebook, HtmlExportOptions options, ChartScripts charts)
+    {
+        var page = new StringBuilder();
         AppendFailures(page, notebook);
         var markdown = new MarkdownHtml(options.BaseFolder);
         foreach (var cell in notebook.Cells)
@@ -56,7 +70,7 @@ public static partial class HtmlExport
                     page.Append("<section class=\"prose\">\n").Append(markdown.ToHtml(cell.Source, cell.Attachments)).Append("</section>\n");
                     break;
                 case CellKind.Code when cell.Source.AsSpan().Trim().Length > 0 || cell.Outputs.Count > 0:
-                    AppendCode(page, cell, markdown, options);
+                    AppendCode(page, cell, markdown, options, charts);
                     break;
                 case CellKind.Raw:
                     page.Append("<pre class=\"raw\">").Append(SafeHtml.Escape(cell.Source)).Append("</pre>\n");
@@ -64,13 +78,7 @@ public static partial class HtmlExport
             }
         }
 
-        page.Append("</main>\n");
-        if (options.Footer.Length > 0)
-        {
-            page.Append("<footer>").Append(SafeHtml.Escape(options.Footer)).Append("</footer>\n");
-        }
-
-        return page.Append("</body>\n</html>\n").ToString();
+        return page;
     }
 
     private static void AppendFailures(StringBuilder page, Notebook notebook)
@@ -83,9 +91,9 @@ public static partial class HtmlExport
         }
     }
 
-    private static void AppendCode(StringBuilder page, NotebookCell cell, MarkdownHtml markdown, HtmlExportOptions options)
+    private static void AppendCode(StringBuilder page, NotebookCell cell, MarkdownHtml markdown, HtmlExportOptions options, ChartScripts charts)
     {
-        page.Append(CultureInfo.InvariantCulture, $"<section class=\"cell\" id=\"{Anchor(cell)}\">\n<div class=\"label\"><span>{cell.ExecutionCount}</span>");
+        page.Append(CultureInfo.InvariantCulture, $"<section class=\"cell\" id=\"{Anchor(cell)}\" aria-label=\"Cell {cell.ExecutionCount}\">\n<div class=\"label\"><span>{cell.ExecutionCount}</span>");
         if (cell.Id is { } id && options.Durations.TryGetValue(id, out var elapsed) && elapsed.TotalSeconds >= 1)
         {
             page.Append("<span class=\"time\">").Append(Durations.Format(elapsed)).Append("</span>");
@@ -94,13 +102,13 @@ public static partial class HtmlExport
         page.Append("</div>\n<pre class=\"code\"><code>").Append(CSharpHighlighter.ToHtml(cell.Source.TrimEnd())).Append("</code></pre>\n");
         foreach (var output in cell.Outputs.OfType<JsonObject>())
         {
-            AppendOutput(page, output, markdown);
+            AppendOutput(page, output, markdown, charts);
         }
 
         page.Append("</section>\n");
     }
 
-    private static void AppendOutput(StringBuilder page, JsonObject output, MarkdownHtml markdown)
+    private static void AppendOutput(StringBuilder page, JsonObject output, MarkdownHtml markdown, ChartScripts charts)
     {
         switch (Type(output))
         {
@@ -114,17 +122,22 @@ public static partial class HtmlExport
                 page.Append("<pre class=\"output failed\">").Append(SafeHtml.Escape(Terminal(text.Length > 0 ? text : $"{output["ename"]}: {output["evalue"]}"))).Append("</pre>\n");
                 break;
             case "execute_result" or "display_data" when output["data"] is JsonObject data:
-                page.Append("<div class=\"output rich\">").Append(Rich(data, markdown)).Append("</div>\n");
+                page.Append("<div class=\"output rich\">").Append(Rich(data, markdown, charts)).Append("</div>\n");
                 break;
         }
     }
 
-    /// <summary>The best form of a bundle that works without a script.</summary>
-    private static string Rich(JsonObject data, MarkdownHtml markdown)
+    /// <summary>The best form of a bundle that works without a script of its own.</summary>
+    private static string Rich(JsonObject data, MarkdownHtml markdown, ChartScripts charts)
     {
         var html = data.ContainsKey(MimeTypes.Html) ? Notebook.JoinText(data[MimeTypes.Html]) : null;
         var picture = Picture(data);
         var plain = data.ContainsKey(MimeTypes.PlainText) ? Notebook.JoinText(data[MimeTypes.PlainText]) : null;
+        if (picture is null && data[MimeTypes.Plotly] is JsonObject figure)
+        {
+            return charts.Place(figure, $"<p>{SafeHtml.Escape(FirstLine(plain ?? "chart"))}</p>");
+        }
+
         var needsScript = html is not null && html.Contains("<script", StringComparison.OrdinalIgnoreCase);
         return html is not null && !(needsScript && picture is not null) ? html
             : picture is not null ? $"<img src=\"{SafeHtml.Escape(picture)}\" alt=\"{SafeHtml.Escape(FirstLine(plain ?? "picture"))}\">"

@@ -29,21 +29,24 @@ internal static class MathMl
         private int _at;
         private int _depth = depth;
 
+        // The bars that are open where the parser is, the innermost last: "|x|" opens and closes with the same sign.
+        private string _bars = "";
+        private bool _followsValue;
+
         /// <summary>Everything up to a closing brace, a command such as <c>right</c>, or the end.</summary>
         public string Row(string? until)
         {
             var row = new StringBuilder();
+            var bars = _bars;
+            (_bars, _followsValue) = ("", false);
             while (true)
             {
                 SkipSpace();
-                if (_at >= _tex.Length)
+                var isAtEnd = _at >= _tex.Length;
+                if (isAtEnd || (until is not null && _tex[_at..].StartsWith(until, StringComparison.Ordinal)))
                 {
-                    return row.ToString();
-                }
-
-                if (until is not null && _tex[_at..].StartsWith(until, StringComparison.Ordinal))
-                {
-                    _at += until.Length;
+                    _at += isAtEnd ? 0 : until!.Length;
+                    (_bars, _followsValue) = (bars, true);
                     return row.ToString();
                 }
 
@@ -56,6 +59,7 @@ internal static class MathMl
         {
             var isBig = false;
             var body = Atom(ref isBig);
+            var followsValue = _followsValue;
             string? sub = null;
             string? sup = null;
             while (true)
@@ -81,6 +85,7 @@ internal static class MathMl
                 }
             }
 
+            _followsValue = followsValue;
             var (below, above) = (sub is null ? null : $"<mrow>{sub}</mrow>", sup is null ? null : $"<mrow>{sup}</mrow>");
             return (below, above, isBig) switch
             {
@@ -145,20 +150,83 @@ internal static class MathMl
                     _at++;
                 }
 
+                _followsValue = true;
                 return Element("mn", _tex[start.._at].ToString());
             }
 
             _at += char.IsHighSurrogate(letter) && _at + 1 < _tex.Length ? 2 : 1;
             var text = _tex[start.._at].ToString();
+            if (letter == '|')
+            {
+                return Bar("|");
+            }
+
+            _followsValue = char.IsLetter(letter) || char.IsSurrogate(letter) || letter is ')' or ']' or '!';
             return char.IsLetter(letter) || char.IsSurrogate(letter) ? Element("mi", text)
-                : Element("mo", letter switch { '-' => "−", '*' => "∗", '|' => "|", _ => text }, letter is '|' ? " stretchy=\"false\"" : "");
+                // Brackets grow by \left and \right only.
+                : Element("mo", letter switch { '-' => "−", '*' => "∗", _ => text }, letter is '(' or ')' or '[' or ']' ? " stretchy=\"false\"" : "");
+        }
+
+        /// <summary>A bar that opens, closes or, as in p(x|y), stands between; what stands before it and what follows tell which.</summary>
+        private string Bar(string sign)
+        {
+            if (_bars.EndsWith(sign, StringComparison.Ordinal) && _followsValue)
+            {
+                _bars = _bars[..^1];
+                return BarElement(sign, "postfix");
+            }
+
+            if (_followsValue && !HasPartner(sign))
+            {
+                _followsValue = false;
+                return BarElement(sign, "infix");
+            }
+
+            (_bars, _followsValue) = (_bars + sign, false);
+            return BarElement(sign, "prefix");
+        }
+
+        private static string BarElement(string sign, string form) =>
+            Element("mo", sign, form == "infix" ? " form=\"infix\" stretchy=\"false\"" : $" form=\"{form}\" fence=\"true\" stretchy=\"false\"");
+
+        /// <summary>Whether the same bar comes once more before the brackets that are open here are closed.</summary>
+        private bool HasPartner(string sign)
+        {
+            var depth = 0;
+            for (var at = _at; at < _tex.Length && depth >= 0; at++)
+            {
+                var isCommand = _tex[at] == '\\' && at + 1 < _tex.Length;
+                if (depth == 0 && (sign == "|" ? !isCommand && _tex[at] == '|' : isCommand && _tex[at + 1] == '|'))
+                {
+                    return true;
+                }
+
+                depth += _tex[at] switch { '(' or '[' or '{' => 1, ')' or ']' or '}' => -1, _ => 0 };
+                at += isCommand ? 1 : 0;
+            }
+
+            return false;
         }
 
         private string Command(ref bool isBig)
         {
             var name = CommandName();
+            var isAfterOperator = TexSymbols.Operators.ContainsKey(name) || TexSymbols.Big.ContainsKey(name) || TexSymbols.Functions.Contains(name);
+            if (name is "|" or "Vert" or "vert")
+            {
+                return Bar(TexSymbols.Operators[name]);
+            }
+
+            // Spaces and sizes change nothing of what a bar follows.
+            if (name is not ("," or ":" or ";" or " " or "!" or "quad" or "qquad" or "big" or "Big" or "bigl" or "bigr" or "Bigl" or "Bigr"))
+            {
+                _followsValue = !isAfterOperator || name is "rVert" or "rvert" or "rangle" or "rfloor" or "rceil" or "rbrace" or "}";
+            }
+
             switch (name)
             {
+                case "lVert" or "lvert" or "rVert" or "rvert":
+                    return BarElement(TexSymbols.Operators[name], name[0] == 'l' ? "prefix" : "postfix");
                 case "frac" or "dfrac" or "tfrac":
                     return $"<mfrac>{Group()}{Group()}</mfrac>";
                 case "sqrt":
@@ -188,7 +256,7 @@ internal static class MathMl
                 case "left":
                     var open = Delimiter();
                     var inner = Row("\\right");
-                    return $"<mrow>{Fence(open)}{inner}{Fence(_at < _tex.Length ? Delimiter() : "")}</mrow>";
+                    return $"<mrow>{Fence(open, "prefix")}{inner}{Fence(_at < _tex.Length ? Delimiter() : "", "postfix")}</mrow>";
                 case "\\":
                     return "<mspace linebreak=\"newline\"/>";
                 case "," or ":" or ";" or " " or "!":
@@ -215,7 +283,7 @@ internal static class MathMl
             }
 
             return TexSymbols.Letters.TryGetValue(name, out var letter) ? Element("mi", letter)
-                : TexSymbols.Operators.TryGetValue(name, out var sign) ? Element("mo", sign)
+                : TexSymbols.Operators.TryGetValue(name, out var sign) ? Element("mo", sign, sign is "{" or "}" or "⟨" or "⟩" or "⌊" or "⌋" or "⌈" or "⌉" ? " stretchy=\"false\"" : "")
                 : Element("mtext", name.Length == 1 ? name : "\\" + name);
         }
 
@@ -286,7 +354,8 @@ internal static class MathMl
             }
         }
 
-        private static string Fence(string sign) => sign.Length == 0 ? "" : Element("mo", sign, " fence=\"true\"");
+        private static string Fence(string sign, string form) =>
+            sign.Length == 0 ? "" : Element("mo", sign, $" form=\"{form}\" fence=\"true\" stretchy=\"true\"");
 
         private static string Element(string name, string text, string attributes = "") => $"<{name}{attributes}>{SafeHtml.Escape(text)}</{name}>";
     }

@@ -61,7 +61,7 @@ internal sealed class CellHost : INotebookHost
     }
 
     /// <inheritdoc/>
-    public StopOffer OfferStop(Action stop) => _kernel.Stops.Add(stop);
+    public StopOffer OfferStop(Action stop) => _kernel.Runs.Add(stop);
 
     /// <summary>Sends the value of the cell.</summary>
     public void SendResult(MimeBundle bundle, int executionCount)

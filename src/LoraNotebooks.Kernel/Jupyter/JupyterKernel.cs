@@ -145,12 +145,13 @@ internal sealed class JupyterKernel : IDisposable
         _channel.PublishState("idle", request);
     }
 
-    /// <summary>The one comm that is known is a button in the page; any other is closed, as the protocol asks.</summary>
+    /// <summary>The one comm that is known is a page that asks how a run stands; any other is closed, as the protocol asks.</summary>
     private void OpenComm(JupyterMessage message)
     {
-        if (message.Text("target_name") == StopOffers.CommTarget)
+        if (message.Text("target_name") == LiveRuns.CommTarget)
         {
-            _channel.Stops.Press(message.Content["data"]?["id"] is JsonValue id && id.TryGetValue(out string? text) ? text : "");
+            var answer = _channel.Runs.Answer(message.Content["data"] as JsonObject ?? []);
+            _channel.Publish("comm_msg", message, new JsonObject { ["comm_id"] = message.Text("comm_id") ?? "", ["data"] = answer });
         }
         else
         {

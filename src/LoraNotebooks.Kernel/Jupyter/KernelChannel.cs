@@ -10,8 +10,8 @@ internal sealed class KernelChannel(KernelSockets sockets, string? kernelId)
     private readonly string _session = Guid.NewGuid().ToString("N");
     private readonly BlockingCollection<string?> _answers = [];
 
-    /// <summary>What buttons in the page may stop.</summary>
-    public StopOffers Stops { get; } = new();
+    /// <summary>The work that outputs follow: what pages ask about, and what their buttons may stop.</summary>
+    public LiveRuns Runs { get; } = new();
 
     /// <summary>Tells all front ends something that belongs to a request.</summary>
     public void Publish(string type, JupyterMessage? request, JsonObject content) => sockets.Send(
@@ -46,5 +46,11 @@ internal sealed class KernelChannel(KernelSockets sockets, string? kernelId)
     public void Answer(JupyterMessage reply) => _answers.Add(reply.Text("value"));
 
     /// <summary>A bundle as a page of a Jupyter front end shows it best.</summary>
-    public MimeBundle ForPage(MimeBundle bundle, string displayId) => PageScripts.ForPage(bundle.Limit(), new PageContext(displayId, kernelId));
+    public MimeBundle ForPage(MimeBundle bundle, string displayId)
+    {
+        var output = Runs.Follow(displayId, bundle.Text(MimeTypes.Run));
+        var page = PageScripts.ForPage(bundle.Limit(), new PageContext(displayId, kernelId, output?.Run.Id, output?.Version ?? 0));
+        output?.Show(page.Text(MimeTypes.Html), isRunning: bundle.Types.Contains(MimeTypes.Run));
+        return page;
+    }
 }

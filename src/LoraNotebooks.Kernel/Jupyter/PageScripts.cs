@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Reflection;
 using System.Security.Cryptography;
 using System.Text;
@@ -5,15 +6,18 @@ using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using LoraNotebooks.Interactive;
+using LoraNotebooks.Kernel.Html;
 
 namespace LoraNotebooks.Kernel.Jupyter;
 
 /// <summary>The output that a page script belongs to.</summary>
 /// <param name="DisplayId">The same for every update of one output: what the page knows its chart by.</param>
 /// <param name="KernelId">The id by which the Jupyter server knows this kernel; null if unknown, and then there is no Stop button.</param>
-public sealed record PageContext(string DisplayId, string? KernelId);
+/// <param name="RunId">The run that the output follows; null if none.</param>
+/// <param name="Version">How often the output of a run was drawn.</param>
+public sealed record PageContext(string DisplayId, string? KernelId, string? RunId = null, int Version = 0);
 
-/// <summary>Adds to an output what only a script can do: a Plotly chart in place of its picture, a Stop button.</summary>
+/// <summary>Adds to an output what only a script can do: a Plotly chart in place of its picture, a Stop button, the state of a run that may have ended.</summary>
 /// <remarks>
 /// The HTML is complete without the script: untrusted notebooks, GitHub and mail programs drop it, and a page that cannot load plotly.js keeps the picture.
 /// Each output carries the whole script (see page.js), so that a saved notebook needs nothing else. Data reaches the script as text that it parses
@@ -31,10 +35,21 @@ public static class PageScripts
     {
         ArgumentNullException.ThrowIfNull(bundle);
         ArgumentNullException.ThrowIfNull(context);
+        var isRunning = bundle.Types.Contains(MimeTypes.Run);
+        if (isRunning)
+        {
+            // Without its script, and before the kernel has answered, an output says what is true in any case.
+            var stop = bundle.Text(MimeTypes.Stop);
+            bundle = bundle.Stored();
+            bundle = stop is null ? bundle : bundle.With(MimeTypes.Stop, stop);
+        }
+
         var html = bundle.Text(MimeTypes.Html);
         var calls = new StringBuilder();
-        if (html is not null && bundle.Node(MimeTypes.Plotly) is { } figure)
+        if (bundle.Node(MimeTypes.Plotly) is { } figure)
         {
+            // A figure may come alone, from whoever makes a bundle by hand.
+            html ??= Form(bundle);
             var parsed = Parsed(figure);
             var token = Token(context.DisplayId + parsed);
             html = $"<div data-lora=\"{token}\">{html}</div>";
@@ -52,11 +67,22 @@ public static class PageScripts
             }
         }
 
-        return calls.Length == 0 ? bundle : bundle.With(MimeTypes.Html, $"{html}<script>(window.{Script.Value.Name}??={Script.Value.Text}){calls}</script>");
+        if (html is not null && isRunning && context.RunId is { } run)
+        {
+            calls.Append(CultureInfo.InvariantCulture, $".run(\"{Token(context.DisplayId)}\",{context.Version},{Quote(run)},{Quote(Uri.EscapeDataString(context.KernelId ?? ""))},{DateTimeOffset.UtcNow.ToUnixTimeMilliseconds()})");
+        }
+
+        html = calls.Length == 0 ? html : $"{html}<script>(window.{Script.Value.Name}??={Script.Value.Text}){calls}</script>";
+        html = html is null || context.RunId is null ? html : $"<div data-lora-output=\"{Token(context.DisplayId)}\">{html}</div>";
+        return html is null || html == bundle.Text(MimeTypes.Html) ? bundle : bundle.With(MimeTypes.Html, html);
     }
 
+    private static string Form(MimeBundle bundle) => bundle.Text(MimeTypes.Png) is { } png
+        ? $"<img src=\"data:image/png;base64,{SafeHtml.Escape(png)}\" alt=\"chart\" style=\"max-width:100%\">"
+        : $"<div>{SafeHtml.Escape(bundle.Text(MimeTypes.PlainText) ?? "chart")}</div>";
+
     /// <summary>Names the place of an output in the page. One content has one name, so that a rerun with the same numbers stores the same text.</summary>
-    private static string Token(string content) => Hash(content)[..16];
+    internal static string Token(string content) => Hash(content)[..16];
 
     private static string Hash(string content) => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(content)));
 
@@ -80,7 +106,8 @@ public static class PageScripts
         var text = string.Join('\n', lines)
             .Replace("{cdn}", Cdn, StringComparison.Ordinal)
             .Replace("{integrity}", PlotlyBundle.Integrity, StringComparison.Ordinal)
-            .Replace("{target}", StopOffers.CommTarget, StringComparison.Ordinal)
+            .Replace("{target}", LiveRuns.CommTarget, StringComparison.Ordinal)
+            .Replace("{saved}", MimeBundle.WhenSaved, StringComparison.Ordinal)
             .Replace("{local}", $"kernelspecs/{KernelSpec.DefaultName}/{PlotlyBundle.FileName}", StringComparison.Ordinal);
         return ("lora_" + Hash(text)[..8], text);
     }

@@ -1,5 +1,6 @@
 using System.Reflection;
 using System.Security.Cryptography;
+using System.Text;
 using Plotly.NET;
 
 namespace LoraNotebooks.Kernel.Jupyter;
@@ -33,6 +34,9 @@ internal static class PlotlyBundle
         // The licences of what plotly.js is built from; the script names this file.
         File.WriteAllBytes(Path.Combine(folder, FileName + ".LICENSE.txt"), Read($"Plotly.NET.plotly-{Version}.min.js.LICENSE.txt"));
     }
+
+    /// <summary>The script.</summary>
+    public static string ReadText() => Encoding.UTF8.GetString(Read($"Plotly.NET.plotly-{Version}.min.js"));
 
     private static byte[] Read(string resource) => Read(resource, typeof(GenericChart).Assembly);
 

@@ -131,8 +131,7 @@ internal sealed class CellOutputs(Action<string, bool> streamed, Action<string> 
         }
     }
 
-    /// <summary>What the notebook keeps: a Stop button is of no use once the run is over.</summary>
-    private static JsonObject Stored(MimeBundle bundle) => bundle.Without(MimeTypes.Stop).Limit().ToJson();
+    private static JsonObject Stored(MimeBundle bundle) => bundle.Stored().Limit().ToJson();
 
     private void Announce(MimeBundle bundle) => displayed(bundle.Text(MimeTypes.PlainText) ?? "");
 

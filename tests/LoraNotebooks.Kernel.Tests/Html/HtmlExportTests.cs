@@ -37,7 +37,7 @@ public sealed class HtmlExportTests
     public void Export_Page_ForbidsScriptsAndOtherSources()
     {
         var page = HtmlExport.Export(Notebook.Create());
-        Assert.Contains("Content-Security-Policy\" content=\"default-src 'none'; img-src data:;", page, StringComparison.Ordinal);
+        Assert.Contains("Content-Security-Policy\" content=\"default-src 'none'; img-src data: blob:;", page, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -48,6 +48,23 @@ public sealed class HtmlExportTests
         var page = HtmlExport.Export(notebook);
         Assert.Contains("<img src=\"data:image/png;base64,QUJD\" alt=\"loss chart\">", page, StringComparison.Ordinal);
         Assert.DoesNotContain("needs plotly", page, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Export_ChartWithoutPicture_BringsTheOneScriptThatThePageAllows()
+    {
+        var notebook = Notebook.Create();
+        var output = Display(("text/html", "<div>own</div><script>drawMine()</script>"), ("text/plain", "bar chart"));
+        output["data"]!["application/vnd.plotly.v1+json"] = JsonNode.Parse("""{ "data": [{ "type": "bar", "name": "</script><script>alert(1)</script>" }], "layout": {} }""");
+        notebook.Add(CellKind.Code, "chart").SetOutputs([output]);
+        var page = HtmlExport.Export(notebook);
+        var scripts = System.Text.RegularExpressions.Regex.Matches(page, "<script>(.*?)</script>", System.Text.RegularExpressions.RegexOptions.Singleline);
+        var script = Assert.Single(scripts).Groups[1].Value;
+        var hash = Convert.ToBase64String(System.Security.Cryptography.SHA256.HashData(System.Text.Encoding.UTF8.GetBytes(script)));
+        Assert.Contains($"; script-src 'sha256-{hash}'\"", page, StringComparison.Ordinal);
+        Assert.Contains("<div class=\"chart\"><p>bar chart</p></div><script type=\"application/json\" data-figure>", page, StringComparison.Ordinal);
+        Assert.DoesNotContain("alert(1)</script>", page, StringComparison.Ordinal);
+        Assert.DoesNotContain("drawMine()", page, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -230,8 +230,12 @@ public sealed class KernelConformanceTests : IClassFixture<KernelConformanceTest
                 """,
         });
         var offer = _kernel.Hear(message => message.Type == "stream" && (string?)message.ParentHeader["msg_id"] == id).Text("text");
-        _kernel.Send("comm_open", new JsonObject { ["comm_id"] = "c", ["target_name"] = "lora-notebooks.stop", ["data"] = new JsonObject { ["id"] = offer } });
+        _kernel.Send("comm_open", new JsonObject { ["comm_id"] = "ask", ["target_name"] = "lora-notebooks.run", ["data"] = new JsonObject { ["id"] = offer } });
+        Assert.Equal("running", Answer("ask"));
+        _kernel.Send("comm_open", new JsonObject { ["comm_id"] = "stop", ["target_name"] = "lora-notebooks.run", ["data"] = new JsonObject { ["id"] = offer, ["stop"] = true } });
         Assert.Equal("the cell goes on", _kernel.Await(id).Result);
+
+        string? Answer(string comm) => (string?)_kernel.Hear(message => message.Type == "comm_msg" && message.Text("comm_id") == comm).Content["data"]!["state"];
     }
 
     [Fact]

@@ -26,7 +26,7 @@ public sealed class PageBundleTests
 
         Assert.Matches("""\A<div data-lora="[0-9a-f]{16}"><img alt="chart"></div>\z""", html[..script]);
         Assert.EndsWith("</script>", html, StringComparison.Ordinal);
-        Assert.InRange(html.Length - script, 500, 5_000);
+        Assert.InRange(html.Length - script, 500, 9_000);
         Assert.Equal(bundle.Node(MimeTypes.Plotly)!.ToJsonString(), page.Node(MimeTypes.Plotly)!.ToJsonString());
         Assert.Equal(html, PageScripts.ForPage(bundle, Context).Text(MimeTypes.Html));
     }
