@@ -16,7 +16,7 @@ public static class CheckedConvolution
     /// <summary>Counts up where samples or ways change, so that older verdicts are not taken for today's.</summary>
     private const int VerdictsVersion = 1;
 
-    private static Lazy<ConvolutionEngine> engine = new(static () => new ConvolutionEngine(ConvolutionWays.Native, new ConvolutionVerdicts(VerdictsFile()), ForcedWay(), Console.Error.WriteLine));
+    private static Lazy<ConvolutionEngine> engine = new(static () => new ConvolutionEngine(ConvolutionWays.Native, new ConvolutionVerdicts(VerdictsFile()), ForcedWay(), Notice.Tell));
 
     /// <summary>What computes this process's convolutions.</summary>
     internal static ConvolutionEngine Engine => engine.Value;
