@@ -19,4 +19,7 @@ var root = new RootCommand("LoraNotebooks: LoRA fine-tuning in C# notebooks.")
 };
 
 // After Ctrl+C a cell has a few seconds to end by itself, and the results are written.
-return await root.Parse(args).InvokeAsync(new InvocationConfiguration { ProcessTerminationTimeout = TimeSpan.FromSeconds(30) });
+var exit = await root.Parse(args).InvokeAsync(new InvocationConfiguration { ProcessTerminationTimeout = TimeSpan.FromSeconds(30) });
+
+// Threads that cells left behind would keep the process alive.
+Environment.Exit(exit);

@@ -19,12 +19,19 @@ internal sealed class StopOffers
         return new StopOffer(id, () => _offers.TryRemove(id, out _));
     }
 
-    /// <summary>Does what a button is there for, on a thread of its own; nothing if the offer has ended.</summary>
-    public void Press(string id)
+    /// <summary>Whether an offer still stands: what it would stop still runs.</summary>
+    public bool Stands(string id) => _offers.ContainsKey(id);
+
+    /// <summary>Does what a button is there for, on a thread of its own.</summary>
+    /// <returns>Whether the offer still stood; if not, nothing is done.</returns>
+    public bool Press(string id)
     {
-        if (_offers.TryGetValue(id, out var stop))
+        if (!_offers.TryGetValue(id, out var stop))
         {
-            _ = Task.Run(stop);
+            return false;
         }
+
+        _ = Task.Run(stop);
+        return true;
     }
 }

@@ -1,15 +1,19 @@
+using System.Diagnostics;
 using LoraNotebooks.Kernel.Notebooks;
 
 namespace LoraNotebooks.Kernel.Running;
 
 /// <summary>
 /// Moves outputs into the notebook and the notebook into its file while cells work, so that a crash of the process
-/// takes at most the last few seconds with it.
+/// takes at most the last moments with it.
 /// </summary>
 internal sealed class OutputWriter : IAsyncDisposable
 {
-    /// <summary>The least time between two writes during a cell; a write of a notebook of 2 MB takes some hundredths of a second.</summary>
-    private static readonly TimeSpan Interval = TimeSpan.FromSeconds(3);
+    /// <summary>How often outputs are looked at.</summary>
+    private static readonly TimeSpan Interval = TimeSpan.FromSeconds(1);
+
+    /// <summary>Of the time, writing takes at most one part in so many: every write is of the whole notebook, and there may be a thousand cells.</summary>
+    private const int Share = 50;
 
     private readonly Lock _gate = new();
     private readonly Notebook _notebook;
@@ -18,6 +22,8 @@ internal sealed class OutputWriter : IAsyncDisposable
     private readonly CancellationTokenSource _stop = new();
     private readonly Task _writing;
     private bool _isStale = true;
+    private long _lastWrite;
+    private TimeSpan _pause;
 
     /// <summary>Takes the outputs of an earlier run out of the notebook, except those of cells that are skipped.</summary>
     /// <param name="notebook">Takes the outputs; nobody else may change it meanwhile.</param>
@@ -35,6 +41,9 @@ internal sealed class OutputWriter : IAsyncDisposable
         _writing = path is null ? Task.CompletedTask : WriteRepeatedlyAsync();
     }
 
+    /// <summary>How often the file was written.</summary>
+    internal int Writes { get; private set; }
+
     /// <summary>A cell starts; from now on its outputs are kept.</summary>
     public void Begin(NotebookCell cell, int executionCount, CellOutputs outputs)
     {
@@ -45,24 +54,24 @@ internal sealed class OutputWriter : IAsyncDisposable
         }
     }
 
-    /// <summary>Brings the notebook up to date and writes it, if anything changed.</summary>
+    /// <summary>Brings the notebook up to date and writes it, if anything changed and the last write is long enough ago; else the next look does.</summary>
+    /// <remarks>What cannot be written now may be next time, a full disk have room again; <see cref="Finish"/> reports what does not pass.</remarks>
     public void Save()
     {
         lock (_gate)
         {
-            foreach (var (cell, outputs) in _outputs)
+            if (Stopwatch.GetElapsedTime(_lastWrite) < _pause)
             {
-                if (outputs.TakeChanges() is { } changed)
-                {
-                    cell.SetOutputs(changed);
-                    _isStale = true;
-                }
+                return;
             }
 
-            if (_isStale && _path is not null)
+            try
             {
-                _notebook.Save(_path);
-                _isStale = false;
+                Write();
+            }
+            catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+            {
+                _isStale = true;
             }
         }
     }
@@ -75,7 +84,7 @@ internal sealed class OutputWriter : IAsyncDisposable
         {
             _notebook.ExecutedCode = complete ? NotebookDrift.HashOf(_notebook) : null;
             _isStale = true;
-            Save();
+            Write();
         }
     }
 
@@ -94,19 +103,32 @@ internal sealed class OutputWriter : IAsyncDisposable
         {
             while (await timer.WaitForNextTickAsync(_stop.Token).ConfigureAwait(false))
             {
-                try
-                {
-                    Save();
-                }
-                catch (Exception error) when (error is IOException or UnauthorizedAccessException)
-                {
-                    // A full disk may have room again by the next time; the write after the cell reports what does not pass.
-                }
+                Save();
             }
         }
         catch (OperationCanceledException)
         {
             // The run is over.
+        }
+    }
+
+    private void Write()
+    {
+        var start = Stopwatch.GetTimestamp();
+        foreach (var (cell, outputs) in _outputs)
+        {
+            if (outputs.TakeChanges() is { } changed)
+            {
+                cell.SetOutputs(changed);
+                _isStale = true;
+            }
+        }
+
+        if (_isStale && _path is not null)
+        {
+            _notebook.Save(_path);
+            (_isStale, _lastWrite, _pause) = (false, Stopwatch.GetTimestamp(), Share * Stopwatch.GetElapsedTime(start));
+            Writes++;
         }
     }
 }

@@ -1,4 +1,4 @@
-using System.Text;
+using LoraNotebooks.Kernel.Notebooks;
 using Spectre.Console;
 
 namespace LoraNotebooks.Kernel.Running;
@@ -10,14 +10,22 @@ internal sealed class TerminalProgress : IRunProgress
     private static readonly TimeSpan NewsInterval = TimeSpan.FromSeconds(15);
     private const int MaximumStatus = 100;
 
+    /// <summary>A line that has no end yet is shown in pieces of this length, so that none is kept without a limit.</summary>
+    private const int LongestLine = 1 << 16;
+
+    /// <summary>The least time between two looks at a line that is being overwritten, such as a progress bar: no eye follows more.</summary>
+    private const int GlanceMilliseconds = 100;
+
     private readonly IAnsiConsole _console;
     private readonly bool _live;
     private readonly Lock _gate = new();
-    private readonly StringBuilder _partialLine = new();
+    private TerminalText _lines = new();
+    private bool _lineIsError;
     private StatusContext? _status;
     private string _cell = "";
     private string _news = "";
     private long _lastNews;
+    private long _lastGlance;
 
     /// <summary>Shows progress on the console as it is now: cells write to it through their own sinks.</summary>
     public TerminalProgress()
@@ -41,6 +49,7 @@ internal sealed class TerminalProgress : IRunProgress
     public Task<T> RunAsync<T>(Func<Task<T>> work) => !_live ? work() : _console.Status().Spinner(Spinner.Known.Dots).StartAsync("Starting C# …", async status =>
     {
         _status = status;
+        AppDomain.CurrentDomain.ProcessExit += (_, _) => _console.Cursor.Show();
         try
         {
             return await work().ConfigureAwait(false);
@@ -74,18 +83,26 @@ internal sealed class TerminalProgress : IRunProgress
     {
         lock (_gate)
         {
-            _partialLine.Append(text);
-            var whole = _partialLine.ToString();
-            var end = whole.LastIndexOf('\n');
-            if (end < 0)
+            _lineIsError = isError;
+            _lines.Append(text);
+            if (_lines.FinishedLines.Length > 0)
             {
-                return;
+                foreach (var line in _lines.FinishedLines[..^1].EnumerateLines())
+                {
+                    OutputLine(line.ToString(), isError);
+                }
+
+                _lines.DropFinishedLines();
             }
 
-            _partialLine.Clear().Append(whole.AsSpan(end + 1));
-            foreach (var line in whole[..end].Split('\n'))
+            if (_lines.UnfinishedLine.Length >= LongestLine)
             {
-                OutputLine(line, isError);
+                EndLine();
+            }
+            else if (Environment.TickCount64 - _lastGlance >= GlanceMilliseconds)
+            {
+                _lastGlance = Environment.TickCount64;
+                Status(_lines.UnfinishedLine.ToString());
             }
         }
     }
@@ -93,7 +110,7 @@ internal sealed class TerminalProgress : IRunProgress
     /// <inheritdoc/>
     public void Status(string text)
     {
-        var line = text.AsSpan().Trim();
+        var line = AnsiText.Plain(text).AsSpan().Trim();
         line = line.IndexOf('\n') is > 0 and var end ? line[..end].Trim() : line;
         if (line.Length == 0)
         {
@@ -118,12 +135,7 @@ internal sealed class TerminalProgress : IRunProgress
     {
         lock (_gate)
         {
-            if (_partialLine.Length > 0)
-            {
-                OutputLine(_partialLine.ToString(), isError: false);
-                _partialLine.Clear();
-            }
-
+            EndLine();
             Line($"  {(succeeded ? "[green]✓[/]" : "[red]✗[/]")}  {Escape(_cell)}  [grey]{Durations.Format(elapsed)}[/]");
         }
     }
@@ -169,13 +181,22 @@ internal sealed class TerminalProgress : IRunProgress
 
     private static string Name(int number, int cells, string title) => $"cell {number} of {cells} · {title}";
 
-    private void OutputLine(string line, bool isError)
+    private void EndLine()
     {
-        // A progress bar overwrites its line; only the last state of it is news.
-        var shown = line.TrimEnd('\r');
-        shown = shown[(shown.LastIndexOf('\r') + 1)..];
-        Line($"  [grey]│[/] {(isError ? "[yellow]" : "[dim]")}{Escape(shown)}[/]");
+        if (_lines.UnfinishedLine.Length > 0)
+        {
+            OutputLine(_lines.UnfinishedLine.ToString(), _lineIsError);
+        }
+
+        _lines = new TerminalText();
     }
+
+    private void OutputLine(string line, bool isError) => Line($"  [grey]│[/] {(isError ? "[yellow]" : "[dim]")}{Coloured(line)}[/]");
+
+    /// <summary>The text in the cell's own colours; a terminal's first sixteen have Spectre's numbers.</summary>
+    private static string Coloured(string line) => string.Concat(AnsiText.Runs(line).Select(run =>
+        run is { Letters: null, IsBold: false } ? Escape(run.Text)
+        : $"[{(run.IsBold ? "bold" : "default")}{(run.Letters is { } colour ? $" {Color.FromInt32(colour).ToMarkup()}" : "")}]{Escape(run.Text)}[/]"));
 
     private void ShowStatus(string text) => _status?.Status(Escape(text));
 
@@ -188,5 +209,5 @@ internal sealed class TerminalProgress : IRunProgress
     }
 
     // Markup brackets are doubled; control characters could move the cursor or change the terminal's state.
-    private static string Escape(string text) => Markup.Escape(string.Concat(text.Where(letter => letter == '\t' || !char.IsControl(letter))));
+    private static string Escape(string text) => Markup.Escape(string.Concat(AnsiText.Plain(text).Where(letter => letter == '\t' || !char.IsControl(letter))));
 }
