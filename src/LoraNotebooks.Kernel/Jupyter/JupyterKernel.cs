@@ -219,7 +219,9 @@ internal sealed class JupyterKernel : IDisposable
             catch (Exception error)
             {
                 _log($"{request.Type} failed: {error}");
-                reply = Fail(request, CellErrors.OfKernel(error));
+
+                // The cell's host may be what failed.
+                reply = Fail(request, new CellHost(request, _channel, _session), CellErrors.OfKernel(error));
             }
 
             Volatile.Write(ref _running, null);
@@ -271,7 +273,7 @@ internal sealed class JupyterKernel : IDisposable
 
         if (result.Error is { } error)
         {
-            return Fail(request, error);
+            return Fail(request, host, error);
         }
 
         if (shown is not null && !isSilent)
@@ -287,9 +289,9 @@ internal sealed class JupyterKernel : IDisposable
 
     /// <summary>Shows what ended a cell, in the cell, and drops those that were waiting.</summary>
     /// <returns>The reply.</returns>
-    private JsonObject Fail(JupyterMessage request, CellError error)
+    private JsonObject Fail(JupyterMessage request, CellHost host, CellError error)
     {
-        (Volatile.Read(ref _last) is { } last && last.IsOf(request) ? last : new CellHost(request, _channel, _session)).SendError(error);
+        host.SendError(error);
         var reply = new JsonObject { ["execution_count"] = _executions };
         AddTo(reply, "error", ErrorOutput.Content(error));
         if (request.Flag("stop_on_error", whenMissing: true))
@@ -323,14 +325,16 @@ internal sealed class JupyterKernel : IDisposable
 
         var message = $"The kernel's process was ended, with exit code {Environment.ExitCode} (Environment.Exit). Its variables are gone; Jupyter starts a new one.";
         var error = new CellError("ProcessEnded", message, [message]);
+        var last = Volatile.Read(ref _last);
         if (Interlocked.Exchange(ref _running, null) is { } request)
         {
-            _channel.Reply(Channel.Shell, request, Fail(request, error));
+            var host = last is not null && last.IsOf(request) ? last : new CellHost(request, _channel, _session);
+            _channel.Reply(Channel.Shell, request, Fail(request, host, error));
             _channel.End(request);
         }
         else
         {
-            Volatile.Read(ref _last)?.SendError(error);
+            last?.SendError(error);
         }
 
         _sockets.Dispose();

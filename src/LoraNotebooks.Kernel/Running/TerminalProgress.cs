@@ -1,5 +1,6 @@
 using LoraNotebooks.Kernel.Notebooks;
 using Spectre.Console;
+using Spectre.Console.Rendering;
 
 namespace LoraNotebooks.Kernel.Running;
 
@@ -149,7 +150,7 @@ internal sealed class TerminalProgress : IRunProgress
             Line($"[red]Cell {failed.Number} ({Escape(failed.Title)}) {(outcome.Exit switch { RunExit.TimedOut => "ran out of time", RunExit.Canceled => "was stopped", _ => "failed" })}:[/]");
             foreach (var line in outcome.Error!.Traceback)
             {
-                Line($"  {Escape(line)}");
+                Write(new Unwrapped([new Segment("  " + Printable(line))]));
             }
 
             Line("");
@@ -191,12 +192,17 @@ internal sealed class TerminalProgress : IRunProgress
         _lines = new TerminalText();
     }
 
-    private void OutputLine(string line, bool isError) => Line($"  [grey]│[/] {(isError ? "[yellow]" : "[dim]")}{Coloured(line)}[/]");
+    private void OutputLine(string line, bool isError)
+    {
+        var usual = isError ? new Style(Color.Yellow) : new Style(decoration: Decoration.Dim);
+        Write(new Unwrapped([
+            new Segment("  │ ", new Style(Color.Grey)),
+            .. AnsiText.Runs(line).Select(run => new Segment(Printable(run.Text), run is { Letters: null, IsBold: false } ? usual : StyleOf(run))),
+        ]));
+    }
 
-    /// <summary>The text in the cell's own colours; a terminal's first sixteen have Spectre's numbers.</summary>
-    private static string Coloured(string line) => string.Concat(AnsiText.Runs(line).Select(run =>
-        run is { Letters: null, IsBold: false } ? Escape(run.Text)
-        : $"[{(run.IsBold ? "bold" : "default")}{(run.Letters is { } colour ? $" {Color.FromInt32(colour).ToMarkup()}" : "")}]{Escape(run.Text)}[/]"));
+    /// <summary>The cell's own colours: a terminal's first sixteen have Spectre's numbers.</summary>
+    private static Style StyleOf(AnsiRun run) => new(run.Letters is { } colour ? Color.FromInt32(colour) : Color.Default, decoration: run.IsBold ? Decoration.Bold : Decoration.None);
 
     private void ShowStatus(string text) => _status?.Status(Escape(text));
 
@@ -208,6 +214,24 @@ internal sealed class TerminalProgress : IRunProgress
         }
     }
 
-    // Markup brackets are doubled; control characters could move the cursor or change the terminal's state.
-    private static string Escape(string text) => Markup.Escape(string.Concat(AnsiText.Plain(text).Where(letter => letter == '\t' || !char.IsControl(letter))));
+    private void Write(Unwrapped line)
+    {
+        lock (_gate)
+        {
+            _console.Write(line);
+        }
+    }
+
+    private static string Escape(string text) => Markup.Escape(Printable(text));
+
+    // Control characters could move the cursor or change the terminal's state.
+    private static string Printable(string text) => string.Concat(AnsiText.Plain(text).Where(letter => letter == '\t' || !char.IsControl(letter)));
+
+    /// <summary>A line of any length, broken by the terminal: Spectre's own way to break one takes time with the square of its words.</summary>
+    private sealed class Unwrapped(IReadOnlyList<Segment> segments) : IRenderable
+    {
+        public Measurement Measure(RenderOptions options, int maxWidth) => new(1, maxWidth);
+
+        public IEnumerable<Segment> Render(RenderOptions options, int maxWidth) => [.. segments, Segment.LineBreak];
+    }
 }

@@ -117,6 +117,7 @@ public sealed class CSharpSession : IDisposable
         {
             var scope = new CellScope(_options, _sources, NotebookHost.Current);
             scope.Enter();
+            ConsoleRouter.BeginCell();
             _globals.Begin(cell.Stop);
             var clock = Stopwatch.StartNew();
             var result = await Task.Run(() => ExecuteAsync(code, cellName, cell)).ConfigureAwait(false);

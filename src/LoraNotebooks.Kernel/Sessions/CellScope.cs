@@ -63,7 +63,7 @@ internal sealed class CellScope(CSharpSessionOptions options, CellSources source
 
         var shown = CellErrors.OfException(error, sources);
         using var own = NotebookHost.Use(host);
-        options.StrayError(shown with { Traceback = [$"Nothing caught this exception of {source}. The session goes on.", .. shown.Traceback] });
+        options.StrayError(shown with { Traceback = [$"Thrown by {source}, where nothing caught it:", .. shown.Traceback] });
     }
 
     private bool IsOf(CSharpSessionOptions others) => ReferenceEquals(options, others);

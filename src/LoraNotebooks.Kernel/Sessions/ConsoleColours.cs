@@ -16,6 +16,15 @@ internal sealed class ConsoleColours
     private (ConsoleColor Letters, ConsoleColor Ground) _shown = Now();
     private CellScope? _scope;
 
+    /// <summary>Takes back the colours that an earlier cell left set.</summary>
+    public void Restore()
+    {
+        if (Now() != _plain)
+        {
+            Console.ResetColor();
+        }
+    }
+
     /// <summary>The codes that must stand before text of a cell; empty if it goes on in the same colours.</summary>
     public string Before(CellScope scope)
     {

@@ -17,10 +17,14 @@ internal static class ConsoleRouter
     private static TextWriter s_out = TextWriter.Null;
     private static TextWriter s_error = TextWriter.Null;
     private static TextReader s_in = TextReader.Null;
+    private static ConsoleColours? s_colours;
     private static int s_sessions;
 
     [ThreadStatic]
     private static bool s_isInSink;
+
+    /// <summary>A cell begins, in the console's plain colours.</summary>
+    public static void BeginCell() => s_colours?.Restore();
 
     /// <summary>Routes the console of the process until the returned object is disposed.</summary>
     public static IDisposable Install()
@@ -30,6 +34,7 @@ internal static class ConsoleRouter
             if (s_sessions++ == 0)
             {
                 (s_out, s_error, s_in) = (Console.Out, Console.Error, Console.In);
+                s_colours = new ConsoleColours();
                 Console.SetOut(new Router(isError: false, static () => s_out));
                 Console.SetError(new Router(isError: true, static () => s_error));
                 Console.SetIn(new Source());

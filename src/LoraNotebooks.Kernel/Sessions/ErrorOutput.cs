@@ -22,11 +22,6 @@ internal static partial class ErrorOutput
     /// <summary>What went wrong is red, places are green, methods are cyan.</summary>
     private static string Coloured(string line, CellError error)
     {
-        if (line == error.Message)
-        {
-            return Red + line + Plain;
-        }
-
         if (line.StartsWith(error.Name + ": ", StringComparison.Ordinal))
         {
             return Red + error.Name + Plain + line[error.Name.Length..];
@@ -38,7 +33,8 @@ internal static partial class ErrorOutput
             : $"   at {Cyan}{match.Groups["other"]}{Plain}");
         line = Fault().Replace(line, $"{Green}${{place}}{Plain}: {Red}${{error}}{Plain}");
         line = Gutter().Replace(line, $"{Green}$0{Plain}");
-        return Mark().Replace(line, $"${{gutter}}{Red}${{mark}}{Plain}");
+        line = Mark().Replace(line, $"${{gutter}}{Red}${{mark}}{Plain}");
+        return line == error.Message ? Red + line + Plain : line;
     }
 
     [GeneratedRegex(@"\A(?<lead>Caused by )(?<name>[A-Za-z_][\w.]*)(?=: )")]
