@@ -1,6 +1,13 @@
 using System.CommandLine;
 using LoraNotebooks.Kernel.Commands;
+using LoraNotebooks.Kernel.Running;
 using LoraNotebooks.Tensors;
+
+// Notebooks run in a child; this process finishes their results if it crashes.
+if (args is ["run", ..] && !RunSupervisor.TakeRole())
+{
+    return await RunSupervisor.RunAsync(args);
+}
 
 // Before cells get threads of their own.
 NativeRuntime.Prepare();
@@ -23,3 +30,4 @@ var exit = await root.Parse(args).InvokeAsync(new InvocationConfiguration { Proc
 
 // Threads that cells left behind would keep the process alive.
 Environment.Exit(exit);
+return exit;

@@ -35,6 +35,11 @@ internal sealed class NotebookRun(Notebook notebook, string folder, string targe
     private RunOutcome? _strayed;
     private bool _isWritten;
 
+    private string Title => CellTitles.Heading(notebook) ?? Path.GetFileName(target);
+
+    /// <summary>The notebook as it goes: the result itself, else, where somebody could finish the run after a crash, a file for that.</summary>
+    private string? Written => _planned.Executed ?? (RunRecord.File is { } record ? record + ".ipynb" : null);
+
     /// <summary>The number of cells that hold code.</summary>
     public int CellCount => _cells.Count;
 
@@ -43,11 +48,12 @@ internal sealed class NotebookRun(Notebook notebook, string folder, string targe
     public async Task<RunOutcome> ExecuteAsync(CancellationToken cancellation)
     {
         _clock.Start();
-        var writer = new OutputWriter(notebook, _planned.Executed);
+        var writer = new OutputWriter(notebook, Written);
         void FinishHere(object? sender, EventArgs e) => EndWithProcess(writer, cancellation);
         AppDomain.CurrentDomain.ProcessExit += FinishHere;
         try
         {
+            writer.Save();
             var outcome = await ExecuteCellsAsync(writer, cancellation).ConfigureAwait(false);
             await writer.DisposeAsync().ConfigureAwait(false);
             WriteResults(writer, outcome);
@@ -184,7 +190,7 @@ internal sealed class NotebookRun(Notebook notebook, string folder, string targe
                 {
                     AtomicFile.WriteAllText(page, HtmlExport.Export(notebook, new HtmlExportOptions
                     {
-                        Title = CellTitles.Heading(notebook) ?? Path.GetFileName(target),
+                        Title = Title,
                         BaseFolder = folder,
                         Durations = _durations,
                         Footer = Footer(_clock.Elapsed),
@@ -209,6 +215,11 @@ internal sealed class NotebookRun(Notebook notebook, string folder, string targe
         Volatile.Write(ref _last, outputs);
         Volatile.Write(ref _running, outputs);
         writer.Begin(cell, number, outputs);
+        if (RunRecord.File is not null)
+        {
+            new RunRecord(Written!, _planned, Title, folder, number, _cells[number - 1].Title, cell.Id!).Write();
+        }
+
         using var host = NotebookHost.Use(outputs);
         var result = await session.RunAsync(cell.Source, $"cell {number}", cancellation: stop.Token).ConfigureAwait(false);
         if (result.Error is not null && stop.IsCancellationRequested)

@@ -10,9 +10,12 @@ namespace LoraNotebooks.Kernel.Running;
 internal sealed class OutputWriter : IAsyncDisposable
 {
     /// <summary>How often outputs are looked at.</summary>
-    private static readonly TimeSpan Interval = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan Interval = TimeSpan.FromMilliseconds(200);
 
-    /// <summary>Of the time, writing takes at most one part in so many: every write is of the whole notebook, and there may be a thousand cells.</summary>
+    /// <summary>What writing may take before it has to be sparing: enough for each of some dozen cells to be written when it ends.</summary>
+    private static readonly TimeSpan Allowance = TimeSpan.FromSeconds(0.25);
+
+    /// <summary>Beyond that, writing takes at most one part in so many of the time: every write is of the whole notebook, and there may be a thousand cells.</summary>
     private const int Share = 50;
 
     private readonly Lock _gate = new();
@@ -22,8 +25,8 @@ internal sealed class OutputWriter : IAsyncDisposable
     private readonly CancellationTokenSource _stop = new();
     private readonly Task _writing;
     private bool _isStale = true;
-    private long _lastWrite;
-    private TimeSpan _pause;
+    private readonly long _begun = Stopwatch.GetTimestamp();
+    private TimeSpan _spent;
 
     /// <summary>Takes the outputs of an earlier run out of the notebook, except those of cells that are skipped.</summary>
     /// <param name="notebook">Takes the outputs; nobody else may change it meanwhile.</param>
@@ -54,13 +57,13 @@ internal sealed class OutputWriter : IAsyncDisposable
         }
     }
 
-    /// <summary>Brings the notebook up to date and writes it, if anything changed and the last write is long enough ago; else the next look does.</summary>
+    /// <summary>Brings the notebook up to date and writes it, if anything changed and not too much time went into that yet; else a later look does.</summary>
     /// <remarks>What cannot be written now may be next time, a full disk have room again; <see cref="Finish"/> reports what does not pass.</remarks>
     public void Save()
     {
         lock (_gate)
         {
-            if (Stopwatch.GetElapsedTime(_lastWrite) < _pause)
+            if (_spent > Allowance + Stopwatch.GetElapsedTime(_begun) / Share)
             {
                 return;
             }
@@ -127,7 +130,8 @@ internal sealed class OutputWriter : IAsyncDisposable
         if (_isStale && _path is not null)
         {
             _notebook.Save(_path);
-            (_isStale, _lastWrite, _pause) = (false, Stopwatch.GetTimestamp(), Share * Stopwatch.GetElapsedTime(start));
+            _isStale = false;
+            _spent += Stopwatch.GetElapsedTime(start);
             Writes++;
         }
     }
