@@ -39,9 +39,8 @@ internal static partial class LabCommand
             var dashes = tokens.IndexOf(TokenType.DoubleDash);
             var behind = dashes < 0 ? 0 : tokens.Count - dashes - 1;
             var given = Read(arguments.GetValue(rest) ?? [], behind);
-            return RunAsync(
-                given with { Port = given.Port ?? (arguments.GetResult(port) is null ? null : arguments.GetValue(port)), NoBrowser = given.NoBrowser || arguments.GetValue(noBrowser) },
-                cancellation);
+            var own = arguments.GetResult(port) is null ? (int?)null : arguments.GetValue(port);
+            return RunAsync(given with { Port = given.Port ?? own, NoBrowser = given.NoBrowser || arguments.GetValue(noBrowser) }, cancellation);
         });
         return command;
     }
@@ -66,7 +65,7 @@ internal static partial class LabCommand
                 given = given with { Port = number };
                 i++;
             }
-            else if (word.StartsWith("--port=", StringComparison.Ordinal) && int.TryParse(word.AsSpan("--port=".Length), CultureInfo.InvariantCulture, out number))
+            else if (word.StartsWith("--port=", StringComparison.Ordinal) && int.TryParse(word["--port=".Length..], CultureInfo.InvariantCulture, out number))
             {
                 given = given with { Port = number };
             }

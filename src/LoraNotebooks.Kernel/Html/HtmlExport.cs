@@ -105,12 +105,13 @@ public static class HtmlExport
         {
             case "stream":
                 var css = Notebook.JoinText(output["name"]) == "stderr" ? "stream error" : "stream";
-                page.Append(CultureInfo.InvariantCulture, $"<pre class=\"output {css}\">").Append(Terminal(Notebook.JoinText(output["text"]))).Append("</pre>\n");
+                page.Append(CultureInfo.InvariantCulture, $"<pre class=\"output {css}\">{Terminal(Notebook.JoinText(output["text"]))}</pre>\n");
                 break;
             case "error":
                 var lines = (output["traceback"] as JsonArray)?.Select(Notebook.JoinText) ?? [];
                 var text = string.Join('\n', lines);
-                page.Append("<pre class=\"output failed\">").Append(Terminal(text.Length > 0 ? text : $"{output["ename"]}: {output["evalue"]}")).Append("</pre>\n");
+                text = text.Length > 0 ? text : $"{output["ename"]}: {output["evalue"]}";
+                page.Append("<pre class=\"output failed\">").Append(Terminal(text)).Append("</pre>\n");
                 break;
             case "execute_result" or "display_data" when output["data"] is JsonObject data:
                 page.Append("<div class=\"output rich\">").Append(Rich(data, markdown)).Append("</div>\n");

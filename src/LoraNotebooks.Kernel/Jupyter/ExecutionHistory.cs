@@ -11,7 +11,8 @@ internal sealed class ExecutionHistory
     private ImmutableList<(int Line, string Code, string? Output)> _cells = [];
 
     /// <summary>Remembers a cell and the text of its value.</summary>
-    public void Add(int line, string code, string? output) => ImmutableInterlocked.Update(ref _cells, static (cells, cell) => cells.Add(cell), (line, code, output));
+    public void Add(int line, string code, string? output) =>
+        ImmutableInterlocked.Update(ref _cells, static (cells, cell) => cells.Add(cell), (line, code, output));
 
     /// <summary>Answers a <c>history_request</c>: a range, the tail, or a search with <c>*</c> and <c>?</c>.</summary>
     public JsonObject Answer(JupyterMessage request)

@@ -1,4 +1,3 @@
-using System.Reflection;
 using System.Text.Json.Nodes;
 using System.Threading.Channels;
 using LoraNotebooks.Interactive;
@@ -125,7 +124,7 @@ internal sealed class JupyterKernel : IDisposable
                 _shutdown.TrySetResult();
                 break;
             case "kernel_info_request":
-                AtOnce(channel, message, static () => { }, KernelInfo());
+                AtOnce(channel, message, static () => { }, KernelInfo.Content());
                 break;
             case "input_reply":
                 _channel.Answer(message);
@@ -159,7 +158,7 @@ internal sealed class JupyterKernel : IDisposable
         _channel.End(request);
     }
 
-    /// <summary>The one comm that is known is a button in the page, which is told whether what it stops still runs; any other is closed, as the protocol asks.</summary>
+    /// <summary>The one comm that is known is a button in the page, which is told whether what it stops still runs; any other is closed.</summary>
     private void OpenComm(JupyterMessage message)
     {
         var comm = message.Text("comm_id") ?? "";
@@ -323,7 +322,8 @@ internal sealed class JupyterKernel : IDisposable
             return;
         }
 
-        var message = $"The kernel's process was ended, with exit code {Environment.ExitCode} (Environment.Exit). Its variables are gone; Jupyter starts a new one.";
+        var message = $"The kernel's process was ended, with exit code {Environment.ExitCode} (Environment.Exit). "
+            + "Its variables are gone; Jupyter starts a new one.";
         var error = new CellError("ProcessEnded", message, [message]);
         var last = Volatile.Read(ref _last);
         if (Interlocked.Exchange(ref _running, null) is { } request)
@@ -377,28 +377,5 @@ internal sealed class JupyterKernel : IDisposable
         {
             reply[name] = value?.DeepClone();
         }
-    }
-
-    private static JsonObject KernelInfo()
-    {
-        var version = typeof(JupyterKernel).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion.Split('+')[0] ?? "0";
-        return new JsonObject
-        {
-            ["protocol_version"] = JupyterMessage.ProtocolVersion,
-            ["implementation"] = "lora-notebooks",
-            ["implementation_version"] = version,
-            ["language_info"] = new JsonObject
-            {
-                ["name"] = "C#",
-                ["version"] = "14.0",
-                ["mimetype"] = "text/x-csharp",
-                ["file_extension"] = ".cs",
-                ["pygments_lexer"] = "csharp",
-                ["codemirror_mode"] = "text/x-csharp",
-            },
-            ["banner"] = $"LoraNotebooks {version}: C# on .NET {Environment.Version}",
-            ["help_links"] = new JsonArray(),
-            ["debugger"] = false,
-        };
     }
 }

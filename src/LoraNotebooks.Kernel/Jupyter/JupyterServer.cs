@@ -35,7 +35,7 @@ internal sealed class JupyterServer : IAsyncDisposable
         port = port == 0 ? FreePort() : port;
         string[] options =
         [
-            .. ((string[])["--ip=127.0.0.1", "--port-retries=0"]).Where(option => !passed.Any(own => own == option.Split('=')[0] || own.StartsWith(option.Split('=')[0] + "=", StringComparison.Ordinal))),
+            .. ((string[])["--ip=127.0.0.1", "--port-retries=0"]).Where(option => !passed.Any(own => own.Split('=')[0] == option.Split('=')[0])),
             $"--port={port}",
             .. opensBrowser ? Array.Empty<string>() : ["--no-browser"],
             // In a container everyone is root, and no one outside this machine reaches the port.

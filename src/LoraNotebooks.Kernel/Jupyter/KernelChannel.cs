@@ -35,7 +35,8 @@ internal sealed class KernelChannel(KernelSockets sockets, string? kernelId)
         }
     }
 
-    /// <summary>Tells all front ends that a request is done with, and, if a cell still runs, that the kernel is busy: they show the last state that they heard.</summary>
+    /// <summary>Tells all front ends that a request is done with, and, if a cell still runs, that the kernel is busy.</summary>
+    /// <remarks>They show the last state that they heard.</remarks>
     public void End(JupyterMessage request)
     {
         lock (_states)

@@ -65,8 +65,8 @@ internal sealed class StreamBuffer(Action<string, string> send)
         }
     }
 
-    /// <summary>Leaves out of a piece what nobody would see: the states of a line between the first, which goes on with what was sent before, and the last.</summary>
-    /// <remarks>A front end works on the whole of a line at each piece; of 16,000 states of a progress bar it gets some tens.</remarks>
+    /// <summary>Leaves out of a piece what nobody would see: the states of a line between the first and the last.</summary>
+    /// <remarks>The first goes on with what was sent before. A front end works on the whole of a line at each piece; of 16,000 states of a progress bar it gets some tens.</remarks>
     internal static string WithoutOverwritten(string piece)
     {
         // Where a colour begins or ends in a state that is left out, the next one needs it.

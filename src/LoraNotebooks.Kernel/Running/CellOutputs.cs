@@ -11,7 +11,8 @@ namespace LoraNotebooks.Kernel.Running;
 /// <param name="streamed">Told of text on a console stream; true for stderr.</param>
 /// <param name="displayed">Told of the plain text of what is shown.</param>
 /// <param name="cancellation">The token of the running cell.</param>
-internal sealed class CellOutputs(int number, Action<string, bool> streamed, Action<string> displayed, Func<CancellationToken>? cancellation = null) : INotebookHost
+internal sealed class CellOutputs(int number, Action<string, bool> streamed, Action<string> displayed, Func<CancellationToken>? cancellation = null)
+    : INotebookHost
 {
     private const int MaximumStreamLength = 1_000_000;
 

@@ -15,7 +15,8 @@ internal sealed class OutputWriter : IAsyncDisposable
     /// <summary>What writing may take before it has to be sparing: enough for each of some dozen cells to be written when it ends.</summary>
     private static readonly TimeSpan Allowance = TimeSpan.FromSeconds(0.25);
 
-    /// <summary>Beyond that, writing takes at most one part in so many of the time: every write is of the whole notebook, and there may be a thousand cells.</summary>
+    /// <summary>Beyond that, writing takes at most one part in so many of the time.</summary>
+    /// <remarks>Every write is of the whole notebook, and there may be a thousand cells.</remarks>
     private const int Share = 50;
 
     private readonly Lock _gate = new();

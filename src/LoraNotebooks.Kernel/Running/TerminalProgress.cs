@@ -202,7 +202,8 @@ internal sealed class TerminalProgress : IRunProgress
     }
 
     /// <summary>The cell's own colours: a terminal's first sixteen have Spectre's numbers.</summary>
-    private static Style StyleOf(AnsiRun run) => new(run.Letters is { } colour ? Color.FromInt32(colour) : Color.Default, decoration: run.IsBold ? Decoration.Bold : Decoration.None);
+    private static Style StyleOf(AnsiRun run) =>
+        new(run.Letters is { } colour ? Color.FromInt32(colour) : Color.Default, decoration: run.IsBold ? Decoration.Bold : Decoration.None);
 
     private void ShowStatus(string text) => _status?.Status(Escape(text));
 

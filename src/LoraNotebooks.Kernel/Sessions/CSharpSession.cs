@@ -208,7 +208,8 @@ public sealed class CSharpSession : IDisposable
 
         return !work.IsCompleted ? new CellResult(CellStatus.Canceled, null, null, TimeSpan.Zero, stillRunning)
             : work.Exception is null && !work.IsCanceled ? new CellResult(CellStatus.Succeeded, work.Result, null, TimeSpan.Zero)
-            : cell.Stop.IsCancellationRequested && (work.Exception is null || CellErrors.IsStop(work.Exception)) ? new CellResult(CellStatus.Canceled, null, null, TimeSpan.Zero)
+            : cell.Stop.IsCancellationRequested && (work.Exception is null || CellErrors.IsStop(work.Exception))
+                ? new CellResult(CellStatus.Canceled, null, null, TimeSpan.Zero)
             : Failure(CellStatus.Failed, CellErrors.OfException((Exception?)work.Exception ?? new TaskCanceledException(), _sources));
     }
 

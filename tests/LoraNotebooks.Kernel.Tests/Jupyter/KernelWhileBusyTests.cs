@@ -20,7 +20,8 @@ public sealed class KernelWhileBusyTests : IClassFixture<KernelConformanceTests.
     [InlineData("history_request", """{ "hist_access_type": "tail", "n": 3 }""", "history")]
     [InlineData("comm_info_request", "{}", "comms")]
     [InlineData("kernel_info_request", "{}", "language_info", true)]
-    public void Request_WhileACellRuns_IsAnsweredAndTheKernelStaysBusy(string type, string content, string expected, bool onControl = false) => WhileBusy(cell =>
+    public void Request_WhileACellRuns_IsAnsweredAndTheKernelStaysBusy(string type, string content, string expected, bool onControl = false) =>
+        WhileBusy(cell =>
     {
         var answer = _kernel.Ask(type, (JsonObject)JsonNode.Parse(content)!, onControl ? Channel.Control : Channel.Shell);
         Assert.Equal(type.Replace("_request", "_reply", StringComparison.Ordinal), answer.Reply.Type);
@@ -98,7 +99,8 @@ public sealed class KernelWhileBusyTests : IClassFixture<KernelConformanceTests.
     [Fact]
     public void Execute_ThreadThatThrows_IsAnErrorOfItsCellAndTheSessionLivesOn()
     {
-        var first = _kernel.Execute("var kept = 5; var go = new ManualResetEventSlim(); new Thread(() => { go.Wait(); throw new InvalidOperationException(\"late\"); }).Start();");
+        var first = _kernel.Execute(
+            "var kept = 5; var go = new ManualResetEventSlim(); new Thread(() => { go.Wait(); throw new InvalidOperationException(\"late\"); }).Start();");
         var request = (string)first.Reply.ParentHeader["msg_id"]!;
         Assert.Equal("ok", first.Status);
         Assert.Equal("ok", _kernel.Execute("go.Set(); Thread.Sleep(300);").Status);
@@ -122,7 +124,8 @@ public sealed class KernelWhileBusyTests : IClassFixture<KernelConformanceTests.
         // The cell breaks its own host, so that what follows the cell throws.
         const string code = """
             Thread.Sleep(500);
-            NotebookHost.Current.GetType().GetField("_streams", System.Reflection.BindingFlags.NonPublic | System.Reflection.BindingFlags.Instance).SetValue(NotebookHost.Current, null);
+            var host = NotebookHost.Current;
+            host.GetType().GetField("_streams", System.Reflection.BindingFlags.NonPublic | System.Reflection.BindingFlags.Instance).SetValue(host, null);
             1
             """;
         var ids = new[] { code, "2" }.Select(cell => _kernel.Send("execute_request", new JsonObject { ["code"] = cell })).ToArray();

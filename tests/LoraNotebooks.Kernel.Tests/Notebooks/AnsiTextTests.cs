@@ -13,7 +13,8 @@ public sealed class AnsiTextTests
     [InlineData("a\u001b[2Kb\u001b]0;title\u0007c", "abc")]
     public void Runs_Codes_BecomeStyles(string text, string expected)
     {
-        var shown = string.Concat(AnsiText.Runs(text).Select(run => run is { Letters: null, IsBold: false } ? run.Text : $"<{run.Letters}{(run.IsBold ? "!" : "")}>{run.Text}</>"));
+        var shown = string.Concat(AnsiText.Runs(text).Select(run =>
+            run is { Letters: null, IsBold: false } ? run.Text : $"<{run.Letters}{(run.IsBold ? "!" : "")}>{run.Text}</>"));
         Assert.Equal(expected, shown);
         Assert.Equal(AnsiText.Plain(text), string.Concat(AnsiText.Runs(text).Select(run => run.Text)));
     }

@@ -27,7 +27,7 @@ public sealed class OutputWriterTests : IDisposable
             writer.Save();
         }
 
-        
+
         // All of them would write 5 GB.
         Assert.InRange(writer.Writes, 1, 500);
         await writer.DisposeAsync();

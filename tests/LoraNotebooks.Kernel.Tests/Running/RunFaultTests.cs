@@ -66,7 +66,10 @@ public sealed class RunFaultTests : IDisposable
     [InlineData("memory that is not its own", "System.Runtime.InteropServices.Marshal.WriteInt32((nint)0x7fff12345678, 1);")]
     public async Task Run_CrashThatNothingCatches_FailsAndWritesEverything(string what, string code)
     {
-        var (exit, text, cells, page) = await RunAsync("Console.WriteLine(\"first\");", "Console.WriteLine(\"bef\" + \"ore\"); while (!File.ReadAllText(\"artifacts/n.ipynb\").Contains(\"bef\" + \"ore\")) Thread.Sleep(50); " + code, "\"never\"");
+        var (exit, text, cells, page) = await RunAsync(
+            "Console.WriteLine(\"first\");",
+            "Console.WriteLine(\"bef\" + \"ore\"); while (!File.ReadAllText(\"artifacts/n.ipynb\").Contains(\"bef\" + \"ore\")) Thread.Sleep(50); " + code,
+            "\"never\"");
         Assert.True(exit == (int)RunExit.CellFailed, $"{what}: {exit} {text}");
         Assert.Contains("Cell 2 (", text, StringComparison.Ordinal);
         Assert.Equal("first\n", Notebook.JoinText(Assert.Single(cells[0].Outputs)!["text"]));
@@ -90,12 +93,12 @@ public sealed class RunFaultTests : IDisposable
     [Fact]
     public async Task Run_ProgramOfACell_IsARunOfItsOwn()
     {
-        var program = typeof(NotebookRunner).Assembly.Location;
+        var program = typeof(NotebookRunner).Assembly.Location.Replace("\\", "\\\\", StringComparison.Ordinal);
         Make("\"inner\"");
         File.Move(_folder.File("n.ipynb"), _folder.File("inner.ipynb"));
         var (exit, text, _, _) = await RunAsync($$"""
             using System.Diagnostics;
-            using (var inner = Process.Start("dotnet", ["{{program.Replace("\\", "\\\\", StringComparison.Ordinal)}}", "run", "inner.ipynb"])) inner.WaitForExit();
+            using (var inner = Process.Start("dotnet", ["{{program}}", "run", "inner.ipynb"])) inner.WaitForExit();
             Environment.FailFast("enough");
             """);
         Assert.Equal((int)RunExit.CellFailed, exit);
@@ -108,7 +111,11 @@ public sealed class RunFaultTests : IDisposable
     public async Task Run_Terminated_StopsTheCellAndWritesEverything()
     {
         Make("Console.WriteLine(\"before\"); File.WriteAllText(\"begun\", \"\"); await Task.Delay(120_000, Cancellation);");
-        var start = new ProcessStartInfo("dotnet", [typeof(NotebookRunner).Assembly.Location, "run", "n.ipynb"]) { WorkingDirectory = _folder.Path, RedirectStandardOutput = true };
+        var start = new ProcessStartInfo("dotnet", [typeof(NotebookRunner).Assembly.Location, "run", "n.ipynb"])
+        {
+            WorkingDirectory = _folder.Path,
+            RedirectStandardOutput = true,
+        };
         using var process = Process.Start(start)!;
         var output = process.StandardOutput.ReadToEndAsync();
         for (var clock = Stopwatch.StartNew(); !File.Exists(_folder.File("begun")) && clock.Elapsed < TimeSpan.FromMinutes(1);)

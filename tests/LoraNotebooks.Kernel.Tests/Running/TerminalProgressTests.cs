@@ -9,7 +9,12 @@ public sealed class TerminalProgressTests : IDisposable
     private readonly TerminalProgress _progress;
 
     public TerminalProgressTests() =>
-        _progress = new TerminalProgress(AnsiConsole.Create(new AnsiConsoleSettings { Ansi = AnsiSupport.No, Interactive = InteractionSupport.No, Out = new AnsiConsoleOutput(_written) }));
+        _progress = new TerminalProgress(AnsiConsole.Create(new AnsiConsoleSettings
+        {
+            Ansi = AnsiSupport.No,
+            Interactive = InteractionSupport.No,
+            Out = new AnsiConsoleOutput(_written),
+        }));
 
     public void Dispose() => _written.Dispose();
 
