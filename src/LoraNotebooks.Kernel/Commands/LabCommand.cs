@@ -1,4 +1,6 @@
 using System.CommandLine;
+using System.CommandLine.Parsing;
+using System.Globalization;
 using System.Text.RegularExpressions;
 using LoraNotebooks.Kernel.Jupyter;
 using Spectre.Console;
@@ -23,16 +25,68 @@ internal static partial class LabCommand
     {
         var port = new Option<int>("--port") { Description = "The port on 127.0.0.1. Default: a free one.", HelpName = "number" };
         var noBrowser = new Option<bool>("--no-browser") { Description = "Only says the address." };
-        var folder = new Argument<string?>("folder") { Description = "The folder to open. Default: \"notebooks\" here or in a folder above, else the current one.", Arity = ArgumentArity.ZeroOrOne, HelpName = "folder" };
-        var command = new Command("lab", "Opens the notebooks in JupyterLab or Jupyter Notebook with the C# kernel.") { folder, port, noBrowser };
-        command.SetAction((arguments, cancellation) => RunAsync(arguments.GetValue(folder), arguments.GetValue(port), !arguments.GetValue(noBrowser), cancellation));
+        var rest = new Argument<string[]>("folder")
+        {
+            Description = "The folder to open. Default: \"notebooks\" here or in a folder above, else the current one. "
+                + "Options that are none of these, and everything after \"--\", are passed on to Jupyter: lab --collaborative -- --config my.py",
+            Arity = ArgumentArity.ZeroOrMore,
+            HelpName = "folder and Jupyter's options",
+        };
+        var command = new Command("lab", "Opens the notebooks in JupyterLab or Jupyter Notebook with the C# kernel.") { rest, port, noBrowser };
+        command.SetAction((arguments, cancellation) =>
+        {
+            var tokens = arguments.Tokens.Select(token => token.Type).ToList();
+            var dashes = tokens.IndexOf(TokenType.DoubleDash);
+            var behind = dashes < 0 ? 0 : tokens.Count - dashes - 1;
+            var given = Read(arguments.GetValue(rest) ?? [], behind);
+            var own = arguments.GetResult(port) is null ? (int?)null : arguments.GetValue(port);
+            return RunAsync(given with { Port = given.Port ?? own, NoBrowser = given.NoBrowser || arguments.GetValue(noBrowser) }, cancellation);
+        });
         return command;
     }
 
-    private static async Task<int> RunAsync(string? given, int port, bool opensBrowser, CancellationToken cancellation)
+    /// <summary>Tells the folder from what is Jupyter's; of the latter it takes out what <c>lab</c> itself has to know.</summary>
+    /// <param name="words">The words that are no option of <c>lab</c>.</param>
+    /// <param name="behind">How many of them, at the end, stand after "--".</param>
+    private static Given Read(string[] words, int behind)
+    {
+        var given = new Given(null, null, NoBrowser: false, []);
+        var passed = new List<string>();
+        for (var i = 0; i < words.Length; i++)
+        {
+            var (word, next) = (words[i], i + 1 < words.Length ? words[i + 1] : "");
+            var isBehind = i >= words.Length - behind;
+            if (word == "--no-browser")
+            {
+                given = given with { NoBrowser = true };
+            }
+            else if (word == "--port" && int.TryParse(next, CultureInfo.InvariantCulture, out var number))
+            {
+                given = given with { Port = number };
+                i++;
+            }
+            else if (word.StartsWith("--port=", StringComparison.Ordinal) && int.TryParse(word["--port=".Length..], CultureInfo.InvariantCulture, out number))
+            {
+                given = given with { Port = number };
+            }
+            else if (!isBehind && !word.StartsWith('-') && given.Folder is null && (passed.Count == 0 || Directory.Exists(word)))
+            {
+                // After an option of Jupyter's a word may be its value.
+                given = given with { Folder = word };
+            }
+            else
+            {
+                passed.Add(word);
+            }
+        }
+
+        return given with { Passed = passed };
+    }
+
+    private static async Task<int> RunAsync(Given given, CancellationToken cancellation)
     {
         var terminal = AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(Console.Out) });
-        var folder = Path.GetFullPath(given ?? NotebooksFrom(Environment.CurrentDirectory));
+        var folder = Path.GetFullPath(given.Folder ?? NotebooksFrom(Environment.CurrentDirectory));
         if (!Directory.Exists(folder))
         {
             terminal.MarkupLineInterpolated($"[red]There is no folder {folder}.[/]");
@@ -49,7 +103,7 @@ internal static partial class LabCommand
 
         terminal.MarkupLineInterpolated($"[grey]kernel     {installed}[/]");
         terminal.MarkupLineInterpolated($"[grey]notebooks  {folder}[/]");
-        await using var server = JupyterServer.Start(program, folder, port, opensBrowser, line => Show(terminal, line));
+        await using var server = JupyterServer.Start(program, folder, given.Port ?? 0, !given.NoBrowser, given.Passed, line => Show(terminal, line));
         try
         {
             if (!await server.IsUpAsync(cancellation).ConfigureAwait(false))
@@ -106,6 +160,9 @@ internal static partial class LabCommand
             terminal.MarkupLineInterpolated($"[yellow]{entry.Groups["text"].Value}[/]");
         }
     }
+
+    /// <summary>What the command line asks for.</summary>
+    private sealed record Given(string? Folder, int? Port, bool NoBrowser, IReadOnlyList<string> Passed);
 
     /// <summary>A log line of traitlets' applications: <c>[I 12:34:56.789 NotebookApp] text</c>, the date before the time in newer ones.</summary>
     [GeneratedRegex(@"\A\[(?<level>[DIWEC]) [^\]]*\] ?(?<text>.*)\z")]

@@ -56,11 +56,20 @@ internal static class RunCommand
             var exit = RunExit.Ok;
             foreach (var path in paths.Select(Path.GetFullPath).ToArray())
             {
-                var outcome = await new NotebookRunner(terminal).RunAsync(path, options, cancellation).ConfigureAwait(false);
-                exit = exit == RunExit.Ok ? outcome.Exit : exit;
-                if (outcome.Exit == RunExit.Canceled || outcome.StillRunning)
+                try
                 {
-                    break;
+                    var outcome = await new NotebookRunner(terminal).RunAsync(path, options, cancellation).ConfigureAwait(false);
+                    exit = exit == RunExit.Ok ? outcome.Exit : exit;
+                    if (outcome.Exit == RunExit.Canceled || outcome.StillRunning)
+                    {
+                        break;
+                    }
+                }
+                catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+                {
+                    // The cells ran; it is a result that could not be written.
+                    terminal.Refused($"{path}: {error.Message}");
+                    exit = exit == RunExit.Ok ? RunExit.CellFailed : exit;
                 }
             }
 

@@ -2,7 +2,6 @@ using System.Globalization;
 using System.Reflection;
 using System.Text;
 using System.Text.Json.Nodes;
-using System.Text.RegularExpressions;
 using LoraNotebooks.Interactive;
 using LoraNotebooks.Kernel.Notebooks;
 using LoraNotebooks.Kernel.Running;
@@ -31,7 +30,7 @@ public sealed record HtmlExportOptions
 /// Of an output it shows HTML first, then a picture, then text; where a chart needs a script, the picture that comes with it.
 /// A chart without a picture is drawn by <see cref="ChartScripts"/>, the one script that a page can have.
 /// </remarks>
-public static partial class HtmlExport
+public static class HtmlExport
 {
     private const string Policy = "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; font-src data:; media-src data:; base-uri 'none'; form-action 'none'";
 
@@ -114,12 +113,13 @@ public static partial class HtmlExport
         {
             case "stream":
                 var css = Notebook.JoinText(output["name"]) == "stderr" ? "stream error" : "stream";
-                page.Append(CultureInfo.InvariantCulture, $"<pre class=\"output {css}\">").Append(SafeHtml.Escape(Terminal(Notebook.JoinText(output["text"])))).Append("</pre>\n");
+                page.Append(CultureInfo.InvariantCulture, $"<pre class=\"output {css}\">{Terminal(Notebook.JoinText(output["text"]))}</pre>\n");
                 break;
             case "error":
                 var lines = (output["traceback"] as JsonArray)?.Select(Notebook.JoinText) ?? [];
                 var text = string.Join('\n', lines);
-                page.Append("<pre class=\"output failed\">").Append(SafeHtml.Escape(Terminal(text.Length > 0 ? text : $"{output["ename"]}: {output["evalue"]}"))).Append("</pre>\n");
+                text = text.Length > 0 ? text : $"{output["ename"]}: {output["evalue"]}";
+                page.Append("<pre class=\"output failed\">").Append(Terminal(text)).Append("</pre>\n");
                 break;
             case "execute_result" or "display_data" when output["data"] is JsonObject data:
                 page.Append("<div class=\"output rich\">").Append(Rich(data, markdown, charts)).Append("</div>\n");
@@ -142,7 +142,7 @@ public static partial class HtmlExport
         return html is not null && !(needsScript && picture is not null) ? html
             : picture is not null ? $"<img src=\"{SafeHtml.Escape(picture)}\" alt=\"{SafeHtml.Escape(FirstLine(plain ?? "picture"))}\">"
             : data.ContainsKey(MimeTypes.Markdown) ? markdown.ToHtml(Notebook.JoinText(data[MimeTypes.Markdown]))
-            : plain is not null ? $"<pre>{SafeHtml.Escape(Terminal(plain))}</pre>"
+            : plain is not null ? $"<pre>{Terminal(plain)}</pre>"
             : data.ContainsKey(MimeTypes.Json) ? $"<pre>{SafeHtml.Escape(data[MimeTypes.Json]?.ToJsonString() ?? "")}</pre>"
             : $"<pre>({SafeHtml.Escape(string.Join(", ", data.Select(form => form.Key)))})</pre>";
     }
@@ -154,8 +154,10 @@ public static partial class HtmlExport
         // An SVG inside img cannot run scripts.
         ?? (data["image/svg+xml"] is { } svg ? "data:image/svg+xml;base64," + Convert.ToBase64String(Encoding.UTF8.GetBytes(Notebook.JoinText(svg))) : null);
 
-    /// <summary>Text as a terminal would leave it: without colour codes, and with overwritten lines folded.</summary>
-    private static string Terminal(string text) => TerminalText.Fold(AnsiCode().Replace(text, ""));
+    /// <summary>Text as a terminal would leave it: in its colours, and with overwritten lines folded.</summary>
+    private static string Terminal(string text) => string.Concat(AnsiText.Runs(TerminalText.Fold(text)).Select(run =>
+        run is { Letters: null, IsBold: false } ? SafeHtml.Escape(run.Text)
+        : $"<span class=\"{(run.Letters is { } colour ? $"a{colour & 7}" : "")}{(run.IsBold ? " b" : "")}\">{SafeHtml.Escape(run.Text)}</span>"));
 
     private static string Type(JsonNode? output) => Notebook.JoinText(output?["output_type"]);
 
@@ -169,7 +171,4 @@ public static partial class HtmlExport
         using var reader = new StreamReader(stream);
         return reader.ReadToEnd();
     }
-
-    [GeneratedRegex(@"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])")]
-    private static partial Regex AnsiCode();
 }

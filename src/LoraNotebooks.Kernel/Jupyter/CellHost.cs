@@ -26,6 +26,9 @@ internal sealed class CellHost : INotebookHost
     /// <summary>Whether the front end can be asked for input.</summary>
     public bool AllowsInput => _request.Flag("allow_stdin", whenMissing: false);
 
+    /// <summary>Whether it is the host of a request.</summary>
+    public bool IsOf(JupyterMessage request) => ReferenceEquals(_request, request);
+
     /// <summary>Writes to the stream <c>stdout</c> or <c>stderr</c>.</summary>
     public void Write(string text, bool isError) => _streams.Write(isError ? "stderr" : "stdout", text);
 
@@ -75,20 +78,12 @@ internal sealed class CellHost : INotebookHost
         });
     }
 
-    /// <summary>Sends the error that ended the cell.</summary>
+    /// <summary>Sends the error that ended the cell, or that came out of something it had started.</summary>
     public void SendError(CellError error)
     {
         Flush();
-        _kernel.Publish("error", _request, ErrorContent(error));
+        _kernel.Publish("error", _request, ErrorOutput.Content(error));
     }
-
-    /// <summary>An error as messages carry it.</summary>
-    public static JsonObject ErrorContent(CellError error) => new()
-    {
-        ["ename"] = error.Name,
-        ["evalue"] = error.Message,
-        ["traceback"] = new JsonArray([.. error.Traceback.Select(line => (JsonNode)line)]),
-    };
 
     private sealed class Handle(CellHost host, string id) : IDisplayHandle
     {

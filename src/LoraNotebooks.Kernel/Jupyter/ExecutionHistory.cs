@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using System.IO.Enumeration;
 using System.Text.Json.Nodes;
 
@@ -6,10 +7,12 @@ namespace LoraNotebooks.Kernel.Jupyter;
 /// <summary>The cells of this session, for front ends that page through what was typed.</summary>
 internal sealed class ExecutionHistory
 {
-    private readonly List<(int Line, string Code, string? Output)> _cells = [];
+    // Requests are answered while a cell ends.
+    private ImmutableList<(int Line, string Code, string? Output)> _cells = [];
 
     /// <summary>Remembers a cell and the text of its value.</summary>
-    public void Add(int line, string code, string? output) => _cells.Add((line, code, output));
+    public void Add(int line, string code, string? output) =>
+        ImmutableInterlocked.Update(ref _cells, static (cells, cell) => cells.Add(cell), (line, code, output));
 
     /// <summary>Answers a <c>history_request</c>: a range, the tail, or a search with <c>*</c> and <c>?</c>.</summary>
     public JsonObject Answer(JupyterMessage request)

@@ -1,4 +1,3 @@
-using System.Reflection;
 using System.Text.Json.Nodes;
 using System.Threading.Channels;
 using LoraNotebooks.Interactive;
@@ -8,8 +7,8 @@ namespace LoraNotebooks.Kernel.Jupyter;
 
 /// <summary>A Jupyter kernel for C#: one session, the front ends that are connected to it, and the requests between them.</summary>
 /// <remarks>
-/// Requests on shell are answered one after the other. What must not wait for the running cell is done at once, on the sockets' thread:
-/// interrupt and shutdown, answers to questions, buttons in the page.
+/// Cells run one after the other. Nothing else waits for the running one: interrupt and shutdown, answers to questions, buttons in the page and
+/// <c>kernel_info</c> are dealt with at once, on the sockets' thread; completion, documentation and the like one after the other beside the cells.
 /// Source: Jupyter client documentation, "Messaging in Jupyter", version 5.3.
 /// </remarks>
 internal sealed class JupyterKernel : IDisposable
@@ -24,10 +23,13 @@ internal sealed class JupyterKernel : IDisposable
     private readonly ExecutionHistory _history = new();
     private readonly EditingHelp _editing = new(Environment.CurrentDirectory);
     private readonly Action<string> _log;
-    private readonly Channel<JupyterMessage> _requests = System.Threading.Channels.Channel.CreateUnbounded<JupyterMessage>(new UnboundedChannelOptions { SingleReader = true });
+    private readonly Channel<JupyterMessage> _cells = System.Threading.Channels.Channel.CreateUnbounded<JupyterMessage>();
+    private readonly Channel<JupyterMessage> _questions = System.Threading.Channels.Channel.CreateUnbounded<JupyterMessage>();
     private readonly TaskCompletionSource _shutdown = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private CancellationTokenSource? _execution;
     private int _executions;
+    private CellHost? _last;
+    private JupyterMessage? _running;
 
     /// <summary>Binds the sockets of a kernel.</summary>
     /// <param name="connection">Addresses and key.</param>
@@ -42,9 +44,11 @@ internal sealed class JupyterKernel : IDisposable
             StandardOutput = static text => (NotebookHost.Current as CellHost)?.Write(text, isError: false),
             StandardError = static text => (NotebookHost.Current as CellHost)?.Write(text, isError: true),
             ReadLine = static () => (NotebookHost.Current as CellHost)?.ReadLine(),
+            StrayError = ShowStray,
             Report = static text => (NotebookHost.Current as CellHost)?.Write(text + "\n", isError: false),
         });
         _session.Declared += _editing.Add;
+        AppDomain.CurrentDomain.ProcessExit += EndWithProcess;
     }
 
     /// <summary>Serves front ends until one of them asks for the end, or the token does.</summary>
@@ -56,11 +60,12 @@ internal sealed class JupyterKernel : IDisposable
         var warm = Task.Run(_session.WarmUpAsync, CancellationToken.None);
         _channel.PublishState("starting", null);
         _sockets.Start();
-        var work = Task.Run(() => AnswerAsync(warm), CancellationToken.None);
+        var work = Task.WhenAll(Task.Run(() => RunCellsAsync(warm), CancellationToken.None), Task.Run(AnswerAsync, CancellationToken.None));
         _ = WarmUpEditingAsync(warm);
         await _shutdown.Task.ConfigureAwait(false);
 
-        _requests.Writer.TryComplete();
+        _cells.Writer.TryComplete();
+        _questions.Writer.TryComplete();
         Interrupt();
         Interrupt();
         await Task.WhenAny(work, Task.Delay(ShutdownGrace, CancellationToken.None)).ConfigureAwait(false);
@@ -69,6 +74,7 @@ internal sealed class JupyterKernel : IDisposable
     /// <summary>Closes the sockets and the session.</summary>
     public void Dispose()
     {
+        AppDomain.CurrentDomain.ProcessExit -= EndWithProcess;
         _sockets.Dispose();
         _session.Dispose();
         _editing.Dispose();
@@ -117,19 +123,26 @@ internal sealed class JupyterKernel : IDisposable
                 AtOnce(channel, message, () => _channel.Publish("shutdown_reply", message, (JsonObject)content.DeepClone()), content);
                 _shutdown.TrySetResult();
                 break;
-            case "kernel_info_request" when channel == Channel.Control:
-                AtOnce(channel, message, static () => { }, KernelInfo());
+            case "kernel_info_request":
+                AtOnce(channel, message, static () => { }, KernelInfo.Content());
                 break;
             case "input_reply":
                 _channel.Answer(message);
                 break;
-            case "comm_open":
-                OpenComm(message);
+            case "comm_open" or "comm_msg" or "comm_close":
+                _channel.Begin(message);
+                if (message.Type == "comm_open")
+                {
+                    OpenComm(message);
+                }
+
+                _channel.End(message);
                 break;
-            case "comm_msg" or "comm_close":
+            case "execute_request":
+                _cells.Writer.TryWrite(message);
                 break;
-            case "execute_request" or "kernel_info_request" or "complete_request" or "inspect_request" or "is_complete_request" or "history_request" or "comm_info_request":
-                _requests.Writer.TryWrite(message);
+            case "complete_request" or "inspect_request" or "is_complete_request" or "history_request" or "comm_info_request":
+                _questions.Writer.TryWrite(message);
                 break;
             default:
                 _log($"Ignored a message of the unknown type '{message.Type}'.");
@@ -139,10 +152,10 @@ internal sealed class JupyterKernel : IDisposable
 
     private void AtOnce(Channel channel, JupyterMessage request, Action action, JsonObject reply)
     {
-        _channel.PublishState("busy", request);
+        _channel.Begin(request);
         action();
         _channel.Reply(channel, request, reply);
-        _channel.PublishState("idle", request);
+        _channel.End(request);
     }
 
     /// <summary>The one comm that is known is a page that asks how a run stands; any other is closed, as the protocol asks.</summary>
@@ -159,41 +172,68 @@ internal sealed class JupyterKernel : IDisposable
         }
     }
 
-    private async Task AnswerAsync(Task warm)
+    private async Task AnswerAsync()
     {
-        await foreach (var request in _requests.Reader.ReadAllAsync().ConfigureAwait(false))
+        await foreach (var request in _questions.Reader.ReadAllAsync().ConfigureAwait(false))
         {
-            _channel.PublishState("busy", request);
+            _channel.Begin(request);
             try
             {
-                _channel.Reply(Channel.Shell, request, await AnswerAsync(request, warm).ConfigureAwait(false));
+                _channel.Reply(Channel.Shell, request, await AnswerAsync(request).ConfigureAwait(false));
             }
             catch (Exception error)
             {
                 _log($"{request.Type} failed: {error}");
-                _channel.Reply(Channel.Shell, request, new JsonObject { ["status"] = "error", ["ename"] = error.GetType().Name, ["evalue"] = error.Message, ["traceback"] = new JsonArray() });
+                var reply = new JsonObject();
+                AddTo(reply, "error", ErrorOutput.Content(CellErrors.OfKernel(error)));
+                _channel.Reply(Channel.Shell, request, reply);
             }
 
-            _channel.PublishState("idle", request);
+            _channel.End(request);
         }
     }
 
-    private async Task<JsonObject> AnswerAsync(JupyterMessage request, Task warm) => request.Type switch
+    private async Task<JsonObject> AnswerAsync(JupyterMessage request) => request.Type switch
     {
-        "execute_request" => await ExecuteAsync(request, warm).ConfigureAwait(false),
         "complete_request" => await _editing.CompleteAsync(request).ConfigureAwait(false),
         "inspect_request" => await _editing.InspectAsync(request).ConfigureAwait(false),
         "is_complete_request" => EditingHelp.Judge(request),
         "history_request" => _history.Answer(request),
-        "comm_info_request" => new JsonObject { ["comms"] = new JsonObject() },
-        _ => KernelInfo(),
+        _ => new JsonObject { ["comms"] = new JsonObject() },
     };
+
+    private async Task RunCellsAsync(Task warm)
+    {
+        await foreach (var request in _cells.Reader.ReadAllAsync().ConfigureAwait(false))
+        {
+            _channel.Begin(request, isCell: true);
+            Volatile.Write(ref _running, request);
+            JsonObject reply;
+            try
+            {
+                reply = await ExecuteAsync(request, warm).ConfigureAwait(false);
+            }
+            catch (Exception error)
+            {
+                _log($"{request.Type} failed: {error}");
+
+                // The cell's host may be what failed.
+                reply = Fail(request, new CellHost(request, _channel, _session), CellErrors.OfKernel(error));
+            }
+
+            Volatile.Write(ref _running, null);
+            _channel.Reply(Channel.Shell, request, reply);
+            _channel.End(request);
+        }
+    }
 
     private async Task<JsonObject> ExecuteAsync(JupyterMessage request, Task warm)
     {
         using var execution = new CancellationTokenSource();
         Volatile.Write(ref _execution, execution);
-        await warm.ConfigureAwait(false);
+
+        // What kept the compiler from being loaded keeps this cell from running, and is shown there.
+        await warm.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         try
         {
             return await ExecuteAsync(request, execution.Token).ConfigureAwait(false);
@@ -220,6 +260,7 @@ internal sealed class JupyterKernel : IDisposable
         }
 
         var host = new CellHost(request, _channel, _session);
+        Volatile.Write(ref _last, host);
         using var current = NotebookHost.Use(host);
         var (result, shown) = (await _session.RunAsync(code, $"cell {_executions}", cancellation: cancellation).ConfigureAwait(false)).Shown($"cell {_executions}");
         if (isCounted)
@@ -227,17 +268,9 @@ internal sealed class JupyterKernel : IDisposable
             _history.Add(_executions, code, shown?.Text(MimeTypes.PlainText));
         }
 
-        var reply = new JsonObject { ["execution_count"] = _executions };
         if (result.Error is { } error)
         {
-            host.SendError(error);
-            AddTo(reply, "error", CellHost.ErrorContent(error));
-            if (request.Flag("stop_on_error", whenMissing: true))
-            {
-                AbortQueue();
-            }
-
-            return reply;
+            return Fail(request, host, error);
         }
 
         if (shown is not null && !isSilent)
@@ -245,9 +278,65 @@ internal sealed class JupyterKernel : IDisposable
             host.SendResult(shown, _executions);
         }
 
+        var reply = new JsonObject { ["execution_count"] = _executions };
         AddTo(reply, "ok", new JsonObject { ["payload"] = new JsonArray(), ["user_expressions"] = await EvaluateAsync(request, cancellation).ConfigureAwait(false) });
         host.Flush();
         return reply;
+    }
+
+    /// <summary>Shows what ended a cell, in the cell, and drops those that were waiting.</summary>
+    /// <returns>The reply.</returns>
+    private JsonObject Fail(JupyterMessage request, CellHost host, CellError error)
+    {
+        host.SendError(error);
+        var reply = new JsonObject { ["execution_count"] = _executions };
+        AddTo(reply, "error", ErrorOutput.Content(error));
+        if (request.Flag("stop_on_error", whenMissing: true))
+        {
+            AbortQueue();
+        }
+
+        return reply;
+    }
+
+    /// <summary>Shows an exception that came out of something that a cell had started; the session goes on.</summary>
+    private void ShowStray(CellError error)
+    {
+        if (NotebookHost.Current is CellHost host)
+        {
+            host.SendError(error);
+        }
+        else
+        {
+            _log(string.Join('\n', error.Traceback));
+        }
+    }
+
+    /// <summary>A cell has ended the process. The front end gets the reason before it starts another kernel.</summary>
+    private void EndWithProcess(object? sender, EventArgs e)
+    {
+        if (_shutdown.Task.IsCompleted)
+        {
+            return;
+        }
+
+        var message = $"The kernel's process was ended, with exit code {Environment.ExitCode} (Environment.Exit). "
+            + "Its variables are gone; Jupyter starts a new one.";
+        var error = new CellError("ProcessEnded", message, [message]);
+        var last = Volatile.Read(ref _last);
+        if (Interlocked.Exchange(ref _running, null) is { } request)
+        {
+            var host = last is not null && last.IsOf(request) ? last : new CellHost(request, _channel, _session);
+            _channel.Reply(Channel.Shell, request, Fail(request, host, error));
+            _channel.End(request);
+        }
+        else
+        {
+            last?.SendError(error);
+        }
+
+        _sockets.Dispose();
+        NetMQ.NetMQConfig.Cleanup(block: true);
     }
 
     /// <summary>The values of expressions that a front end wants besides the cell.</summary>
@@ -259,7 +348,7 @@ internal sealed class JupyterKernel : IDisposable
             var (result, shown) = (await _session.RunAsync(expression?.ToString() ?? "", name, cancellation: cancellation).ConfigureAwait(false)).Shown(name);
             var value = new JsonObject();
             AddTo(value, result.Error is null ? "ok" : "error", result.Error is { } error
-                ? CellHost.ErrorContent(error)
+                ? ErrorOutput.Content(error)
                 : new JsonObject { ["data"] = (shown ?? MimeBundle.FromText("null")).ToJson(), ["metadata"] = new JsonObject() });
             values[name] = value;
         }
@@ -270,23 +359,12 @@ internal sealed class JupyterKernel : IDisposable
     /// <summary>Cells that were already waiting when one failed are not run: they were meant to follow it.</summary>
     private void AbortQueue()
     {
-        var kept = new List<JupyterMessage>();
-        while (_requests.Reader.TryRead(out var waiting))
+        while (_cells.Reader.TryRead(out var waiting))
         {
-            if (waiting.Type != "execute_request")
-            {
-                kept.Add(waiting);
-                continue;
-            }
-
-            _channel.PublishState("busy", waiting);
-            _channel.Reply(Channel.Shell, waiting, new JsonObject { ["status"] = "aborted", ["execution_count"] = _executions });
-            _channel.PublishState("idle", waiting);
-        }
-
-        foreach (var request in kept)
-        {
-            _requests.Writer.TryWrite(request);
+            // Without a number: it is that of the cells that ran.
+            _channel.Begin(waiting);
+            _channel.Reply(Channel.Shell, waiting, new JsonObject { ["status"] = "aborted" });
+            _channel.End(waiting);
         }
     }
 
@@ -297,28 +375,5 @@ internal sealed class JupyterKernel : IDisposable
         {
             reply[name] = value?.DeepClone();
         }
-    }
-
-    private static JsonObject KernelInfo()
-    {
-        var version = typeof(JupyterKernel).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion.Split('+')[0] ?? "0";
-        return new JsonObject
-        {
-            ["protocol_version"] = JupyterMessage.ProtocolVersion,
-            ["implementation"] = "lora-notebooks",
-            ["implementation_version"] = version,
-            ["language_info"] = new JsonObject
-            {
-                ["name"] = "C#",
-                ["version"] = "14.0",
-                ["mimetype"] = "text/x-csharp",
-                ["file_extension"] = ".cs",
-                ["pygments_lexer"] = "csharp",
-                ["codemirror_mode"] = "text/x-csharp",
-            },
-            ["banner"] = $"LoraNotebooks {version}: C# on .NET {Environment.Version}",
-            ["help_links"] = new JsonArray(),
-            ["debugger"] = false,
-        };
     }
 }

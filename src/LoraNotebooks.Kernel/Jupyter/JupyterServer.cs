@@ -28,16 +28,19 @@ internal sealed class JupyterServer : IAsyncDisposable
     /// <param name="folder">Its folder of notebooks.</param>
     /// <param name="port">The port; 0 takes a free one.</param>
     /// <param name="opensBrowser">Whether the server opens the page in the user's browser.</param>
+    /// <param name="passed">Further options of the server's own; they count before those given here.</param>
     /// <param name="log">Gets each line that the server writes, on any thread.</param>
-    public static JupyterServer Start(JupyterProgram program, string folder, int port, bool opensBrowser, Action<string> log)
+    public static JupyterServer Start(JupyterProgram program, string folder, int port, bool opensBrowser, IReadOnlyList<string> passed, Action<string> log)
     {
         port = port == 0 ? FreePort() : port;
         string[] options =
         [
-            "--ip=127.0.0.1", $"--port={port}", "--port-retries=0",
+            .. ((string[])["--ip=127.0.0.1", "--port-retries=0"]).Where(option => !passed.Any(own => own.Split('=')[0] == option.Split('=')[0])),
+            $"--port={port}",
             .. opensBrowser ? Array.Empty<string>() : ["--no-browser"],
             // In a container everyone is root, and no one outside this machine reaches the port.
             .. Environment.IsPrivilegedProcess && !OperatingSystem.IsWindows() ? ["--allow-root"] : Array.Empty<string>(),
+            .. passed,
         ];
         var start = new ProcessStartInfo(program.Command[0], [.. program.Command.Skip(1), .. options])
         {
@@ -130,6 +133,7 @@ internal sealed class JupyterServer : IAsyncDisposable
         return ((IPEndPoint)listener.LocalEndpoint).Port;
     }
 
+    /// <summary>Sends a signal to a process.</summary>
     [DllImport("libc", EntryPoint = "kill")]
-    private static extern int Kill(int process, int signal);
+    internal static extern int Kill(int process, int signal);
 }

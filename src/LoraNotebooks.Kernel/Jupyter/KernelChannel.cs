@@ -9,6 +9,8 @@ internal sealed class KernelChannel(KernelSockets sockets, string? kernelId)
 {
     private readonly string _session = Guid.NewGuid().ToString("N");
     private readonly BlockingCollection<string?> _answers = [];
+    private readonly Lock _states = new();
+    private JupyterMessage? _cell;
 
     /// <summary>The work that outputs follow: what pages ask about, and what their buttons may stop.</summary>
     public LiveRuns Runs { get; } = new();
@@ -20,6 +22,33 @@ internal sealed class KernelChannel(KernelSockets sockets, string? kernelId)
 
     /// <summary>Tells all front ends whether the kernel is <c>starting</c>, <c>busy</c> or <c>idle</c> with a request.</summary>
     public void PublishState(string state, JupyterMessage? request) => Publish("status", request, new JsonObject { ["execution_state"] = state });
+
+    /// <summary>Tells all front ends that the kernel is busy with a request.</summary>
+    /// <param name="request">The request.</param>
+    /// <param name="isCell">Whether it runs a cell: while it does, other requests come and go.</param>
+    public void Begin(JupyterMessage request, bool isCell = false)
+    {
+        lock (_states)
+        {
+            _cell = isCell ? request : _cell;
+            PublishState("busy", request);
+        }
+    }
+
+    /// <summary>Tells all front ends that a request is done with, and, if a cell still runs, that the kernel is busy.</summary>
+    /// <remarks>They show the last state that they heard.</remarks>
+    public void End(JupyterMessage request)
+    {
+        lock (_states)
+        {
+            _cell = ReferenceEquals(_cell, request) ? null : _cell;
+            PublishState("idle", request);
+            if (_cell is { } cell)
+            {
+                PublishState("busy", cell);
+            }
+        }
+    }
 
     /// <summary>Answers a request.</summary>
     public void Reply(Channel channel, JupyterMessage request, JsonObject content)

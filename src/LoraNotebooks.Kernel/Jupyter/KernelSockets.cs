@@ -33,6 +33,7 @@ internal sealed class KernelSockets : IDisposable
     private readonly RouterSocket _heartbeat = new();
     private readonly NetMQQueue<(Channel Channel, JupyterMessage Message)> _outgoing = new();
     private readonly NetMQPoller _poller;
+    private bool _isClosed;
 
     /// <summary>Binds the sockets; nothing is received before <see cref="Start"/>.</summary>
     /// <param name="connection">Addresses and key.</param>
@@ -88,9 +89,14 @@ internal sealed class KernelSockets : IDisposable
         }
     }
 
-    /// <summary>Sends what is waiting and closes the sockets.</summary>
+    /// <summary>Sends what is waiting and closes the sockets; a second call does nothing.</summary>
     public void Dispose()
     {
+        if (Interlocked.Exchange(ref _isClosed, true))
+        {
+            return;
+        }
+
         _poller.Stop();
         SendAll();
         _poller.Dispose();
@@ -120,6 +126,11 @@ internal sealed class KernelSockets : IDisposable
             {
                 _log($"Dropped a message on {channel.ToString().ToLowerInvariant()}: {error.Message}.");
             }
+            catch (Exception error)
+            {
+                // One message that cannot be dealt with must not end the thread, and with it the kernel.
+                _log($"A message on {channel.ToString().ToLowerInvariant()} could not be dealt with: {error}");
+            }
         }
     }
 
@@ -134,7 +145,14 @@ internal sealed class KernelSockets : IDisposable
                 Channel.Stdin => _stdin,
                 _ => _ioPub,
             };
-            socket.SendMultipartBytes(next.Message.Write(_signer));
+            try
+            {
+                socket.SendMultipartBytes(next.Message.Write(_signer));
+            }
+            catch (Exception error)
+            {
+                _log($"A message of type {next.Message.Type} could not be sent: {error}");
+            }
         }
     }
 }

@@ -3,7 +3,7 @@ using System.Globalization;
 
 namespace LoraNotebooks.Kernel.Jupyter;
 
-/// <summary>The Jupyter server that started this kernel.</summary>
+/// <summary>The process that started this one: a kernel's Jupyter server, the supervisor of a run.</summary>
 internal static class ParentProcess
 {
     private static readonly TimeSpan Interval = TimeSpan.FromSeconds(2);
@@ -17,6 +17,12 @@ internal static class ParentProcess
             return;
         }
 
+        await WaitForEndAsync(id, cancellation).ConfigureAwait(false);
+    }
+
+    /// <summary>Ends when a process has ended.</summary>
+    public static async Task WaitForEndAsync(int id, CancellationToken cancellation)
+    {
         try
         {
             using var server = Process.GetProcessById(id);

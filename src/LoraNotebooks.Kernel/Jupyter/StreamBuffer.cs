@@ -1,4 +1,5 @@
 using System.Text;
+using LoraNotebooks.Kernel.Notebooks;
 
 namespace LoraNotebooks.Kernel.Jupyter;
 
@@ -59,8 +60,48 @@ internal sealed class StreamBuffer(Action<string, string> send)
     {
         if (_text.Length > 0)
         {
-            send(_name, _text.ToString());
+            send(_name, WithoutOverwritten(_text.ToString()));
             _text.Clear();
         }
+    }
+
+    /// <summary>Leaves out of a piece what nobody would see: the states of a line between the first and the last.</summary>
+    /// <remarks>The first goes on with what was sent before. A front end works on the whole of a line at each piece; of 16,000 states of a progress bar it gets some tens.</remarks>
+    internal static string WithoutOverwritten(string piece)
+    {
+        // Where a colour begins or ends in a state that is left out, the next one needs it.
+        if (!piece.AsSpan().TrimEnd('\r').Contains('\r') || piece.Contains('\u001b', StringComparison.Ordinal))
+        {
+            return piece;
+        }
+
+        var kept = new StringBuilder();
+        foreach (var range in piece.AsSpan().Split('\n'))
+        {
+            var line = piece.AsSpan()[range];
+            if (range.Start.Value > 0)
+            {
+                kept.Append('\n');
+            }
+
+            var (first, last) = (line.IndexOf('\r'), line.TrimEnd('\r').LastIndexOf('\r'));
+            if (first < 0 || last <= first)
+            {
+                kept.Append(line);
+                continue;
+            }
+
+            var between = TerminalText.Fold(line[(first + 1)..last].ToString());
+            var end = line[(last + 1)..];
+            kept.Append(line[..(first + 1)]);
+            if (between.Length > end.TrimEnd('\r').Length)
+            {
+                kept.Append(between).Append('\r');
+            }
+
+            kept.Append(end);
+        }
+
+        return kept.ToString();
     }
 }

@@ -7,10 +7,12 @@ namespace LoraNotebooks.Kernel.Running;
 
 /// <summary>Collects the outputs of one cell in nbformat's layout, from any thread, also after the cell has ended.</summary>
 /// <remarks>Every cell has a host of its own, so that a background task of an earlier cell still reports to that cell.</remarks>
+/// <param name="number">The number of the cell among those that hold code, from 1.</param>
 /// <param name="streamed">Told of text on a console stream; true for stderr.</param>
 /// <param name="displayed">Told of the plain text of what is shown.</param>
 /// <param name="cancellation">The token of the running cell.</param>
-internal sealed class CellOutputs(Action<string, bool> streamed, Action<string> displayed, Func<CancellationToken>? cancellation = null) : INotebookHost
+internal sealed class CellOutputs(int number, Action<string, bool> streamed, Action<string> displayed, Func<CancellationToken>? cancellation = null)
+    : INotebookHost
 {
     private const int MaximumStreamLength = 1_000_000;
 
@@ -20,6 +22,9 @@ internal sealed class CellOutputs(Action<string, bool> streamed, Action<string> 
     private bool _streamIsFull;
     private bool _clearsBeforeNext;
     private bool _changed = true;
+
+    /// <summary>The number of the cell among those that hold code, from 1.</summary>
+    public int Number => number;
 
     /// <inheritdoc/>
     public CancellationToken Cancellation => cancellation?.Invoke() ?? CancellationToken.None;
@@ -88,14 +93,13 @@ internal sealed class CellOutputs(Action<string, bool> streamed, Action<string> 
         ["output_type"] = "execute_result",
     });
 
-    /// <summary>Adds the error that ended the cell.</summary>
-    public void AddError(CellError error) => Add(new JsonObject
+    /// <summary>Adds the error that ended the cell, or that came out of something it had started.</summary>
+    public void AddError(CellError error)
     {
-        ["ename"] = error.Name,
-        ["evalue"] = error.Message,
-        ["output_type"] = "error",
-        ["traceback"] = new JsonArray([.. error.Traceback.Select(line => (JsonNode)line)]),
-    });
+        var output = ErrorOutput.Content(error);
+        output["output_type"] = "error";
+        Add(output);
+    }
 
     /// <summary>The outputs as they are now, if they changed since the last call; otherwise null.</summary>
     public IReadOnlyList<JsonObject>? TakeChanges()

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Text.Json.Nodes;
 using LoraNotebooks.Kernel.Notebooks;
 using LoraNotebooks.Tensors;
@@ -6,12 +7,19 @@ namespace LoraNotebooks.Kernel.Running;
 
 /// <summary>
 /// Moves outputs into the notebook and the notebook into its file while cells work, so that a crash of the process
-/// takes at most the last few seconds with it.
+/// takes at most the last moments with it.
 /// </summary>
 internal sealed class OutputWriter : IAsyncDisposable
 {
-    /// <summary>The least time between two writes during a cell; a write of a notebook of 2 MB takes some hundredths of a second.</summary>
-    private static readonly TimeSpan Interval = TimeSpan.FromSeconds(3);
+    /// <summary>How often outputs are looked at.</summary>
+    private static readonly TimeSpan Interval = TimeSpan.FromMilliseconds(200);
+
+    /// <summary>What writing may take before it has to be sparing: enough for each of some dozen cells to be written when it ends.</summary>
+    private static readonly TimeSpan Allowance = TimeSpan.FromSeconds(0.25);
+
+    /// <summary>Beyond that, writing takes at most one part in so many of the time.</summary>
+    /// <remarks>Every write is of the whole notebook, and there may be a thousand cells.</remarks>
+    private const int Share = 50;
 
     private readonly Lock _gate = new();
     private readonly Notebook _notebook;
@@ -20,6 +28,8 @@ internal sealed class OutputWriter : IAsyncDisposable
     private readonly CancellationTokenSource _stop = new();
     private readonly Task _writing;
     private bool _isStale = true;
+    private readonly long _begun = Stopwatch.GetTimestamp();
+    private TimeSpan _spent;
 
     /// <summary>Takes the outputs of an earlier run out of the notebook, except those of cells that are skipped.</summary>
     /// <param name="notebook">Takes the outputs; nobody else may change it meanwhile.</param>
@@ -37,6 +47,9 @@ internal sealed class OutputWriter : IAsyncDisposable
         _writing = path is null ? Task.CompletedTask : WriteRepeatedlyAsync();
     }
 
+    /// <summary>How often the file was written.</summary>
+    internal int Writes { get; private set; }
+
     /// <summary>A cell starts; from now on its outputs are kept.</summary>
     public void Begin(NotebookCell cell, int executionCount, CellOutputs outputs)
     {
@@ -47,24 +60,24 @@ internal sealed class OutputWriter : IAsyncDisposable
         }
     }
 
-    /// <summary>Brings the notebook up to date and writes it, if anything changed.</summary>
+    /// <summary>Brings the notebook up to date and writes it, if anything changed and not too much time went into that yet; else a later look does.</summary>
+    /// <remarks>What cannot be written now may be next time, a full disk have room again; <see cref="Finish"/> reports what does not pass.</remarks>
     public void Save()
     {
         lock (_gate)
         {
-            foreach (var (cell, outputs) in _outputs)
+            if (_spent > Allowance + Stopwatch.GetElapsedTime(_begun) / Share)
             {
-                if (outputs.TakeChanges() is { } changed)
-                {
-                    cell.SetOutputs(changed);
-                    _isStale = true;
-                }
+                return;
             }
 
-            if (_isStale && _path is not null)
+            try
             {
-                _notebook.Save(_path);
-                _isStale = false;
+                Write();
+            }
+            catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+            {
+                _isStale = true;
             }
         }
     }
@@ -79,7 +92,7 @@ internal sealed class OutputWriter : IAsyncDisposable
             _notebook.Machine = Metadata(machine);
             _notebook.ExecutedCode = complete ? NotebookDrift.HashOf(_notebook) : null;
             _isStale = true;
-            Save();
+            Write();
         }
     }
 
@@ -113,19 +126,33 @@ internal sealed class OutputWriter : IAsyncDisposable
         {
             while (await timer.WaitForNextTickAsync(_stop.Token).ConfigureAwait(false))
             {
-                try
-                {
-                    Save();
-                }
-                catch (Exception error) when (error is IOException or UnauthorizedAccessException)
-                {
-                    // A full disk may have room again by the next time; the write after the cell reports what does not pass.
-                }
+                Save();
             }
         }
         catch (OperationCanceledException)
         {
             // The run is over.
+        }
+    }
+
+    private void Write()
+    {
+        var start = Stopwatch.GetTimestamp();
+        foreach (var (cell, outputs) in _outputs)
+        {
+            if (outputs.TakeChanges() is { } changed)
+            {
+                cell.SetOutputs(changed);
+                _isStale = true;
+            }
+        }
+
+        if (_isStale && _path is not null)
+        {
+            _notebook.Save(_path);
+            _isStale = false;
+            _spent += Stopwatch.GetElapsedTime(start);
+            Writes++;
         }
     }
 }

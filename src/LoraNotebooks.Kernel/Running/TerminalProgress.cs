@@ -1,5 +1,6 @@
-using System.Text;
+using LoraNotebooks.Kernel.Notebooks;
 using Spectre.Console;
+using Spectre.Console.Rendering;
 
 namespace LoraNotebooks.Kernel.Running;
 
@@ -10,14 +11,22 @@ internal sealed class TerminalProgress : IRunProgress
     private static readonly TimeSpan NewsInterval = TimeSpan.FromSeconds(15);
     private const int MaximumStatus = 100;
 
+    /// <summary>A line that has no end yet is shown in pieces of this length, so that none is kept without a limit.</summary>
+    private const int LongestLine = 1 << 16;
+
+    /// <summary>The least time between two looks at a line that is being overwritten, such as a progress bar: no eye follows more.</summary>
+    private const int GlanceMilliseconds = 100;
+
     private readonly IAnsiConsole _console;
     private readonly bool _live;
     private readonly Lock _gate = new();
-    private readonly StringBuilder _partialLine = new();
+    private TerminalText _lines = new();
+    private bool _lineIsError;
     private StatusContext? _status;
     private string _cell = "";
     private string _news = "";
     private long _lastNews;
+    private long _lastGlance;
 
     /// <summary>Shows progress on the console as it is now: cells write to it through their own sinks.</summary>
     public TerminalProgress()
@@ -41,6 +50,7 @@ internal sealed class TerminalProgress : IRunProgress
     public Task<T> RunAsync<T>(Func<Task<T>> work) => !_live ? work() : _console.Status().Spinner(Spinner.Known.Dots).StartAsync("Starting C# …", async status =>
     {
         _status = status;
+        AppDomain.CurrentDomain.ProcessExit += (_, _) => _console.Cursor.Show();
         try
         {
             return await work().ConfigureAwait(false);
@@ -74,18 +84,26 @@ internal sealed class TerminalProgress : IRunProgress
     {
         lock (_gate)
         {
-            _partialLine.Append(text);
-            var whole = _partialLine.ToString();
-            var end = whole.LastIndexOf('\n');
-            if (end < 0)
+            _lineIsError = isError;
+            _lines.Append(text);
+            if (_lines.FinishedLines.Length > 0)
             {
-                return;
+                foreach (var line in _lines.FinishedLines[..^1].EnumerateLines())
+                {
+                    OutputLine(line.ToString(), isError);
+                }
+
+                _lines.DropFinishedLines();
             }
 
-            _partialLine.Clear().Append(whole.AsSpan(end + 1));
-            foreach (var line in whole[..end].Split('\n'))
+            if (_lines.UnfinishedLine.Length >= LongestLine)
             {
-                OutputLine(line, isError);
+                EndLine();
+            }
+            else if (Environment.TickCount64 - _lastGlance >= GlanceMilliseconds)
+            {
+                _lastGlance = Environment.TickCount64;
+                Status(_lines.UnfinishedLine.ToString());
             }
         }
     }
@@ -93,7 +111,7 @@ internal sealed class TerminalProgress : IRunProgress
     /// <inheritdoc/>
     public void Status(string text)
     {
-        var line = text.AsSpan().Trim();
+        var line = AnsiText.Plain(text).AsSpan().Trim();
         line = line.IndexOf('\n') is > 0 and var end ? line[..end].Trim() : line;
         if (line.Length == 0)
         {
@@ -118,12 +136,7 @@ internal sealed class TerminalProgress : IRunProgress
     {
         lock (_gate)
         {
-            if (_partialLine.Length > 0)
-            {
-                OutputLine(_partialLine.ToString(), isError: false);
-                _partialLine.Clear();
-            }
-
+            EndLine();
             Line($"  {(succeeded ? "[green]✓[/]" : "[red]✗[/]")}  {Escape(_cell)}  [grey]{Durations.Format(elapsed)}[/]");
         }
     }
@@ -137,7 +150,7 @@ internal sealed class TerminalProgress : IRunProgress
             Line($"[red]Cell {failed.Number} ({Escape(failed.Title)}) {(outcome.Exit switch { RunExit.TimedOut => "ran out of time", RunExit.Canceled => "was stopped", _ => "failed" })}:[/]");
             foreach (var line in outcome.Error!.Traceback)
             {
-                Line($"  {Escape(line)}");
+                Write(new Unwrapped([new Segment("  " + Printable(line))]));
             }
 
             Line("");
@@ -169,13 +182,28 @@ internal sealed class TerminalProgress : IRunProgress
 
     private static string Name(int number, int cells, string title) => $"cell {number} of {cells} · {title}";
 
+    private void EndLine()
+    {
+        if (_lines.UnfinishedLine.Length > 0)
+        {
+            OutputLine(_lines.UnfinishedLine.ToString(), _lineIsError);
+        }
+
+        _lines = new TerminalText();
+    }
+
     private void OutputLine(string line, bool isError)
     {
-        // A progress bar overwrites its line; only the last state of it is news.
-        var shown = line.TrimEnd('\r');
-        shown = shown[(shown.LastIndexOf('\r') + 1)..];
-        Line($"  [grey]│[/] {(isError ? "[yellow]" : "[dim]")}{Escape(shown)}[/]");
+        var usual = isError ? new Style(Color.Yellow) : new Style(decoration: Decoration.Dim);
+        Write(new Unwrapped([
+            new Segment("  │ ", new Style(Color.Grey)),
+            .. AnsiText.Runs(line).Select(run => new Segment(Printable(run.Text), run is { Letters: null, IsBold: false } ? usual : StyleOf(run))),
+        ]));
     }
+
+    /// <summary>The cell's own colours: a terminal's first sixteen have Spectre's numbers.</summary>
+    private static Style StyleOf(AnsiRun run) =>
+        new(run.Letters is { } colour ? Color.FromInt32(colour) : Color.Default, decoration: run.IsBold ? Decoration.Bold : Decoration.None);
 
     private void ShowStatus(string text) => _status?.Status(Escape(text));
 
@@ -187,6 +215,24 @@ internal sealed class TerminalProgress : IRunProgress
         }
     }
 
-    // Markup brackets are doubled; control characters could move the cursor or change the terminal's state.
-    private static string Escape(string text) => Markup.Escape(string.Concat(text.Where(letter => letter == '\t' || !char.IsControl(letter))));
+    private void Write(Unwrapped line)
+    {
+        lock (_gate)
+        {
+            _console.Write(line);
+        }
+    }
+
+    private static string Escape(string text) => Markup.Escape(Printable(text));
+
+    // Control characters could move the cursor or change the terminal's state.
+    private static string Printable(string text) => string.Concat(AnsiText.Plain(text).Where(letter => letter == '\t' || !char.IsControl(letter)));
+
+    /// <summary>A line of any length, broken by the terminal: Spectre's own way to break one takes time with the square of its words.</summary>
+    private sealed class Unwrapped(IReadOnlyList<Segment> segments) : IRenderable
+    {
+        public Measurement Measure(RenderOptions options, int maxWidth) => new(1, maxWidth);
+
+        public IEnumerable<Segment> Render(RenderOptions options, int maxWidth) => [.. segments, Segment.LineBreak];
+    }
 }

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using LoraNotebooks.Interactive;
 using Microsoft.CodeAnalysis;
 using Microsoft.CodeAnalysis.CSharp;
 
@@ -23,6 +24,12 @@ public sealed record CSharpSessionOptions
     public Action<string> Report { get; init; } = static _ => { };
 
     /// <summary>
+    /// Receives exceptions that nothing caught outside of a cell's own call (of threads, timers, async void methods, finalizers, tasks that nobody
+    /// awaited), on any thread; <see cref="NotebookHost.Current"/> is the host of the cell that each belongs to. Default: nothing is kept.
+    /// </summary>
+    public Action<CellError> StrayError { get; init; } = static _ => { };
+
+    /// <summary>
     /// How long a cell that asked for the token <see cref="CellGlobals.Cancellation"/> may go on after it was told to stop: time to save
     /// what it has. A second <see cref="CSharpSession.Interrupt"/> ends it at once, as does the first one for any other cell. Default: 30 seconds.
     /// </summary>
@@ -40,7 +47,7 @@ public sealed record CSharpSessionOptions
 /// <c>#!lsmagic</c> lists the rest.
 /// </para>
 /// <para>
-/// Displays go to <see cref="Interactive.NotebookHost.Current"/> of the caller of <see cref="RunAsync"/>.
+/// Displays go to <see cref="NotebookHost.Current"/> of the caller of <see cref="RunAsync"/>.
 /// One cell runs at a time. A cell starts on the session's own thread. A cell that is stopped leaves its variables behind,
 /// and the session goes on.
 /// </para>
@@ -57,6 +64,7 @@ public sealed class CSharpSession : IDisposable
     private readonly SubmissionChain _chain;
     private readonly CellGlobals _globals = new();
     private readonly CellSources _sources = new();
+    private readonly IDisposable _console;
     private CellThread _thread = new();
     private RunningCell? _current;
 
@@ -69,6 +77,8 @@ public sealed class CSharpSession : IDisposable
         _resolver = new CellReferenceResolver(folder, message => _options.Report(message));
         _compiler = new CellCompiler(folder, _resolver);
         _chain = new SubmissionChain(_globals);
+        _console = ConsoleRouter.Install();
+        StrayErrors.Install();
     }
 
     /// <summary>Raised with the C# of each cell that later cells can see something of, and the references that it added, before it runs.</summary>
@@ -105,11 +115,14 @@ public sealed class CSharpSession : IDisposable
 
         try
         {
-            using var capture = ConsoleRouter.Capture(_options.StandardOutput, _options.StandardError, _options.ReadLine);
+            var scope = new CellScope(_options, _sources, NotebookHost.Current);
+            scope.Enter();
+            ConsoleRouter.BeginCell();
             _globals.Begin(cell.Stop);
             var clock = Stopwatch.StartNew();
             var result = await Task.Run(() => ExecuteAsync(code, cellName, cell)).ConfigureAwait(false);
-            if (cell.Stop.IsCancellationRequested && result.Status is CellStatus.Succeeded or CellStatus.Canceled)
+            scope.WasStopped = cell.Stop.IsCancellationRequested;
+            if (scope.WasStopped && result.Status is CellStatus.Succeeded or CellStatus.Canceled)
             {
                 result = Stopped(result, cellName, timeLimit, isTimedOut: !cancellation.IsCancellationRequested && !cell.WasInterrupted);
             }
@@ -122,8 +135,13 @@ public sealed class CSharpSession : IDisposable
         }
     }
 
-    /// <summary>Frees the session's thread. Objects that cells made stay alive as long as something refers to them.</summary>
-    public void Dispose() => _thread.Dispose();
+    /// <summary>Frees the session's thread and gives the console back. Objects that cells made stay alive as long as something refers to them.</summary>
+    public void Dispose()
+    {
+        _thread.Dispose();
+        CellScope.Leave(_options);
+        _console.Dispose();
+    }
 
     private async Task<CellResult> ExecuteAsync(string code, string cellName, RunningCell cell)
     {
@@ -150,6 +168,11 @@ public sealed class CSharpSession : IDisposable
         catch (OperationCanceledException) when (cell.Stop.IsCancellationRequested)
         {
             return new CellResult(CellStatus.Canceled, null, null, TimeSpan.Zero);
+        }
+        catch (Exception error)
+        {
+            // No fault of the cell's code, but the cell is where somebody looks.
+            return Failure(CellStatus.Failed, CellErrors.OfKernel(error));
         }
     }
 
@@ -185,7 +208,8 @@ public sealed class CSharpSession : IDisposable
 
         return !work.IsCompleted ? new CellResult(CellStatus.Canceled, null, null, TimeSpan.Zero, stillRunning)
             : work.Exception is null && !work.IsCanceled ? new CellResult(CellStatus.Succeeded, work.Result, null, TimeSpan.Zero)
-            : cell.Stop.IsCancellationRequested && IsStop(work.Exception) ? new CellResult(CellStatus.Canceled, null, null, TimeSpan.Zero)
+            : cell.Stop.IsCancellationRequested && (work.Exception is null || CellErrors.IsStop(work.Exception))
+                ? new CellResult(CellStatus.Canceled, null, null, TimeSpan.Zero)
             : Failure(CellStatus.Failed, CellErrors.OfException((Exception?)work.Exception ?? new TaskCanceledException(), _sources));
     }
 
@@ -224,10 +248,6 @@ public sealed class CSharpSession : IDisposable
 
         return result with { Status = status, Error = new CellError(name, message, [message]) };
     }
-
-    /// <summary>Whether an exception is what stopping a cell looks like from within.</summary>
-    private static bool IsStop(Exception? error) => error is null or OperationCanceledException or ThreadInterruptedException or ThreadAbortException
-        || (error is AggregateException several && several.InnerExceptions.All(IsStop));
 
     /// <summary>The cell that runs, and how it is stopped.</summary>
     private sealed class RunningCell : IDisposable

@@ -11,7 +11,7 @@ namespace LoraNotebooks.Kernel.Sessions;
 internal sealed class CellCompiler
 {
     /// <summary>How the text of a cell is read.</summary>
-    public static readonly CSharpParseOptions ParseOptions = new(LanguageVersion.Latest, DocumentationMode.None, SourceCodeKind.Script);
+    public static readonly CSharpParseOptions ParseOptions = new(LanguageVersion.Latest, DocumentationMode.None, SourceCodeKind.Script, ["DEBUG", "TRACE"]);
 
     private readonly CSharpCompilationOptions _options;
     private readonly CSharpCompilationOptions _firstOptions;

@@ -23,6 +23,17 @@ internal static partial class CellErrors
         _ => null,
     };
 
+    /// <summary>An exception that no cell should be able to cause: with its whole stack, to be reported.</summary>
+    public static CellError OfKernel(Exception error)
+    {
+        var message = $"The kernel itself failed, not the cell: {Message(error)}";
+        return new CellError(TypeName(error.GetType()), message, [message, .. error.ToString().ReplaceLineEndings("\n").Split('\n')]);
+    }
+
+    /// <summary>Whether an exception is what stopping a cell looks like from within.</summary>
+    public static bool IsStop(Exception error) => error is OperationCanceledException or ThreadInterruptedException or ThreadAbortException
+        || (error is AggregateException several && several.InnerExceptions.All(IsStop));
+
     /// <summary>Each diagnostic with its cell, line, column, the source line and a mark under the place.</summary>
     public static CellError OfCompilation(IReadOnlyList<Diagnostic> errors)
     {

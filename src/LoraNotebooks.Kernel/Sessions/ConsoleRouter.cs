@@ -2,68 +2,74 @@ using System.Text;
 
 namespace LoraNotebooks.Kernel.Sessions;
 
-/// <summary>Sends what a cell writes to <see cref="Console.Out"/> and <see cref="Console.Error"/> to the cell's own sinks, and lets it read from its own source.</summary>
+/// <summary>
+/// Sends what cells write to <see cref="Console.Out"/> and <see cref="Console.Error"/>, and by way of <c>Debug</c> and <c>Trace</c>,
+/// to the sinks of the cell that it belongs to (<see cref="CellScope"/>), and lets cells read from their own source.
+/// </summary>
 /// <remarks>
-/// The sinks flow with the asynchronous context: two sessions in one process do not mix, and a background task that a cell
-/// started still writes to that cell. The console's own writers come back when the last capture ends.
+/// It stands as long as there is a session, not only while a cell runs: threads and timers that a cell left behind go on writing.
+/// The console's own writers come back when the last session ends.
 /// </remarks>
 internal static class ConsoleRouter
 {
     private static readonly Lock s_gate = new();
-    private static readonly AsyncLocal<Sinks?> s_sinks = new();
+    private static readonly CellTraceListener s_trace = new();
     private static TextWriter s_out = TextWriter.Null;
     private static TextWriter s_error = TextWriter.Null;
     private static TextReader s_in = TextReader.Null;
-    private static int s_captures;
+    private static ConsoleColours? s_colours;
+    private static int s_sessions;
 
-    /// <summary>Routes the console of this asynchronous context until the returned object is disposed.</summary>
-    public static IDisposable Capture(Action<string> standardOutput, Action<string> standardError, Func<string?> readLine)
+    [ThreadStatic]
+    private static bool s_isInSink;
+
+    /// <summary>A cell begins, in the console's plain colours.</summary>
+    public static void BeginCell() => s_colours?.Restore();
+
+    /// <summary>Routes the console of the process until the returned object is disposed.</summary>
+    public static IDisposable Install()
     {
         lock (s_gate)
         {
-            if (s_captures++ == 0)
+            if (s_sessions++ == 0)
             {
                 (s_out, s_error, s_in) = (Console.Out, Console.Error, Console.In);
-                Console.SetOut(new Router(static sinks => sinks.Out, static () => s_out));
-                Console.SetError(new Router(static sinks => sinks.Error, static () => s_error));
+                s_colours = new ConsoleColours();
+                Console.SetOut(new Router(isError: false, static () => s_out));
+                Console.SetError(new Router(isError: true, static () => s_error));
                 Console.SetIn(new Source());
+                s_trace.Install();
             }
         }
 
-        var previous = s_sinks.Value;
-        s_sinks.Value = new Sinks(standardOutput, standardError, readLine);
-        return new Release(previous);
+        return new Release();
     }
 
-    private sealed record Sinks(Action<string> Out, Action<string> Error, Func<string?> ReadLine);
-
-    private sealed class Release(Sinks? previous) : IDisposable
+    private sealed class Release : IDisposable
     {
         private bool _disposed;
 
         public void Dispose()
         {
-            if (_disposed)
-            {
-                return;
-            }
-
-            _disposed = true;
-            s_sinks.Value = previous;
             lock (s_gate)
             {
-                if (--s_captures == 0)
+                if (!_disposed && --s_sessions == 0)
                 {
                     Console.SetOut(s_out);
                     Console.SetError(s_error);
                     Console.SetIn(s_in);
+                    s_trace.Remove();
                 }
+
+                _disposed = true;
             }
         }
     }
 
-    private sealed class Router(Func<Sinks, Action<string>> choose, Func<TextWriter> fallback) : TextWriter
+    private sealed class Router(bool isError, Func<TextWriter> terminal) : TextWriter
     {
+        private readonly ConsoleColours _colours = new();
+
         public override Encoding Encoding => Encoding.UTF8;
 
         public override void Write(char value) => Write(value.ToString());
@@ -79,21 +85,21 @@ internal static class ConsoleRouter
                 return;
             }
 
-            if (s_sinks.Value is not { } sinks)
+            // A sink may itself write to the console; that goes to the terminal, not round in a circle.
+            if (s_isInSink || CellScope.Current is not { } scope)
             {
-                fallback().Write(value);
+                terminal().Write(value);
                 return;
             }
 
-            // A sink may itself write to the console; that goes to the terminal, not round in a circle.
-            s_sinks.Value = null;
+            s_isInSink = true;
             try
             {
-                choose(sinks)(value);
+                scope.Write(_colours.Before(scope) + value, isError);
             }
             finally
             {
-                s_sinks.Value = sinks;
+                s_isInSink = false;
             }
         }
 
@@ -101,47 +107,38 @@ internal static class ConsoleRouter
 
         public override void WriteLine() => Write(NewLine);
 
-        public override void Flush() => fallback().Flush();
+        public override void Flush() => terminal().Flush();
     }
 
     private sealed class Source : TextReader
     {
-        private string _rest = "";
+        private string _line = "";
+        private int _at;
 
         public override string? ReadLine()
         {
-            if (_rest.Length == 0)
+            if (_at >= _line.Length)
             {
-                return s_sinks.Value is { } sinks ? sinks.ReadLine() : s_in.ReadLine();
+                return CellScope.Current is { } scope ? scope.ReadLine() : s_in.ReadLine();
             }
 
-            var line = _rest.TrimEnd('\n');
-            _rest = "";
-            return line;
+            var rest = _line[_at..].TrimEnd('\n');
+            _at = _line.Length;
+            return rest;
         }
 
-        public override int Peek() => Fill() ? _rest[0] : -1;
+        public override int Peek() => Fill() ? _line[_at] : -1;
 
-        public override int Read()
-        {
-            if (!Fill())
-            {
-                return -1;
-            }
-
-            var letter = _rest[0];
-            _rest = _rest[1..];
-            return letter;
-        }
+        public override int Read() => Fill() ? _line[_at++] : -1;
 
         private bool Fill()
         {
-            if (_rest.Length == 0 && ReadLine() is { } line)
+            if (_at >= _line.Length && ReadLine() is { } line)
             {
-                _rest = line + "\n";
+                (_line, _at) = (line + "\n", 0);
             }
 
-            return _rest.Length > 0;
+            return _at < _line.Length;
         }
     }
 }

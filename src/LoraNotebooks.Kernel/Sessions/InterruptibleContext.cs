@@ -101,6 +101,10 @@ internal sealed class InterruptibleContext : SynchronizationContext
                 // Nobody waits for this piece any more, and no other may come to this thread.
                 Thread.Sleep(Timeout.Infinite);
             }
+            catch (Exception error) when (!_isEnded && StrayErrors.Report(error, "an async void method"))
+            {
+                // It is shown. A thread of the pool that it left would not come back from its controlled execution.
+            }
         },
         (Callback: d, State: state),
         preferLocal: false);

@@ -91,11 +91,11 @@ public sealed class HtmlExportTests
     }
 
     [Fact]
-    public void Export_TerminalControls_AreResolved()
+    public void Export_TerminalControls_BecomeColoursAndFoldedLines()
     {
         var notebook = Notebook.Create();
         notebook.Add(CellKind.Code, "x").SetOutputs([new JsonObject { ["output_type"] = "stream", ["name"] = "stdout", ["text"] = "\u001b[31mred\u001b[0m\n10 %\r50 %\r100 %\r\n" }]);
-        Assert.Contains(">red\n100 %\n</pre>", HtmlExport.Export(notebook), StringComparison.Ordinal);
+        Assert.Contains("><span class=\"a1\">red</span>\n100 %\n</pre>", HtmlExport.Export(notebook), StringComparison.Ordinal);
     }
 
     [Fact]

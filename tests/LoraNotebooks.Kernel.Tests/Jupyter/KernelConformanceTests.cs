@@ -1,5 +1,6 @@
 using System.Text.Json.Nodes;
 using LoraNotebooks.Kernel.Jupyter;
+using LoraNotebooks.Kernel.Notebooks;
 
 namespace LoraNotebooks.Kernel.Tests.Jupyter;
 
@@ -94,7 +95,9 @@ public sealed class KernelConformanceTests : IClassFixture<KernelConformanceTest
         Assert.Equal("error", error.Type);
         Assert.Equal("System.DivideByZeroException", error.Text("ename"));
         Assert.Equal(error.Text("evalue"), cell.Reply.Text("evalue"));
-        var traceback = string.Join('\n', error.Content["traceback"]!.AsArray().Select(line => (string?)line));
+        var coloured = string.Join('\n', error.Content["traceback"]!.AsArray().Select(line => (string?)line));
+        Assert.Contains("\u001b[0;31mSystem.DivideByZeroException\u001b[0m: ", coloured, StringComparison.Ordinal);
+        var traceback = AnsiText.Plain(coloured);
         Assert.Contains("line 3, in Half: return 1 / n;", traceback, StringComparison.Ordinal);
         Assert.DoesNotContain("LoraNotebooks.Kernel", traceback, StringComparison.Ordinal);
     }
@@ -112,7 +115,9 @@ public sealed class KernelConformanceTests : IClassFixture<KernelConformanceTest
     {
         var ids = new[] { "Thread.Sleep(2_000); throw new Exception(\"first\");", "\"second\"", "\"third\"" }
             .Select(code => _kernel.Send("execute_request", new JsonObject { ["code"] = code })).ToArray();
-        Assert.Equal(["error", "aborted", "aborted"], ids.Select(id => _kernel.Await(id).Status));
+        var ended = ids.Select(id => _kernel.Await(id)).ToArray();
+        Assert.Equal(["error", "aborted", "aborted"], ended.Select(cell => cell.Status));
+        Assert.All(ended[1..], cell => Assert.False(cell.Reply.Content.ContainsKey("execution_count")));
         Assert.Equal("1", _kernel.Execute("1").Result);
     }
 

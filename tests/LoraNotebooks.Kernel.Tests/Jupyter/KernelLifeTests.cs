@@ -89,6 +89,21 @@ public sealed class KernelLifeTests
         Assert.Equal("error", next.Execute("remembered").Status);
     }
 
+    [Theory]
+    [InlineData("Console.Write(\"before\"); Environment.Exit(0);")]
+    [InlineData("Console.Write(\"before\"); new Thread(() => Environment.Exit(4)).Start(); Thread.Sleep(60_000);")]
+    public void Execute_CellThatEndsTheProcess_GivesItsOutputAndTheReasonBefore(string code)
+    {
+        using var kernel = new KernelClient();
+        var ids = new[] { code, "\"waiting\"" }.Select(cell => kernel.Send("execute_request", new JsonObject { ["code"] = cell })).ToArray();
+        var cell = kernel.Await(ids[0]);
+        Assert.Equal("before", cell.Stream("stdout"));
+        Assert.Equal("error", cell.Status);
+        Assert.Contains("Environment.Exit", Assert.Single(cell.Outputs, output => output.Type == "error").Text("evalue"), StringComparison.Ordinal);
+        Assert.Equal("aborted", kernel.Await(ids[1]).Status);
+        Assert.True(kernel.Process.WaitForExit(20_000));
+    }
+
     [Fact]
     public void Execute_AThousandCells_StaysSmall()
     {

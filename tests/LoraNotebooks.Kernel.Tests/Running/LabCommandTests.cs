@@ -56,6 +56,24 @@ public sealed class LabCommandTests : IDisposable
         Assert.False(File.Exists(_folder.File("bin/notebook")));
     }
 
+    [UnixTheory]
+    [InlineData("--port=8899 --ip=127.0.0.1 --port-retries=0 --no-browser", "--", "--no-browser", "--port", "8899")]
+    [InlineData("--port=8899 --collaborative --config my.py", "--collaborative", "--port=8899", "--config", "my.py")]
+    [InlineData("--port=8899 --ip=0.0.0.0", "own", "--port", "8899", "--", "--ip=0.0.0.0")]
+    [InlineData("--port=8899 --config own", "--port", "8899", "--", "--config", "own")]
+    public async Task Lab_FurtherOptions_ArePassedOnToJupyter(string expected, params string[] arguments)
+    {
+        Fake("jupyter-lab");
+        Directory.CreateDirectory(_folder.File("own"));
+        await LabAsync(arguments: arguments);
+        var started = (await File.ReadAllTextAsync(_folder.File("bin/started"))).Split('\n');
+        Assert.Equal(arguments[0] == "own" ? _folder.File("own") : _folder.Path, started[0]);
+        var options = started[1].Split(' ');
+        Assert.All(expected.Split(' '), option => Assert.Single(options, option));
+        Assert.Single(options, option => option.StartsWith("--port=", StringComparison.Ordinal));
+        Assert.Single(options, option => option.StartsWith("--ip", StringComparison.Ordinal));
+    }
+
     [Fact]
     public async Task Lab_NoSuchFolder_SaysSo()
     {
@@ -99,6 +117,12 @@ public sealed class LabCommandTests : IDisposable
         var error = process.StandardError.ReadToEndAsync();
         await process.WaitForExitAsync();
         return (process.ExitCode, await output + await error);
+    }
+
+    /// <summary>The stand-ins are shell scripts.</summary>
+    private sealed class UnixTheoryAttribute : TheoryAttribute
+    {
+        public UnixTheoryAttribute() => Skip = OperatingSystem.IsWindows() ? "Needs a Unix shell." : null;
     }
 
     /// <summary>The stand-ins are shell scripts.</summary>

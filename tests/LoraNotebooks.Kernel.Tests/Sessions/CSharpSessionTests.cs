@@ -173,17 +173,6 @@ public sealed class CSharpSessionTests : IDisposable
     }
 
     [Fact]
-    public async Task RunAsync_ConsoleOutput_GoesToTheSinksAndTheConsoleComesBack()
-    {
-        var (before, beforeError) = (Console.Out, Console.Error);
-        await ValueAsync("Console.WriteLine(\"to out\"); Console.Error.Write(\"to error\"); await Task.Run(() => Console.Write(\"from a task\"));");
-        Assert.Equal($"to out{Environment.NewLine}from a task", _out.ToString());
-        Assert.Equal("to error", _error.ToString());
-        Assert.Same(before, Console.Out);
-        Assert.Same(beforeError, Console.Error);
-    }
-
-    [Fact]
     public async Task RunAsync_SinkThatWritesToTheConsole_DoesNotGoRoundInACircle()
     {
         var seen = 0;
