@@ -66,7 +66,7 @@ public sealed class CSharpSession : IDisposable
     {
         _options = options ?? new CSharpSessionOptions();
         var folder = Path.GetFullPath(_options.BaseFolder);
-        _resolver = new CellReferenceResolver(folder, message => _options.Report(message));
+        _resolver = new CellReferenceResolver(folder, _options.Report, note => _options.StandardError(note + "\n"));
         _compiler = new CellCompiler(folder, _resolver);
         _chain = new SubmissionChain(_globals);
     }
@@ -172,7 +172,7 @@ public sealed class CSharpSession : IDisposable
         // A cell that failed or was stopped stays: what it assigned before can be looked at in the next one.
         if (_chain.Keep(compilation))
         {
-            Declared?.Invoke(text, compilation.DirectiveReferences);
+            Declared?.Invoke(text, _compiler.AddedReferences(compilation));
         }
 
         var stillRunning = !work.IsCompleted && cell.IsOnAThread;

@@ -17,10 +17,11 @@ internal sealed class CellChecker
     /// <summary>A checker for the cells of one notebook.</summary>
     /// <param name="baseFolder">The folder that relative paths in <c>#r</c> and <c>#load</c> start from.</param>
     /// <param name="report">Told of what takes time, such as restoring packages.</param>
-    public CellChecker(string baseFolder, Action<string> report)
+    /// <param name="note">Told of packages in another version than was asked for.</param>
+    public CellChecker(string baseFolder, Action<string> report, Action<string> note)
     {
         var folder = Path.GetFullPath(baseFolder);
-        _resolver = new CellReferenceResolver(folder, report);
+        _resolver = new CellReferenceResolver(folder, report, note);
         _compiler = new CellCompiler(folder, _resolver);
     }
 

@@ -1,8 +1,10 @@
 using System.Diagnostics;
+using System.Reflection.PortableExecutable;
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json.Nodes;
+using System.Text.RegularExpressions;
 using System.Xml.Linq;
 using LoraNotebooks.Formats;
 
@@ -12,7 +14,14 @@ namespace LoraNotebooks.Kernel.Sessions;
 /// <param name="CompileFiles">Assemblies to compile against.</param>
 /// <param name="RuntimeFiles">Assemblies to load.</param>
 /// <param name="NativeFiles">Native libraries for this system.</param>
-internal sealed record RestoredPackages(IReadOnlyList<string> CompileFiles, IReadOnlyList<string> RuntimeFiles, IReadOnlyList<string> NativeFiles);
+internal sealed record RestoredPackages(IReadOnlyList<string> CompileFiles, IReadOnlyList<string> RuntimeFiles, IReadOnlyList<string> NativeFiles)
+{
+    /// <summary>The version of each package that came along, by name.</summary>
+    public IReadOnlyDictionary<string, string> Versions { get; init; } = new Dictionary<string, string>();
+
+    /// <summary>The package, as <c>Name version</c>, that a file belongs to, by path.</summary>
+    public IReadOnlyDictionary<string, string> Owners { get; init; } = new Dictionary<string, string>();
+}
 
 /// <summary>A package could not be restored; the message says why, in NuGet's words.</summary>
 internal sealed class PackageRestoreException(string message) : Exception(message);
@@ -24,7 +33,11 @@ internal sealed class PackageRestoreException(string message) : Exception(messag
 /// </remarks>
 internal static class PackageRestorer
 {
+    private const string AlwaysShared = "Microsoft.NETCore.App";
+
     private static readonly string Framework = $"net{Environment.Version.Major}.0";
+
+    private static readonly ILookup<string, string> EmptyDependencies = Array.Empty<string>().ToLookup(id => id);
 
     private static string CacheFolder => Path.Combine(UserFolders.Cache, "packages");
 
@@ -56,11 +69,11 @@ internal static class PackageRestorer
             var assets = Path.Combine(folder, "obj", "project.assets.json");
             if (exitCode != 0 || !File.Exists(assets))
             {
-                throw new PackageRestoreException(Failure(requests, output));
+                throw new PackageRestoreException(Failure(requests, output, File.Exists(assets) ? Dependencies(await File.ReadAllTextAsync(assets, cancellation).ConfigureAwait(false)) : EmptyDependencies));
             }
 
             var text = await File.ReadAllTextAsync(assets, cancellation).ConfigureAwait(false);
-            var restored = ReadAssets(text) ?? throw new PackageRestoreException(Failure(requests, "The restored files are not where NuGet says they are. Clear its package cache (dotnet nuget locals all --clear) and try again."));
+            var restored = ReadAssets(text) ?? throw new PackageRestoreException(Failure(requests, "The restored files are not where NuGet says they are. Clear its package cache (dotnet nuget locals all --clear) and try again.", EmptyDependencies));
             Directory.CreateDirectory(CacheFolder);
             AtomicFile.WriteAllText(cached, text);
             return restored;
@@ -96,24 +109,57 @@ internal static class PackageRestorer
         var folders = root["packageFolders"]!.AsObject().Select(folder => folder.Key).ToArray();
         var target = root["targets"]!.AsObject().First(entry => entry.Key.Contains('/', StringComparison.Ordinal)).Value!.AsObject();
         var (compile, runtime, native) = (new List<string>(), new List<string>(), new List<string>());
+        var (versions, owners) = (new Dictionary<string, string>(StringComparer.OrdinalIgnoreCase), new Dictionary<string, string>(StringComparer.Ordinal));
+        var shared = new SortedSet<string>(StringComparer.Ordinal);
         foreach (var (name, package) in target)
         {
+            var (id, version) = name.Split('/') is [var left, var right] ? (left, right) : (name, "");
+            versions[id] = version;
+            shared.UnionWith((package!["frameworkReferences"] as JsonArray ?? []).Select(framework => (string)framework!));
             if (root["libraries"]![name]?["path"]?.GetValue<string>() is not { } path || folders.Select(f => Path.Combine(f, path)).FirstOrDefault(Directory.Exists) is not { } folder)
             {
                 return null;
             }
 
-            Collect(package!["compile"], compile, ".dll");
+            Collect(package["compile"], compile, ".dll");
             Collect(package["runtime"], runtime, ".dll");
             Collect(package["native"], native, "");
 
-            void Collect(JsonNode? files, List<string> list, string extension) => list.AddRange(
-                (files as JsonObject ?? []).Select(file => file.Key)
-                    .Where(file => !file.EndsWith("/_._", StringComparison.Ordinal) && file.EndsWith(extension, StringComparison.OrdinalIgnoreCase))
-                    .Select(file => Path.GetFullPath(Path.Combine(folder, file))));
+            void Collect(JsonNode? files, List<string> list, string extension)
+            {
+                foreach (var file in (files as JsonObject ?? []).Select(file => file.Key)
+                    .Where(file => !file.EndsWith("/_._", StringComparison.Ordinal) && file.EndsWith(extension, StringComparison.OrdinalIgnoreCase)))
+                {
+                    list.Add(Path.GetFullPath(Path.Combine(folder, file)));
+                    owners[list[^1]] = $"{id} {version}";
+                }
+            }
         }
 
-        return compile.Concat(runtime).Concat(native).All(File.Exists) ? new RestoredPackages(compile, runtime, native) : null;
+        foreach (var file in shared.Where(name => name != AlwaysShared).SelectMany(SharedFramework))
+        {
+            compile.Add(file);
+            runtime.Add(file);
+        }
+
+        return compile.Concat(runtime).Concat(native).All(File.Exists) ? new RestoredPackages(compile, runtime, native) { Versions = versions, Owners = owners } : null;
+    }
+
+    /// <summary>The assemblies of another part of .NET that a package stands on, such as ASP.NET Core, in the version that lies beside the running one.</summary>
+    private static IEnumerable<string> SharedFramework(string name)
+    {
+        var folder = Path.GetFullPath(Path.Combine(RuntimeEnvironment.GetRuntimeDirectory(), "..", "..", name));
+        var version = (Directory.Exists(folder) ? Directory.EnumerateDirectories(folder) : [])
+            .Where(path => Path.GetFileName(path).StartsWith($"{Environment.Version.Major}.", StringComparison.Ordinal))
+            .MaxBy(path => Version.TryParse(Path.GetFileName(path), out var number) ? number : new Version());
+        return version is not null ? Directory.EnumerateFiles(version, "*.dll").Where(IsManaged) : throw new PackageRestoreException(
+            $"A package needs {name} {Environment.Version.Major}, a part of .NET that is not installed here. Install that runtime, or choose a package that does without it.");
+    }
+
+    private static bool IsManaged(string path)
+    {
+        using var file = new PEReader(File.OpenRead(path));
+        return file.HasMetadata;
     }
 
     private static async Task<(int ExitCode, string Output)> DotnetAsync(string folder, IReadOnlyList<string> arguments, CancellationToken cancellation)
@@ -152,17 +198,51 @@ internal static class PackageRestorer
         }
     }
 
-    private static string Failure(IEnumerable<PackageRequest> requests, string output)
+    /// <summary>What NuGet said, under the names of those packages that it spoke of, or that brought along what it spoke of.</summary>
+    /// <param name="requests">The packages that were asked for.</param>
+    /// <param name="output">NuGet's words.</param>
+    /// <param name="dependencies">The names of the packages that each package needs.</param>
+    internal static string Failure(IReadOnlyCollection<PackageRequest> requests, string output, ILookup<string, string> dependencies)
     {
-        var errors = output.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries)
+        string[] errors = [.. output.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries)
             .Where(line => line.Contains("error", StringComparison.OrdinalIgnoreCase))
             .Select(line => line.IndexOf("error ", StringComparison.Ordinal) is > 0 and var at ? line[at..] : line)
             .Select(line => line.LastIndexOf(" [", StringComparison.Ordinal) is > 0 and var at ? line[..at] : line)
-            .Distinct()
-            .Take(10);
-        return $"NuGet could not restore {string.Join(" and ", requests.Select(r => $"{r.Id} {r.Version}"))}:\n  {string.Join("\n  ", errors.DefaultIfEmpty(output.Trim()))}\n"
+            .Distinct()];
+        PackageRequest[] named = [.. requests.Where(request => IsNamed(request.Id))];
+        PackageRequest[] causes = named.Length > 0 ? named : [.. requests.Where(request => Closure(request.Id, dependencies).Any(IsNamed))];
+        return $"NuGet could not restore {string.Join(" and ", (causes.Length > 0 ? causes : requests).Select(r => r.Version == "*" ? r.Id : $"{r.Id} {r.Version}"))}:\n"
+            + $"  {string.Join("\n  ", errors.Take(10).DefaultIfEmpty(output.Trim()))}\n"
             + "Check the package's name and version, the network, and the sources of nuget.config.";
+
+        bool IsNamed(string id) => errors.Any(line => Names(line, id));
     }
+
+    /// <summary>The packages that each package of an assets file needs; NuGet writes the file also where it found only some of them.</summary>
+    private static ILookup<string, string> Dependencies(string json) => (
+        from target in JsonNode.Parse(json)?["targets"] as JsonObject ?? []
+        from package in target.Value as JsonObject ?? []
+        from needed in package.Value?["dependencies"] as JsonObject ?? []
+        select (Package: package.Key.Split('/')[0], Needed: needed.Key))
+        .ToLookup(pair => pair.Package, pair => pair.Needed, StringComparer.OrdinalIgnoreCase);
+
+    private static HashSet<string> Closure(string id, ILookup<string, string> dependencies)
+    {
+        var found = new HashSet<string>(StringComparer.OrdinalIgnoreCase);
+        for (var waiting = new Stack<string>([id]); waiting.TryPop(out var next);)
+        {
+            foreach (var needed in dependencies[next].Where(found.Add))
+            {
+                waiting.Push(needed);
+            }
+        }
+
+        return found;
+    }
+
+    /// <summary>Whether a line speaks of a package, and not only of one whose name begins or ends alike.</summary>
+    private static bool Names(string line, string id) =>
+        Regex.IsMatch(line, $@"(?<![\w.-]){Regex.Escape(id)}(?!\.?[\w-])", RegexOptions.IgnoreCase | RegexOptions.CultureInvariant);
 
     private static void TryDelete(string folder)
     {

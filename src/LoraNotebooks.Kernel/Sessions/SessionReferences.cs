@@ -37,6 +37,10 @@ internal static class SessionReferences
     public static PortableExecutableReference FromFile(string path) =>
         AssemblyMetadata.CreateFromFile(path).GetReference(display: path);
 
+    /// <summary>The version that an assembly says it has.</summary>
+    public static Version VersionOf(PortableExecutableReference reference) =>
+        ((AssemblyMetadata)reference.GetMetadata()).GetModules()[0].GetMetadataReader().GetAssemblyDefinition().Version;
+
     /// <summary>Those of <see cref="Host"/> that hold types for cells; the compiler asks for the others by name where it needs them.</summary>
     /// <remarks>A reference costs every cell a few hundred bytes for as long as the session lives.</remarks>
     public static IEnumerable<MetadataReference> Compile => s_compile.Value;

@@ -42,7 +42,7 @@ public sealed class CellCheckerTests : IDisposable
 
     private async Task<CellError?[]> CheckAsync(params string[] cells)
     {
-        var checker = new CellChecker(_folder.Path, static _ => { });
+        var checker = new CellChecker(_folder.Path, static _ => { }, static _ => { });
         var errors = new List<CellError?>();
         foreach (var cell in cells)
         {
