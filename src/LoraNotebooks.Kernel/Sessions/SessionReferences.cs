@@ -8,10 +8,13 @@ namespace LoraNotebooks.Kernel.Sessions;
 /// <summary>What a cell can use without asking: the assemblies of the running application and the default using directives.</summary>
 internal static class SessionReferences
 {
+    // What C# projects import by themselves or write at the top of every other file, as far as no common name becomes ambiguous;
     // torch is imported as PyTorch's readers know it: torch.randn(…) and the bare types Tensor, Device, nn, optim.
     private static readonly string[] FixedImports =
     [
-        "System", "System.Collections.Generic", "System.IO", "System.Linq", "System.Threading", "System.Threading.Tasks",
+        "System", "System.Collections", "System.Collections.Concurrent", "System.Collections.Generic", "System.Diagnostics", "System.Globalization", "System.IO",
+        "System.Linq", "System.Net.Http", "System.Net.Http.Json", "System.Numerics", "System.Text", "System.Text.Json", "System.Text.Json.Nodes",
+        "System.Text.RegularExpressions", "System.Threading", "System.Threading.Tasks",
         "TorchSharp", "TorchSharp.torch",
     ];
 
