@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Data;
 using LoraNotebooks.Adapters;
 using LoraNotebooks.Comparison;
 using LoraNotebooks.Data;
@@ -32,6 +33,9 @@ public static class DisplayFormatter
         Register<AdapterReport>(report => new ParameterReportDisplay(report).ToMimeBundle());
         Register<XyzResult>(result => new XyzGridDisplay(result).ToMimeBundle());
         Register<DataFrame>(frame => TableDisplay.Of(frame).ToMimeBundle());
+        Register<DataTable>(table => TableDisplay.Of(table).ToMimeBundle());
+        Register<DataView>(view => TableDisplay.Of(view.ToTable()).ToMimeBundle());
+        Register<DataSet>(set => Together([.. set.Tables.Cast<DataTable>().Select(table => TableDisplay.Of(table).ToMimeBundle())]));
         Register<SKBitmap>(bitmap => new Gallery([Picture.ToImage(bitmap)]).ToMimeBundle());
         Register<SKImage>(image => new Gallery([Picture.ToImage(image)]).ToMimeBundle());
         Register<GenericChart>(chart => MimeBundle.FromText("chart").With(MimeTypes.Plotly, PlotlyJson.Of(chart)));
@@ -85,6 +89,10 @@ public static class DisplayFormatter
 
         return ValueFormatter.Format(value);
     }
+
+    private static MimeBundle Together(IReadOnlyList<MimeBundle> bundles) => MimeBundle
+        .FromText(string.Join("\n\n", bundles.Select(bundle => bundle.Text(MimeTypes.PlainText))))
+        .With(MimeTypes.Html, string.Concat(bundles.Select(bundle => bundle.Text(MimeTypes.Html))));
 
     private static bool IsOurs(Type type) => type.Assembly.GetName().Name?.StartsWith(nameof(LoraNotebooks), StringComparison.Ordinal) == true;
 

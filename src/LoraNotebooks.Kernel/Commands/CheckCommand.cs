@@ -52,7 +52,7 @@ internal static class CheckCommand
         var broken = new List<(int Number, string Title, CellError Error)>();
         foreach (var (index, (cell, title)) in cells.Index().Where(cell => !cell.Item.Cell.IsSkipped()))
         {
-            if (await checker.CheckAsync(cell.Source, $"cell {index + 1}", cancellation).ConfigureAwait(false) is { } error && !cell.MayFail())
+            if (await checker.CheckAsync(CellCode.Of(cell), $"cell {index + 1}", cancellation).ConfigureAwait(false) is { } error && !cell.MayFail())
             {
                 broken.Add((index + 1, title, error));
             }

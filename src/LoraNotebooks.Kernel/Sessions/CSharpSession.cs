@@ -131,6 +131,8 @@ public sealed class CSharpSession : IDisposable
     {
         if (!_owned.IsEmpty)
         {
+            using var capture = ConsoleRouter.Capture(_options.StandardOutput, _options.StandardError, _options.ReadLine);
+
             // On the thread of the cells, where libtorch keeps what some of them put back; a cell that hangs there is not waited for.
             _thread.Run<object?>(async () =>
             {

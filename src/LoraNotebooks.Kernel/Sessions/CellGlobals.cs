@@ -1,3 +1,4 @@
+using System.ComponentModel;
 using LoraNotebooks.Interactive;
 
 namespace LoraNotebooks.Kernel.Sessions;
@@ -28,9 +29,11 @@ public sealed class CellGlobals
     public dynamic? Last => Out.FromEnd(0);
 
     /// <summary>The value before <see cref="Last"/>.</summary>
+    [EditorBrowsable(EditorBrowsableState.Never)]
     public dynamic? __ => Out.FromEnd(1);
 
     /// <summary>The value before <see cref="__"/>.</summary>
+    [EditorBrowsable(EditorBrowsableState.Never)]
     public dynamic? ___ => Out.FromEnd(2);
 
     /// <summary>Shows a value now, in the middle of a cell.</summary>

@@ -83,7 +83,7 @@ internal static class MagicCommands
         }
         else if (CellLanguages.OfMagic(magic.Name) is { Magic: null } language)
         {
-            throw new CellMagicException($"What follows {magic.Name} {CellLanguages.Refusal(language)}.");
+            throw new CellMagicException($"What follows {magic.Name} {CellLanguages.Refusal(language)}. #!lsmagic lists what there is.");
         }
         else if (CellMagics.OfLine(magic.Name) is null)
         {

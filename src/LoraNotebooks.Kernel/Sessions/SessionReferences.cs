@@ -66,7 +66,7 @@ internal static class SessionReferences
     }
 
     /// <summary>What the program itself is built with and cells have no use for.</summary>
-    private static bool IsOwnTool(string name) => OwnTools.Any(tool => name.StartsWith(tool, StringComparison.OrdinalIgnoreCase));
+    public static bool IsOwnTool(string name) => OwnTools.Any(tool => name.StartsWith(tool, StringComparison.OrdinalIgnoreCase));
 
     private static bool HasPublicTypes(PortableExecutableReference reference)
     {
