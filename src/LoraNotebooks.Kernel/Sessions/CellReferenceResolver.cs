@@ -14,12 +14,16 @@ namespace LoraNotebooks.Kernel.Sessions;
 /// <param name="note">Told of what is other than was asked for.</param>
 internal sealed class CellReferenceResolver(string baseFolder, Action<string> report, Action<string> note) : MetadataReferenceResolver
 {
+    private const string Restart = "Start the notebook anew to use another version.";
+    private const int MostNoted = 10;
+
     private readonly SortedSet<string> _sources = new(StringComparer.Ordinal);
     private readonly Dictionary<string, PackageRequest> _packages = new(StringComparer.OrdinalIgnoreCase);
     private readonly Dictionary<string, PortableExecutableReference> _answers = new(StringComparer.Ordinal);
     private readonly Dictionary<string, string> _versions = new(StringComparer.OrdinalIgnoreCase);
     private readonly Dictionary<string, PortableExecutableReference> _references = new(StringComparer.OrdinalIgnoreCase);
-    private readonly HashSet<string> _loadable = new(StringComparer.OrdinalIgnoreCase);
+    private readonly Dictionary<string, string> _owners = new(StringComparer.OrdinalIgnoreCase);
+    private readonly HashSet<string> _noted = new(StringComparer.Ordinal);
     private readonly Dictionary<string, PortableExecutableReference> _files = new(StringComparer.Ordinal);
 
     /// <summary>The assemblies of all packages so far; a directive could name only one of them to the compiler.</summary>
@@ -110,34 +114,47 @@ internal sealed class CellReferenceResolver(string baseFolder, Action<string> re
     /// <summary>Makes the files of packages usable; of assemblies that the session has in another version it keeps its own, and says so.</summary>
     private void Take(RestoredPackages restored)
     {
-        foreach (var (id, version) in restored.Versions)
-        {
-            if (!_versions.TryAdd(id, version) && PackageRequest.Compare(version, _versions[id]) > 0)
-            {
-                Note(id, _versions[id], version);
-            }
-        }
-
         foreach (var path in restored.CompileFiles.Where(IsNew))
         {
             _references.TryAdd(Path.GetFileNameWithoutExtension(path), Reference(path));
         }
 
+        var others = new List<string>();
         foreach (var path in restored.RuntimeFiles)
         {
-            var owner = restored.Owners.GetValueOrDefault(path, Path.GetFileName(path));
+            var name = Path.GetFileNameWithoutExtension(path);
+            var owner = restored.Owners.GetValueOrDefault(path, name);
             if (!IsNew(path))
             {
-                var name = Path.GetFileNameWithoutExtension(path);
                 if (AssemblyName.GetAssemblyName(path).Version > SessionReferences.VersionOf(SessionReferences.Host[name]))
                 {
-                    Note(name, HostPackages.VersionOf(name), owner[(owner.IndexOf(' ', StringComparison.Ordinal) + 1)..]);
+                    others.Add(Other(name, HostPackages.VersionOf(name), owner[(owner.IndexOf(' ', StringComparison.Ordinal) + 1)..]));
                 }
             }
-            else if (_loadable.Add(Path.GetFileNameWithoutExtension(path)) && RuntimeFiles.AddAssembly(path) is { } used)
+            else if (!_owners.TryAdd(name, owner))
+            {
+                if (_owners[name] != owner)
+                {
+                    var (id, kept) = (owner.Split(' ')[0], _owners[name]);
+                    others.Add(kept.StartsWith(id + " ", StringComparison.Ordinal) ? Other(id, kept[(id.Length + 1)..], owner[(id.Length + 1)..]) : $"{kept} is used; {owner} was asked for. {Restart}");
+                }
+            }
+            else if (RuntimeFiles.AddAssembly(path) is { } used)
             {
                 note($"{Path.GetFileName(path)} is in use already, from {used}; start the notebook anew to use that of {owner}.");
             }
+        }
+
+        // Each session says it once: every later restore finds the same again.
+        string[] news = [.. others.Where(_noted.Add)];
+        foreach (var line in news.Take(MostNoted).Concat(news.Length > MostNoted ? [$"So it is with {news.Length - MostNoted} more."] : []))
+        {
+            note(line);
+        }
+
+        foreach (var (id, version) in restored.Versions)
+        {
+            _versions.TryAdd(id, version);
         }
 
         RuntimeFiles.AddNatives(restored.NativeFiles);
@@ -147,11 +164,11 @@ internal sealed class CellReferenceResolver(string baseFolder, Action<string> re
     {
         if (!request.Admits(used) && request.Version != used && !(mayBeNewer && PackageRequest.Compare(used, request.Version) > 0))
         {
-            Note(request.Id, used, request.Version);
+            note(Other(request.Id, used, request.Version));
         }
     }
 
-    private void Note(string id, string used, string asked) => note($"{id} {used} is used; {asked} was asked for.{(HostPackages.Find(id) is null ? " Start the notebook anew to use another version." : "")}");
+    private static string Other(string id, string used, string asked) => $"{id} {used} is used; {asked} was asked for.{(HostPackages.Find(id) is null ? " " + Restart : "")}";
 
     /// <inheritdoc/>
     public override ImmutableArray<PortableExecutableReference> ResolveReference(string reference, string? baseFilePath, MetadataReferenceProperties properties)

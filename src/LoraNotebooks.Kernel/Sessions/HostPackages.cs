@@ -44,7 +44,7 @@ internal static class HostPackages
     /// <summary>The version of a package of the application, or of its assembly where it is part of something else.</summary>
     public static string VersionOf(string id) =>
         s_versions.Value.TryGetValue(id, out var version) ? version
-        : SessionReferences.Host.TryGetValue(id, out var reference) ? SessionReferences.VersionOf(reference).ToString()
+        : SessionReferences.Host.TryGetValue(id, out var reference) ? IsOfFramework(reference) ? Environment.Version.ToString() : SessionReferences.VersionOf(reference).ToString()
         : "";
 
     private static bool IsOfFramework(PortableExecutableReference reference) =>

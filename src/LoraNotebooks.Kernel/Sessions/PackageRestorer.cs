@@ -31,7 +31,7 @@ internal sealed class PackageRestoreException(string message) : Exception(messag
 /// The answer is cached under a hash of the request, so that a notebook that ran once starts without asking NuGet.
 /// A floating version keeps the version of the first time.
 /// </remarks>
-internal static class PackageRestorer
+internal static partial class PackageRestorer
 {
     private const string AlwaysShared = "Microsoft.NETCore.App";
 
@@ -40,6 +40,8 @@ internal static class PackageRestorer
     private static readonly ILookup<string, string> EmptyDependencies = Array.Empty<string>().ToLookup(id => id);
 
     private static string CacheFolder => Path.Combine(UserFolders.Cache, "packages");
+
+    private static string CacheFile(string project) => Path.Combine(CacheFolder, Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(project)))[..24] + ".assets.json");
 
     /// <summary>Restores a set of packages together, so that their versions agree.</summary>
     /// <param name="requests">The packages.</param>
@@ -50,7 +52,7 @@ internal static class PackageRestorer
     public static async Task<RestoredPackages> RestoreAsync(IReadOnlyCollection<PackageRequest> requests, string configFolder, IEnumerable<string> sources, CancellationToken cancellation)
     {
         var project = ProjectXml(requests, configFolder, sources);
-        var cached = Path.Combine(CacheFolder, Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(project)))[..24] + ".assets.json");
+        var cached = CacheFile(project);
         if (File.Exists(cached) && ReadAssets(await File.ReadAllTextAsync(cached, cancellation).ConfigureAwait(false)) is { } known)
         {
             return known;
@@ -67,6 +69,13 @@ internal static class PackageRestorer
 
             var (exitCode, output) = await DotnetAsync(folder, ["restore", "packages.csproj", "-nologo", "-verbosity:quiet", "-nodeReuse:false"], cancellation).ConfigureAwait(false);
             var assets = Path.Combine(folder, "obj", "project.assets.json");
+            if ((exitCode != 0 || !File.Exists(assets)) && OlderInstead(requests, output) is { } older)
+            {
+                var instead = await RestoreAsync(older, configFolder, sources, cancellation).ConfigureAwait(false);
+                File.Copy(CacheFile(ProjectXml(older, configFolder, sources)), cached, overwrite: true);
+                return instead;
+            }
+
             if (exitCode != 0 || !File.Exists(assets))
             {
                 throw new PackageRestoreException(Failure(requests, output, File.Exists(assets) ? Dependencies(await File.ReadAllTextAsync(assets, cancellation).ConfigureAwait(false)) : EmptyDependencies));
@@ -82,6 +91,17 @@ internal static class PackageRestorer
         {
             TryDelete(folder);
         }
+    }
+
+    /// <summary>The same requests with an older version of those whose newest one is for a newer .NET; null if that is not what failed.</summary>
+    internal static IReadOnlyCollection<PackageRequest>? OlderInstead(IReadOnlyCollection<PackageRequest> requests, string output)
+    {
+        var tooNew = NotCompatible().Matches(output).DistinctBy(match => match.Groups["id"].Value).ToDictionary(match => match.Groups["id"].Value, match => match.Groups["major"].Value, StringComparer.OrdinalIgnoreCase);
+        return requests.Any(IsTooNew) ? [.. requests.Select(request => IsTooNew(request) ? request with { Version = $"[*,{tooNew[request.Id]}.0.0)" } : request)] : null;
+
+        // Only where any version was welcome; and each step goes down, so that there is an end.
+        bool IsTooNew(PackageRequest request) => (request.Version == "*" || request.Version.StartsWith("[*,", StringComparison.Ordinal))
+            && tooNew.TryGetValue(request.Id, out var major) && major != "0" && request.Version != $"[*,{major}.0.0)";
     }
 
     private static string ProjectXml(IEnumerable<PackageRequest> requests, string configFolder, IEnumerable<string> sources)
@@ -243,6 +263,9 @@ internal static class PackageRestorer
     /// <summary>Whether a line speaks of a package, and not only of one whose name begins or ends alike.</summary>
     private static bool Names(string line, string id) =>
         Regex.IsMatch(line, $@"(?<![\w.-]){Regex.Escape(id)}(?!\.?[\w-])", RegexOptions.IgnoreCase | RegexOptions.CultureInvariant);
+
+    [GeneratedRegex(@"NU1202: Package (?<id>\S+) (?<major>\d+)\.\S+ is not compatible")]
+    private static partial Regex NotCompatible();
 
     private static void TryDelete(string folder)
     {

@@ -130,6 +130,24 @@ public sealed class PackageTests : IDisposable
         Assert.StartsWith("NuGet could not restore Two 1.0:\n  error NU1102: Unable to find package Two.Analyzer", message, StringComparison.Ordinal);
     }
 
+    [Fact]
+    public void OlderInstead_NewestVersionsForANewerNet_AreNarrowedAndOthersStay()
+    {
+        const string Output = "x : error NU1202: Package Two 11.0.3 is not compatible with net10.0 (.NETCoreApp,Version=v10.0). Package Two 11.0.3 supports: net11.0";
+        Assert.Equal([new("One", "*"), new PackageRequest("Two", "[*,11.0.0)")], PackageRestorer.OlderInstead([new("One", "*"), new("Two", "*")], Output));
+        Assert.Null(PackageRestorer.OlderInstead([new("One", "*"), new("Two", "11.0.3")], Output));
+        Assert.Null(PackageRestorer.OlderInstead([new("Two", "[*,11.0.0)")], Output));
+    }
+
+    [NetworkFact]
+    public async Task RunAsync_PackageOnPackagesInOtherVersions_SaysSoOnce()
+    {
+        await ValueAsync("#r \"nuget: Humanizer.Core, 2.8.26\"");
+        await ValueAsync("#r \"nuget: Humanizer.Core.de, 2.14.1\"");
+        await ValueAsync("#r \"nuget: CsvHelper\"");
+        Assert.Equal(1, _notes.ToString().Split("Humanizer.Core 2.8.26 is used; 2.14.1 was asked for").Length - 1);
+    }
+
     private Task<CellResult> RunAsync(string code) => _session.RunAsync(code, $"cell {++_cells}");
 
     private async Task<object?> ValueAsync(string code)
