@@ -119,7 +119,7 @@ internal sealed class CellReferenceResolver(string baseFolder, Action<string> re
             _references.TryAdd(Path.GetFileNameWithoutExtension(path), Reference(path));
         }
 
-        var others = new List<string>();
+        List<string> others = [.. restored.Downgrades.Select(package => Other(package.Id, package.Used, package.Asked))];
         foreach (var path in restored.RuntimeFiles)
         {
             var name = Path.GetFileNameWithoutExtension(path);

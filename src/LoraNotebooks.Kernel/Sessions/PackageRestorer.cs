@@ -19,6 +19,9 @@ internal sealed record RestoredPackages(IReadOnlyList<string> CompileFiles, IRea
     /// <summary>The version of each package that came along, by name.</summary>
     public IReadOnlyDictionary<string, string> Versions { get; init; } = new Dictionary<string, string>();
 
+    /// <summary>Packages that another one wanted in a newer version than was asked for by name.</summary>
+    public IReadOnlyList<(string Id, string Used, string Asked)> Downgrades { get; init; } = [];
+
     /// <summary>The package, as <c>Name version</c>, that a file belongs to, by path.</summary>
     public IReadOnlyDictionary<string, string> Owners { get; init; } = new Dictionary<string, string>();
 }
@@ -118,6 +121,8 @@ internal static partial class PackageRestorer
                 new XElement("ManagePackageVersionsCentrally", "false"),
                 new XElement("RestoreRootConfigDirectory", configFolder),
                 new XElement("RestoreAdditionalProjectSources", string.Join(';', sources)),
+                // What the session has stays; that another package wants a newer one of it is said, and no reason to refuse that package.
+                new XElement("NoWarn", "NU1605;NU1608"),
                 new XElement("NuGetAudit", "false")),
             new XElement("ItemGroup", references)).ToString();
     }
@@ -156,14 +161,24 @@ internal static partial class PackageRestorer
             }
         }
 
-        foreach (var file in shared.Where(name => name != AlwaysShared).SelectMany(SharedFramework))
+        // A package may bring an assembly of the framework along: then that one is meant.
+        var brought = runtime.Select(Path.GetFileName).ToHashSet(StringComparer.OrdinalIgnoreCase);
+        foreach (var file in shared.Where(name => name != AlwaysShared).SelectMany(SharedFramework).Where(file => brought.Add(Path.GetFileName(file))))
         {
             compile.Add(file);
             runtime.Add(file);
+            owners[file] = $"{Path.GetFileNameWithoutExtension(file)} {Path.GetFileName(Path.GetDirectoryName(file))}";
         }
 
-        return compile.Concat(runtime).Concat(native).All(File.Exists) ? new RestoredPackages(compile, runtime, native) { Versions = versions, Owners = owners } : null;
+        return compile.Concat(runtime).Concat(native).All(File.Exists) ? new RestoredPackages(compile, runtime, native) { Versions = versions, Owners = owners, Downgrades = Downgrades(target, versions) } : null;
     }
+
+    private static IReadOnlyList<(string Id, string Used, string Asked)> Downgrades(JsonObject target, IReadOnlyDictionary<string, string> versions) => [..
+        from package in target
+        from needed in package.Value?["dependencies"] as JsonObject ?? []
+        let asked = ((string?)needed.Value ?? "").Trim('[', ']', '(', ')').Split(',')[0].Trim()
+        where versions.TryGetValue(needed.Key, out var used) && asked.Length > 0 && PackageRequest.Compare(asked, used) > 0
+        select (needed.Key, versions[needed.Key], asked)];
 
     /// <summary>The assemblies of another part of .NET that a package stands on, such as ASP.NET Core, in the version that lies beside the running one.</summary>
     private static IEnumerable<string> SharedFramework(string name)
