@@ -20,10 +20,15 @@ internal static class CellCode
             .Select(cell => (cell.Index, Language: Refused(cell.Item.Cell)))
             .Where(cell => cell.Language is not null)
             .ToArray();
-        return faults.Length == 0 ? null
-            : string.Join(", ", faults.Take(MostNamed).Select((cell, i) => $"{(i == 0 ? "Cell" : "cell")} {cell.Index + 1} {(i < Math.Min(faults.Length, MostNamed) - 1 ? "is " + cell.Language!.Name : CellLanguages.Refusal(cell.Language!))}"))
-                + (faults.Length > MostNamed ? $". So it is with {faults.Length - MostNamed} more" : "")
-                + ". Tag such cells \"skip\" to run the others.";
+        if (faults.Length == 0)
+        {
+            return null;
+        }
+
+        var last = Math.Min(faults.Length, MostNamed) - 1;
+        var named = faults.Take(MostNamed).Select((cell, i) => $"cell {cell.Index + 1} {(i < last ? "is " + cell.Language!.Name : CellLanguages.Refusal(cell.Language!))}");
+        var more = faults.Length > MostNamed ? $". So it is with {faults.Length - MostNamed} more" : "";
+        return $"C{string.Join(", ", named)[1..]}{more}. Tag such cells \"skip\" to run the others.";
     }
 
     private static CellLanguage? LanguageOf(NotebookCell cell) => cell.LanguageName is { } name ? CellLanguages.Of(name) : null;

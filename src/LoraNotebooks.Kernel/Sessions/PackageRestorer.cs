@@ -81,7 +81,8 @@ internal static partial class PackageRestorer
 
             if (exitCode != 0 || !File.Exists(assets))
             {
-                throw new PackageRestoreException(Failure(requests, output, File.Exists(assets) ? Dependencies(await File.ReadAllTextAsync(assets, cancellation).ConfigureAwait(false)) : EmptyDependencies));
+                var found = File.Exists(assets) ? Dependencies(await File.ReadAllTextAsync(assets, cancellation).ConfigureAwait(false)) : EmptyDependencies;
+                throw new PackageRestoreException(Failure(requests, output, found));
             }
 
             var text = await File.ReadAllTextAsync(assets, cancellation).ConfigureAwait(false);
@@ -99,8 +100,12 @@ internal static partial class PackageRestorer
     /// <summary>The same requests with an older version of those whose newest one is for a newer .NET; null if that is not what failed.</summary>
     internal static IReadOnlyCollection<PackageRequest>? OlderInstead(IReadOnlyCollection<PackageRequest> requests, string output)
     {
-        var tooNew = NotCompatible().Matches(output).DistinctBy(match => match.Groups["id"].Value).ToDictionary(match => match.Groups["id"].Value, match => match.Groups["major"].Value, StringComparer.OrdinalIgnoreCase);
-        return requests.Any(IsTooNew) ? [.. requests.Select(request => IsTooNew(request) ? request with { Version = $"[*,{tooNew[request.Id]}.0.0)" } : request)] : null;
+        var tooNew = NotCompatible().Matches(output)
+            .DistinctBy(match => match.Groups["id"].Value)
+            .ToDictionary(match => match.Groups["id"].Value, match => match.Groups["major"].Value, StringComparer.OrdinalIgnoreCase);
+        return requests.Any(IsTooNew)
+            ? [.. requests.Select(request => IsTooNew(request) ? request with { Version = $"[*,{tooNew[request.Id]}.0.0)" } : request)]
+            : null;
 
         // Only where any version was welcome; and each step goes down, so that there is an end.
         bool IsTooNew(PackageRequest request) => (request.Version == "*" || request.Version.StartsWith("[*,", StringComparison.Ordinal))
