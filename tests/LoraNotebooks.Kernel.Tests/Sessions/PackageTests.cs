@@ -62,6 +62,7 @@ public sealed class PackageTests : IDisposable
     [NetworkFact]
     public async Task RunAsync_CellThatRestoredAndDoesNotCompile_LeavesItsPackagesForTheNext()
     {
+        await ValueAsync("var first = 1;");
         Assert.Equal(CellStatus.CompileError, (await RunAsync("#r \"nuget: YamlDotNet\"\n#r \"nuget: CsvHelper\"\nint x = \"text\";")).Status);
         await ValueAsync("#r \"nuget: YamlDotNet\"\n#r \"nuget: CsvHelper\"\n_ = typeof(CsvHelper.CsvReader); _ = typeof(YamlDotNet.Serialization.Serializer);");
     }
