@@ -32,6 +32,20 @@ public class ValueFormatterTests
         ["anonymous"] = (new { A = 1, B = "x" }, "new { A = 1, B = \"x\" }"),
         ["fields"] = (new Pair { Left = 1, Right = 2 }, "Pair { Left = 1, Right = 2 }"),
         ["json"] = (JsonNode.Parse("""{"a":1}""")!, "{\n  \"a\": 1\n}"),
+        ["tokens"] = (Newtonsoft.Json.Linq.JObject.Parse("""{"a":{"b":[1,"x"]}}"""), "{\n  \"a\": {\n    \"b\": [\n      1,\n      \"x\"\n    ]\n  }\n}"),
+        ["array of tokens"] = (Newtonsoft.Json.Linq.JArray.Parse("""[{"a":1}]"""), "[\n  {\n    \"a\": 1\n  }\n]"),
+        ["flags"] = (FileAttributes.ReadOnly | FileAttributes.Archive, "ReadOnly | Archive"),
+        ["list of flags"] = (new[] { FileAttributes.ReadOnly | FileAttributes.Archive, FileAttributes.Hidden }, "[ReadOnly | Archive, Hidden]"),
+        ["unnamed flag"] = ((FileAttributes)(1 << 30), "1073741824"),
+        ["precise time"] = (new DateTime(2026, 1, 2, 3, 4, 5, 678, DateTimeKind.Utc).AddTicks(9), "2026-01-02 03:04:05.6780009Z"),
+        ["time with offset"] = (new DateTimeOffset(2026, 1, 2, 3, 4, 5, 60, TimeSpan.FromHours(2)), "2026-01-02 03:04:05.06 +02:00"),
+        ["time of day"] = (new TimeOnly(1, 2, 3, 4), "01:02:03.004"),
+        ["memory"] = (new Memory<int>([1, 2, 3], 1, 2), "[2, 3]"),
+        ["read-only memory"] = (new ReadOnlyMemory<double>([0.5]), "[0.5]"),
+        ["memory of text"] = ("some text".AsMemory(5), "text"),
+        ["memory inside"] = (new { A = new Memory<byte>([1, 2]) }, "new { A = [1, 2] }"),
+        ["asynchronous sequence"] = (Later(3), "[0, 1, 2]"),
+        ["faulty asynchronous sequence"] = (Later(-1), "[(InvalidOperationException: not now)]"),
         ["faulty"] = (new Faulty(), "Faulty { Bad = (InvalidOperationException: no), Good = 1 }"),
         ["faulty text"] = (new FaultyText(), "(InvalidOperationException: no text)"),
         ["faulty sequence"] = (Broken(), "[1, (InvalidOperationException: no more)]"),
@@ -87,6 +101,70 @@ public class ValueFormatterTests
     }
 
     [Fact]
+    public void Format_RowsOfNames_HaveAColumnForEach()
+    {
+        dynamic one = new System.Dynamic.ExpandoObject();
+        (one.Name, one.Year) = ("a", 2024);
+        dynamic two = new System.Dynamic.ExpandoObject();
+        (two.Name, two.More) = ("b", 1.5);
+        Assert.Equal("Name  Year  More\na     2024\nb            1.5", Text(new object[] { one, two }));
+        Assert.Contains(">Year</td>", Html((object)one));
+        Assert.Equal("x\n1\n2", Text(new[] { new Dictionary<string, int> { ["x"] = 1 }, new() { ["x"] = 2 } }));
+    }
+
+    [Fact]
+    public void Format_DataTables_ShowTheirRows()
+    {
+        using var set = new System.Data.DataSet();
+        var table = set.Tables.Add("runs");
+        table.Columns.Add("seed", typeof(int));
+        table.Columns.Add("note", typeof(string));
+        table.Rows.Add(123456789, "good");
+        table.Rows.Add(7, DBNull.Value);
+        Assert.Equal("runs\n     seed  note\n123456789  good\n        7", Text(table));
+        Assert.Contains(">123456789</td>", Html(table));
+        Assert.Contains(">good</td>", Html(set));
+        Assert.Contains("123456789", Text(table.Select("seed > 10")));
+        Assert.Contains("[note] = \"good\"", Text(table.Rows[0]).Replace("\"note\"", "note", StringComparison.Ordinal) + Text(new { Row = table.Rows[0] }).Replace("\"note\"", "note", StringComparison.Ordinal));
+        Assert.Contains("7", Text(new System.Data.DataView(table) { RowFilter = "seed < 10" }));
+    }
+
+    [Theory]
+    [InlineData(2024, "2024")]
+    [InlineData(3735928559L, "3735928559")]
+    [InlineData(2024.0, "2024")]
+    [InlineData(123456789.0, "123456789")]
+    [InlineData(1234.5678, "1234.6")]
+    [InlineData(-98765.0f, "-98765")]
+    [InlineData(0.12345, "0.1235")]
+    [InlineData(double.NaN, "NaN")]
+    public void Format_NumberInATable_CanBeCopiedIntoCode(object number, string expected)
+    {
+        Assert.Contains($">{expected}</td>", Html(new[] { new { A = number } }));
+        Assert.Equal($"A\n{expected}", string.Join('\n', Text(new[] { new { A = number } }).Split('\n').Select(line => line.Trim())));
+    }
+
+    [Fact]
+    public void Format_AsynchronousSequenceThatNeverGoesOn_SaysSoAfterAWhile() => Assert.Contains("[0, (TimeoutException: no further item", Text(Stuck()));
+
+    private static async IAsyncEnumerable<int> Later(int count)
+    {
+        for (var i = 0; i < count; i++)
+        {
+            await Task.Yield();
+            yield return i;
+        }
+
+        _ = count >= 0 ? 0 : throw new InvalidOperationException("not now");
+    }
+
+    private static async IAsyncEnumerable<int> Stuck()
+    {
+        yield return 0;
+        await new TaskCompletionSource().Task;
+    }
+
+    [Fact]
     public void Format_ObjectWithProperties_HasATableOfThem()
     {
         var html = Html(new { A = 1, B = "<i>" });
@@ -102,7 +180,7 @@ public class ValueFormatterTests
         frame.Columns[0][3] = 12345;
         var bundle = DisplayFormatter.Format(frame);
         Assert.Contains("first 40 of 1,000,000 rows, first 20 of 50 columns", bundle.Text(MimeTypes.Html));
-        Assert.Contains("12,345", bundle.Text(MimeTypes.PlainText));
+        Assert.Contains("12345", bundle.Text(MimeTypes.PlainText));
         Assert.DoesNotContain("c20", bundle.Text(MimeTypes.Html));
     }
 

@@ -5,6 +5,9 @@ namespace LoraNotebooks.Interactive;
 /// <summary>Numbers as people read them.</summary>
 internal static class Numbers
 {
+    // The digits of larger ones are not all known.
+    private const double MostWhole = 1e15;
+
     /// <summary>Four significant digits; very small and very large values with a power of ten, such as <c>1e-4</c>.</summary>
     public static string Short(double value)
     {
@@ -28,6 +31,10 @@ internal static class Numbers
 
         return value.ToString(size >= 1000 ? "#,##0.#" : "G4", CultureInfo.InvariantCulture);
     }
+
+    /// <summary>A number of a table: whole ones in full, others like <see cref="Short"/>; never with marks between the digits.</summary>
+    public static string Plain(double value) =>
+        Math.Abs(value) < MostWhole && value == Math.Truncate(value) ? value.ToString("0", CultureInfo.InvariantCulture) : Short(value).Replace(",", "", StringComparison.Ordinal);
 
     /// <summary>A count with thin groups of three digits: <c>12,345</c>.</summary>
     public static string Count(long value) => value.ToString("N0", CultureInfo.InvariantCulture);

@@ -1,3 +1,4 @@
+using System.Data;
 using Microsoft.Data.Analysis;
 
 namespace LoraNotebooks.Interactive;
@@ -72,6 +73,15 @@ public sealed class TableDisplay : RichDisplay
         var columns = frame.Columns.Take(MostKeptColumns).ToArray();
         var rows = Enumerable.Range(0, (int)Math.Min(frame.Rows.Count, MostKeptRows)).Select(i => (IReadOnlyList<object?>)[.. columns.Select(column => column[i])]);
         return new(columns.Select(column => column.Name), rows, frame.Rows.Count, hasMoreRows: false);
+    }
+
+    /// <summary>The table of a data table; the first 1,000 rows are kept.</summary>
+    public static TableDisplay Of(DataTable table)
+    {
+        ArgumentNullException.ThrowIfNull(table);
+        var columns = table.Columns.Cast<DataColumn>().Take(MostKeptColumns).ToArray();
+        var rows = table.Rows.Cast<DataRow>().Where(row => row.RowState != DataRowState.Deleted).Take(MostKeptRows).Select(row => (IReadOnlyList<object?>)[.. columns.Select(column => Contents.Field(row[column]))]);
+        return new(columns.Select(column => column.ColumnName), rows, table.Rows.Count, hasMoreRows: false) { Title = table.TableName.Length > 0 ? table.TableName : null };
     }
 
     /// <summary>The table of objects, a column for each public property and field, in the order of declaration; a tuple's items.</summary>

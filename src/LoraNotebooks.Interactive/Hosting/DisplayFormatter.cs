@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Data;
 using System.Text.Json.Nodes;
 using LoraNotebooks.Adapters;
 using LoraNotebooks.Comparison;
@@ -33,6 +34,9 @@ public static class DisplayFormatter
         Register<AdapterReport>(report => new ParameterReportDisplay(report).ToMimeBundle());
         Register<XyzResult>(result => new XyzGridDisplay(result).ToMimeBundle());
         Register<DataFrame>(frame => TableDisplay.Of(frame).ToMimeBundle());
+        Register<DataTable>(table => TableDisplay.Of(table).ToMimeBundle());
+        Register<DataView>(view => TableDisplay.Of(view.ToTable()).ToMimeBundle());
+        Register<DataSet>(set => Together([.. set.Tables.Cast<DataTable>().Select(table => TableDisplay.Of(table).ToMimeBundle())]));
         Register<SKBitmap>(PictureDisplay.Of);
         Register<SKImage>(PictureDisplay.Of);
         Register<SKSurface>(PictureDisplay.Of);
@@ -88,6 +92,10 @@ public static class DisplayFormatter
         return value is JsonObject json && PlotlyFigure.IsFigure(json) ? new PlotlyFigure(json).ToMimeBundle()
             : PlotlyFigure.OfForeign(value)?.ToMimeBundle() ?? ValueFormatter.Format(value);
     }
+
+    private static MimeBundle Together(IReadOnlyList<MimeBundle> bundles) => MimeBundle
+        .FromText(string.Join("\n\n", bundles.Select(bundle => bundle.Text(MimeTypes.PlainText))))
+        .With(MimeTypes.Html, string.Concat(bundles.Select(bundle => bundle.Text(MimeTypes.Html))));
 
     private static bool IsOurs(Type type) => type.Assembly.GetName().Name?.StartsWith(nameof(LoraNotebooks), StringComparison.Ordinal) == true;
 

@@ -1,4 +1,5 @@
 using System.Collections;
+using System.Globalization;
 using System.Runtime.CompilerServices;
 using System.Text.Json;
 using System.Text.Json.Nodes;
@@ -17,11 +18,11 @@ internal static class ValueFormatter
     private const int MostRows = 40;
 
     /// <summary>A bundle with plain text, and with an HTML table where rows and columns say more.</summary>
-    public static MimeBundle Format(object value) => value switch
+    public static MimeBundle Format(object value) => Contents.Of(value) switch
     {
         Array { Rank: 2 } matrix => OfMatrix(matrix),
-        IEnumerable sequence when !IsScalar(value.GetType()) => OfSequence(sequence),
-        _ => OfObject(value),
+        IEnumerable sequence when !IsScalar(sequence.GetType()) => OfSequence(sequence),
+        var held => OfObject(held),
     };
 
     private static MimeBundle OfSequence(IEnumerable sequence)
@@ -40,7 +41,7 @@ internal static class ValueFormatter
         var (rows, columns) = (matrix.GetLength(0), matrix.GetLength(1));
         var (top, left) = (matrix.GetLowerBound(0), matrix.GetLowerBound(1));
         var values = Enumerable.Range(0, Math.Min(rows, MostRows)).Select(i => (IReadOnlyList<object?>)[.. Enumerable.Range(0, Math.Min(columns, TableDisplay.MostKeptColumns)).Select(j => matrix.GetValue(top + i, left + j))]);
-        return new TableDisplay(Enumerable.Range(0, Math.Min(columns, TableDisplay.MostKeptColumns)).Select(j => Numbers.Count(j)), values, rows, hasMoreRows: false) { Title = $"{TypeNames.Of(matrix.GetType())} {rows} × {columns}" }.ToMimeBundle();
+        return new TableDisplay(Enumerable.Range(0, Math.Min(columns, TableDisplay.MostKeptColumns)).Select(j => j.ToString(CultureInfo.InvariantCulture)), values, rows, hasMoreRows: false) { Title = $"{TypeNames.Of(matrix.GetType())} {rows} × {columns}" }.ToMimeBundle();
     }
 
     private static MimeBundle OfObject(object value)
@@ -59,6 +60,11 @@ internal static class ValueFormatter
     private static (IEnumerable<string> Columns, IEnumerable<IReadOnlyList<object?>> Values)? Rows(Sample sample)
     {
         object[] items = [.. sample.Items.OfType<object>().Where(item => item is not Fault)];
+        if (NamedRows(sample, items) is { } named)
+        {
+            return named;
+        }
+
         if (items.Length == 0 || CommonType(items) is not { } type || IsScalar(type) || typeof(IEnumerable).IsAssignableFrom(type))
         {
             return null;
@@ -66,6 +72,23 @@ internal static class ValueFormatter
 
         var members = type == typeof(DictionaryEntry) || TypeNames.IsPair(type) ? Members.Of(type).Where(member => member.Name is "Key" or "Value").ToArray() : Members.Of(type);
         return members.Count == 0 ? null : (members.Select(member => member.Name), sample.Items.Select(item => Row(item, members)));
+    }
+
+    /// <summary>Dictionaries and rows of data tables: a column for each name that one of them has, in the order of appearance.</summary>
+    private static (IEnumerable<string> Columns, IEnumerable<IReadOnlyList<object?>> Values)? NamedRows(Sample sample, object[] items)
+    {
+        var rows = items.Select(Contents.Named).ToArray();
+        if (rows.Length == 0 || Array.Exists(rows, row => row is null))
+        {
+            return null;
+        }
+
+        string[] columns = [.. rows.SelectMany(row => row!.Select(field => field.Key)).Distinct(StringComparer.Ordinal).Take(TableDisplay.MostKeptColumns)];
+        return columns.Length == 0 ? null : (columns, sample.Items.Select(item =>
+        {
+            var fields = Contents.Named(item)?.ToDictionary(field => field.Key, field => field.Value, StringComparer.Ordinal);
+            return (IReadOnlyList<object?>)[.. columns.Select((name, i) => fields is null ? i == 0 ? item ?? "null" : null : fields.GetValueOrDefault(name))];
+        }));
     }
 
     private static IReadOnlyList<object?> Row(object? item, IReadOnlyList<Member> members) => item switch
@@ -93,7 +116,7 @@ internal static class ValueFormatter
     /// <summary>Whether a line of text says more of values of this type than their properties would.</summary>
     private static bool IsScalar(Type type) =>
         type.IsPrimitive || type.IsEnum || type == typeof(string) || type == typeof(byte[]) || type == typeof(torch.Tensor)
-        || type == typeof(JsonElement) || type == typeof(JsonDocument)
+        || Contents.IsJsonToken(type) || type == typeof(JsonElement) || type == typeof(JsonDocument)
         || typeof(JsonNode).IsAssignableFrom(type) || typeof(IFormattable).IsAssignableFrom(type) || typeof(Type).IsAssignableFrom(type)
         || typeof(Delegate).IsAssignableFrom(type) || typeof(Exception).IsAssignableFrom(type) || typeof(Task).IsAssignableFrom(type)
         || typeof(Stream).IsAssignableFrom(type);

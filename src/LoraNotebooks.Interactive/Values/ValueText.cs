@@ -35,17 +35,16 @@ internal sealed class ValueText
         writer.WriteItems(sample, 0);
     });
 
-    /// <summary>The text of a value in a cell of a table: one line, figures rounded for the eye.</summary>
+    /// <summary>The text of a value in a cell of a table: one line, figures rounded for the eye, without marks between their digits, so that they can be copied into code.</summary>
     public static string Cell(object? value, int most) => Line(
         value switch
         {
             null => "",
             string text => text,
-            double number => Numbers.Short(number),
-            float number => Numbers.Short(number),
-            int or long or short or byte or uint or ulong or ushort or sbyte => ((IFormattable)value).ToString("N0", CultureInfo.InvariantCulture),
+            double number => Numbers.Plain(number),
+            float number => Numbers.Plain(number),
             byte[] or JsonNode or Array { Rank: > 1 } => Written(most, writer => writer.Write(value, 1)),
-            IEnumerable items => Items(items, most),
+            IEnumerable items when !Contents.IsJsonToken(value.GetType()) => Items(items, most),
             _ => Written(most, writer => writer.Write(value, 1)),
         },
         most);
@@ -99,7 +98,7 @@ internal sealed class ValueText
 
         try
         {
-            switch (value)
+            switch (value is null ? null : Contents.Of(value))
             {
                 case null: Add("null"); break;
                 case string text: AddText(text, depth, '"'); break;
@@ -113,14 +112,16 @@ internal sealed class ValueText
                 case Task task: Add(TaskText(task)); WriteResult(task, depth); break;
                 case Stream stream: Add(StreamText(stream)); break;
                 case byte[] bytes: Add($"byte[{bytes.Length}] {Convert.ToHexString(bytes, 0, Math.Min(bytes.Length, MostBytes))}{(bytes.Length > MostBytes ? "…" : "")}"); break;
-                case JsonNode or JsonElement: Add(value.ToString()); break;
+                case object token when Contents.IsJsonToken(token.GetType()): Add(token.ToString()); break;
+                case Enum member: Add(EnumText(member)); break;
+                case JsonNode or JsonElement: Add(value!.ToString()); break;
                 case JsonDocument document: Add(document.RootElement.ToString()); break;
-                case DateTime time: Add(time.ToString("yyyy-MM-dd HH:mm:ss", CultureInfo.InvariantCulture)); break;
-                case DateTimeOffset time: Add(time.ToString("yyyy-MM-dd HH:mm:ss zzz", CultureInfo.InvariantCulture)); break;
+                case DateTime time: Add(time.ToString("yyyy-MM-dd HH:mm:ss.FFFFFFF", CultureInfo.InvariantCulture) + (time.Kind == DateTimeKind.Utc ? "Z" : "")); break;
+                case DateTimeOffset time: Add(time.ToString("yyyy-MM-dd HH:mm:ss.FFFFFFF zzz", CultureInfo.InvariantCulture)); break;
                 case DateOnly date: Add(date.ToString("yyyy-MM-dd", CultureInfo.InvariantCulture)); break;
-                case TimeOnly time: Add(time.ToString("HH:mm:ss", CultureInfo.InvariantCulture)); break;
+                case TimeOnly time: Add(time.ToString("HH:mm:ss.FFFFFFF", CultureInfo.InvariantCulture)); break;
                 case IFormattable number: Add(number.ToString(null, CultureInfo.InvariantCulture)); break;
-                default: WriteParts(value, depth); break;
+                case object held: WriteParts(held, depth); break;
             }
         }
         catch (Exception error)
@@ -234,6 +235,9 @@ internal sealed class ValueText
         { IsCompleted: true } => "Task, completed",
         _ => "Task, not yet completed",
     };
+
+    // A comma would look like another item of a list.
+    private static string EnumText(Enum value) => value.ToString().Replace(", ", " | ", StringComparison.Ordinal);
 
     private static string StreamText(Stream stream)
     {

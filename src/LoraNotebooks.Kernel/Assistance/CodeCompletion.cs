@@ -10,6 +10,10 @@ internal static class CodeCompletion
     private const int MaximumMatches = 300;
     private const int MaximumDescribed = 50;
 
+    // Two letters begin the names of hundreds of types that nobody means.
+    private const int FewestTyped = 3;
+    private const int MaximumNotImported = 20;
+
     /// <summary>What could stand at a position of a document.</summary>
     public static async Task<CompletionReply> CompleteAsync(Document document, int position, CancellationToken cancellation)
     {
@@ -38,15 +42,24 @@ internal static class CodeCompletion
             }
         }
 
+        var others = NotImported(names, typed).ToArray();
+
         // One span holds for all matches; the narrower ones repeat what stands around them.
-        var start = chosen.Select(choice => choice.Change.Span.Start).DefaultIfEmpty(position).Min();
+        var start = chosen.Select(choice => choice.Change.Span.Start).DefaultIfEmpty(others.Length > 0 ? list.Span.Start : position).Min();
         var end = list.Span.End;
         var matches = chosen
             .Select(choice => (choice.Item, Text: text.ToString(TextSpan.FromBounds(start, choice.Change.Span.Start)) + choice.Change.NewText))
             .DistinctBy(choice => choice.Text)
             .Select((choice, number) => Match(choice.Item, choice.Text, number < MaximumDescribed ? names : null, cancellation));
-        return new CompletionReply([.. matches], start, end);
+        var before = text.ToString(TextSpan.FromBounds(start, Math.Max(start, list.Span.Start)));
+        return new CompletionReply([.. matches, .. others.Select(match => match with { Text = before + match.Text })], start, end);
     }
+
+    /// <summary>Types of namespaces that are not open, under their full names: a proposal can only change the text that is being completed.</summary>
+    private static IEnumerable<CompletionMatch> NotImported(ReachableNames? names, string typed) => names is null || typed.Length < FewestTyped ? [] : names
+        .NotImported(typed, MaximumNotImported)
+        .Select(type => (type.Name, Kind: type.TypeKind.ToString().ToLowerInvariant(), Space: type.ContainingNamespace.ToDisplayString()))
+        .Select(type => new CompletionMatch($"{type.Space}.{type.Name}", type.Kind, $"using {type.Space};", $"With `using {type.Space};` at the top of the cell it is {type.Name}."));
 
     private static async Task<TextChange> ChangeAsync(CompletionService service, Document document, CompletionItem item, CancellationToken cancellation)
     {

@@ -28,6 +28,9 @@ internal sealed record Completeness(CompletenessStatus Status, string Indent = "
     // comment, string, verbatim string, hole of an interpolated string, raw string.
     private static readonly HashSet<string> Openings = ["CS1035", "CS1010", "CS1039", "CS8076", "CS8997"];
 
+    // A raw string goes on over lines; the parser calls a cell that ends in its opening complete.
+    private const string OpenRawString = "CS8997";
+
     // #endif and #endregion are missing; the parser calls such a cell complete.
     private static readonly HashSet<string> OpenRegions = ["CS1027", "CS1038"];
 
@@ -43,7 +46,7 @@ internal sealed record Completeness(CompletenessStatus Status, string Indent = "
         }
 
         var end = text.AsSpan().TrimEnd().Length;
-        var canGoOn = !SyntaxFactory.IsCompleteSubmission(tree) || errors.Any(error => OpenRegions.Contains(error.Id) || IsOpenString(error));
+        var canGoOn = !SyntaxFactory.IsCompleteSubmission(tree) || errors.Any(error => OpenRegions.Contains(error.Id) || error.Id == OpenRawString || IsOpenString(error));
         return canGoOn && errors.All(error => Openings.Contains(error.Id) || OpenRegions.Contains(error.Id) || error.Location.SourceSpan.End >= end)
             ? new Completeness(CompletenessStatus.Incomplete, NextIndent(text))
             : new Completeness(CompletenessStatus.Invalid);

@@ -15,11 +15,12 @@ internal sealed class ReachableNames
     private static readonly SymbolDisplayFormat Short = SymbolDisplayFormat.MinimallyQualifiedFormat.AddParameterOptions(SymbolDisplayParameterOptions.IncludeDefaultValue);
 
     private readonly SemanticModel _model;
+    private readonly bool _isMember;
     private readonly ILookup<string, ISymbol> _symbols;
 
-    private ReachableNames(SemanticModel model, IEnumerable<ISymbol> symbols)
+    private ReachableNames(SemanticModel model, IEnumerable<ISymbol> symbols, bool isMember)
     {
-        _model = model;
+        (_model, _isMember) = (model, isMember);
         _symbols = symbols.ToLookup(symbol => symbol.Name, StringComparer.Ordinal);
     }
 
@@ -47,8 +48,23 @@ internal sealed class ReachableNames
         };
         var container = owner is null ? null
             : model.GetSymbolInfo(owner, cancellation).Symbol as INamespaceOrTypeSymbol ?? model.GetTypeInfo(owner, cancellation).Type;
-        return new ReachableNames(model, model.LookupSymbols(start, container, includeReducedExtensionMethods: owner is not null));
+        return new ReachableNames(model, model.LookupSymbols(start, container, includeReducedExtensionMethods: owner is not null), owner is not null || left.Parent?.FirstAncestorOrSelf<UsingDirectiveSyntax>() is not null);
     }
+
+    /// <summary>Whether something of a name can be named as it stands.</summary>
+    public bool Has(string name) => _symbols.Contains(name);
+
+    /// <summary>The types that could be named here by their full names only, the likeliest first; none after a dot.</summary>
+    /// <param name="typed">How their names begin.</param>
+    /// <param name="most">How many at most.</param>
+    public IEnumerable<INamedTypeSymbol> NotImported(string typed, int most) => _isMember ? [] : MissingUsings
+        .Types(_model.Compilation, name => name.StartsWith(typed, StringComparison.OrdinalIgnoreCase) && !Has(name))
+        .Where(type => !SessionReferences.IsOwnTool(type.ContainingAssembly.Name))
+        .DistinctBy(type => (type.Name, type.ContainingNamespace.ToDisplayString()))
+        .OrderByDescending(type => type.Name.StartsWith(typed, StringComparison.Ordinal))
+        .ThenBy(type => type.Name.Length)
+        .ThenBy(type => type.ContainingNamespace.ToDisplayString(), StringComparer.Ordinal)
+        .Take(most);
 
     /// <summary>Whether the session itself made the name: a variable, a method or a type of a cell, or a member of <see cref="CellGlobals"/>.</summary>
     public bool IsOfSession(string name) => _symbols[name].Any(symbol =>

@@ -47,12 +47,12 @@ internal static class CheckCommand
     /// <summary>Compiles the cells; true if one of them does not compile.</summary>
     private static async Task<bool> ReportCellsAsync(string path, Notebook notebook, TerminalProgress terminal, CancellationToken cancellation)
     {
-        var checker = new CellChecker(Path.GetDirectoryName(Path.GetFullPath(path))!, terminal.Status);
+        var checker = new CellChecker(Path.GetDirectoryName(Path.GetFullPath(path))!, terminal.Status, note => terminal.Say($"{path}: {note}"));
         var cells = CellTitles.Of(notebook);
         var broken = new List<(int Number, string Title, CellError Error)>();
         foreach (var (index, (cell, title)) in cells.Index().Where(cell => !cell.Item.Cell.IsSkipped()))
         {
-            if (await checker.CheckAsync(cell.Source, $"cell {index + 1}", cancellation).ConfigureAwait(false) is { } error && !cell.MayFail())
+            if (await checker.CheckAsync(CellCode.Of(cell), $"cell {index + 1}", cancellation).ConfigureAwait(false) is { } error && !cell.MayFail())
             {
                 broken.Add((index + 1, title, error));
             }

@@ -18,6 +18,9 @@ public enum CellKind
 /// <summary>One cell of a <see cref="Notebook"/>: a view of its JSON, in which everything unknown stays.</summary>
 public sealed class NotebookCell
 {
+    private const string InteractivePrefix = "dotnet-interactive.";
+    private const string WholeNotebook = "polyglot-notebook";
+
     private readonly JsonObject _json;
 
     internal NotebookCell(JsonObject json) => _json = json;
@@ -43,6 +46,21 @@ public sealed class NotebookCell
     public IReadOnlyList<string> Tags => _json["metadata"]?["tags"] is JsonArray tags
         ? [.. tags.OfType<JsonValue>().Select(tag => tag.TryGetValue(out string? text) ? text : null).OfType<string>()]
         : [];
+
+    /// <summary>The language that the cell's metadata name, as .NET Interactive and Visual Studio Code write it; null where they name none.</summary>
+    internal string? LanguageName
+    {
+        get
+        {
+            var metadata = _json["metadata"];
+            var name = Text(metadata, "polyglot_notebook", "kernelName") ?? Text(metadata, "dotnet_interactive", "language") ?? Text(metadata, "vscode", "languageId");
+            name = name?.StartsWith(InteractivePrefix, StringComparison.Ordinal) == true ? name[InteractivePrefix.Length..] : name;
+            return string.IsNullOrWhiteSpace(name) || name == WholeNotebook ? null : name;
+
+            static string? Text(JsonNode? metadata, string owner, string key) =>
+                (metadata as JsonObject)?[owner] is JsonObject own && own[key] is JsonValue value && value.TryGetValue(out string? text) ? text : null;
+        }
+    }
 
     /// <summary>The outputs in nbformat's own layout; an empty list where there are none.</summary>
     public JsonArray Outputs => _json["outputs"] as JsonArray ?? [];

@@ -224,7 +224,7 @@ internal sealed class NotebookRun(Notebook notebook, string folder, string targe
         }
 
         using var host = NotebookHost.Use(outputs);
-        var result = await session.RunAsync(cell.Source, $"cell {number}", cancellation: stop.Token).ConfigureAwait(false);
+        var result = await session.RunAsync(CellCode.Of(cell), $"cell {number}", cancellation: stop.Token).ConfigureAwait(false);
         if (result.Error is not null && stop.IsCancellationRequested)
         {
             // Whatever the cell made of the stop: it did not fail by itself.

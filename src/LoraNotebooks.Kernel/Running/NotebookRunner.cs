@@ -64,12 +64,16 @@ public sealed class NotebookRunner(IRunProgress progress)
 
     /// <summary>Reads a notebook whose cells can be run.</summary>
     /// <exception cref="FileNotFoundException">There is no such file.</exception>
-    /// <exception cref="InvalidDataException">The file is not a C# notebook.</exception>
+    /// <exception cref="InvalidDataException">The file is not a C# notebook, or cells of it are in languages that cannot be run.</exception>
     internal static Notebook Load(string path)
     {
         var notebook = Notebook.Load(path);
-        return notebook.IsCSharp ? notebook : throw new InvalidDataException(
-            $"{path} is a notebook in {notebook.Language}; only C# notebooks can be run. If its cells are C#, set the language of its kernelspec metadata to C#.");
+        if (!notebook.IsCSharp)
+        {
+            throw new InvalidDataException($"{path} is a notebook in {notebook.Language}; only C# notebooks can be run. If its cells are C#, set the language of its kernelspec metadata to C#.");
+        }
+
+        return CellCode.Refusal(notebook) is { } refusal ? throw new InvalidDataException($"{path}: {refusal}") : notebook;
     }
 
     /// <summary>Where the results go, without the extension.</summary>

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Globalization;
 using LoraNotebooks.Interactive;
 using Microsoft.CodeAnalysis;
 using Microsoft.CodeAnalysis.CSharp;
@@ -56,11 +57,13 @@ public sealed class CSharpSession : IDisposable
 {
     /// <summary>How long ending a cell by force is tried. What goes on after that hangs in native code.</summary>
     private static readonly TimeSpan ForceLimit = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan DisposeLimit = TimeSpan.FromSeconds(10);
     private static readonly TimeSpan ForceInterval = TimeSpan.FromMilliseconds(50);
 
     private readonly CSharpSessionOptions _options;
     private readonly CellReferenceResolver _resolver;
-    private readonly CellCompiler _compiler;
+    private readonly CellBuilder _builder;
+    private readonly OwnedVariables _owned;
     private readonly SubmissionChain _chain;
     private readonly CellGlobals _globals = new();
     private readonly CellSources _sources = new();
@@ -74,8 +77,9 @@ public sealed class CSharpSession : IDisposable
     {
         _options = options ?? new CSharpSessionOptions();
         var folder = Path.GetFullPath(_options.BaseFolder);
-        _resolver = new CellReferenceResolver(folder, message => _options.Report(message));
-        _compiler = new CellCompiler(folder, _resolver);
+        _resolver = new CellReferenceResolver(folder, _options.Report, note => _options.StandardError(note + "\n"));
+        _builder = new CellBuilder(folder, _resolver);
+        _owned = new OwnedVariables(note => _options.StandardError(note + "\n"));
         _chain = new SubmissionChain(_globals);
         _console = ConsoleRouter.Install();
         StrayErrors.Install();
@@ -135,9 +139,22 @@ public sealed class CSharpSession : IDisposable
         }
     }
 
-    /// <summary>Frees the session's thread and gives the console back. Objects that cells made stay alive as long as something refers to them.</summary>
+    /// <summary>
+    /// Disposes of the variables that cells declared with <c>using</c>, frees the session's thread and gives the console back. Other objects stay alive as
+    /// long as something refers to them.
+    /// </summary>
     public void Dispose()
     {
+        if (!_owned.IsEmpty)
+        {
+            // On the thread of the cells, where libtorch keeps what some of them put back; a cell that hangs there is not waited for.
+            _thread.Run<object?>(async () =>
+            {
+                await _owned.DisposeAllAsync();
+                return null;
+            }).Wait(DisposeLimit);
+        }
+
         _thread.Dispose();
         CellScope.Leave(_options);
         _console.Dispose();
@@ -145,25 +162,32 @@ public sealed class CSharpSession : IDisposable
 
     private async Task<CellResult> ExecuteAsync(string code, string cellName, RunningCell cell)
     {
+        var magics = new Stack<IDisposable>();
+        var result = new CellResult(CellStatus.Succeeded, null, null, TimeSpan.Zero);
         try
         {
-            var (text, magics) = CellMagics.Split(code);
-            using var magic = MagicCommands.Apply(magics, _resolver, _options.StandardOutput);
             _sources.Add(cellName, code);
-            var tree = CellCompiler.Parse(text, cellName);
-            await _resolver.PrepareAsync(CellCompiler.ReferenceDirectives(tree), cell.Stop).ConfigureAwait(false);
-            var compilation = _compiler.Compile(tree, _chain.Last);
-            var errors = _chain.Load(compilation, out var start, cell.Stop);
-            if (errors.Count > 0)
+            var (parts, error) = await _builder.BuildAsync(code, cellName, _chain.Last, _chain.Load, cell.Stop).ConfigureAwait(false);
+            if (error is not null)
             {
-                return Failure(CellStatus.CompileError, CellErrors.OfCompilation(errors));
+                return Failure(CellStatus.CompileError, error);
             }
 
-            return await RunLoadedAsync(compilation, start, text, cell).ConfigureAwait(false);
-        }
-        catch (Exception error) when (CellErrors.OfPreparation(error) is { } fault)
-        {
-            return Failure(CellStatus.CompileError, fault);
+            foreach (var part in parts)
+            {
+                result = ShowInside(result, cellName);
+                if (result.Status != CellStatus.Succeeded)
+                {
+                    return result;
+                }
+
+                if (MagicCommands.Apply(part.Magics, _resolver, () => Variables, _options.StandardOutput) is { } magic)
+                {
+                    magics.Push(magic);
+                }
+
+                result = part.Compilation is { } compilation ? await RunLoadedAsync(part, compilation, cell).ConfigureAwait(false) : result;
+            }
         }
         catch (OperationCanceledException) when (cell.Stop.IsCancellationRequested)
         {
@@ -174,10 +198,59 @@ public sealed class CSharpSession : IDisposable
             // No fault of the cell's code, but the cell is where somebody looks.
             return Failure(CellStatus.Failed, CellErrors.OfKernel(error));
         }
+        finally
+        {
+            while (magics.TryPop(out var magic))
+            {
+                magic.Dispose();
+            }
+        }
+
+        Remember(cellName, result.Value);
+        return result;
     }
 
-    private async Task<CellResult> RunLoadedAsync(CSharpCompilation compilation, Func<Task<object?>>? start, string text, RunningCell cell)
+    /// <summary>Shows the value of a part that others follow.</summary>
+    private static CellResult ShowInside(CellResult result, string cellName)
     {
+        (result, var shown) = result.Shown(cellName);
+        if (shown is not null)
+        {
+            Interactive.NotebookHost.Current.Display(shown);
+        }
+
+        return result with { Value = null };
+    }
+
+    /// <summary>Keeps the value of a numbered cell for <see cref="CellGlobals.Out"/>.</summary>
+    private void Remember(string cellName, object? value)
+    {
+        if (value is not (null or Interactive.IDisplayHandle) && cellName.StartsWith("cell ", StringComparison.Ordinal)
+            && int.TryParse(cellName.AsSpan("cell ".Length), NumberStyles.None, CultureInfo.InvariantCulture, out var number))
+        {
+            _globals.Out.Add(number, value);
+        }
+    }
+
+    /// <summary>Runs the C# of a part between what <c>using</c> asks for before and after it.</summary>
+    private async Task<object?> RunOwningAsync(BuiltPart part, CSharpCompilation compilation)
+    {
+        await _owned.DisposeReplacedAsync(compilation);
+        try
+        {
+            return await part.Start!();
+        }
+        finally
+        {
+            _owned.Add(_chain.Newest, part.Owned);
+            await _owned.DisposeHiddenAsync();
+        }
+    }
+
+    private async Task<CellResult> RunLoadedAsync(BuiltPart part, CSharpCompilation compilation, RunningCell cell)
+    {
+        // Nearly no cell owns anything: the others are started as they are.
+        var start = part.Start is null || (_owned.IsEmpty && part.Owned.Count == 0) ? part.Start : () => RunOwningAsync(part, compilation);
         var work = start is null ? Task.FromResult<object?>(null) : _thread.Run(() => cell.Start(start));
         try
         {
@@ -195,7 +268,7 @@ public sealed class CSharpSession : IDisposable
         // A cell that failed or was stopped stays: what it assigned before can be looked at in the next one.
         if (_chain.Keep(compilation))
         {
-            Declared?.Invoke(text, compilation.DirectiveReferences);
+            Declared?.Invoke(part.Text, _builder.Compiler.AddedReferences(compilation));
         }
 
         var stillRunning = !work.IsCompleted && cell.IsOnAThread;

@@ -10,18 +10,17 @@ namespace LoraNotebooks.Kernel.Sessions;
 /// </remarks>
 internal sealed class CellChecker
 {
-    private readonly CellReferenceResolver _resolver;
-    private readonly CellCompiler _compiler;
+    private readonly CellBuilder _builder;
     private CSharpCompilation? _lastGood;
 
     /// <summary>A checker for the cells of one notebook.</summary>
     /// <param name="baseFolder">The folder that relative paths in <c>#r</c> and <c>#load</c> start from.</param>
     /// <param name="report">Told of what takes time, such as restoring packages.</param>
-    public CellChecker(string baseFolder, Action<string> report)
+    /// <param name="note">Told of packages in another version than was asked for.</param>
+    public CellChecker(string baseFolder, Action<string> report, Action<string> note)
     {
         var folder = Path.GetFullPath(baseFolder);
-        _resolver = new CellReferenceResolver(folder, report);
-        _compiler = new CellCompiler(folder, _resolver);
+        _builder = new CellBuilder(folder, new CellReferenceResolver(folder, report, note));
     }
 
     /// <summary>Compiles one cell.</summary>
@@ -31,33 +30,19 @@ internal sealed class CellChecker
     /// <returns>What keeps the cell from running, or null.</returns>
     public async Task<CellError?> CheckAsync(string code, string cellName, CancellationToken cancellation)
     {
-        var (text, magics) = CellMagics.Split(code);
-        var tree = CellCompiler.Parse(text, cellName);
-        try
+        var cell = await _builder.BuildAsync(code, cellName, _lastGood, Emit, cancellation).ConfigureAwait(false);
+        if (cell.Error is null)
         {
-            foreach (var magic in magics)
-            {
-                MagicCommands.Check(magic, _resolver);
-            }
-
-            await _resolver.PrepareAsync(CellCompiler.ReferenceDirectives(tree), cancellation).ConfigureAwait(false);
-        }
-        catch (Exception error) when (CellErrors.OfPreparation(error) is { } fault)
-        {
-            return fault;
+            _lastGood = cell.Parts.Select(part => part.Compilation).LastOrDefault(compilation => compilation is not null && CellCompiler.Declares(compilation)) ?? _lastGood;
         }
 
-        var compilation = _compiler.Compile(tree, _lastGood);
+        return cell.Error;
+    }
 
-        // Emitted, not only bound: a few errors show themselves when the code is written. Nothing is loaded.
-        var errors = compilation.Emit(Stream.Null, cancellationToken: cancellation).Diagnostics
-            .Where(diagnostic => diagnostic.Severity == DiagnosticSeverity.Error).ToArray();
-        if (errors.Length > 0)
-        {
-            return CellErrors.OfCompilation(errors);
-        }
-
-        _lastGood = compilation;
-        return null;
+    /// <summary>Emitted, not only bound: a few errors show themselves when the code is written. Nothing is loaded.</summary>
+    private static IReadOnlyList<Diagnostic> Emit(CSharpCompilation cell, out Func<Task<object?>>? start, CancellationToken cancellation)
+    {
+        start = null;
+        return [.. cell.Emit(Stream.Null, cancellationToken: cancellation).Diagnostics.Where(diagnostic => diagnostic.Severity == DiagnosticSeverity.Error)];
     }
 }

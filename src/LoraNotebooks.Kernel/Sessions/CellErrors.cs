@@ -34,21 +34,45 @@ internal static partial class CellErrors
     public static bool IsStop(Exception error) => error is OperationCanceledException or ThreadInterruptedException or ThreadAbortException
         || (error is AggregateException several && several.InnerExceptions.All(IsStop));
 
-    /// <summary>Each diagnostic with its cell, line, column, the source line and a mark under the place.</summary>
-    public static CellError OfCompilation(IReadOnlyList<Diagnostic> errors)
+    /// <summary>Each diagnostic with its cell, line, column, the source line, a mark under the place, and what would mend it where that is known.</summary>
+    /// <param name="errors">The compiler's errors.</param>
+    /// <param name="cell">What was compiled.</param>
+    /// <param name="code">The cell as it was written.</param>
+    public static CellError OfCompilation(IReadOnlyList<Diagnostic> errors, Compilation cell, string code)
     {
-        var lines = new List<string>();
-        foreach (var error in errors.OrderBy(error => error.Location.SourceSpan.Start).Take(MaximumErrors))
+        var lines = code.ReplaceLineEndings("\n").Split('\n');
+        Diagnostic[] ordered = [.. errors.OrderBy(error => error.Location.SourceSpan.Start)];
+        foreach (var error in ordered.Where(error => IsOfCell(error, cell)))
         {
-            lines.AddRange(Describe(error));
+            if (Written(error, lines) is { } line && CellHints.Of(line) is { } hint)
+            {
+                return new CellError("UnknownMagic", hint, [hint, .. Quote(error, line)]);
+            }
+        }
+
+        var text = new List<string>();
+        foreach (var error in ordered.Take(MaximumErrors))
+        {
+            text.AddRange(Describe(error, IsOfCell(error, cell) ? Written(error, lines) : null));
+            text.AddRange(MissingUsings.For(error, cell) is { Count: > 0 } missing ? [$"      = add {string.Join(" or ", missing.Select(space => $"`using {space};`"))} at the top of the cell"] : []);
         }
 
         if (errors.Count > MaximumErrors)
         {
-            lines.Add($"… and {errors.Count - MaximumErrors} more errors");
+            text.Add($"… and {errors.Count - MaximumErrors} more errors");
         }
 
-        return new CellError("CompileError", lines[0], lines);
+        return new CellError("CompileError", text[0], text);
+    }
+
+    /// <summary>Whether an error is in the cell itself, not in a file that it loads.</summary>
+    private static bool IsOfCell(Diagnostic error, Compilation cell) => error.Location.SourceTree is { } tree && tree == cell.SyntaxTrees.Last();
+
+    /// <summary>The line as it was written: what the compiler reads may have blanks for words that it does not know.</summary>
+    private static string? Written(Diagnostic error, string[] lines)
+    {
+        var line = error.Location.GetMappedLineSpan().StartLinePosition.Line;
+        return line >= 0 && line < lines.Length ? lines[line] : null;
     }
 
     /// <summary>The exception, its causes, and the places in cells and in the toolkit that led to it.</summary>
@@ -66,19 +90,24 @@ internal static partial class CellErrors
         return new CellError(TypeName(shown.GetType()), Message(shown), lines);
     }
 
-    private static IEnumerable<string> Describe(Diagnostic error)
+    private static IEnumerable<string> Describe(Diagnostic error, string? written)
     {
-        var place = error.Location.GetMappedLineSpan();
         if (!error.Location.IsInSource)
         {
-            yield return $"error {error.Id}: {error.GetMessage()}";
-            yield break;
+            return [$"error {error.Id}: {error.GetMessage()}"];
         }
 
-        var name = Path.GetFileName(place.Path);
+        var place = error.Location.GetMappedLineSpan();
+        var line = written ?? error.Location.SourceTree!.GetText().Lines[error.Location.GetLineSpan().StartLinePosition.Line].ToString();
+        return [
+            $"{Path.GetFileName(place.Path)}, line {place.StartLinePosition.Line + 1}, column {place.StartLinePosition.Character + 1}: error {error.Id}: {error.GetMessage()}",
+            .. Quote(error, line)];
+    }
+
+    private static IEnumerable<string> Quote(Diagnostic error, string text)
+    {
+        var place = error.Location.GetMappedLineSpan();
         var (line, column) = (place.StartLinePosition.Line + 1, place.StartLinePosition.Character + 1);
-        yield return $"{name}, line {line}, column {column}: error {error.Id}: {error.GetMessage()}";
-        var text = error.Location.SourceTree!.GetText().Lines[error.Location.GetLineSpan().StartLinePosition.Line].ToString();
         var gutter = $"{line,5} | ";
         yield return gutter + text.Replace('\t', ' ').TrimEnd();
         var sameLine = place.EndLinePosition.Line == place.StartLinePosition.Line;

@@ -1,3 +1,4 @@
+using System.ComponentModel;
 using LoraNotebooks.Interactive;
 
 namespace LoraNotebooks.Kernel.Sessions;
@@ -20,6 +21,20 @@ public sealed class CellGlobals
 
     /// <summary>Whether the running cell, or what it called, asked for the token.</summary>
     internal bool CancellationWasTaken { get; private set; }
+
+    /// <summary>The values of the last cells that ended in an expression, by the number of the cell: <c>Out[3]</c>.</summary>
+    public CellValues Out { get; } = new();
+
+    /// <summary>The value of the last cell that ended in an expression; also <c>_</c>. Null before the first.</summary>
+    public dynamic? Last => Out.FromEnd(0);
+
+    /// <summary>The value before <see cref="Last"/>.</summary>
+    [EditorBrowsable(EditorBrowsableState.Never)]
+    public dynamic? __ => Out.FromEnd(1);
+
+    /// <summary>The value before <see cref="__"/>.</summary>
+    [EditorBrowsable(EditorBrowsableState.Never)]
+    public dynamic? ___ => Out.FromEnd(2);
 
     /// <summary>Shows a value now, in the middle of a cell.</summary>
     /// <param name="value">What to show.</param>

@@ -38,7 +38,8 @@ public sealed record CellResult(CellStatus Status, object? Value, CellError? Err
     /// <summary>The forms in which the value is shown; where the value cannot be shown, the cell has failed.</summary>
     internal (CellResult Result, MimeBundle? Shown) Shown(string cellName)
     {
-        if (Value is null)
+        // A handle stands for what was shown already.
+        if (Value is null or IDisplayHandle)
         {
             return (this, null);
         }

@@ -13,6 +13,8 @@ internal sealed class CellMagicException(string message) : Exception(message);
 /// <summary>Does what the magics of a cell ask for.</summary>
 internal static class MagicCommands
 {
+    private const int MostVariables = 1_000;
+
     /// <summary>What a cell can also say to the session, in the compiler's own words.</summary>
     private static readonly Magic[] Directives =
     [
@@ -22,13 +24,14 @@ internal static class MagicCommands
         new("#load \"file.csx\"", "Runs a file of C# as part of the cell."),
     ];
 
-    /// <summary>Applies magics before the cell runs.</summary>
-    /// <param name="magics">The magics of the cell.</param>
+    /// <summary>Applies magics before the C# behind them runs.</summary>
+    /// <param name="magics">The magics of a part of the cell.</param>
     /// <param name="resolver">Learns of package sources.</param>
+    /// <param name="variables">The variables of the session as they are now.</param>
     /// <param name="output">Receives text.</param>
     /// <returns>To be disposed when the cell has ended.</returns>
     /// <exception cref="CellMagicException">There is no such magic.</exception>
-    public static IDisposable? Apply(IReadOnlyList<CellMagic> magics, CellReferenceResolver resolver, Action<string> output)
+    public static IDisposable? Apply(IReadOnlyList<CellMagic> magics, CellReferenceResolver resolver, Func<IReadOnlyDictionary<string, object?>> variables, Action<string> output)
     {
         Timing? timing = null;
         foreach (var magic in magics)
@@ -52,6 +55,15 @@ internal static class MagicCommands
                 case "#!markdown":
                     Show(MimeTypes.Markdown, magic.Body);
                     break;
+                case "#!mermaid":
+                    Show(MimeTypes.Markdown, $"```mermaid\n{magic.Body}\n```");
+                    break;
+                case "#!who":
+                    output((variables() is { Count: > 0 } named ? string.Join(", ", named.Keys.Order(StringComparer.Ordinal)) : "There are no variables yet.") + "\n");
+                    break;
+                case "#!whos":
+                    Show(variables());
+                    break;
                 default:
                     Check(magic, resolver);
                     break;
@@ -69,6 +81,10 @@ internal static class MagicCommands
         {
             resolver.AddSource(magic.Argument);
         }
+        else if (CellLanguages.OfMagic(magic.Name) is { Magic: null } language)
+        {
+            throw new CellMagicException($"What follows {magic.Name} {CellLanguages.Refusal(language)}. #!lsmagic lists what there is.");
+        }
         else if (CellMagics.OfLine(magic.Name) is null)
         {
             throw new CellMagicException($"There is no {magic.Name}. There are: {string.Join(", ", CellMagics.Known.Select(known => known.Name))}.");
@@ -76,6 +92,19 @@ internal static class MagicCommands
     }
 
     private static void Show(string mimeType, string markup) => NotebookHost.Current.Display(new RawMarkup(mimeType, markup).ToMimeBundle());
+
+    private static void Show(IReadOnlyDictionary<string, object?> variables)
+    {
+        if (variables.Count == 0)
+        {
+            NotebookHost.Current.Display(MimeBundle.FromText("There are no variables yet."));
+            return;
+        }
+
+        var rows = variables.OrderBy(variable => variable.Key, StringComparer.Ordinal)
+            .Select(variable => (IReadOnlyList<object?>)[variable.Key, variable.Value is null ? "" : variable.Value.GetType(), variable.Value ?? "null"]);
+        NotebookHost.Current.Display(new TableDisplay(["Name", "Type", "Value"], rows) { MostRows = MostVariables }.ToMimeBundle());
+    }
 
     private static string About()
     {

@@ -1,4 +1,5 @@
 using System.Diagnostics.CodeAnalysis;
+using System.Globalization;
 using System.Text.RegularExpressions;
 
 namespace LoraNotebooks.Kernel.Sessions;
@@ -31,6 +32,38 @@ internal sealed partial record PackageRequest(string Id, string Version)
 
         request = new PackageRequest(parts[0], version);
         return true;
+    }
+
+    /// <summary>Whether a version is what was asked for: the same one, one within the range, or one that the stars stand for.</summary>
+    public bool Admits(string version)
+    {
+        if (Version is ['[' or '(', .. var bounds, ']' or ')'])
+        {
+            var ends = bounds.Split(',', StringSplitOptions.TrimEntries);
+            var (low, high) = (ends[0], ends[^1]);
+            return (low.Length == 0 || Compare(version, low) >= (Version[0] == '[' ? 0 : 1))
+                && (high.Length == 0 || Compare(version, high) <= (Version[^1] == ']' ? 0 : -1));
+        }
+
+        var star = Version.IndexOf('*', StringComparison.Ordinal);
+        return star >= 0 ? version.StartsWith(Version[..star].TrimEnd('-'), StringComparison.OrdinalIgnoreCase) : Compare(version, Version) == 0;
+    }
+
+    /// <summary>Which of two versions is newer; marks of previews count only where the numbers are the same.</summary>
+    public static int Compare(string one, string other)
+    {
+        var ((numbers, mark), (otherNumbers, otherMark)) = (Read(one), Read(other));
+        var order = numbers.CompareTo(otherNumbers);
+        return order != 0 ? order
+            : mark.Length == 0 || otherMark.Length == 0 ? otherMark.Length.CompareTo(mark.Length)
+            : string.Compare(mark, otherMark, StringComparison.OrdinalIgnoreCase);
+
+        static ((int, int, int, int) Numbers, string Mark) Read(string version)
+        {
+            var parts = version.Split('+')[0].Split('-', 2);
+            int[] numbers = [.. parts[0].Split('.').Select(part => int.TryParse(part, CultureInfo.InvariantCulture, out var number) ? number : 0), 0, 0, 0, 0];
+            return ((numbers[0], numbers[1], numbers[2], numbers[3]), parts.Length == 2 ? parts[1] : "");
+        }
     }
 
     [GeneratedRegex(@"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]

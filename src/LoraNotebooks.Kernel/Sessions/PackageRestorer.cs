@@ -1,8 +1,10 @@
 using System.Diagnostics;
+using System.Reflection.PortableExecutable;
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json.Nodes;
+using System.Text.RegularExpressions;
 using System.Xml.Linq;
 using LoraNotebooks.Formats;
 
@@ -12,7 +14,17 @@ namespace LoraNotebooks.Kernel.Sessions;
 /// <param name="CompileFiles">Assemblies to compile against.</param>
 /// <param name="RuntimeFiles">Assemblies to load.</param>
 /// <param name="NativeFiles">Native libraries for this system.</param>
-internal sealed record RestoredPackages(IReadOnlyList<string> CompileFiles, IReadOnlyList<string> RuntimeFiles, IReadOnlyList<string> NativeFiles);
+internal sealed record RestoredPackages(IReadOnlyList<string> CompileFiles, IReadOnlyList<string> RuntimeFiles, IReadOnlyList<string> NativeFiles)
+{
+    /// <summary>The version of each package that came along, by name.</summary>
+    public IReadOnlyDictionary<string, string> Versions { get; init; } = new Dictionary<string, string>();
+
+    /// <summary>Packages that another one wanted in a newer version than was asked for by name.</summary>
+    public IReadOnlyList<(string Id, string Used, string Asked)> Downgrades { get; init; } = [];
+
+    /// <summary>The package, as <c>Name version</c>, that a file belongs to, by path.</summary>
+    public IReadOnlyDictionary<string, string> Owners { get; init; } = new Dictionary<string, string>();
+}
 
 /// <summary>A package could not be restored; the message says why, in NuGet's words.</summary>
 internal sealed class PackageRestoreException(string message) : Exception(message);
@@ -22,11 +34,17 @@ internal sealed class PackageRestoreException(string message) : Exception(messag
 /// The answer is cached under a hash of the request, so that a notebook that ran once starts without asking NuGet.
 /// A floating version keeps the version of the first time.
 /// </remarks>
-internal static class PackageRestorer
+internal static partial class PackageRestorer
 {
+    private const string AlwaysShared = "Microsoft.NETCore.App";
+
     private static readonly string Framework = $"net{Environment.Version.Major}.0";
 
+    private static readonly ILookup<string, string> EmptyDependencies = Array.Empty<string>().ToLookup(id => id);
+
     private static string CacheFolder => Path.Combine(UserFolders.Cache, "packages");
+
+    private static string CacheFile(string project) => Path.Combine(CacheFolder, Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(project)))[..24] + ".assets.json");
 
     /// <summary>Restores a set of packages together, so that their versions agree.</summary>
     /// <param name="requests">The packages.</param>
@@ -37,7 +55,7 @@ internal static class PackageRestorer
     public static async Task<RestoredPackages> RestoreAsync(IReadOnlyCollection<PackageRequest> requests, string configFolder, IEnumerable<string> sources, CancellationToken cancellation)
     {
         var project = ProjectXml(requests, configFolder, sources);
-        var cached = Path.Combine(CacheFolder, Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(project)))[..24] + ".assets.json");
+        var cached = CacheFile(project);
         if (File.Exists(cached) && ReadAssets(await File.ReadAllTextAsync(cached, cancellation).ConfigureAwait(false)) is { } known)
         {
             return known;
@@ -54,13 +72,21 @@ internal static class PackageRestorer
 
             var (exitCode, output) = await DotnetAsync(folder, ["restore", "packages.csproj", "-nologo", "-verbosity:quiet", "-nodeReuse:false"], cancellation).ConfigureAwait(false);
             var assets = Path.Combine(folder, "obj", "project.assets.json");
+            if ((exitCode != 0 || !File.Exists(assets)) && OlderInstead(requests, output) is { } older)
+            {
+                var instead = await RestoreAsync(older, configFolder, sources, cancellation).ConfigureAwait(false);
+                File.Copy(CacheFile(ProjectXml(older, configFolder, sources)), cached, overwrite: true);
+                return instead;
+            }
+
             if (exitCode != 0 || !File.Exists(assets))
             {
-                throw new PackageRestoreException(Failure(requests, output));
+                var found = File.Exists(assets) ? Dependencies(await File.ReadAllTextAsync(assets, cancellation).ConfigureAwait(false)) : EmptyDependencies;
+                throw new PackageRestoreException(Failure(requests, output, found));
             }
 
             var text = await File.ReadAllTextAsync(assets, cancellation).ConfigureAwait(false);
-            var restored = ReadAssets(text) ?? throw new PackageRestoreException(Failure(requests, "The restored files are not where NuGet says they are. Clear its package cache (dotnet nuget locals all --clear) and try again."));
+            var restored = ReadAssets(text) ?? throw new PackageRestoreException(Failure(requests, "The restored files are not where NuGet says they are. Clear its package cache (dotnet nuget locals all --clear) and try again.", EmptyDependencies));
             Directory.CreateDirectory(CacheFolder);
             AtomicFile.WriteAllText(cached, text);
             return restored;
@@ -69,6 +95,21 @@ internal static class PackageRestorer
         {
             TryDelete(folder);
         }
+    }
+
+    /// <summary>The same requests with an older version of those whose newest one is for a newer .NET; null if that is not what failed.</summary>
+    internal static IReadOnlyCollection<PackageRequest>? OlderInstead(IReadOnlyCollection<PackageRequest> requests, string output)
+    {
+        var tooNew = NotCompatible().Matches(output)
+            .DistinctBy(match => match.Groups["id"].Value)
+            .ToDictionary(match => match.Groups["id"].Value, match => match.Groups["major"].Value, StringComparer.OrdinalIgnoreCase);
+        return requests.Any(IsTooNew)
+            ? [.. requests.Select(request => IsTooNew(request) ? request with { Version = $"[*,{tooNew[request.Id]}.0.0)" } : request)]
+            : null;
+
+        // Only where any version was welcome; and each step goes down, so that there is an end.
+        bool IsTooNew(PackageRequest request) => (request.Version == "*" || request.Version.StartsWith("[*,", StringComparison.Ordinal))
+            && tooNew.TryGetValue(request.Id, out var major) && major != "0" && request.Version != $"[*,{major}.0.0)";
     }
 
     private static string ProjectXml(IEnumerable<PackageRequest> requests, string configFolder, IEnumerable<string> sources)
@@ -85,6 +126,8 @@ internal static class PackageRestorer
                 new XElement("ManagePackageVersionsCentrally", "false"),
                 new XElement("RestoreRootConfigDirectory", configFolder),
                 new XElement("RestoreAdditionalProjectSources", string.Join(';', sources)),
+                // What the session has stays; that another package wants a newer one of it is said, and no reason to refuse that package.
+                new XElement("NoWarn", "NU1605;NU1608"),
                 new XElement("NuGetAudit", "false")),
             new XElement("ItemGroup", references)).ToString();
     }
@@ -96,24 +139,67 @@ internal static class PackageRestorer
         var folders = root["packageFolders"]!.AsObject().Select(folder => folder.Key).ToArray();
         var target = root["targets"]!.AsObject().First(entry => entry.Key.Contains('/', StringComparison.Ordinal)).Value!.AsObject();
         var (compile, runtime, native) = (new List<string>(), new List<string>(), new List<string>());
+        var (versions, owners) = (new Dictionary<string, string>(StringComparer.OrdinalIgnoreCase), new Dictionary<string, string>(StringComparer.Ordinal));
+        var shared = new SortedSet<string>(StringComparer.Ordinal);
         foreach (var (name, package) in target)
         {
+            var (id, version) = name.Split('/') is [var left, var right] ? (left, right) : (name, "");
+            versions[id] = version;
+            shared.UnionWith((package!["frameworkReferences"] as JsonArray ?? []).Select(framework => (string)framework!));
             if (root["libraries"]![name]?["path"]?.GetValue<string>() is not { } path || folders.Select(f => Path.Combine(f, path)).FirstOrDefault(Directory.Exists) is not { } folder)
             {
                 return null;
             }
 
-            Collect(package!["compile"], compile, ".dll");
+            Collect(package["compile"], compile, ".dll");
             Collect(package["runtime"], runtime, ".dll");
             Collect(package["native"], native, "");
 
-            void Collect(JsonNode? files, List<string> list, string extension) => list.AddRange(
-                (files as JsonObject ?? []).Select(file => file.Key)
-                    .Where(file => !file.EndsWith("/_._", StringComparison.Ordinal) && file.EndsWith(extension, StringComparison.OrdinalIgnoreCase))
-                    .Select(file => Path.GetFullPath(Path.Combine(folder, file))));
+            void Collect(JsonNode? files, List<string> list, string extension)
+            {
+                foreach (var file in (files as JsonObject ?? []).Select(file => file.Key)
+                    .Where(file => !file.EndsWith("/_._", StringComparison.Ordinal) && file.EndsWith(extension, StringComparison.OrdinalIgnoreCase)))
+                {
+                    list.Add(Path.GetFullPath(Path.Combine(folder, file)));
+                    owners[list[^1]] = $"{id} {version}";
+                }
+            }
         }
 
-        return compile.Concat(runtime).Concat(native).All(File.Exists) ? new RestoredPackages(compile, runtime, native) : null;
+        // A package may bring an assembly of the framework along: then that one is meant.
+        var brought = runtime.Select(Path.GetFileName).ToHashSet(StringComparer.OrdinalIgnoreCase);
+        foreach (var file in shared.Where(name => name != AlwaysShared).SelectMany(SharedFramework).Where(file => brought.Add(Path.GetFileName(file))))
+        {
+            compile.Add(file);
+            runtime.Add(file);
+            owners[file] = $"{Path.GetFileNameWithoutExtension(file)} {Path.GetFileName(Path.GetDirectoryName(file))}";
+        }
+
+        return compile.Concat(runtime).Concat(native).All(File.Exists) ? new RestoredPackages(compile, runtime, native) { Versions = versions, Owners = owners, Downgrades = Downgrades(target, versions) } : null;
+    }
+
+    private static IReadOnlyList<(string Id, string Used, string Asked)> Downgrades(JsonObject target, IReadOnlyDictionary<string, string> versions) => [..
+        from package in target
+        from needed in package.Value?["dependencies"] as JsonObject ?? []
+        let asked = ((string?)needed.Value ?? "").Trim('[', ']', '(', ')').Split(',')[0].Trim()
+        where versions.TryGetValue(needed.Key, out var used) && asked.Length > 0 && PackageRequest.Compare(asked, used) > 0
+        select (needed.Key, versions[needed.Key], asked)];
+
+    /// <summary>The assemblies of another part of .NET that a package stands on, such as ASP.NET Core, in the version that lies beside the running one.</summary>
+    private static IEnumerable<string> SharedFramework(string name)
+    {
+        var folder = Path.GetFullPath(Path.Combine(RuntimeEnvironment.GetRuntimeDirectory(), "..", "..", name));
+        var version = (Directory.Exists(folder) ? Directory.EnumerateDirectories(folder) : [])
+            .Where(path => Path.GetFileName(path).StartsWith($"{Environment.Version.Major}.", StringComparison.Ordinal))
+            .MaxBy(path => Version.TryParse(Path.GetFileName(path), out var number) ? number : new Version());
+        return version is not null ? Directory.EnumerateFiles(version, "*.dll").Where(IsManaged) : throw new PackageRestoreException(
+            $"A package needs {name} {Environment.Version.Major}, a part of .NET that is not installed here. Install that runtime, or choose a package that does without it.");
+    }
+
+    private static bool IsManaged(string path)
+    {
+        using var file = new PEReader(File.OpenRead(path));
+        return file.HasMetadata;
     }
 
     private static async Task<(int ExitCode, string Output)> DotnetAsync(string folder, IReadOnlyList<string> arguments, CancellationToken cancellation)
@@ -152,17 +238,54 @@ internal static class PackageRestorer
         }
     }
 
-    private static string Failure(IEnumerable<PackageRequest> requests, string output)
+    /// <summary>What NuGet said, under the names of those packages that it spoke of, or that brought along what it spoke of.</summary>
+    /// <param name="requests">The packages that were asked for.</param>
+    /// <param name="output">NuGet's words.</param>
+    /// <param name="dependencies">The names of the packages that each package needs.</param>
+    internal static string Failure(IReadOnlyCollection<PackageRequest> requests, string output, ILookup<string, string> dependencies)
     {
-        var errors = output.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries)
+        string[] errors = [.. output.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries)
             .Where(line => line.Contains("error", StringComparison.OrdinalIgnoreCase))
             .Select(line => line.IndexOf("error ", StringComparison.Ordinal) is > 0 and var at ? line[at..] : line)
             .Select(line => line.LastIndexOf(" [", StringComparison.Ordinal) is > 0 and var at ? line[..at] : line)
-            .Distinct()
-            .Take(10);
-        return $"NuGet could not restore {string.Join(" and ", requests.Select(r => $"{r.Id} {r.Version}"))}:\n  {string.Join("\n  ", errors.DefaultIfEmpty(output.Trim()))}\n"
+            .Distinct()];
+        PackageRequest[] named = [.. requests.Where(request => IsNamed(request.Id))];
+        PackageRequest[] causes = named.Length > 0 ? named : [.. requests.Where(request => Closure(request.Id, dependencies).Any(IsNamed))];
+        return $"NuGet could not restore {string.Join(" and ", (causes.Length > 0 ? causes : requests).Select(r => r.Version == "*" ? r.Id : $"{r.Id} {r.Version}"))}:\n"
+            + $"  {string.Join("\n  ", errors.Take(10).DefaultIfEmpty(output.Trim()))}\n"
             + "Check the package's name and version, the network, and the sources of nuget.config.";
+
+        bool IsNamed(string id) => errors.Any(line => Names(line, id));
     }
+
+    /// <summary>The packages that each package of an assets file needs; NuGet writes the file also where it found only some of them.</summary>
+    private static ILookup<string, string> Dependencies(string json) => (
+        from target in JsonNode.Parse(json)?["targets"] as JsonObject ?? []
+        from package in target.Value as JsonObject ?? []
+        from needed in package.Value?["dependencies"] as JsonObject ?? []
+        select (Package: package.Key.Split('/')[0], Needed: needed.Key))
+        .ToLookup(pair => pair.Package, pair => pair.Needed, StringComparer.OrdinalIgnoreCase);
+
+    private static HashSet<string> Closure(string id, ILookup<string, string> dependencies)
+    {
+        var found = new HashSet<string>(StringComparer.OrdinalIgnoreCase);
+        for (var waiting = new Stack<string>([id]); waiting.TryPop(out var next);)
+        {
+            foreach (var needed in dependencies[next].Where(found.Add))
+            {
+                waiting.Push(needed);
+            }
+        }
+
+        return found;
+    }
+
+    /// <summary>Whether a line speaks of a package, and not only of one whose name begins or ends alike.</summary>
+    private static bool Names(string line, string id) =>
+        Regex.IsMatch(line, $@"(?<![\w.-]){Regex.Escape(id)}(?!\.?[\w-])", RegexOptions.IgnoreCase | RegexOptions.CultureInvariant);
+
+    [GeneratedRegex(@"NU1202: Package (?<id>\S+) (?<major>\d+)\.\S+ is not compatible")]
+    private static partial Regex NotCompatible();
 
     private static void TryDelete(string folder)
     {

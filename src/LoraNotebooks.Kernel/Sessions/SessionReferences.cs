@@ -8,10 +8,13 @@ namespace LoraNotebooks.Kernel.Sessions;
 /// <summary>What a cell can use without asking: the assemblies of the running application and the default using directives.</summary>
 internal static class SessionReferences
 {
+    // What C# projects import by themselves or write at the top of every other file, as far as no common name becomes ambiguous;
     // torch is imported as PyTorch's readers know it: torch.randn(…) and the bare types Tensor, Device, nn, optim.
     private static readonly string[] FixedImports =
     [
-        "System", "System.Collections.Generic", "System.IO", "System.Linq", "System.Threading", "System.Threading.Tasks",
+        "System", "System.Collections", "System.Collections.Concurrent", "System.Collections.Generic", "System.Diagnostics", "System.Globalization", "System.IO",
+        "System.Linq", "System.Net.Http", "System.Net.Http.Json", "System.Numerics", "System.Text", "System.Text.Json", "System.Text.Json.Nodes",
+        "System.Text.RegularExpressions", "System.Threading", "System.Threading.Tasks",
         "TorchSharp", "TorchSharp.torch",
     ];
 
@@ -37,6 +40,10 @@ internal static class SessionReferences
     public static PortableExecutableReference FromFile(string path) =>
         AssemblyMetadata.CreateFromFile(path).GetReference(display: path);
 
+    /// <summary>The version that an assembly says it has.</summary>
+    public static Version VersionOf(PortableExecutableReference reference) =>
+        ((AssemblyMetadata)reference.GetMetadata()).GetModules()[0].GetMetadataReader().GetAssemblyDefinition().Version;
+
     /// <summary>Those of <see cref="Host"/> that hold types for cells; the compiler asks for the others by name where it needs them.</summary>
     /// <remarks>A reference costs every cell a few hundred bytes for as long as the session lives.</remarks>
     public static IEnumerable<MetadataReference> Compile => s_compile.Value;
@@ -59,7 +66,7 @@ internal static class SessionReferences
     }
 
     /// <summary>What the program itself is built with and cells have no use for.</summary>
-    private static bool IsOwnTool(string name) => OwnTools.Any(tool => name.StartsWith(tool, StringComparison.OrdinalIgnoreCase));
+    public static bool IsOwnTool(string name) => OwnTools.Any(tool => name.StartsWith(tool, StringComparison.OrdinalIgnoreCase));
 
     private static bool HasPublicTypes(PortableExecutableReference reference)
     {

@@ -29,7 +29,7 @@ internal sealed class SubmissionChain(CellGlobals globals)
             var variables = new Dictionary<string, object?>(StringComparer.Ordinal);
             foreach (var submission in _objects.Skip(1).OfType<object>())
             {
-                foreach (var variable in submission.GetType().GetFields(BindingFlags.Public | BindingFlags.Instance | BindingFlags.Static).Where(member => !member.Name.StartsWith('<')))
+                foreach (var variable in submission.GetType().GetFields(BindingFlags.Public | BindingFlags.Instance | BindingFlags.Static).Where(member => !member.Name.StartsWith('<') && !UsingDeclarations.IsHidden(member.Name)))
                 {
                     variables[variable.Name] = variable.GetValue(submission);
                 }
@@ -38,6 +38,9 @@ internal sealed class SubmissionChain(CellGlobals globals)
             return variables;
         }
     }
+
+    /// <summary>The object of the cell that was started last; null if it never came to be.</summary>
+    public object? Newest => _objects.Length > 1 ? _objects[^1] : null;
 
     /// <summary>Emits and loads a cell.</summary>
     /// <param name="cell">The cell, compiled after <see cref="Last"/>.</param>

@@ -19,6 +19,8 @@ public sealed class CompletenessTests
     [InlineData("#if DEBUG\nvar x = 1;\n#endif")]
     [InlineData("await Task.Delay(1)")]
     [InlineData("record P(int A);")]
+    [InlineData("using var x = new MemoryStream();\nawait using var y = x;")]
+    [InlineData("#!fsharp\nlet x =")]
     public void Judge_CodeThatParses_IsComplete(string code) => Assert.Equal(CompletenessStatus.Complete, CodeAssistant.Judge(code).Status);
 
     [Theory]
@@ -35,6 +37,9 @@ public sealed class CompletenessTests
     [InlineData("var x = \"open", "")]
     [InlineData("var x = @\"open\nnext", "")]
     [InlineData("var x = \"\"\"\n  open", "  ")]
+    [InlineData("\"\"\"", "")]
+    [InlineData("var x = \"\"\"", "")]
+    [InlineData("Console.WriteLine(\"\"\"\n", "")]
     [InlineData("var x = $\"\"\"\n  open {1", "  ")]
     [InlineData("#if DEBUG\nvar x = 1;", "")]
     [InlineData("#region A\nvar x = 1;", "")]

@@ -43,7 +43,11 @@ public sealed class CompletionTests : IDisposable
     [InlineData("var ) = 3; Console.Wri|", "WriteLine", "method")]
     [InlineData("var s = \"😀\";\r\nvar t = s.Len|", "Length", "property")]
     [InlineData("#!time\nConsole.Wri|", "WriteLine", "method")]
+    [InlineData("XDocum|", "System.Xml.Linq.XDocument", "class")]
+    [InlineData("var x = new FrozenSe|", "System.Collections.Frozen.FrozenSet", "class")]
+    [InlineData("using var x = new MemoryStream(); x.Len|", "Length", "property")]
     [InlineData("#!ti|", "#!time", "magic")]
+    [InlineData("#!whos|", "#!whos", "magic")]
     [InlineData("1\n  #!l|", "#!lsmagic", "magic")]
     [InlineData("#lo|", "#load", "keyword")]
     [InlineData("#r \"nu|", "nuget: ", "package")]
@@ -208,7 +212,7 @@ public sealed class CompletionTests : IDisposable
     public async Task CompleteAsync_NothingTyped_StartsWithTheSessionsOwnNames()
     {
         Add("var zebra = 1;\nint Zoom() => 1;");
-        var first = (await MatchesAsync("|")).Take(7).ToArray();
+        var first = (await MatchesAsync("|")).Take(9).ToArray();
         Assert.Contains("zebra", first);
         Assert.Contains("Zoom", first);
         Assert.Contains("display", first);

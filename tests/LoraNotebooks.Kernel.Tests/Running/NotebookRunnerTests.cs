@@ -80,6 +80,52 @@ public sealed class NotebookRunnerTests : IDisposable
     }
 
     [Fact]
+    public async Task RunAsync_CellsOfMarkupByTheirMetadata_AreShown()
+    {
+        var outcome = await RunAsync(Polyglot(("csharp", "var x = 3; x"), ("markdown", "# A heading"), ("html", "<b>bold</b>"), ("mermaid", "graph TD"), ("csharp", "x + 1")));
+        Assert.Equal(RunExit.Ok, outcome.Exit);
+        var cells = Notebook.Load(outcome.Executed!).Cells;
+        Assert.Equal("# A heading", (string?)Assert.Single(cells[1].Outputs)!["data"]!["text/markdown"]);
+        Assert.Equal("<b>bold</b>", (string?)Assert.Single(cells[2].Outputs)!["data"]!["text/html"]);
+        Assert.Contains("```mermaid", (string?)Assert.Single(cells[3].Outputs)!["data"]!["text/markdown"], StringComparison.Ordinal);
+        Assert.Equal("# A heading", cells[1].Source);
+        Assert.Equal("4", (string?)Assert.Single(cells[4].Outputs)!["data"]!["text/plain"]);
+    }
+
+    [Fact]
+    public async Task RunAsync_CellsOfOtherLanguages_AreRefusedByNameBeforeAnythingRuns()
+    {
+        var path = Polyglot(("csharp", "File.WriteAllText(\"ran\", \"\");"), ("fsharp", "let y = 5"), ("javascript", "console.log(1)"), ("csharp", "1\n#!pwsh\nGet-Date"), ("mystery", "?"));
+        var error = await Assert.ThrowsAsync<InvalidDataException>(() => RunAsync(path));
+        Assert.EndsWith(
+            ": Cell 2 is F#, cell 3 is JavaScript, cell 4 is PowerShell, cell 5 is mystery; only C# runs here, and Markdown, HTML and Mermaid are shown. Tag such cells \"skip\" to run the others.",
+            error.Message, StringComparison.Ordinal);
+        Assert.False(File.Exists(_folder.File("ran")));
+    }
+
+    [Theory]
+    [InlineData("skip")]
+    [InlineData("raises-exception")]
+    public async Task RunAsync_TaggedCellOfAnotherLanguage_DoesNotStopTheOthers(string tag)
+    {
+        var outcome = await RunAsync(Polyglot(("csharp", "1"), ("fsharp " + tag, "let y = 5"), ("csharp", "2")));
+        Assert.Equal(RunExit.Ok, outcome.Exit);
+        Assert.Single(Notebook.Load(outcome.Executed!).Cells[2].Outputs);
+    }
+
+    [Theory]
+    [InlineData("""{"dotnet_interactive": {"language": "fsharp"}}""", "fsharp")]
+    [InlineData("""{"polyglot_notebook": {"kernelName": "html"}, "dotnet_interactive": {"language": "csharp"}}""", "html")]
+    [InlineData("""{"vscode": {"languageId": "dotnet-interactive.pwsh"}}""", "pwsh")]
+    [InlineData("""{"vscode": {"languageId": "polyglot-notebook"}}""", null)]
+    [InlineData("""{"dotnet_interactive": "x", "polyglot_notebook": {"kernelName": 3}}""", null)]
+    public void LanguageName_Metadata_AreReadAsOtherHostsWriteThem(string metadata, string? expected)
+    {
+        var path = _folder.Write("language.ipynb", $$"""{"cells": [{"cell_type": "code", "metadata": {{metadata}}, "source": "1", "outputs": [], "execution_count": null}], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}""");
+        Assert.Equal(expected, Notebook.Load(path).Cells[0].LanguageName);
+    }
+
+    [Fact]
     public async Task RunAsync_Exception_KeepsTheOutputsBeforeIt()
     {
         var outcome = await RunAsync(Make("# t", "Console.Write(\"so far\");\nthrow new InvalidOperationException(\"broken\");"));
@@ -335,4 +381,27 @@ public sealed class NotebookRunnerTests : IDisposable
 
     private Task<RunOutcome> RunAsync(string path, Dictionary<string, string>? parameters = null) =>
         new NotebookRunner(new Silent()).RunAsync(path, Options with { Parameters = parameters ?? [] });
+
+    private string Polyglot(params (string Language, string Source)[] cells)
+    {
+        var json = new JsonObject
+        {
+            ["cells"] = new JsonArray([.. cells.Select(cell => (JsonNode)new JsonObject
+            {
+                ["cell_type"] = "code",
+                ["metadata"] = new JsonObject
+                {
+                    ["polyglot_notebook"] = new JsonObject { ["kernelName"] = cell.Language.Split(' ')[0] },
+                    ["tags"] = new JsonArray([.. cell.Language.Split(' ')[1..].Select(tag => (JsonNode)tag)]),
+                },
+                ["source"] = cell.Source,
+                ["outputs"] = new JsonArray(),
+                ["execution_count"] = null,
+            })]),
+            ["metadata"] = new JsonObject { ["kernelspec"] = new JsonObject { ["name"] = ".net-csharp", ["language"] = "C#", ["display_name"] = ".NET (C#)" } },
+            ["nbformat"] = 4,
+            ["nbformat_minor"] = 5,
+        };
+        return _folder.Write("polyglot.ipynb", json.ToJsonString());
+    }
 }

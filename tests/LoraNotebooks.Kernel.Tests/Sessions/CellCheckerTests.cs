@@ -40,9 +40,29 @@ public sealed class CellCheckerTests : IDisposable
     public async Task CheckAsync_UnreadablePackage_IsAnErrorOfItsCell() =>
         Assert.Equal("PackageNotRestored", Assert.Single(await CheckAsync("#r \"nuget: , \""))!.Name);
 
+    [Fact]
+    public async Task CheckAsync_TheSampleOfTheReadme_CompilesAsACell()
+    {
+        var readme = await File.ReadAllTextAsync(Path.Combine(AppContext.BaseDirectory, "../../../../../README.md"));
+        var sample = readme.Split("## In code")[1].Split("```csharp")[1].Split("```")[0];
+        Assert.Contains("using var ", sample, StringComparison.Ordinal);
+        Assert.Null(Assert.Single(await CheckAsync(sample)));
+    }
+
+    [Theory]
+    [InlineData("#!fsharp\nlet x = 1", "F#")]
+    [InlineData("1\n#!pwsh\nGet-Date", "PowerShell")]
+    [InlineData("1\n#!nothing", "#!nothing")]
+    public async Task CheckAsync_PartThatCannotRun_IsNamed(string cell, string named) =>
+        Assert.Contains(named, Assert.Single(await CheckAsync(cell))!.Message, StringComparison.Ordinal);
+
+    [Fact]
+    public async Task CheckAsync_PartsOfACell_SeeThoseBeforeThem() =>
+        Assert.All(await CheckAsync("var a = 1;\n#!html\n<b>\n#!csharp\nvar b = a + 1;", "a + b"), Assert.Null);
+
     private async Task<CellError?[]> CheckAsync(params string[] cells)
     {
-        var checker = new CellChecker(_folder.Path, static _ => { });
+        var checker = new CellChecker(_folder.Path, static _ => { }, static _ => { });
         var errors = new List<CellError?>();
         foreach (var cell in cells)
         {
