@@ -53,6 +53,20 @@ public sealed class StableDiffusionRenderer : IXyzRenderer, IDisposable
     }
 
     /// <inheritdoc/>
+    public IReadOnlyList<string> Warnings(IReadOnlyList<XyzSettings> settings)
+    {
+        ArgumentNullException.ThrowIfNull(settings);
+        return
+        [
+            .. settings.GroupBy(static s => s.Reading).SelectMany(group => new[]
+            {
+                _pipeline.Text.UnseenOf("prompt", group.Select(static s => s.Prompt), group.Key),
+                _pipeline.Text.UnseenOf("negative prompt", group.Where(static s => s.Guidance != 1).Select(static s => s.NegativePrompt), group.Key),
+            }).OfType<string>(),
+        ];
+    }
+
+    /// <inheritdoc/>
     public RgbImage Render(XyzSettings settings, CancellationToken cancellationToken)
     {
         ArgumentNullException.ThrowIfNull(settings);

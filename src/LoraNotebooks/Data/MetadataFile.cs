@@ -17,7 +17,13 @@ internal static class MetadataFile
 {
     public const string Name = "metadata.jsonl";
 
+    /// <summary>Whether a file is called so, in whatever capitals.</summary>
+    public static bool IsName(string file) => string.Equals(Path.GetFileName(file), Name, StringComparison.OrdinalIgnoreCase);
+
     private static readonly Dictionary<string, JsonElement> NoFields = [];
+
+    /// <summary>The full path of a file_name; Windows' separators are read, too.</summary>
+    public static string PathOf(string name, string folder) => Path.GetFullPath(name.Replace('\\', '/'), folder);
 
     /// <summary>Reads the lines in order; what is wrong goes to <paramref name="report"/> as fault and message.</summary>
     public static IReadOnlyList<MetadataLine> Read(string path, Action<DatasetFault, string> report)
@@ -80,7 +86,7 @@ internal static class MetadataFile
             return null;
         }
 
-        var path = file.Contains('\0') ? "" : Path.GetFullPath(file, folder);
+        var path = file.Contains('\0') ? "" : PathOf(file, folder);
         if (!path.StartsWith(folder + Path.DirectorySeparatorChar, StringComparison.Ordinal))
         {
             report(DatasetFault.InvalidMetadata, $"got the file_name {file}, expected one inside this folder. Move the image here.");
