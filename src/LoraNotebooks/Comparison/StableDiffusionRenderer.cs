@@ -1,5 +1,6 @@
 using LoraNotebooks.Data;
 using LoraNotebooks.Diffusion;
+using LoraNotebooks.Models.Language;
 
 namespace LoraNotebooks.Comparison;
 
@@ -60,10 +61,18 @@ public sealed class StableDiffusionRenderer : IXyzRenderer, IDisposable
         [
             .. settings.GroupBy(static s => s.Reading).SelectMany(group => new[]
             {
-                _pipeline.Text.UnseenOf("prompt", group.Select(static s => s.Prompt), group.Key),
-                _pipeline.Text.UnseenOf("negative prompt", group.Where(static s => s.Guidance != 1).Select(static s => s.NegativePrompt), group.Key),
+                Unseen("prompt", group.Select(static s => s.Prompt), group.Key),
+                Unseen("negative prompt", group.Where(static s => s.Guidance != 1).Select(static s => s.NegativePrompt), group.Key),
             }).OfType<string>(),
         ];
+
+        // What is told here is not told again cell by cell.
+        string? Unseen(string what, IEnumerable<string> texts, PromptReading reading)
+        {
+            string[] distinct = [.. texts.Distinct()];
+            _pipeline.Text.MarkTold(distinct, reading);
+            return _pipeline.Text.UnseenOf(what, distinct, reading);
+        }
     }
 
     /// <inheritdoc/>

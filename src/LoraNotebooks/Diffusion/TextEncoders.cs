@@ -165,7 +165,15 @@ public sealed class TextEncoders : IDisposable
     /// <param name="reading">Their length and the meaning of brackets.</param>
     internal void TellUnseen(string what, IEnumerable<string> texts, PromptReading reading)
     {
-        List<string> fresh;
+        if (UnseenOf(what, MarkTold(texts, reading), reading) is { } fault)
+        {
+            Notice.Tell(fault);
+        }
+    }
+
+    /// <summary>Notes that of these texts is told elsewhere what is not seen; returns those of which nothing was told yet.</summary>
+    internal IReadOnlyList<string> MarkTold(IEnumerable<string> texts, PromptReading reading)
+    {
         lock (told)
         {
             if (told.Count > MostTold)
@@ -173,12 +181,7 @@ public sealed class TextEncoders : IDisposable
                 told.Clear();
             }
 
-            fresh = [.. texts.Where(text => told.Add((text, reading)))];
-        }
-
-        if (UnseenOf(what, fresh, reading) is { } fault)
-        {
-            Notice.Tell(fault);
+            return [.. texts.Where(text => told.Add((text, reading)))];
         }
     }
 

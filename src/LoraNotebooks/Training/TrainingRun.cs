@@ -254,6 +254,9 @@ internal sealed class TrainingRun : IDisposable
             return;
         }
 
+        // The plan has told what is not seen of them.
+        pipeline.Text.MarkTold([.. config.SamplePrompts, config.SampleOptions.NegativePrompt], config.SampleOptions.Reading);
+
         lora.Eval();
         foreach (var prompt in config.SamplePrompts)
         {
