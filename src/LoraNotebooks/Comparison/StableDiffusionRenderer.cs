@@ -59,19 +59,19 @@ public sealed class StableDiffusionRenderer : IXyzRenderer, IDisposable
         ArgumentNullException.ThrowIfNull(settings);
         return
         [
-            .. settings.GroupBy(static s => s.Reading).SelectMany(group => new[]
-            {
-                Unseen("prompt", group.Select(static s => s.Prompt), group.Key),
-                Unseen("negative prompt", group.Where(static s => s.Guidance != 1).Select(static s => s.NegativePrompt), group.Key),
-            }).OfType<string>(),
+            .. settings.GroupBy(static s => s.Reading).SelectMany(group => (string?[])
+            [
+                .. Told("prompt", group.Select(static s => s.Prompt), group.Key),
+                .. Told("negative prompt", group.Where(static s => s.Guidance != 1).Select(static s => s.NegativePrompt), group.Key),
+            ]).OfType<string>(),
         ];
 
         // What is told here is not told again cell by cell.
-        string? Unseen(string what, IEnumerable<string> texts, PromptReading reading)
+        string?[] Told(string what, IEnumerable<string> texts, PromptReading reading)
         {
             string[] distinct = [.. texts.Distinct()];
             _pipeline.Text.MarkTold(distinct, reading);
-            return _pipeline.Text.UnseenOf(what, distinct, reading);
+            return [_pipeline.Text.UnseenOf(what, distinct, reading), TextEncoders.PlainOf(what, distinct, reading)];
         }
     }
 

@@ -24,7 +24,13 @@ internal sealed class CaptionFinder(ImageDatasetOptions options, IEnumerable<str
         var stated = new List<(string Source, string? Caption)>();
         if (metadataText is not null)
         {
-            stated.Add((MetadataFile.Name, Clean(FirstLine(metadataText), image, MetadataFile.Name)));
+            var first = FirstLine(metadataText);
+            if (metadataText.Trim() != first)
+            {
+                issues.Warning(DatasetFault.ExtraCaptionLines, image, $"got more than one line in {MetadataFile.Name}, only the first is used: \"{first}\".");
+            }
+
+            stated.Add((MetadataFile.Name, Clean(first, image, MetadataFile.Name)));
         }
 
         stated.AddRange(files.Select(file => (Path.GetFileName(file), issues.Try(file, () => Read(file), null))));

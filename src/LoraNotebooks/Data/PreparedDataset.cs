@@ -117,6 +117,11 @@ public sealed class PreparedDataset
             missing -= image.Repeats;
         }
 
+        if (images.Count > taken.Count)
+        {
+            Notice.Tell($"{images.Count - taken.Count} of {Listing.Count(images.Count, "regularization image")} are left out: as many are taken as there are training images, {ImagesPerEpoch} with repeats.");
+        }
+
         for (var i = 0; missing > 0; i = (i + 1) % taken.Count, missing--)
         {
             taken[i] = taken[i] with { Repeats = taken[i].Repeats + 1 };

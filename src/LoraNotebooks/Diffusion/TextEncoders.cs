@@ -12,7 +12,7 @@ namespace LoraNotebooks.Diffusion;
 public sealed class TextEncoders : IDisposable
 {
     private const int SdxlSkip = 1;
-    private const int BeginningLength = 40;
+    private const int ShortLength = 48;
 
     /// <summary>How many texts are remembered as told; after that they are told again.</summary>
     private const int MostTold = 10_000;
@@ -155,19 +155,42 @@ public sealed class TextEncoders : IDisposable
     internal string? UnseenOf(string what, IEnumerable<string> texts, PromptReading reading)
     {
         var faults = texts.Distinct().Select(text => (Text: text, Fault: Unseen(text, reading))).Where(static pair => pair.Fault is not null)
-            .Select(static pair => $"\"{(pair.Text.Length <= BeginningLength ? pair.Text : pair.Text[..BeginningLength] + "…")}\": {pair.Fault}").ToList();
+            .Select(static pair => $"\"{Short(pair.Text)}\": {pair.Fault}").ToList();
         return faults.Count == 0 ? null : $"{Listing.Count(faults.Count, what)} longer than the text encoder sees: {Listing.Inline(faults, "; ")}.";
     }
 
-    /// <summary>Tells what is not seen of texts that are about to be encoded; of each text once.</summary>
+    /// <summary>What of some texts means something elsewhere and is plain text here, e.g. weights in brackets; <see langword="null"/> where nothing does.</summary>
+    /// <param name="what">What the texts are, one of them: "prompt".</param>
+    /// <param name="texts">The texts.</param>
+    /// <param name="reading">How they are read.</param>
+    internal static string? PlainOf(string what, IEnumerable<string> texts, PromptReading reading)
+    {
+        var found = texts.Distinct().SelectMany(text => PromptNotation.PlainHere(text, reading)).Distinct().ToList();
+        return found.Count == 0 ? null : $"In the {what}s: {Listing.Inline(found, "; ")}.";
+    }
+
+    /// <summary>Beginning and end, which tell prompts of one beginning apart.</summary>
+    private static string Short(string text) => text.Length <= ShortLength ? text : $"{text[..(ShortLength / 2)]}…{text[^(ShortLength / 2)..]}";
+
+    /// <summary>Tells what is not seen, and what is read as plain text, of texts that are about to be encoded; of each text once.</summary>
     /// <param name="what">What the texts are, one of them.</param>
     /// <param name="texts">The texts.</param>
     /// <param name="reading">Their length and the meaning of brackets.</param>
     internal void TellUnseen(string what, IEnumerable<string> texts, PromptReading reading)
     {
-        if (UnseenOf(what, MarkTold(texts, reading), reading) is { } fault)
+        var fresh = MarkTold(texts, reading);
+        foreach (var fault in new[] { UnseenOf(what, fresh, reading), PlainOf(what, fresh, reading) }.OfType<string>())
         {
             Notice.Tell(fault);
+        }
+    }
+
+    /// <summary>Tells once of a negative prompt that guidance 1 leaves unused.</summary>
+    internal void TellUnused(string negativePrompt, PromptReading reading)
+    {
+        if (negativePrompt.Length > 0 && MarkTold([$"unused {negativePrompt}"], reading).Count > 0)
+        {
+            Notice.Tell($"The negative prompt \"{Short(negativePrompt)}\" has no effect: guidance is 1, where there is none.");
         }
     }
 

@@ -61,11 +61,7 @@ public sealed class LoraTrainer
                 : null;
             using var frozen = config.TrainsUNet ? null : new FrozenNetwork(pipeline.UNet);
             using var run = new TrainingRun(config, plan, pipeline, baseModel, dataset, set, schedule, lora, Samples, progress);
-            if (ResumeFrom is not null)
-            {
-                run.Resume(ResumeFrom);
-            }
-
+            run.Resume(ResumeFrom);
             return run.Execute(cancellationToken);
         }
         catch

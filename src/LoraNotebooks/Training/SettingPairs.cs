@@ -143,6 +143,8 @@ internal static class SettingPairs
         return
         [
             .. When(cut.Count > 0, $"{Listing.Count(cut.Count, "caption")} longer than the text encoder sees: {Listing.Inline(cut, "; ")}"),
+            .. OrNone(TextEncoders.PlainOf("caption", dataset.Images.Select(static image => image.Caption), config.Reading)),
+            .. OrNone(draws ? TextEncoders.PlainOf("sample prompt", config.SamplePrompts, options.Reading) : null),
             .. OrNone(draws ? pipeline.Text.UnseenOf("sample prompt", config.SamplePrompts, options.Reading) : null),
             .. OrNone(draws && options.Guidance != 1 ? pipeline.Text.UnseenOf("negative sample prompt", [options.NegativePrompt], options.Reading) : null),
         ];

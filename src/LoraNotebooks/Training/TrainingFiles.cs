@@ -53,6 +53,15 @@ internal sealed class TrainingFiles
     public void SaveFinal(int steps, AdamWOptimizer optimizer, LossCurve curve) =>
         Save(FileNamed(steps < plan.TotalSteps ? $"-step{steps:D8}.safetensors" : ".safetensors"), steps, optimizer, curve);
 
+    /// <summary>Tells that files of an earlier run of this name will be replaced; one that is resumed goes on in them.</summary>
+    public void TellReplaced(string? resumedFrom)
+    {
+        if (File.Exists(RecordFile) && (resumedFrom is null || Path.GetFullPath(resumedFrom) != StateFile))
+        {
+            Notice.Tell($"'{config.OutputFolder}' has files of an earlier run called {config.Name}; they are replaced. Give another Name or OutputFolder to keep both.");
+        }
+    }
+
     /// <summary>Finds before training what could not be written after it: a folder that is read-only, an adapter for which the format has no names.</summary>
     public void Rehearse()
     {

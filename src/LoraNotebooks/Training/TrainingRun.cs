@@ -57,9 +57,15 @@ internal sealed class TrainingRun : IDisposable
         files.Rehearse();
     }
 
-    /// <summary>Takes weights, moments, step and losses of a stopped run.</summary>
-    public void Resume(string stateFile)
+    /// <summary>Takes weights, moments, step and losses of a stopped run, if there is one to go on from.</summary>
+    public void Resume(string? stateFile)
     {
+        files.TellReplaced(stateFile);
+        if (stateFile is null)
+        {
+            return;
+        }
+
         var (losses, epochs) = files.LoadState(stateFile, optimizer);
         foreach (var loss in losses)
         {

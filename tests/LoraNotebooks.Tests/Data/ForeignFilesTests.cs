@@ -209,6 +209,28 @@ public sealed class ForeignFilesTests
     }
 
     [Fact]
+    public void Open_MetadataFieldsOfAnotherKind_AreNamed()
+    {
+        using var folder = new DatasetFolder();
+        folder.Image("a.png").Image("b.png").Text("metadata.jsonl", """
+            {"file_name": "a.png", "text": "hat\nsecond", "regularization": "true", "loss_weight": "2", "repeats": 0, "mirrored": 1}
+            {"file_name": "b.png", "text": "b", "regularization": true, "loss_weight": 0.5, "repeats": 2, "mirrored": false, "other": "x"}
+            """);
+        var report = ImageDataset.Inspect(folder.Path);
+        Assert.Equal(4, report.Errors.Count(static issue => issue.Fault == DatasetFault.InvalidMetadata));
+        Assert.Contains("regularization of a.png: got \"true\", expected true or false", report.ToString());
+        Assert.Equal((DatasetFault.ExtraCaptionLines, "a.png"), (report.Warnings.Single().Fault, report.Warnings.Single().File));
+    }
+
+    [Fact]
+    public void WithRegularization_MoreImagesThanAreTaken_SaysSo()
+    {
+        PreparedDataset Images(int count) => new(Enumerable.Range(0, count).Select(static i => new PreparedImage($"{i}", Flat(8, 8, 1, 2, 3), "a", "a.png")));
+        Assert.Contains("3 of 5 regularization images are left out", Heard.During(() => Images(2).WithRegularization(Images(5))));
+        Assert.Equal("", Heard.During(() => Images(5).WithRegularization(Images(2))));
+    }
+
+    [Fact]
     public void ToString_ManyIssuesOfAKind_NamesTen()
     {
         using var folder = new DatasetFolder();

@@ -26,6 +26,18 @@ public sealed class UnseenTextTests
     }
 
     [Fact]
+    public void Generate_NotationOfWebInterfaces_IsToldWhereItIsPlainText()
+    {
+        using var pipeline = TinyPipeline.Create();
+        var options = new GenerationOptions { Prompt = "(blue:1.3)", Steps = 1, Guidance = 1 };
+
+        Assert.Contains("(blue:1.3) is text here and weighs nothing; set Reading.Weighting", Heard.During(() => pipeline.Generate(options)));
+        Assert.Contains("<lora:mika:0.8> is text here", Heard.During(() => pipeline.Generate(options with { Prompt = "<lora:mika:0.8>" })));
+        Assert.Equal("", Heard.During(() => pipeline.Generate(options with { Reading = new() { Weighting = PromptWeighting.Scale } })));
+        Assert.Equal("", Heard.During(() => pipeline.Generate(options with { Prompt = "fate_(x), 16:9" })));
+    }
+
+    [Fact]
     public void Generate_PromptsTooLong_AreToldOnceAndDrawnAlike()
     {
         using var pipeline = TinyPipeline.Create();
@@ -33,11 +45,14 @@ public sealed class UnseenTextTests
 
         var told = Heard.During(() => pipeline.Generate(options));
 
-        Assert.Contains("1 prompt longer than the text encoder sees: \"long hair, long hair, long hair, long ha…\": 16 of 26 tokens are not seen", told);
+        Assert.Contains("1 prompt longer than the text encoder sees: \"long hair, long hair, lo…r, long hair, blue shirt\": 16 of 26 tokens are not seen", told);
         Assert.Contains("1 negative prompt longer", told);
         Assert.Equal("", Heard.During(() => pipeline.Generate(options)));
         Assert.Equal("", Heard.During(() => pipeline.Generate(options with { Reading = new() { MaxTokenLength = 30 } })));
-        Assert.Equal("", Heard.During(() => pipeline.Generate(new() { Prompt = "long hair", NegativePrompt = Long + " x", Steps = 1, Guidance = 1 })));
+        Assert.Equal("", Heard.During(() => pipeline.Generate(new() { Prompt = "long hair", Steps = 1, Guidance = 1 })));
+        var unused = new GenerationOptions { Prompt = "long hair", NegativePrompt = "blue", Steps = 1, Guidance = 1 };
+        Assert.Contains("The negative prompt \"blue\" has no effect", Heard.During(() => pipeline.Generate(unused)));
+        Assert.Equal("", Heard.During(() => pipeline.Generate(unused)));
         Assert.NotEqual("", Heard.During(() => pipeline.Generate(options with { Reading = new() { MaxTokenLength = 20 } })));
     }
 }

@@ -1,6 +1,7 @@
 using System.Text.Json.Nodes;
 using LoraNotebooks.Data;
 using LoraNotebooks.Diffusion;
+using LoraNotebooks.Models.Language;
 using LoraNotebooks.Tests.Diffusion;
 using LoraNotebooks.Tests.Models;
 using LoraNotebooks.Training;
@@ -205,6 +206,29 @@ public sealed class ResumeTests : IDisposable
         Assert.Equal(result.Warnings, Record(result)["warnings"]!.AsArray().Select(static warning => warning!.GetValue<string>()));
         Assert.Equal(result.Warnings, TrainingPlan.For(config, data, pipeline).Warnings);
         Assert.DoesNotContain(TrainingPlan.For(config with { Reading = new() { MaxTokenLength = 23 } }, data, pipeline).Warnings, static warning => warning.Contains("captions longer", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public void Train_IntoTheFilesOfAnotherRun_SaysSo()
+    {
+        var config = TinyRun.Config(folder.Path) with { Epochs = 1 };
+        var told = Heard.During(() => Train(config, null));
+        var again = Heard.During(() => Train(config, null));
+        var resumed = Heard.During(() => Train(config with { Epochs = 2, Schedule = new() { Kind = ScheduleKind.Constant } }, Train(config with { Schedule = new() { Kind = ScheduleKind.Constant } }, null).StateFile));
+
+        Assert.DoesNotContain("earlier run", told, StringComparison.Ordinal);
+        Assert.Contains("has files of an earlier run called tiny; they are replaced", again, StringComparison.Ordinal);
+        Assert.Single(resumed.Split("earlier run")[1..]);
+    }
+
+    [Fact]
+    public void Plan_CaptionsWithWeightsThatWeighNothing_AreTold()
+    {
+        var data = new PreparedDataset(TinyRun.Dataset.Images.Select(static image => image with { Caption = "(hair:1.3)" }));
+        var config = TinyRun.Config(folder.Path) with { TextEncoderLora = new TrainingConfig().TextEncoderLora };
+
+        Assert.Contains("(hair:1.3) is text here", Assert.Single(TrainingPlan.For(config, data, pipeline).Warnings), StringComparison.Ordinal);
+        Assert.Empty(TrainingPlan.For(config with { Reading = new() { Weighting = PromptWeighting.Scale } }, data, pipeline).Warnings);
     }
 
     [Fact]
