@@ -118,6 +118,22 @@ public sealed class DatasetReport
     /// <summary>The issues that do not.</summary>
     public IEnumerable<DatasetIssue> Warnings => Issues.Where(static issue => issue.Severity == DatasetSeverity.Warning);
 
+    /// <summary>The issues as they are shown: of each kind the first ten, and at the end how many more there are.</summary>
+    public IReadOnlyList<DatasetIssue> Brief
+    {
+        get
+        {
+            var kinds = Issues.GroupBy(static issue => (issue.Severity, issue.Fault)).ToList();
+            var hidden = kinds.SelectMany(static kind => kind.Skip(Listing.Most)).ToHashSet(ReferenceEqualityComparer.Instance);
+            return
+            [
+                .. Issues.Where(issue => !hidden.Contains(issue)),
+                .. kinds.Where(static kind => kind.Skip(Listing.Most).Any())
+                    .Select(static kind => new DatasetIssue(kind.Key.Severity, kind.Key.Fault, kind.Key.Fault.ToString(), $"{kind.Count() - Listing.Most} more files of this kind")),
+            ];
+        }
+    }
+
     /// <summary>Whether there is any error.</summary>
     public bool HasErrors => Errors.Any();
 
@@ -135,8 +151,7 @@ public sealed class DatasetReport
     public override string ToString() => string.Join('\n',
     [
         $"{Folder}: {Listing.Count(Errors.Count(), "error")}, {Listing.Count(Warnings.Count(), "warning")}",
-        .. Issues.GroupBy(static issue => (issue.Severity, issue.Fault)).SelectMany(static group => group.Take(Listing.Most).Select(static issue => $"- {issue}")
-            .Concat(group.Skip(Listing.Most).Any() ? [$"- {Word(group.Key.Severity)}: and {group.Count() - Listing.Most} more of this kind ({group.Key.Fault})"] : [])),
+        .. Brief.Select(static issue => $"- {issue}"),
     ]);
 
     /// <summary>A line for each kind of warning, of which the first ten files are named.</summary>

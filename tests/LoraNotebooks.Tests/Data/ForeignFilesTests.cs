@@ -244,7 +244,7 @@ public sealed class ForeignFilesTests
         Assert.Contains("12 errors, 1 warning", text);
         Assert.Contains("09.png", text);
         Assert.DoesNotContain("10.png", text);
-        Assert.Contains("and 2 more of this kind (MissingCaption)", text);
+        Assert.Contains("MissingCaption: 2 more files of this kind", text);
         Assert.Contains("lost.txt", text);
     }
 
