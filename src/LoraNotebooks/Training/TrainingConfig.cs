@@ -135,7 +135,7 @@ public sealed partial record TrainingConfig
         faults.AddRange(Reading.Validate().Select(fault => $"Reading.{fault}"));
         faults.AddRange(Captions.Validate().Select(fault => $"Captions.{fault}"));
         faults.AddRange(Schedule.Validate().Select(fault => $"Schedule.{fault}"));
-        faults.AddRange(TrainsUNet ? UNetLora.Validate().Select(fault => $"UNetLora.{fault}") : []);
+        faults.AddRange(UNetLearningRate != 0 ? UNetLora.Validate().Select(fault => $"UNetLora.{fault}") : []);
         faults.AddRange(TrainsTextEncoder ? TextEncoderLora.Validate().Select(fault => $"TextEncoderLora.{fault}") : []);
         faults.AddRange(SampleOptions.Validate().Select(fault => $"SampleOptions.{fault}"));
         faults.AddRange(SettingPairs.Faults(this));
