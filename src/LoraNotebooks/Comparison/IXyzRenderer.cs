@@ -9,7 +9,9 @@ public interface IXyzRenderer
     /// <summary>Every fault that would keep these settings from being painted, such as a file that is missing; asked for all cells before the first is painted.</summary>
     IReadOnlyList<string> Validate(XyzSettings settings) => [];
 
-    /// <summary>What will be painted otherwise than the settings say, such as prompts that are cut off; told before the first cell is painted. By default nothing.</summary>
+    /// <summary>
+    /// What will be painted otherwise than the settings say, such as prompts that are cut off; told before the first cell is painted. By default nothing.
+    /// </summary>
     /// <param name="settings">Those of all cells.</param>
     IReadOnlyList<string> Warnings(IReadOnlyList<XyzSettings> settings) => [];
 

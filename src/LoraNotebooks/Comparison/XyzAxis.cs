@@ -164,7 +164,9 @@ public sealed class XyzAxis
         ? (int)value
         : throw new FormatException($"Got the value {value}, expected at most {int.MaxValue}.");
 
-    /// <summary>Numbers with four decimals, or all of them where these are few; more where four make different numbers look the same, or one look like nothing.</summary>
+    /// <summary>
+    /// Numbers with four decimals, or all of them where these are few; more where four make different numbers look the same, or one look like nothing.
+    /// </summary>
     private static IReadOnlyList<string> Show(IReadOnlyList<double> values)
     {
         var distinct = values.Distinct().Count();

@@ -48,7 +48,10 @@ internal sealed class CaptionFinder(ImageDatasetOptions options, IEnumerable<str
 
         if (options.MaxTokenLength is { } most && CaptionLength.LeastTokens(captions[0]) is var length && length > most)
         {
-            issues.Warning(DatasetFault.LongCaption, image, $"its caption has {length} tokens or more, {most} are seen: what comes after them is not learnt. Shorten it, or set Reading.MaxTokenLength for training and MaxTokenLength here.");
+            issues.Warning(
+                DatasetFault.LongCaption,
+                image,
+                $"its caption has {length} tokens or more, {most} are seen: what comes after them is not learnt. Shorten it, or set Reading.MaxTokenLength for training and MaxTokenLength here.");
         }
 
         return (captions[0], files);
@@ -104,7 +107,10 @@ internal sealed class CaptionFinder(ImageDatasetOptions options, IEnumerable<str
         var (clean, found) = InvisibleText.Clean(caption);
         if (found is not null)
         {
-            issues.Warning(DatasetFault.InvisibleCharacters, file, $"got characters that cannot be seen{(where is null ? "" : $" in {where}")} ({found}): they are left out, other spaces are read as plain ones.");
+            issues.Warning(
+                DatasetFault.InvisibleCharacters,
+                file,
+                $"got characters that cannot be seen{(where is null ? "" : $" in {where}")} ({found}): they are left out, other spaces are read as plain ones.");
         }
 
         return clean.Trim();

@@ -2,7 +2,10 @@ using System.Text.RegularExpressions;
 
 namespace LoraNotebooks.Data;
 
-/// <summary>How long a caption is at least for a text encoder of the CLIP kind, without its vocabulary: each word, each digit and each run of signs is a token or more.</summary>
+/// <summary>
+/// How long a caption is at least for a text encoder of the CLIP kind, without its vocabulary: each word, each digit and each run of signs is a token or
+/// more.
+/// </summary>
 /// <remarks>Source: openai/CLIP, clip/simple_tokenizer.py.</remarks>
 internal static partial class CaptionLength
 {

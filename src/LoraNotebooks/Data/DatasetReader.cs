@@ -149,7 +149,10 @@ internal sealed class DatasetReader
 
         foreach (var group in images.GroupBy(static image => Path.ChangeExtension(image, null), StringComparer.OrdinalIgnoreCase).Where(static group => group.Count() > 1))
         {
-            issues.Error(DatasetFault.DuplicateName, group.First(), $"shares its name with {string.Join(", ", group.Skip(1).Select(Path.GetFileName))}, so that one caption file would serve both. Rename one.");
+            issues.Error(
+                DatasetFault.DuplicateName,
+                group.First(),
+                $"shares its name with {string.Join(", ", group.Skip(1).Select(Path.GetFileName))}, so that one caption file would serve both. Rename one.");
         }
     }
 
@@ -168,7 +171,10 @@ internal sealed class DatasetReader
             var remedy = isRead ? "Names that begin with a dot are hidden: rename them."
                 : isNextToRoot ? $"Call the folder N_{Path.GetFileName(group.Key)} for N repeats, or open it by itself."
                 : $"Only folders called N_name directly below {Path.GetFileName(root)} are read: move the images, or name them in {MetadataFile.Name}.";
-            issues.Warning(DatasetFault.IgnoredFolder, group.Key, $"got {Listing.Count(group.Count(), "image")} that {(group.Count() == 1 ? "is" : "are")} not used: {names}. {remedy}");
+            issues.Warning(
+                DatasetFault.IgnoredFolder,
+                group.Key,
+                $"got {Listing.Count(group.Count(), "image")} that {(group.Count() == 1 ? "is" : "are")} not used: {names}. {remedy}");
         }
     }
 

@@ -74,7 +74,10 @@ internal static class ImageCheck
 
         if (ImageCodec.Frames(bytes, "the file") is > 1 and var frames)
         {
-            issues.Warning(DatasetFault.MovingImage, item.Path, $"got {frames} frames, the first is used. Save the others as images of their own if they are meant.");
+            issues.Warning(
+                DatasetFault.MovingImage,
+                item.Path,
+                $"got {frames} frames, the first is used. Save the others as images of their own if they are meant.");
         }
 
         return item with { Width = width, Height = height, Sha256 = full ? SHA256.HashData(bytes) : null };

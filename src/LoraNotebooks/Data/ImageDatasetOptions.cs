@@ -37,7 +37,9 @@ public sealed record ImageDatasetOptions
     /// <summary>Every fault of the options; empty when there is none.</summary>
     public IReadOnlyList<string> Validate() =>
     [
-        .. OptionFaults.Unless(MaxTokenLength is null or > 0, $"MaxTokenLength: got {MaxTokenLength}, expected a positive number of tokens, or null for no limit"),
+        .. OptionFaults.Unless(
+            MaxTokenLength is null or > 0,
+            $"MaxTokenLength: got {MaxTokenLength}, expected a positive number of tokens, or null for no limit"),
         .. OptionFaults.Unless(Resolution is null or > 0, $"Resolution: got {Resolution}, expected a positive number of pixels, or null for no limit"),
         .. OptionFaults.Unless(Resolution is null || Checks != ImageChecks.None, "Checks: got None together with a Resolution, expected Header or Full, because sizes are not read otherwise"),
     ];

@@ -43,7 +43,10 @@ public sealed class RgbImage
         }
     }
 
-    /// <summary>Reads a PNG, JPEG, WebP, BMP or GIF; transparent parts lie on white, the camera's orientation is applied, of moving pictures the first is taken, and said so.</summary>
+    /// <summary>
+    /// Reads a PNG, JPEG, WebP, BMP or GIF; transparent parts lie on white, the camera's orientation is applied, of moving pictures the first is taken, and
+    /// said so.
+    /// </summary>
     /// <exception cref="FileNotFoundException">There is no such file.</exception>
     /// <exception cref="InvalidDataException">The file is empty, truncated or no image.</exception>
     public static RgbImage Load(string path)

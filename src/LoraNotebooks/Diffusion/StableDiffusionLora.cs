@@ -98,7 +98,9 @@ public sealed class StableDiffusionLora : IDisposable
         ArgumentNullException.ThrowIfNull(pipeline);
         if (unet is null && textEncoder is null)
         {
-            throw new ArgumentException($"Got neither settings for the UNet nor for the text encoder of LoRA '{name}', expected those of at least one.", nameof(unet));
+            throw new ArgumentException(
+                $"Got neither settings for the UNet nor for the text encoder of LoRA '{name}', expected those of at least one.",
+                nameof(unet));
         }
 
         using var generator = new Generator(unchecked((ulong)seed));

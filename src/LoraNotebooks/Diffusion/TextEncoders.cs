@@ -159,7 +159,9 @@ public sealed class TextEncoders : IDisposable
         return faults.Count == 0 ? null : $"{Listing.Count(faults.Count, what)} longer than the text encoder sees: {Listing.Inline(faults, "; ")}.";
     }
 
-    /// <summary>What of some texts means something elsewhere and is plain text here, e.g. weights in brackets; <see langword="null"/> where nothing does.</summary>
+    /// <summary>
+    /// What of some texts means something elsewhere and is plain text here, e.g. weights in brackets; <see langword="null"/> where nothing does.
+    /// </summary>
     /// <param name="what">What the texts are, one of them: "prompt".</param>
     /// <param name="texts">The texts.</param>
     /// <param name="reading">How they are read.</param>

@@ -163,7 +163,9 @@ public sealed record LearningRateSchedule
         faults.Require(IsLength(Decay), $"Decay: got {Decay}, expected 0 (none), a part of all steps below 1, or a whole number of steps");
         faults.Require(Timescale is null or > 0, $"Timescale: got {Timescale}, expected a positive number of steps, or null for the warm-up's length");
         faults.Require(Kind != ScheduleKind.PiecewiseConstant || (Pieces.Count > 0 && Pieces[^1].Until is null && Pieces.SkipLast(1).All(piece => piece.Until is not null)), $"Pieces: got {string.Join(", ", Pieces)}, expected at least one, and an end for each but the last");
-        faults.Require(Pieces.Zip(Pieces.Skip(1)).All(static pair => pair.Second.Until is null || pair.Second.Until > pair.First.Until), $"Pieces: got {string.Join(", ", Pieces)}, expected each to end after the one before");
+        faults.Require(
+            Pieces.Zip(Pieces.Skip(1)).All(static pair => pair.Second.Until is null || pair.Second.Until > pair.First.Until),
+            $"Pieces: got {string.Join(", ", Pieces)}, expected each to end after the one before");
         faults.Require(Pieces.All(piece => double.IsFinite(piece.Factor) && piece.Factor >= 0), $"Pieces: got {string.Join(", ", Pieces)}, expected factors of 0 or more");
         return faults.All;
     }

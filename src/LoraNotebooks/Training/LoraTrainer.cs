@@ -32,7 +32,10 @@ public sealed class LoraTrainer
     /// <param name="progress">Told the numbers of each step, on the training thread.</param>
     /// <param name="cancellationToken">Stops within one step. What was learnt is kept: adapter, state and record are written and returned as at the end of a run.</param>
     /// <returns>The LoRA, and what happened.</returns>
-    /// <remarks>Warnings of the plan are told before the first step. Where a fault ends a run after its first step, adapter, state and record of the steps taken are written first.</remarks>
+    /// <remarks>
+    /// Warnings of the plan are told before the first step. Where a fault ends a run after its first step, adapter, state and record of the steps taken are
+    /// written first.
+    /// </remarks>
     /// <exception cref="ArgumentException">The settings have faults, or do not fit the pipeline or the images.</exception>
     /// <exception cref="InvalidDataException"><see cref="ResumeFrom"/> belongs to another run; all differences are listed.</exception>
     /// <exception cref="TrainingDivergedException">A loss or gradient was not finite. The checkpoints stay; the LoRA is taken off.</exception>

@@ -47,18 +47,37 @@ internal static class SettingPairs
     public static IReadOnlyList<string> Warnings(TrainingConfig config) =>
     [
         .. NoEffect(!config.TrainsUNet && !Same(config.UNetLora, Usual.UNetLora), "UNetLora", "UNetLearningRate is 0, so that the UNet stays as it is"),
-        .. NoEffect(!config.TrainsTextEncoder && !Same(config.TextEncoderLora, Usual.TextEncoderLora), "TextEncoderLora", "TextEncoderLearningRate is not given, so that the text encoder stays as it is"),
+        .. NoEffect(
+            !config.TrainsTextEncoder && !Same(config.TextEncoderLora, Usual.TextEncoderLora),
+            "TextEncoderLora",
+            "TextEncoderLearningRate is not given, so that the text encoder stays as it is"),
         .. NoEffect(config.NoiseOffsetRandomStrength && config.NoiseOffset is null, nameof(config.NoiseOffsetRandomStrength), "there is no NoiseOffset"),
         .. NoEffect(config.IpNoiseGammaRandomStrength && config.IpNoiseGamma is null, nameof(config.IpNoiseGammaRandomStrength), "there is no IpNoiseGamma"),
-        .. NoEffect(config.MultiresNoiseDiscount != Usual.MultiresNoiseDiscount && config.MultiresNoiseIterations is null, nameof(config.MultiresNoiseDiscount), "there are no MultiresNoiseIterations"),
+        .. NoEffect(
+            config.MultiresNoiseDiscount != Usual.MultiresNoiseDiscount && config.MultiresNoiseIterations is null,
+            nameof(config.MultiresNoiseDiscount),
+            "there are no MultiresNoiseIterations"),
         .. NoEffect(!IsHuber(config) && config.HuberC != Usual.HuberC, nameof(config.HuberC), $"LossType is {config.LossType}; Huber and SmoothL1 have a c"),
-        .. NoEffect(!IsHuber(config) && config.HuberSchedule != Usual.HuberSchedule, nameof(config.HuberSchedule), $"LossType is {config.LossType}; Huber and SmoothL1 have a c"),
-        .. NoEffect(config.HuberScale != 1 && (!IsHuber(config) || config.HuberSchedule == HuberSchedule.Snr), nameof(config.HuberScale), IsHuber(config) ? "HuberSchedule is Snr, where c follows the noise level" : $"LossType is {config.LossType}; Huber and SmoothL1 have a c"),
-        .. NoEffect(config.Captions.KeepTokens > 0 && !config.Captions.Shuffle && config.Captions.TagDropout == 0, "Captions.KeepTokens", "tags are neither shuffled nor dropped"),
+        .. NoEffect(
+            !IsHuber(config) && config.HuberSchedule != Usual.HuberSchedule,
+            nameof(config.HuberSchedule),
+            $"LossType is {config.LossType}; Huber and SmoothL1 have a c"),
+        .. NoEffect(
+            config.HuberScale != 1 && (!IsHuber(config) || config.HuberSchedule == HuberSchedule.Snr),
+            nameof(config.HuberScale),
+            IsHuber(config) ? "HuberSchedule is Snr, where c follows the noise level" : $"LossType is {config.LossType}; Huber and SmoothL1 have a c"),
+        .. NoEffect(
+            config.Captions.KeepTokens > 0 && !config.Captions.Shuffle && config.Captions.TagDropout == 0,
+            "Captions.KeepTokens",
+            "tags are neither shuffled nor dropped"),
         .. When(config.Captions.CaptionDropout == 1, "Captions.CaptionDropout is 1: no caption is ever seen"),
         .. When(config.Captions is { CaptionDropout: < 1, TagDropout: 1, KeepTokens: 0 }, "Captions.TagDropout is 1 and KeepTokens 0: no tag is ever seen"),
-        .. When(config is { MinSnrGamma: not null, DebiasedEstimationLoss: true }, "MinSnrGamma and DebiasedEstimationLoss are both given: timesteps are weighed by both, one after the other"),
-        .. When(config.SaveEveryEpochs > config.Epochs, $"SaveEveryEpochs is {config.SaveEveryEpochs}, but there are {Listing.Count(config.Epochs, "epoch")}: only the final file is written"),
+        .. When(
+            config is { MinSnrGamma: not null, DebiasedEstimationLoss: true },
+            "MinSnrGamma and DebiasedEstimationLoss are both given: timesteps are weighed by both, one after the other"),
+        .. When(
+            config.SaveEveryEpochs > config.Epochs,
+            $"SaveEveryEpochs is {config.SaveEveryEpochs}, but there are {Listing.Count(config.Epochs, "epoch")}: only the final file is written"),
         .. SampleWarnings(config),
         .. ScheduleWarnings(config.Schedule),
     ];
@@ -70,11 +89,21 @@ internal static class SettingPairs
         var decay = schedule.Kind == ScheduleKind.WarmupStableDecay ? schedule.DecaySteps(total) : 0;
         return
         [
-            .. When(config.BatchSize > plan.ImagesPerEpoch, $"BatchSize is {config.BatchSize}, but an epoch shows {Listing.Count(plan.ImagesPerEpoch, "image")}: batches are that small"),
-            .. When(config.GradientAccumulation > plan.BatchesPerEpoch, $"GradientAccumulation is {config.GradientAccumulation}, but an epoch has {plan.BatchesPerEpoch} batch{(plan.BatchesPerEpoch == 1 ? "" : "es")}: a step averages no more"),
-            .. When(schedule.Kind != ScheduleKind.Constant && schedule.Kind != ScheduleKind.PiecewiseConstant && plan.WarmupSteps >= total, $"Schedule.Warmup is {plan.WarmupSteps} of {Listing.Count(total, "step")}: the learning rate never arrives"),
-            .. When(decay > 0 && plan.WarmupSteps < total && plan.WarmupSteps + decay > total, $"Schedule.Warmup and Decay are {plan.WarmupSteps} and {decay} of {Listing.Count(total, "step")}: the decay begins before the warm-up ends"),
-            .. When(schedule.Kind == ScheduleKind.PiecewiseConstant && schedule.Pieces.Any(piece => piece.Until >= total), $"Schedule.Pieces has ends beyond the {Listing.Count(total, "step")} of the run: what comes after them is never reached"),
+            .. When(
+                config.BatchSize > plan.ImagesPerEpoch,
+                $"BatchSize is {config.BatchSize}, but an epoch shows {Listing.Count(plan.ImagesPerEpoch, "image")}: batches are that small"),
+            .. When(
+                config.GradientAccumulation > plan.BatchesPerEpoch,
+                $"GradientAccumulation is {config.GradientAccumulation}, but an epoch has {plan.BatchesPerEpoch} batch{(plan.BatchesPerEpoch == 1 ? "" : "es")}: a step averages no more"),
+            .. When(
+                schedule.Kind != ScheduleKind.Constant && schedule.Kind != ScheduleKind.PiecewiseConstant && plan.WarmupSteps >= total,
+                $"Schedule.Warmup is {plan.WarmupSteps} of {Listing.Count(total, "step")}: the learning rate never arrives"),
+            .. When(
+                decay > 0 && plan.WarmupSteps < total && plan.WarmupSteps + decay > total,
+                $"Schedule.Warmup and Decay are {plan.WarmupSteps} and {decay} of {Listing.Count(total, "step")}: the decay begins before the warm-up ends"),
+            .. When(
+                schedule.Kind == ScheduleKind.PiecewiseConstant && schedule.Pieces.Any(piece => piece.Until >= total),
+                $"Schedule.Pieces has ends beyond the {Listing.Count(total, "step")} of the run: what comes after them is never reached"),
         ];
     }
 
@@ -88,8 +117,12 @@ internal static class SettingPairs
         return
         [
             .. NoEffect(config.PriorLossWeight != 1 && regularization == 0, nameof(config.PriorLossWeight), "there are no regularization images"),
-            .. When(config.PriorLossWeight == 0 && regularization > 0, $"PriorLossWeight is 0: {Listing.Count(regularization, "regularization image")} take time and teach nothing"),
-            .. When(split.Count > 0, $"Captions are cut at commas to be shuffled or dropped, and weights in brackets reach over commas in {Listing.Inline(split)}: write the weight to each tag"),
+            .. When(
+                config.PriorLossWeight == 0 && regularization > 0,
+                $"PriorLossWeight is 0: {Listing.Count(regularization, "regularization image")} take time and teach nothing"),
+            .. When(
+                split.Count > 0,
+                $"Captions are cut at commas to be shuffled or dropped, and weights in brackets reach over commas in {Listing.Inline(split)}: write the weight to each tag"),
         ];
     }
 
@@ -112,10 +145,18 @@ internal static class SettingPairs
         if (config.SampleEveryEpochs is not null)
         {
             var (options, factor) = (config.SampleOptions, pipeline.Vae.DownsamplingFactor);
-            faults.Require(options.ClipSkip <= layers, $"SampleOptions.ClipSkip: got {options.ClipSkip}, expected 1 to {layers}, for which the text encoder has layers");
-            faults.Require((options.Width ?? 0) % factor == 0, $"SampleOptions.Width: got {options.Width}, expected a multiple of {factor}, by which the autoencoder shrinks images");
-            faults.Require((options.Height ?? 0) % factor == 0, $"SampleOptions.Height: got {options.Height}, expected a multiple of {factor}, by which the autoencoder shrinks images");
-            faults.Require(options.Steps <= pipeline.Scheduler.NumTrainTimesteps, $"SampleOptions.Steps: got {options.Steps}, expected at most {pipeline.Scheduler.NumTrainTimesteps}, the model's number of timesteps");
+            faults.Require(
+                options.ClipSkip <= layers,
+                $"SampleOptions.ClipSkip: got {options.ClipSkip}, expected 1 to {layers}, for which the text encoder has layers");
+            faults.Require(
+                (options.Width ?? 0) % factor == 0,
+                $"SampleOptions.Width: got {options.Width}, expected a multiple of {factor}, by which the autoencoder shrinks images");
+            faults.Require(
+                (options.Height ?? 0) % factor == 0,
+                $"SampleOptions.Height: got {options.Height}, expected a multiple of {factor}, by which the autoencoder shrinks images");
+            faults.Require(
+                options.Steps <= pipeline.Scheduler.NumTrainTimesteps,
+                $"SampleOptions.Steps: got {options.Steps}, expected at most {pipeline.Scheduler.NumTrainTimesteps}, the model's number of timesteps");
         }
 
         return faults.All;
@@ -160,11 +201,20 @@ internal static class SettingPairs
         var options = config.SampleOptions;
         return
         [
-            .. When(every > config.Epochs, $"SampleEveryEpochs is {every}, but there are {Listing.Count(config.Epochs, "epoch")}: samples are drawn before training only"),
+            .. When(
+                every > config.Epochs,
+                $"SampleEveryEpochs is {every}, but there are {Listing.Count(config.Epochs, "epoch")}: samples are drawn before training only"),
             .. NoEffect(options.Prompt.Length > 0, "SampleOptions.Prompt", "SamplePrompts are drawn"),
-            .. NoEffect(options.NegativePrompt.Length > 0 && options.Guidance == 1, "SampleOptions.NegativePrompt", "SampleOptions.Guidance is 1, where there is none"),
-            .. When(options.ClipSkip != config.ClipSkip, $"SampleOptions.ClipSkip is {options.ClipSkip}, and ClipSkip {config.ClipSkip}: samples do not show what is trained"),
-            .. When(options.Reading.Weighting == PromptWeighting.Off && config.Reading.Weighting != PromptWeighting.Off, "SampleOptions.Reading weighs nothing, and Reading does: brackets in sample prompts are text"),
+            .. NoEffect(
+                options.NegativePrompt.Length > 0 && options.Guidance == 1,
+                "SampleOptions.NegativePrompt",
+                "SampleOptions.Guidance is 1, where there is none"),
+            .. When(
+                options.ClipSkip != config.ClipSkip,
+                $"SampleOptions.ClipSkip is {options.ClipSkip}, and ClipSkip {config.ClipSkip}: samples do not show what is trained"),
+            .. When(
+                options.Reading.Weighting == PromptWeighting.Off && config.Reading.Weighting != PromptWeighting.Off,
+                "SampleOptions.Reading weighs nothing, and Reading does: brackets in sample prompts are text"),
         ];
     }
 
@@ -173,11 +223,20 @@ internal static class SettingPairs
         var (usual, kind) = (Usual.Schedule, schedule.Kind);
         return
         [
-            .. NoEffect(schedule.Warmup > 0 && kind is (ScheduleKind.Constant or ScheduleKind.PiecewiseConstant), "Schedule.Warmup", $"{kind} has none{(kind == ScheduleKind.Constant ? "; take ConstantWithWarmup" : "")}"),
-            .. NoEffect(schedule.Cycles is not null && kind is not (ScheduleKind.Cosine or ScheduleKind.CosineWithRestarts or ScheduleKind.CosineWithMinLr or ScheduleKind.WarmupStableDecay), "Schedule.Cycles", $"{kind} has none"),
+            .. NoEffect(
+                schedule.Warmup > 0 && kind is (ScheduleKind.Constant or ScheduleKind.PiecewiseConstant),
+                "Schedule.Warmup",
+                $"{kind} has none{(kind == ScheduleKind.Constant ? "; take ConstantWithWarmup" : "")}"),
+            .. NoEffect(
+                schedule.Cycles is not null && kind is not (ScheduleKind.Cosine or ScheduleKind.CosineWithRestarts or ScheduleKind.CosineWithMinLr or ScheduleKind.WarmupStableDecay),
+                "Schedule.Cycles",
+                $"{kind} has none"),
             .. NoEffect(schedule.Power != usual.Power && kind != ScheduleKind.Polynomial, "Schedule.Power", $"{kind} has none"),
             .. NoEffect(schedule.FinalRate != usual.FinalRate && kind != ScheduleKind.Polynomial, "Schedule.FinalRate", $"{kind} has none"),
-            .. NoEffect(schedule.FinalRatio != usual.FinalRatio && kind is not (ScheduleKind.CosineWithMinLr or ScheduleKind.WarmupStableDecay or ScheduleKind.Rex), "Schedule.FinalRatio", $"{kind} has none"),
+            .. NoEffect(
+                schedule.FinalRatio != usual.FinalRatio && kind is not (ScheduleKind.CosineWithMinLr or ScheduleKind.WarmupStableDecay or ScheduleKind.Rex),
+                "Schedule.FinalRatio",
+                $"{kind} has none"),
             .. NoEffect(schedule.Decay != usual.Decay && kind != ScheduleKind.WarmupStableDecay, "Schedule.Decay", $"{kind} has none"),
             .. NoEffect(schedule.Timescale is not null && kind != ScheduleKind.InverseSqrt, "Schedule.Timescale", $"{kind} has none"),
             .. NoEffect(schedule.Pieces.Count > 0 && kind != ScheduleKind.PiecewiseConstant, "Schedule.Pieces", $"{kind} has none"),

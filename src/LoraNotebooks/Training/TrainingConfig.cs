@@ -120,7 +120,9 @@ public sealed partial record TrainingConfig
         faults.Positive(nameof(Epochs), Epochs);
         faults.Positive(nameof(BatchSize), BatchSize);
         faults.Positive(nameof(GradientAccumulation), GradientAccumulation);
-        faults.Require(double.IsFinite(UNetLearningRate) && UNetLearningRate >= 0, $"UNetLearningRate: got {UNetLearningRate}, expected a positive number, or 0 to train the text encoder alone; 1e-4 is usual with alpha equal to the rank");
+        faults.Require(
+            double.IsFinite(UNetLearningRate) && UNetLearningRate >= 0,
+            $"UNetLearningRate: got {UNetLearningRate}, expected a positive number, or 0 to train the text encoder alone; 1e-4 is usual with alpha equal to the rank");
         faults.Require(TextEncoderLearningRate is null || (double.IsFinite(TextEncoderLearningRate.Value) && TextEncoderLearningRate >= 0), $"TextEncoderLearningRate: got {TextEncoderLearningRate}, expected a positive number, or 0 or null to leave it frozen");
         faults.Require(double.IsFinite(WeightDecay) && WeightDecay >= 0, $"WeightDecay: got {WeightDecay}, expected 0 or more");
         faults.Require(MaxGradientNorm is null || IsPositive(MaxGradientNorm.Value), $"MaxGradientNorm: got {MaxGradientNorm}, expected a positive number, or null for no clipping");

@@ -70,7 +70,10 @@ internal sealed class TrainingFiles
         File.Delete(path);
     }
 
-    /// <summary>Takes weights, moments and step of a stopped run, and what its record beside the state tells of it; returns its losses and the epochs that it planned.</summary>
+    /// <summary>
+    /// Takes weights, moments and step of a stopped run, and what its record beside the state tells of it; returns its losses and the epochs that it
+    /// planned.
+    /// </summary>
     public (IReadOnlyList<double> Losses, int Epochs) LoadState(string path, AdamWOptimizer optimizer)
     {
         (losses, var epochs, earlierRuns) = TrainingState.Load(path, optimizer, config, plan, dataHash, baseModel);

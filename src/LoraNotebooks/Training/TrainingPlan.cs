@@ -91,7 +91,9 @@ public sealed record TrainingPlan
         var steps = RoundedUp(batches, config.GradientAccumulation);
         if ((long)steps * config.Epochs > int.MaxValue)
         {
-            throw new ArgumentException($"Epochs: got {config.Epochs} of {Count(steps, "step")}, expected at most {int.MaxValue} steps in all.", nameof(config));
+            throw new ArgumentException(
+                $"Epochs: got {config.Epochs} of {Count(steps, "step")}, expected at most {int.MaxValue} steps in all.",
+                nameof(config));
         }
 
         var plan = new TrainingPlan
@@ -108,7 +110,10 @@ public sealed record TrainingPlan
         return plan with { Warnings = [.. SettingPairs.Warnings(config), .. SettingPairs.Warnings(config, plan)] };
     }
 
-    /// <summary>The plan in words, e.g. "20 images, 200 per epoch with repeats; batches of 4: 50 steps per epoch; 5 epochs = 250 steps.", and a line for each warning.</summary>
+    /// <summary>
+    /// The plan in words, e.g. "20 images, 200 per epoch with repeats; batches of 4: 50 steps per epoch; 5 epochs = 250 steps.", and a line for each
+    /// warning.
+    /// </summary>
     public override string ToString() =>
         $"{Count(Images, "image")}, {ImagesPerEpoch} per epoch with repeats{(RegularizationImagesPerEpoch > 0 ? $", {RegularizationImagesPerEpoch} of them for regularization" : "")}; batches of {BatchSize}"
         + $"{(GradientAccumulation > 1 ? $", {GradientAccumulation} of them to a step" : "")}: {Count(StepsPerEpoch, "step")} per epoch; {Count(Epochs, "epoch")} = {Count(TotalSteps, "step")}"
