@@ -33,7 +33,8 @@ const DATASETS = [
 
 /**
  * The canvas of each picture, and where the portrait stands on it. Where it stands off-centre, a centre crop
- * would cut into it, and the metadata gives the crop to take. Portraits stand on the bottom edge, since some
+ * would cut into it, and the metadata gives the crop to take; it does so, too, where a centre crop is right but
+ * leaves out more than a quarter, of which one is warned. Portraits stand on the bottom edge, since some
  * designs end there.
  */
 const SQUARE = { width: 512, height: 512, left: 0, top: 0 };
@@ -69,7 +70,8 @@ export function writeDatasets({ output, seed }) {
       fs.writeFileSync(path.join(folder, `${name}.png`), png);
       fs.writeFileSync(path.join(folder, `${name}.txt`), text + '\n');
 
-      const crop = layout.offCentre ? { crop: [layout.left, layout.top, PORTRAIT, PORTRAIT] } : {};
+      const cutOff = 1 - Math.min(layout.width, layout.height) / Math.max(layout.width, layout.height);
+      const crop = layout.offCentre || cutOff > 0.25 ? { crop: [layout.left, layout.top, PORTRAIT, PORTRAIT] } : {};
       lines.push(JSON.stringify({ file_name: `${name}.png`, text, ...crop }));
       bytes += png.length;
     });

@@ -88,6 +88,39 @@ public class DisplayTests
     }
 
     [Fact]
+    public void Plan_WithWarnings_ShowsThem()
+    {
+        var plan = TrainingPlan.For(new TrainingConfig { Epochs = 2, SaveEveryEpochs = 6 }, 20, 200);
+        Assert.Contains("SaveEveryEpochs is 6", new TrainingPlanDisplay(plan).ToHtml());
+        Assert.Contains("warning: SaveEveryEpochs is 6", DisplayFormatter.Format(plan).Text(MimeTypes.PlainText));
+        Assert.DoesNotContain("warning", new TrainingPlanDisplay(TrainingPlan.For(new TrainingConfig(), 20, 200)).ToHtml());
+    }
+
+    [Fact]
+    public void PreparedDataset_WithLosses_ShowsThem()
+    {
+        var folder = Directory.CreateTempSubdirectory("dataset").FullName;
+        new RgbImage(8, 80, new byte[3 * 8 * 80]).SavePng(Path.Combine(folder, "tall.png"));
+        var prepared = ImageDataset.Open(folder, new() { RequireCaptions = false }).Prepare(new() { Resolution = 8, ResolutionStep = 8 });
+        Assert.Contains("90 % of the picture is cut off", new DatasetDisplay(prepared).ToHtml());
+        Assert.Contains("90 % of the picture is cut off", new DatasetDisplay(prepared).ToText());
+        Directory.Delete(folder, recursive: true);
+    }
+
+    [Fact]
+    public void DatasetReport_ManyIssuesOfAKind_ShowsTenAndTheirNumber()
+    {
+        var folder = Directory.CreateTempSubdirectory("dataset").FullName;
+        Enumerable.Range(0, 13).ToList().ForEach(i => File.WriteAllText(Path.Combine(folder, $"{i:D2}.png"), ""));
+        var html = new DatasetReportDisplay(ImageDataset.Inspect(folder)).ToHtml();
+        Directory.Delete(folder, recursive: true);
+        Assert.Contains("26 errors", html);
+        Assert.Equal(2, html.Split("09.png").Length - 1);
+        Assert.DoesNotContain("10.png", html);
+        Assert.Equal(2, html.Split("3 more files of this kind").Length - 1);
+    }
+
+    [Fact]
     public void Table_DataFrame_AlignsNumbersAndCutsLongTables()
     {
         var frame = new DataFrame(new StringDataFrameColumn("name", Enumerable.Range(0, 50).Select(i => $"n{i}")), new DoubleDataFrameColumn("value", Enumerable.Range(0, 50).Select(i => i / 8.0)));

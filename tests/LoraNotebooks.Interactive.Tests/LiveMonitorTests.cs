@@ -171,6 +171,30 @@ public class LiveMonitorTests
     }
 
     [Fact]
+    public void Grid_CellThatFails_ShowsItsMessageWhileItFillsAndAtTheEnd()
+    {
+        var grid = new XyzGrid(new XyzSettings { Prompt = "a cat" }, XyzAxis.Seed(1, 2, 3));
+        var monitor = On(() => new XyzMonitor(grid, "cats", _time));
+        var calls = 0;
+        var growing = new List<string>();
+        var painter = new Painter(() => ++calls == 2 ? throw new InvalidDataException("the file is <damaged>") : Some.Image());
+        var result = monitor.Follow(m => grid.Run(painter, new Immediate<XyzProgress>(progress =>
+        {
+            m.Report(progress);
+            _time.Advance(TimeSpan.FromSeconds(1));
+            growing.Add(Html!);
+        }), m.Cancellation));
+
+        Assert.Equal((2, 1), (result.Cells.Count, result.Failures.Count));
+        Assert.DoesNotContain("damaged", growing[0]);
+        Assert.All([growing[1], Html], html => Assert.Contains("the file is &lt;damaged&gt;", html));
+        Assert.Contains("2 of 3 images, 1 failed", Html);
+        Assert.DoesNotContain("stopped", Html);
+        Assert.Equal(2, Count(Html, "<img "));
+        Assert.Contains("1 failed: the file is <damaged>", _host.Displays[0][^1].Text(MimeTypes.PlainText));
+    }
+
+    [Fact]
     public void Grid_LargePictures_AreSmallWhileItFills()
     {
         var grid = new XyzGrid(new XyzSettings { Prompt = "a cat" }, XyzAxis.Seed(1, 2, 3, 4, 5), XyzAxis.LoraWeight(0, 0.25, 0.5, 0.75, 1));

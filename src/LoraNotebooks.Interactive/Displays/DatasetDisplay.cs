@@ -25,6 +25,7 @@ public sealed class DatasetDisplay : RichDisplay
         ArgumentNullException.ThrowIfNull(dataset);
         _images = [.. dataset.Images.Select(image => (image.Name, image.Caption, (Func<RgbImage>)(() => image.Image)))];
         _facts = $"{Numbers.Of(dataset.Count, "image")} of {dataset.Width} × {dataset.Height} pixels, {dataset.ImagesPerEpoch} per epoch with repeats";
+        _report = dataset.Report;
         Title = "Prepared images";
     }
 

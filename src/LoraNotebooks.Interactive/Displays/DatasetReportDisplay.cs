@@ -23,7 +23,7 @@ public sealed class DatasetReportDisplay : RichDisplay
             return Look.Page("Files", "nothing is wrong");
         }
 
-        var rows = Report.Errors.Concat(Report.Warnings).Select(issue => Look.Tr(
+        var rows = Report.Brief.Select(static issue => Look.Tr(
             Look.Cell(issue.Severity == DatasetSeverity.Error ? Look.Chip("error", Look.Bad) : Look.Chip("warning", Look.Second)),
             Look.Cell(issue.File),
             Look.Cell(issue.Message)));

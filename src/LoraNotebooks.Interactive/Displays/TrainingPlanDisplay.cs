@@ -34,7 +34,7 @@ public sealed class TrainingPlanDisplay : RichDisplay
             Look.Td(Html.Element("b", [("style", "font-size:17px;font-weight:600;font-variant-numeric:tabular-nums;white-space:nowrap")], term.Value), "center", "padding:0", "middle"),
         }).Skip(1);
         var names = terms.SelectMany(term => new[] { Look.Td(Html.Empty), Look.Td(Look.Quiet(term.Name), "center", "font-size:12px;padding:0;max-width:130px") }).Skip(1);
-        return Look.Page("Training plan", null, Look.Grid(Look.Tr(values), Look.Tr(names)));
+        return Look.Page("Training plan", null, Look.Grid(Look.Tr(values), Look.Tr(names)), Look.Warnings(Plan.Warnings));
     }
 
     /// <inheritdoc/>

@@ -23,10 +23,11 @@ public sealed class TrainingResultDisplay : RichDisplay
         Result.Samples.Count > 0 ? new SampleStrip(Result.Samples).Draw() : Html.Empty,
         Look.Page(null, null, Look.Quiet("saved as "), Html.Element("code", Result.File)),
         Untrained() is { } untrained ? Look.Page(null, null, Look.Quiet(untrained)) : Html.Empty,
+        Result.Warnings.Count > 0 ? Look.Page(null, null, Look.Warnings(Result.Warnings)) : Html.Empty,
     ]);
 
     /// <inheritdoc/>
-    public override string ToText() => $"{Figures().ToText()}, saved as {Result.File}{(Untrained() is { } untrained ? $"\n{untrained}" : "")}";
+    public override string ToText() => $"{Figures().ToText()}, saved as {Result.File}{(Untrained() is { } untrained ? $"\n{untrained}" : "")}{string.Concat(Result.Warnings.Select(static warning => $"\nwarning: {warning}"))}";
 
     /// <summary>Which layers learnt nothing and why, if there are some.</summary>
     private string? Untrained()

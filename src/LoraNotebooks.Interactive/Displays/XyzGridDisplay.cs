@@ -24,7 +24,10 @@ public sealed class XyzGridDisplay : RichDisplay
     protected internal override Html Draw()
     {
         var longest = Longest(Grid);
-        return Look.Page(Title, Facts(), Grids(Grid, (x, y, z) => Result[x, y, z] is { } image ? ImageTag.Of(image, Describe(Grid, x, y, z), longest) : null));
+        var failures = Result.Failures.ToDictionary(static failure => (failure.X, failure.Y, failure.Z));
+        return Look.Page(Title, Facts(), Grids(Grid, (x, y, z) => Result[x, y, z] is { } image ? ImageTag.Of(image, Describe(Grid, x, y, z), longest)
+            : failures.TryGetValue((x, y, z), out var failure) ? Failed(failure, longest)
+            : null));
     }
 
     /// <summary>The longest side of an image as shown: as many CSS pixels as let the columns stand side by side.</summary>
@@ -50,6 +53,10 @@ public sealed class XyzGridDisplay : RichDisplay
         return Html.Concat(parts);
     }
 
+    /// <summary>In a cell's place: that it failed, and why.</summary>
+    internal static Html Failed(XyzFailure failure, int longest) => Html.Element(
+        "div", [("style", $"width:{longest}px;overflow-wrap:anywhere;font-size:11px")], Look.Chip("failed", Look.Bad), Html.Element("div", failure.Message));
+
     /// <summary>What distinguishes a place of the grid, in words.</summary>
     internal static string Describe(XyzGrid grid, int x, int y, int z)
     {
@@ -58,7 +65,7 @@ public sealed class XyzGridDisplay : RichDisplay
     }
 
     /// <inheritdoc/>
-    public override string ToText() => $"{Title}: {Grid.Statement}{(Result.IsComplete ? "" : $", stopped after {Result.Cells.Count}")}";
+    public override string ToText() => $"{Title}: {Grid.Statement}{(Result.IsComplete ? "" : Result.Failures.Count > 0 ? $", {Result.Failures.Count} failed: {Result.Failures[0].Message}" : $", stopped after {Result.Cells.Count}")}";
 
     /// <summary>The whole comparison as one labelled PNG picture on white.</summary>
     public byte[] ToPng()
@@ -86,7 +93,7 @@ public sealed class XyzGridDisplay : RichDisplay
         ];
         string[] facts =
         [
-            Result.IsComplete ? $"{Grid.Count} images" : $"{Result.Cells.Count} of {Grid.Count} images, stopped",
+            Result.IsComplete ? $"{Grid.Count} images" : $"{Result.Cells.Count} of {Grid.Count} images{(Result.Failures.Count > 0 ? $", {Result.Failures.Count} failed" : "")}{(Result.Cells.Count + Result.Failures.Count < Grid.Count ? ", stopped" : "")}",
             $"“{s.Prompt}”",
             .. fixedSettings.Where(setting => !varied.Contains(setting.Kind)).Select(setting => setting.Text),
         ];

@@ -29,7 +29,7 @@ internal sealed class TrainingProgress : RichDisplay
                 ("step", $"{Numbers.Count(Last.Step)} of {Numbers.Count(Last.TotalSteps)}"),
                 ("epoch", $"{Last.Epoch} of {Last.TotalEpochs}"),
                 ("loss, smoothed", Numbers.Short(Last.SmoothedLoss)),
-                ("learning rate", Numbers.Short(Last.UNetLearningRate)),
+                ("learning rate", Numbers.Short(Last is { UNetLearningRate: 0, TextEncoderLearningRate: { } rate } ? rate : Last.UNetLearningRate)),
                 ("gradient norm", Numbers.Short(Last.GradientNorm)),
                 ("speed", $"{Numbers.Short(Math.Round(Last.ImagesPerSecond, 1))} images/s"),
                 ("elapsed", Numbers.Time(Last.Seconds)),

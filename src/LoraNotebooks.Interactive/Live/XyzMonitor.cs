@@ -16,6 +16,7 @@ public sealed class XyzMonitor : LiveMonitor, IProgress<XyzProgress>
     private readonly LiveDisplay _output;
     private readonly XyzGrid _grid;
     private readonly List<XyzCell> _cells = [];
+    private readonly List<XyzFailure> _failures = [];
     private readonly BriefImages _brief = new();
 
     /// <summary>A monitor on the current host; the grid appears with the work that it follows, at the latest with the first report.</summary>
@@ -31,7 +32,7 @@ public sealed class XyzMonitor : LiveMonitor, IProgress<XyzProgress>
     }
 
     /// <inheritdoc/>
-    private protected override bool IsWhole => _cells.Count == _grid.Count;
+    private protected override bool IsWhole => _cells.Count + _failures.Count == _grid.Count;
 
     /// <summary>Takes in a cell. With the last one the display is final.</summary>
     public void Report(XyzProgress value)
@@ -45,7 +46,8 @@ public sealed class XyzMonitor : LiveMonitor, IProgress<XyzProgress>
                 return;
             }
 
-            _cells.Add(value.Cell);
+            _cells.AddRange(value.Cell is { } cell ? [cell] : []);
+            _failures.AddRange(value.Failure is { } failure ? [failure] : []);
             isLast = IsWhole;
         }
 
@@ -60,13 +62,13 @@ public sealed class XyzMonitor : LiveMonitor, IProgress<XyzProgress>
     }
 
     /// <inheritdoc/>
-    protected internal override Html Draw() => Html.Concat([Panel(Cells().Count), Display().Draw()]);
+    protected internal override Html Draw() => Html.Concat([Panel(Cells().Count + Failures().Count), Display().Draw()]);
 
     /// <inheritdoc/>
     /// <remarks>While cells are coming the text changes at every tenth only, so that a terminal is not flooded.</remarks>
     public override string ToText()
     {
-        var done = Cells().Count;
+        var done = Cells().Count + Failures().Count;
         return State switch
         {
             RunState.Running or RunState.Stopping => $"{Title}: {10 * (10 * done / _grid.Count)} % of {Numbers.Of(_grid.Count, "image")}",
@@ -82,19 +84,21 @@ public sealed class XyzMonitor : LiveMonitor, IProgress<XyzProgress>
         ? MimeBundle.FromText(ToText()).With(MimeTypes.Html, ToHtml())
         : Display().ToMimeBundle();
 
-    private XyzGridDisplay Display() => new(new XyzResult(_grid, Cells())) { Title = Title };
+    private XyzGridDisplay Display() => new(new XyzResult(_grid, Cells()) { Failures = Failures() }) { Title = Title };
 
     private Html Growing()
     {
         var cells = Cells();
         var images = cells.ToDictionary(cell => (cell.X, cell.Y, cell.Z), cell => cell.Image);
+        var failures = Failures().ToDictionary(failure => (failure.X, failure.Y, failure.Z));
         var longest = XyzGridDisplay.Longest(_grid);
         _brief.Begin();
         return Html.Concat(
         [
-            Panel(cells.Count),
+            Panel(cells.Count + failures.Count),
             XyzGridDisplay.Grids(_grid, (x, y, z) => images.TryGetValue((x, y, z), out var image)
                 ? _brief.Of(image, XyzGridDisplay.Describe(_grid, x, y, z), longest)
+                : failures.TryGetValue((x, y, z), out var failure) ? XyzGridDisplay.Failed(failure, longest)
                 : Vacant(_grid.At(x, y, z), cells.FirstOrDefault()?.Image, longest)),
         ]);
     }
@@ -112,6 +116,14 @@ public sealed class XyzMonitor : LiveMonitor, IProgress<XyzProgress>
             ("left", Numbers.Time(SecondsLeft(done, _grid.Count))),
         ];
         return ProgressPanel.Of(Title, State, (double)done / _grid.Count, ProgressPanel.IsGoingOn(State) ? figures : figures[..2], Fault);
+    }
+
+    private IReadOnlyList<XyzFailure> Failures()
+    {
+        lock (Gate)
+        {
+            return [.. _failures];
+        }
     }
 
     private IReadOnlyList<XyzCell> Cells()

@@ -99,6 +99,11 @@ internal static class Look
         [("style", $"display:inline-block;padding:0 7px;margin:1px 4px 1px 0;border-radius:9px;font-size:12px;{(colour is null ? $"background:{Line}" : $"border:1px solid {colour};color:{colour}")}")],
         text);
 
+    /// <summary>Warnings, one under the other; nothing where there are none.</summary>
+    public static Html Warnings(IReadOnlyList<string> warnings) => warnings.Count == 0
+        ? Html.Empty
+        : Grid(warnings.Select(static warning => Tr(Cell(Chip("warning", Second)), Cell(warning))));
+
     /// <summary>A horizontal bar for a share between 0 and 1, drawn as a table, so that it needs no picture.</summary>
     /// <param name="share">The filled part.</param>
     /// <param name="width">The full width in pixels.</param>

@@ -9,6 +9,12 @@ public interface IXyzRenderer
     /// <summary>Every fault that would keep these settings from being painted, such as a file that is missing; asked for all cells before the first is painted.</summary>
     IReadOnlyList<string> Validate(XyzSettings settings) => [];
 
+    /// <summary>
+    /// What will be painted otherwise than the settings say, such as prompts that are cut off; told before the first cell is painted. By default nothing.
+    /// </summary>
+    /// <param name="settings">Those of all cells.</param>
+    IReadOnlyList<string> Warnings(IReadOnlyList<XyzSettings> settings) => [];
+
     /// <summary>The image of these settings; the same settings give the same image.</summary>
     RgbImage Render(XyzSettings settings, CancellationToken cancellationToken);
 

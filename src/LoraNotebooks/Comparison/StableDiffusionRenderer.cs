@@ -1,5 +1,6 @@
 using LoraNotebooks.Data;
 using LoraNotebooks.Diffusion;
+using LoraNotebooks.Models.Language;
 
 namespace LoraNotebooks.Comparison;
 
@@ -50,6 +51,28 @@ public sealed class StableDiffusionRenderer : IXyzRenderer, IDisposable
         }
 
         return faults;
+    }
+
+    /// <inheritdoc/>
+    public IReadOnlyList<string> Warnings(IReadOnlyList<XyzSettings> settings)
+    {
+        ArgumentNullException.ThrowIfNull(settings);
+        return
+        [
+            .. settings.GroupBy(static s => s.Reading).SelectMany(group => (string?[])
+            [
+                .. Told("prompt", group.Select(static s => s.Prompt), group.Key),
+                .. Told("negative prompt", group.Where(static s => s.Guidance != 1).Select(static s => s.NegativePrompt), group.Key),
+            ]).OfType<string>(),
+        ];
+
+        // What is told here is not told again cell by cell.
+        string?[] Told(string what, IEnumerable<string> texts, PromptReading reading)
+        {
+            string[] distinct = [.. texts.Distinct()];
+            _pipeline.Text.MarkTold(distinct, reading);
+            return [_pipeline.Text.UnseenOf(what, distinct, reading), TextEncoders.PlainOf(what, distinct, reading)];
+        }
     }
 
     /// <inheritdoc/>

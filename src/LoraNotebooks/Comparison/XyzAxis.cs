@@ -38,6 +38,10 @@ public enum XyzAxisKind
 /// <remarks>Each kind has a factory that takes values and one that takes them as text; the notation is that of <see cref="XyzValues"/>.</remarks>
 public sealed class XyzAxis
 {
+    private const int UsualDecimals = 4;
+    private const int ShortDecimals = 7;
+    private const int MostDecimals = 15;
+
     private readonly Func<XyzSettings, int, XyzSettings> _apply;
 
     private XyzAxis(XyzAxisKind kind, string name, IReadOnlyList<string> labels, Func<XyzSettings, int, XyzSettings> apply)
@@ -73,7 +77,7 @@ public sealed class XyzAxis
 
     /// <summary>LoRA weights.</summary>
     public static XyzAxis LoraWeight(params IReadOnlyList<double> values) =>
-        new(XyzAxisKind.LoraWeight, "LoRA weight", [.. values.Select(Show)], (settings, i) => settings with { LoraWeight = values[i] });
+        new(XyzAxisKind.LoraWeight, "LoRA weight", Show(values), (settings, i) => settings with { LoraWeight = values[i] });
 
     /// <summary>LoRA files or folders, separated by commas.</summary>
     public static XyzAxis Checkpoint(string values) => Checkpoint(XyzValues.ParseTexts(values));
@@ -97,22 +101,25 @@ public sealed class XyzAxis
         return new(XyzAxisKind.PromptSearchReplace, "prompt", [.. texts], (settings, _) => settings) { Replacements = [.. texts] };
     }
 
-    /// <summary>Seeds, such as <c>"1-4"</c>.</summary>
+    /// <summary>Seeds, such as <c>"1-4"</c>; each -1 is a random one.</summary>
     public static XyzAxis Seed(string values) => Seed([.. XyzValues.ParseIntegers(values)]);
 
-    /// <summary>Seeds.</summary>
-    public static XyzAxis Seed(params IReadOnlyList<long> values) =>
-        new(XyzAxisKind.Seed, "seed", [.. values.Select(v => v.ToString(CultureInfo.InvariantCulture))], (settings, i) => settings with { Seed = values[i] });
+    /// <summary>Seeds; each -1 (<see cref="XyzSettings.RandomSeed"/>) is a random one, drawn here once, so that labels and index name it.</summary>
+    public static XyzAxis Seed(params IReadOnlyList<long> values)
+    {
+        var drawn = XyzSettings.Drawn(values);
+        return new(XyzAxisKind.Seed, "seed", [.. drawn.Select(v => v.ToString(CultureInfo.InvariantCulture))], (settings, i) => settings with { Seed = drawn[i] });
+    }
 
     /// <summary>Layers of the text encoder counted from the end, such as <c>"1-2"</c>; 1 is the last.</summary>
-    public static XyzAxis ClipSkip(string values) => ClipSkip([.. XyzValues.ParseIntegers(values).Select(value => (int)Math.Clamp(value, int.MinValue, int.MaxValue))]);
+    public static XyzAxis ClipSkip(string values) => ClipSkip([.. XyzValues.ParseIntegers(values).Select(Whole)]);
 
     /// <summary>Layers of the text encoder counted from the end; 1 is the last.</summary>
     public static XyzAxis ClipSkip(params IReadOnlyList<int> values) =>
         new(XyzAxisKind.ClipSkip, "clip skip", [.. values.Select(v => v.ToString(CultureInfo.InvariantCulture))], (settings, i) => settings with { ClipSkip = values[i] });
 
     /// <summary>Numbers of denoising steps, such as <c>"5-20 (+5)"</c>.</summary>
-    public static XyzAxis Steps(string values) => Steps([.. XyzValues.ParseIntegers(values).Select(value => (int)Math.Clamp(value, int.MinValue, int.MaxValue))]);
+    public static XyzAxis Steps(string values) => Steps([.. XyzValues.ParseIntegers(values).Select(Whole)]);
 
     /// <summary>Numbers of denoising steps.</summary>
     public static XyzAxis Steps(params IReadOnlyList<int> values) =>
@@ -123,7 +130,7 @@ public sealed class XyzAxis
 
     /// <summary>Guidance scales.</summary>
     public static XyzAxis Guidance(params IReadOnlyList<double> values) =>
-        new(XyzAxisKind.Guidance, "guidance", [.. values.Select(Show)], (settings, i) => settings with { Guidance = values[i] });
+        new(XyzAxisKind.Guidance, "guidance", Show(values), (settings, i) => settings with { Guidance = values[i] });
 
     /// <summary>Sampler names separated by commas, such as <c>"DDIM, Euler a, DPM++ 2M Karras"</c>, as <see cref="SamplerChoice.Parse"/> reads them.</summary>
     /// <exception cref="FormatException">A name that is none; the message lists those there are.</exception>
@@ -153,7 +160,33 @@ public sealed class XyzAxis
     /// <summary>The settings at a position.</summary>
     internal XyzSettings Apply(XyzSettings settings, int position) => _apply(settings, position);
 
-    private static string Show(double value) => value.ToString("0.####", CultureInfo.InvariantCulture);
+    private static int Whole(long value) => value is >= int.MinValue and <= int.MaxValue
+        ? (int)value
+        : throw new FormatException($"Got the value {value}, expected at most {int.MaxValue}.");
+
+    /// <summary>
+    /// Numbers with four decimals, or all of them where these are few; more where four make different numbers look the same, or one look like nothing.
+    /// </summary>
+    private static IReadOnlyList<string> Show(IReadOnlyList<double> values)
+    {
+        var distinct = values.Distinct().Count();
+        for (var decimals = UsualDecimals; decimals <= MostDecimals; decimals++)
+        {
+            string[] labels = [.. values.Select(value => Show(value, decimals))];
+            if (labels.Distinct().Count() >= distinct && labels.Zip(values).All(static pair => pair.Second == 0 || pair.First is not ("0" or "-0")))
+            {
+                return labels;
+            }
+        }
+
+        return [.. values.Select(static value => value.ToString("R", CultureInfo.InvariantCulture))];
+    }
+
+    private static string Show(double value, int decimals)
+    {
+        var all = value.ToString("0." + new string('#', ShortDecimals), CultureInfo.InvariantCulture);
+        return decimals < ShortDecimals && double.Parse(all, CultureInfo.InvariantCulture) == value ? all : value.ToString("0." + new string('#', decimals), CultureInfo.InvariantCulture);
+    }
 
     // epoch-05 rather than /runs/mika/epoch-05.safetensors; with folders in front as far as needed to tell two apart.
     private static IReadOnlyList<string> ShortNames(IReadOnlyList<string> paths)
@@ -167,7 +200,9 @@ public sealed class XyzAxis
             depth++;
         }
         while (names.Distinct().Count() < paths.Distinct().Count() && depth <= parts.Max(p => p.Length));
-        return names;
+
+        // A folder and a file may differ in the ending alone.
+        return names.Distinct().Count() < paths.Distinct().Count() ? [.. paths] : names;
     }
 
     private static string WithoutExtension(string name) =>

@@ -16,7 +16,19 @@ public sealed record XyzCell(int X, int Y, int Z, XyzSettings Settings, RgbImage
 }
 
 /// <summary>How far a grid has come.</summary>
-/// <param name="Done">Finished cells.</param>
+/// <param name="Done">Finished cells, those that failed among them.</param>
 /// <param name="Total">All cells.</param>
-/// <param name="Cell">The cell that was finished last.</param>
-public sealed record XyzProgress(int Done, int Total, XyzCell Cell);
+/// <param name="Cell">The cell that was finished last; <see langword="null"/> where it failed.</param>
+public sealed record XyzProgress(int Done, int Total, XyzCell? Cell)
+{
+    /// <summary>The cell that failed last, where that is what is reported.</summary>
+    public XyzFailure? Failure { get; init; }
+}
+
+/// <summary>A cell that could not be painted; the others were.</summary>
+/// <param name="X">Its column.</param>
+/// <param name="Y">Its row.</param>
+/// <param name="Z">Its grid, of the stack.</param>
+/// <param name="Settings">What it should have been made with.</param>
+/// <param name="Message">Why not.</param>
+public sealed record XyzFailure(int X, int Y, int Z, XyzSettings Settings, string Message);

@@ -23,13 +23,13 @@ public sealed class XyzGrid
     {
         ArgumentNullException.ThrowIfNull(settings);
         ArgumentNullException.ThrowIfNull(x);
-        Settings = settings;
+        Settings = settings.Seed == XyzSettings.RandomSeed ? settings with { Seed = XyzSettings.Drawn([settings.Seed])[0] } : settings;
         X = x;
         Y = y;
         Z = z;
     }
 
-    /// <summary>What the axes do not vary.</summary>
+    /// <summary>What the axes do not vary; of a random seed the one that was drawn for this grid.</summary>
     public XyzSettings Settings { get; }
 
     /// <summary>The columns.</summary>
@@ -124,15 +124,25 @@ public sealed class XyzGrid
     /// <param name="renderer">Paints.</param>
     /// <param name="progress">Hears of each finished cell.</param>
     /// <param name="cancellationToken">Stops; what is finished is returned.</param>
-    /// <returns>The finished cells; after a cancellation fewer than <see cref="Count"/>.</returns>
+    /// <returns>The finished cells, after a cancellation fewer than <see cref="Count"/>, and those that could not be painted with the reason.</returns>
     /// <exception cref="ArgumentException">The settings, an axis, or something that the renderer needs have faults.</exception>
+    /// <exception cref="InvalidOperationException">No cell could be painted.</exception>
     public XyzResult Run(IXyzRenderer renderer, IProgress<XyzProgress>? progress = null, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(renderer);
         ThrowIfInvalid();
-        Throw([.. Positions().Select(p => At(p.X, p.Y, p.Z)).SelectMany(renderer.Validate).Distinct()]);
+        List<XyzSettings> all = [.. Positions().Select(p => At(p.X, p.Y, p.Z)).Distinct()];
+        Throw([.. all.SelectMany(renderer.Validate).Distinct()]);
+        foreach (var warning in renderer.Warnings(all))
+        {
+            Notice.Tell($"The grid: {warning}");
+        }
+
         var images = new Dictionary<XyzSettings, RgbImage>();
         var cells = new List<XyzCell>(Count);
+        var failures = new List<XyzFailure>();
+        var listener = new Listener(progress);
+        Exception? first = null;
         foreach (var (x, y, z) in Positions())
         {
             if (cancellationToken.IsCancellationRequested)
@@ -141,26 +151,60 @@ public sealed class XyzGrid
             }
 
             var settings = At(x, y, z);
-            var key = settings.Canonical();
-            var isReused = images.TryGetValue(key, out var image);
-            if (!isReused)
+            XyzCell cell;
+            try
             {
-                try
+                var key = settings.Canonical();
+                var isReused = images.TryGetValue(key, out var image);
+                if (!isReused)
                 {
                     images[key] = image = renderer.Render(settings, cancellationToken);
                 }
-                catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
-                {
-                    break;
-                }
+
+                cell = new XyzCell(x, y, z, renderer.Resolve(settings), image!, isReused) { Facts = renderer.Facts(settings) };
+            }
+            catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
+            {
+                break;
+            }
+            catch (Exception fault)
+            {
+                // One cell that cannot be painted takes nothing away from the others.
+                first ??= fault;
+                failures.Add(new(x, y, z, settings, fault.Message));
+                listener.Report(new(cells.Count + failures.Count, Count, null) { Failure = failures[^1] });
+                continue;
             }
 
-            var cell = new XyzCell(x, y, z, renderer.Resolve(settings), image!, isReused) { Facts = renderer.Facts(settings) };
             cells.Add(cell);
-            progress?.Report(new(cells.Count, Count, cell));
+            listener.Report(new(cells.Count + failures.Count, Count, cell));
         }
 
-        return new XyzResult(this, cells);
+        return cells.Count > 0 || first is null
+            ? new XyzResult(this, cells) { Failures = failures }
+            : throw new InvalidOperationException($"None of {Listing.Count(failures.Count, "cell")} could be painted. The first: {first.Message}", first);
+    }
+
+    /// <summary>Passes reports on until the listener fails: what is painted is not lost by who watches.</summary>
+    private sealed class Listener(IProgress<XyzProgress>? progress)
+    {
+        private bool _isGone;
+
+        public void Report(XyzProgress value)
+        {
+            try
+            {
+                if (!_isGone)
+                {
+                    progress?.Report(value);
+                }
+            }
+            catch (Exception fault)
+            {
+                _isGone = true;
+                Notice.Tell($"The grid goes on without telling its progress, as the listener failed: {fault.Message}");
+            }
+        }
     }
 
     // The positions in the order of painting: the loop over the costliest kind is the outermost.

@@ -1,8 +1,8 @@
+using System.Text;
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
-using LoraNotebooks.Formats;
 
 namespace LoraNotebooks.Comparison;
 
@@ -71,16 +71,16 @@ public static class XyzIndex
         }
     }
 
-    /// <summary>Writes both files.</summary>
-    internal static void Save(string folder, IEnumerable<XyzIndexEntry> entries)
+    /// <summary>Both files.</summary>
+    internal static IReadOnlyList<(string Name, byte[] Content)> Files(IEnumerable<XyzIndexEntry> entries)
     {
         var rows = entries.Select(Row).ToList();
-        AtomicFile.WriteAllText(Path.Combine(folder, FileName), new JsonArray([.. rows]).ToJsonString(Options) + "\n");
+        var index = new JsonArray([.. rows]).ToJsonString(Options) + "\n";
 
         var flat = rows.Select(Flat).ToList();
         var columns = flat.SelectMany(static row => row.Keys).Distinct().ToList();
         string[] lines = [string.Join(',', columns), .. flat.Select(row => string.Join(',', columns.Select(column => Field(row.GetValueOrDefault(column)))))];
-        AtomicFile.WriteAllText(Path.Combine(folder, TableName), string.Concat(lines.Select(static line => line + "\n")));
+        return [(FileName, Encoding.UTF8.GetBytes(index)), (TableName, Encoding.UTF8.GetBytes(string.Concat(lines.Select(static line => line + "\n"))))];
     }
 
     private static JsonObject Row(XyzIndexEntry entry)

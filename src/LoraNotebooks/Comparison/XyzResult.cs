@@ -28,6 +28,9 @@ public sealed class XyzResult
     /// <summary>The finished cells in the order in which they were painted.</summary>
     public IReadOnlyList<XyzCell> Cells { get; }
 
+    /// <summary>The cells that could not be painted, with the reason.</summary>
+    public IReadOnlyList<XyzFailure> Failures { get; init; } = [];
+
     /// <summary>Whether every cell was painted.</summary>
     public bool IsComplete => Cells.Count == Grid.Count;
 
@@ -35,21 +38,34 @@ public sealed class XyzResult
     public RgbImage? this[int x, int y = 0, int z = 0] => _cells.GetValueOrDefault((x, y, z))?.Image;
 
     /// <summary>Saves each image under a name that says its place and values, with an index of all settings, see <see cref="XyzIndex"/>.</summary>
-    /// <param name="folder">Is created if it is missing.</param>
+    /// <param name="folder">Is created if it is missing. Other files in it stay.</param>
+    /// <param name="overwrite">Whether files of these names that hold something else are replaced. Default false; the same result can be saved again.</param>
     /// <returns>The paths of the images, in the order of <see cref="Cells"/>.</returns>
-    public IReadOnlyList<string> Save(string folder)
+    /// <exception cref="IOException">The folder has files of these names with another content; nothing was written.</exception>
+    public IReadOnlyList<string> Save(string folder, bool overwrite = false)
     {
-        Directory.CreateDirectory(folder);
-        var paths = new List<string>(Cells.Count);
-        foreach (var cell in Cells)
+        var images = Cells.Select(cell => (Name: FileName(cell), Content: cell.Image.EncodePng())).ToList();
+        var entries = Cells.Zip(images, (cell, image) => new XyzIndexEntry(
+            image.Name, Grid.X.Labels[cell.X], Grid.Y?.Labels[cell.Y], Grid.Z?.Labels[cell.Z], cell.Settings, cell.Facts));
+        List<(string Path, byte[] Content)> files = [.. images.Concat(XyzIndex.Files(entries)).Select(file => (Path.Combine(folder, file.Name), file.Content))];
+        var others = overwrite ? [] : files.Where(static file => File.Exists(file.Path) && !File.ReadAllBytes(file.Path).AsSpan().SequenceEqual(file.Content)).Select(static file => Path.GetFileName(file.Path)).ToList();
+        if (others.Count > 0)
         {
-            paths.Add(Path.Combine(folder, FileName(cell)));
-            AtomicFile.WriteAllBytes(paths[^1], cell.Image.EncodePng());
+            throw new IOException($"'{folder}' has {Listing.Count(others.Count, "file")} of these names already, with another content: {Listing.Inline(others)}. Give another folder, or allow overwriting.");
         }
 
-        XyzIndex.Save(folder, Cells.Select(cell => new XyzIndexEntry(
-            FileName(cell), Grid.X.Labels[cell.X], Grid.Y?.Labels[cell.Y], Grid.Z?.Labels[cell.Z], cell.Settings, cell.Facts)));
-        return paths;
+        Directory.CreateDirectory(folder);
+        foreach (var (path, content) in files)
+        {
+            AtomicFile.WriteAllBytes(path, content);
+        }
+
+        if (Failures.Count > 0)
+        {
+            Notice.Tell($"{Listing.Count(Failures.Count, "cell")} could not be painted and {(Failures.Count == 1 ? "is" : "are")} not saved in '{folder}'.");
+        }
+
+        return [.. files.Take(Cells.Count).Select(static file => file.Path)];
     }
 
     // y01-x02_seed-7_lora-weight-0.5.png: sorts as the grid reads, and says what it shows.

@@ -12,6 +12,9 @@ public sealed record XyzSettings
     /// <summary>What to keep away from; default nothing.</summary>
     public string NegativePrompt { get; init; } = "";
 
+    /// <summary>The seed that stands for a random one, as in WebUI: a grid draws it once, for all its cells, and its index names what was drawn.</summary>
+    public const long RandomSeed = -1;
+
     /// <summary>The seed of the initial noise; default 0.</summary>
     public long Seed { get; init; }
 
@@ -84,6 +87,24 @@ public sealed record XyzSettings
         }
 
         return faults;
+    }
+
+    /// <summary>Seeds with random ones drawn, each another, from 0 to 2³²−1 as in WebUI.</summary>
+    internal static IReadOnlyList<long> Drawn(IReadOnlyList<long> seeds)
+    {
+        var taken = seeds.ToHashSet();
+        return [.. seeds.Select(seed => seed == RandomSeed ? Draw() : seed)];
+
+        long Draw()
+        {
+            long drawn;
+            do
+            {
+                drawn = Random.Shared.NextInt64(1L << 32);
+            }
+            while (!taken.Add(drawn));
+            return drawn;
+        }
     }
 
     /// <summary>

@@ -1,13 +1,18 @@
 namespace LoraNotebooks.Data;
 
 /// <summary>Finds an image's caption in all places where it may stand: metadata, caption files, the folder's name.</summary>
-/// <param name="options">Whether a caption is required.</param>
-/// <param name="exists">Whether a file exists.</param>
+/// <param name="options">Whether a caption is required, and how long it may be.</param>
+/// <param name="files">All files that there are.</param>
 /// <param name="issues">Where faults go.</param>
-internal sealed class CaptionFinder(ImageDatasetOptions options, Func<string, bool> exists, DatasetIssues issues)
+internal sealed class CaptionFinder(ImageDatasetOptions options, IEnumerable<string> files, DatasetIssues issues)
 {
-    /// <summary>Caption files, in the order in which they are looked for.</summary>
+    /// <summary>Caption files, in the order in which they are looked for; cameras and Windows write them in capitals, too.</summary>
     public static readonly string[] Extensions = [".txt", ".caption"];
+
+    private readonly ILookup<string, string> captionFiles = files.Where(IsCaption).ToLookup(Stem, StringComparer.OrdinalIgnoreCase);
+
+    /// <summary>Whether a file is a caption by its name.</summary>
+    public static bool IsCaption(string file) => Extensions.Contains(Path.GetExtension(file), StringComparer.OrdinalIgnoreCase);
 
     /// <summary>The caption of an image, and the caption files that it stands in.</summary>
     /// <param name="image">The image's path.</param>
@@ -15,11 +20,17 @@ internal sealed class CaptionFinder(ImageDatasetOptions options, Func<string, bo
     /// <param name="folder">What its folder's name says, if anything.</param>
     public (string Caption, IReadOnlyList<string> Files) Find(string image, string? metadataText, RepeatFolder? folder)
     {
-        var files = Extensions.Select(extension => Path.ChangeExtension(image, extension)).Where(exists).ToList();
+        var files = FilesOf(image);
         var stated = new List<(string Source, string? Caption)>();
         if (metadataText is not null)
         {
-            stated.Add((MetadataFile.Name, FirstLine(metadataText)));
+            var first = FirstLine(metadataText);
+            if (metadataText.Trim() != first)
+            {
+                issues.Warning(DatasetFault.ExtraCaptionLines, image, $"got more than one line in {MetadataFile.Name}, only the first is used: \"{first}\".");
+            }
+
+            stated.Add((MetadataFile.Name, Clean(first, image, MetadataFile.Name)));
         }
 
         stated.AddRange(files.Select(file => (Path.GetFileName(file), issues.Try(file, () => Read(file), null))));
@@ -35,7 +46,24 @@ internal sealed class CaptionFinder(ImageDatasetOptions options, Func<string, bo
             captions.Add(stated.Count == 0 && folder is { ClassTokens.Length: > 0 } ? FolderCaption(image, folder) : Missing(image, stated.Any(static s => s.Caption is null)));
         }
 
+        if (options.MaxTokenLength is { } most && CaptionLength.LeastTokens(captions[0]) is var length && length > most)
+        {
+            issues.Warning(
+                DatasetFault.LongCaption,
+                image,
+                $"its caption has {length} tokens or more, {most} are seen: what comes after them is not learnt. Shorten it, or set Reading.MaxTokenLength for training and MaxTokenLength here.");
+        }
+
         return (captions[0], files);
+    }
+
+    /// <summary>The caption files of an image: of its name to the letter, or, where there are none, in other capitals.</summary>
+    private List<string> FilesOf(string image)
+    {
+        var stem = Stem(image);
+        var ofAnyCase = captionFiles[stem].ToList();
+        var exact = ofAnyCase.Where(file => Stem(file) == stem).ToList();
+        return [.. (exact.Count > 0 ? exact : ofAnyCase).OrderBy(static file => Array.FindIndex(Extensions, extension => file.EndsWith(extension, StringComparison.OrdinalIgnoreCase))).ThenBy(static file => file, StringComparer.Ordinal)];
     }
 
     private string FolderCaption(string image, RepeatFolder folder)
@@ -71,8 +99,24 @@ internal sealed class CaptionFinder(ImageDatasetOptions options, Func<string, bo
             issues.Warning(DatasetFault.ExtraCaptionLines, file, $"got more than one line, only the first is used: \"{first}\".");
         }
 
-        return first;
+        return Clean(first, file, null);
     }
+
+    private string Clean(string caption, string file, string? where)
+    {
+        var (clean, found) = InvisibleText.Clean(caption);
+        if (found is not null)
+        {
+            issues.Warning(
+                DatasetFault.InvisibleCharacters,
+                file,
+                $"got characters that cannot be seen{(where is null ? "" : $" in {where}")} ({found}): they are left out, other spaces are read as plain ones.");
+        }
+
+        return clean.Trim();
+    }
+
+    private static string Stem(string file) => Path.ChangeExtension(file, null);
 
     private static string FirstLine(string text) => text.Split(['\r', '\n'], 2)[0].Trim();
 }

@@ -20,7 +20,9 @@ internal static class CaptionTags
     }
 
     /// <summary>What keeps a text from being one tag; null when nothing does.</summary>
-    public static string? Fault(string? tag) => string.IsNullOrWhiteSpace(tag) || tag.AsSpan().IndexOfAny(",\r\n") >= 0 || tag.Trim() != tag
+    public static string? Fault(string? tag) => tag is not null && InvisibleText.Clean(tag).Found is { } found
+        ? $"got '{tag}' with characters that cannot be seen ({found}), expected a tag without; type it anew"
+        : string.IsNullOrWhiteSpace(tag) || tag.AsSpan().IndexOfAny(",\r\n") >= 0 || tag.Trim() != tag
         ? $"got '{tag}', expected one tag: not empty, without commas, line breaks and outer spaces"
         : null;
 

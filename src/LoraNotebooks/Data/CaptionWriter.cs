@@ -65,7 +65,7 @@ internal static class CaptionWriter
             }
 
             var text = line.TrimEnd('\r');
-            if (JsonNode.Parse(text) is JsonObject entry && (string?)entry["file_name"] is { } name && captions.TryGetValue(Path.GetFullPath(name, folder), out var caption))
+            if (JsonNode.Parse(text) is JsonObject entry && (string?)entry["file_name"] is { } name && captions.TryGetValue(MetadataFile.PathOf(name, folder), out var caption))
             {
                 entry["text"] = caption;
                 text = Line(entry);

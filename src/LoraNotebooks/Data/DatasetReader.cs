@@ -9,6 +9,8 @@ internal sealed class DatasetReader
 
     private static readonly HashSet<string> Companions = [".md", ".json", ".npz", ".safetensors", ".ini", ".db"];
 
+    private const int DeepestFolder = 8;
+
     private static readonly Dictionary<string, JsonElement> NoFields = [];
 
     private readonly string root;
@@ -37,22 +39,25 @@ internal sealed class DatasetReader
         var subfolders = Directory.GetDirectories(root).Order(StringComparer.Ordinal).ToList();
         List<string> folders = [root, .. subfolders.Where(static folder => RepeatFolder.Parse(Path.GetFileName(folder)) is not null)];
         var files = folders.SelectMany(FilesIn).ToList();
-        var metadata = ReadMetadata(files.Where(static file => Path.GetFileName(file) == MetadataFile.Name));
+        var metadata = ReadMetadata(files.Where(static file => MetadataFile.IsName(file)));
 
         // Metadata may name images further below. One listing per folder costs far less than a question per file.
         var further = metadata.Keys.Select(static path => Path.GetDirectoryName(path)!).Distinct().Except(folders).Where(Directory.Exists);
         var present = files.Concat(further.SelectMany(FilesIn)).ToHashSet(StringComparer.Ordinal);
+        var inAnyCase = present.ToHashSet(StringComparer.OrdinalIgnoreCase);
 
         List<string> images =
         [
-            .. metadata.Keys.Where(path => IsUsable(path, metadata[path].File, present)),
+            .. metadata.Keys.Where(path => IsUsable(path, metadata[path].File, present, inAnyCase)),
             .. files.Where(file => ImageFormats.OfName(file) is not null && !metadata.ContainsKey(file)),
         ];
-        ReportNames(folders, subfolders, images);
-        ReportOtherFiles(files.Where(file => ImageFormats.OfName(file) is null && !metadata.ContainsKey(file)), images);
+        ReportNames(folders, images);
+        ReportFurtherImages(folders, images);
 
-        var captions = new CaptionFinder(options, present.Contains, issues);
+        var captions = new CaptionFinder(options, present, issues);
         var items = images.Select(image => Item(image, metadata.GetValueOrDefault(image), captions)).ToArray();
+        var used = items.SelectMany(static item => item.CaptionFiles).ToHashSet(StringComparer.Ordinal);
+        ReportOtherFiles(files.Where(file => ImageFormats.OfName(file) is null && !metadata.ContainsKey(file) && !used.Contains(file)));
         var counter = new PreparationCounter(items.Length, issues, progress);
         Parallel.For(0, items.Length, new ParallelOptions { CancellationToken = cancellationToken }, i =>
         {
@@ -84,11 +89,12 @@ internal sealed class DatasetReader
         return metadata;
     }
 
-    private bool IsUsable(string path, string metadataFile, HashSet<string> present)
+    private bool IsUsable(string path, string metadataFile, HashSet<string> present, HashSet<string> inAnyCase)
     {
         if (!present.Contains(path))
         {
-            issues.Error(DatasetFault.MissingFile, path, $"{issues.Relative(metadataFile)} names this file, but it does not exist. Add it or remove the line.");
+            var remedy = inAnyCase.TryGetValue(path, out var other) ? $"{Path.GetFileName(other)} is there: write it so." : "Add it or remove the line.";
+            issues.Error(DatasetFault.MissingFile, path, $"{issues.Relative(metadataFile)} names this file, but it does not exist. {remedy}");
             return false;
         }
 
@@ -129,7 +135,7 @@ internal sealed class DatasetReader
     /// <summary>A root that is only a number is no count: temporary folders are called so.</summary>
     private RepeatFolder? RootFolder() => Path.GetFileName(root).Contains('_') ? RepeatFolder.Parse(Path.GetFileName(root)) : null;
 
-    private void ReportNames(IEnumerable<string> folders, IEnumerable<string> subfolders, IReadOnlyList<string> images)
+    private void ReportNames(IEnumerable<string> folders, IReadOnlyList<string> images)
     {
         if (images.Count == 0)
         {
@@ -141,34 +147,51 @@ internal sealed class DatasetReader
             issues.Warning(DatasetFault.ManyRepeats, folder, $"the folder's name {Path.GetFileName(folder)} asks for that many repeats of each image. If this is not meant, rename it so that it does not begin with a number.");
         }
 
-        var used = images.ToHashSet(StringComparer.Ordinal);
-        foreach (var folder in subfolders.Except(folders).Where(static folder => !Path.GetFileName(folder).StartsWith('.')))
-        {
-            if (Directory.GetFiles(folder).Count(file => ImageFormats.OfName(file) is not null && !used.Contains(file)) is > 0 and var unused)
-            {
-                issues.Warning(DatasetFault.IgnoredFolder, folder, $"got {unused} image{(unused == 1 ? "" : "s")} that are not used. Call the folder N_{Path.GetFileName(folder)} for N repeats, or open it by itself.");
-            }
-        }
-
         foreach (var group in images.GroupBy(static image => Path.ChangeExtension(image, null), StringComparer.OrdinalIgnoreCase).Where(static group => group.Count() > 1))
         {
-            issues.Error(DatasetFault.DuplicateName, group.First(), $"shares its name with {string.Join(", ", group.Skip(1).Select(Path.GetFileName))}, so that one caption file would serve both. Rename one.");
+            issues.Error(
+                DatasetFault.DuplicateName,
+                group.First(),
+                $"shares its name with {string.Join(", ", group.Skip(1).Select(Path.GetFileName))}, so that one caption file would serve both. Rename one.");
         }
     }
 
-    /// <summary>Files that are no images by name: images in disguise, captions without an image, things that are not used.</summary>
-    private void ReportOtherFiles(IEnumerable<string> files, IEnumerable<string> images)
+    /// <summary>Images that are not read, as they lie too deep or are hidden, folder by folder.</summary>
+    private void ReportFurtherImages(IReadOnlyCollection<string> folders, IEnumerable<string> images)
     {
-        var stems = images.Select(static image => Path.ChangeExtension(image, null)).ToHashSet(StringComparer.Ordinal);
-        foreach (var file in files.Where(static file => Path.GetFileName(file) != MetadataFile.Name))
+        // Links are not followed: they may lead around in a circle.
+        var everywhere = new EnumerationOptions { RecurseSubdirectories = true, MaxRecursionDepth = DeepestFolder, AttributesToSkip = FileAttributes.ReparsePoint };
+        var used = images.ToHashSet(StringComparer.Ordinal);
+        var unused = Directory.EnumerateFiles(root, "*", everywhere).Where(file => ImageFormats.OfName(file) is not null && !used.Contains(file) && !IsJunk(file));
+        foreach (var group in unused.Order(StringComparer.Ordinal).GroupBy(static file => Path.GetDirectoryName(file)!))
+        {
+            var names = Listing.Inline([.. group.Select(static file => Path.GetFileName(file))]);
+            var isRead = folders.Contains(group.Key);
+            var isNextToRoot = Path.GetDirectoryName(group.Key) == root;
+            var remedy = isRead ? "Names that begin with a dot are hidden: rename them."
+                : isNextToRoot ? $"Call the folder N_{Path.GetFileName(group.Key)} for N repeats, or open it by itself."
+                : $"Only folders called N_name directly below {Path.GetFileName(root)} are read: move the images, or name them in {MetadataFile.Name}.";
+            issues.Warning(
+                DatasetFault.IgnoredFolder,
+                group.Key,
+                $"got {Listing.Count(group.Count(), "image")} that {(group.Count() == 1 ? "is" : "are")} not used: {names}. {remedy}");
+        }
+    }
+
+    /// <summary>What macOS leaves beside files, and what lies in hidden folders.</summary>
+    private bool IsJunk(string file)
+    {
+        var parts = Path.GetRelativePath(root, file).Split(Path.DirectorySeparatorChar);
+        return parts[^1].StartsWith("._", StringComparison.Ordinal) || parts[..^1].Any(static part => part.StartsWith('.') || part == "__MACOSX");
+    }
+
+    /// <summary>Files that are no images by name and no used captions: images in disguise, captions without an image, things that are not used.</summary>
+    private void ReportOtherFiles(IEnumerable<string> files)
+    {
+        foreach (var file in files.Where(static file => !MetadataFile.IsName(file)))
         {
             var extension = Path.GetExtension(file).ToLowerInvariant();
-            var isCaption = CaptionFinder.Extensions.Contains(extension);
-            if (isCaption && stems.Contains(Path.ChangeExtension(file, null)))
-            {
-                continue;
-            }
-
+            var isCaption = CaptionFinder.IsCaption(file);
             var isDocument = Companions.Contains(extension) || Documents.Contains(Path.GetFileNameWithoutExtension(file).ToUpperInvariant());
             if (ImageFormats.IsOtherImage(file))
             {

@@ -72,6 +72,18 @@ public enum DatasetFault
 
     /// <summary>A folder's name gives an unusually high number of repeats.</summary>
     ManyRepeats,
+
+    /// <summary>The square that is used leaves out more than a quarter of the picture.</summary>
+    LostPicture,
+
+    /// <summary>The file holds several frames, of which one is used.</summary>
+    MovingImage,
+
+    /// <summary>The caption is longer than a text encoder sees at once.</summary>
+    LongCaption,
+
+    /// <summary>The caption has characters that cannot be seen.</summary>
+    InvisibleCharacters,
 }
 
 /// <summary>One thing that is wrong with a dataset.</summary>
@@ -82,7 +94,7 @@ public enum DatasetFault
 public sealed record DatasetIssue(DatasetSeverity Severity, DatasetFault Fault, string File, string Message)
 {
     /// <summary>The issue on one line.</summary>
-    public override string ToString() => $"{(Severity == DatasetSeverity.Error ? "error" : "warning")}: {File}: {Message}";
+    public override string ToString() => $"{DatasetReport.Word(Severity)}: {File}: {Message}";
 }
 
 /// <summary>Everything that is wrong with a dataset, at once: errors first, then by file.</summary>
@@ -106,11 +118,27 @@ public sealed class DatasetReport
     /// <summary>The issues that do not.</summary>
     public IEnumerable<DatasetIssue> Warnings => Issues.Where(static issue => issue.Severity == DatasetSeverity.Warning);
 
+    /// <summary>The issues as they are shown: of each kind the first ten, and at the end how many more there are.</summary>
+    public IReadOnlyList<DatasetIssue> Brief
+    {
+        get
+        {
+            var kinds = Issues.GroupBy(static issue => (issue.Severity, issue.Fault)).ToList();
+            var hidden = kinds.SelectMany(static kind => kind.Skip(Listing.Most)).ToHashSet(ReferenceEqualityComparer.Instance);
+            return
+            [
+                .. Issues.Where(issue => !hidden.Contains(issue)),
+                .. kinds.Where(static kind => kind.Skip(Listing.Most).Any())
+                    .Select(static kind => new DatasetIssue(kind.Key.Severity, kind.Key.Fault, kind.Key.Fault.ToString(), $"{kind.Count() - Listing.Most} more files of this kind")),
+            ];
+        }
+    }
+
     /// <summary>Whether there is any error.</summary>
     public bool HasErrors => Errors.Any();
 
     /// <summary>Throws when there are errors.</summary>
-    /// <exception cref="DatasetException">Its message lists every issue.</exception>
+    /// <exception cref="DatasetException">Its message lists the issues, of each kind the first ten.</exception>
     public void ThrowIfErrors()
     {
         if (HasErrors)
@@ -119,14 +147,21 @@ public sealed class DatasetReport
         }
     }
 
-    /// <summary>One line per issue under a line of counts.</summary>
-    public override string ToString() =>
-        string.Join('\n', [$"{Folder}: {Count(Errors.Count(), "error")}, {Count(Warnings.Count(), "warning")}", .. Issues.Select(static issue => $"- {issue}")]);
+    /// <summary>One line per issue under a line of counts; of issues of one kind the first ten, and how many more there are.</summary>
+    public override string ToString() => string.Join('\n',
+    [
+        $"{Folder}: {Listing.Count(Errors.Count(), "error")}, {Listing.Count(Warnings.Count(), "warning")}",
+        .. Brief.Select(static issue => $"- {issue}"),
+    ]);
 
-    private static string Count(int count, string noun) => $"{count} {noun}{(count == 1 ? "" : "s")}";
+    /// <summary>A line for each kind of warning, of which the first ten files are named.</summary>
+    internal IReadOnlyList<string> Summary =>
+        [.. Warnings.GroupBy(static issue => issue.Fault).Select(static group => Listing.Inline([.. group.Select(static issue => $"{issue.File}: {issue.Message}")], " "))];
+
+    internal static string Word(DatasetSeverity severity) => severity == DatasetSeverity.Error ? "error" : "warning";
 }
 
-/// <summary>A dataset cannot be used; the message lists everything that is wrong with it.</summary>
+/// <summary>A dataset cannot be used; the message lists what is wrong with it, <see cref="Report"/> all of it.</summary>
 public sealed class DatasetException : Exception
 {
     /// <param name="report">What is wrong.</param>

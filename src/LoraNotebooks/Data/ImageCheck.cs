@@ -5,6 +5,9 @@ namespace LoraNotebooks.Data;
 /// <summary>Looks into image files as closely as the options ask.</summary>
 internal static class ImageCheck
 {
+    /// <summary>The part of a picture that a crop may leave out without a word.</summary>
+    private const double MostLost = 0.25;
+
     /// <summary>Checks one image and fills in what the check found out.</summary>
     public static ImageDatasetItem Check(ImageDatasetItem item, ImageDatasetOptions options, DatasetIssues issues) => issues.Try(item.Path, () =>
     {
@@ -31,6 +34,16 @@ internal static class ImageCheck
         ? $"the crop x {part.X}, y {part.Y}, {part.Width}×{part.Height} reaches beyond the image of {width}×{height}. Correct it in {MetadataFile.Name}."
         : null;
 
+    /// <summary>What to say of an image of which the largest square leaves out more than a quarter; null when it does not.</summary>
+    public static string? LostPicture(CropRectangle? crop, int width, int height)
+    {
+        var (usedWidth, usedHeight) = crop is { } part ? (part.Width, part.Height) : (width, height);
+        var lost = 1 - ((double)Math.Min(usedWidth, usedHeight) / Math.Max(usedWidth, usedHeight));
+        return lost <= MostLost
+            ? null
+            : $"{(int)(100 * lost)} % of {(crop is null ? "the picture" : "its crop")} is cut off: of {usedWidth}×{usedHeight} pixels the square in the middle is used. Give a crop in {MetadataFile.Name}, or cut the picture into squares.";
+    }
+
     private static ImageDatasetItem CheckContent(ImageDatasetItem item, byte[] bytes, ImageDatasetOptions options, DatasetIssues issues)
     {
         if (ImageFormats.OfContent(bytes) is { } format && format != ImageFormats.OfName(item.Path))
@@ -53,6 +66,18 @@ internal static class ImageCheck
         else if (options.Resolution is { } resolution && TooSmall(item.Crop, width, height, resolution) is { } small)
         {
             issues.Add(options.AllowUpscaling ? DatasetSeverity.Warning : DatasetSeverity.Error, DatasetFault.TooSmall, item.Path, small);
+        }
+        else if (LostPicture(item.Crop, width, height) is { } lost)
+        {
+            issues.Warning(DatasetFault.LostPicture, item.Path, lost);
+        }
+
+        if (ImageCodec.Frames(bytes, "the file") is > 1 and var frames)
+        {
+            issues.Warning(
+                DatasetFault.MovingImage,
+                item.Path,
+                $"got {frames} frames, the first is used. Save the others as images of their own if they are meant.");
         }
 
         return item with { Width = width, Height = height, Sha256 = full ? SHA256.HashData(bytes) : null };

@@ -12,13 +12,24 @@ internal static class ImageCodec
     public static readonly SKImageInfo Rgba = new(1, 1, SKColorType.Rgba8888, SKAlphaType.Opaque);
 
     /// <exception cref="InvalidDataException">The bytes are no whole image.</exception>
-    public static RgbImage Decode(byte[] bytes, string name)
+    public static RgbImage Decode(byte[] bytes, string name) =>
+        CmykJpeg.IsPlain(bytes) ? CmykJpeg.Decode(bytes, changed => DecodeBySkia(changed, name)) : DecodeBySkia(bytes, name);
+
+    /// <summary>How many pictures a file holds, of which the first is decoded.</summary>
+    /// <exception cref="InvalidDataException">The bytes are no image.</exception>
+    public static int Frames(byte[] bytes, string name)
+    {
+        using var codec = Open(bytes, name);
+        return codec.EncodedFormat == SKEncodedImageFormat.Png ? PngChunks.Frames(bytes) : Math.Max(1, codec.FrameCount);
+    }
+
+    private static RgbImage DecodeBySkia(byte[] bytes, string name)
     {
         using var codec = Open(bytes, name);
         using var decoded = new SKBitmap(new SKImageInfo(codec.Info.Width, codec.Info.Height, SKColorType.Rgba8888, SKAlphaType.Unpremul));
         var result = codec.GetPixels(decoded.Info, decoded.GetPixels());
         return result == SKCodecResult.Success
-            ? FromBitmap(decoded, codec.EncodedOrigin)
+            ? FromBitmap(decoded, Origin(codec, bytes))
             : throw new InvalidDataException($"{name} is damaged or cut off ({result}). Copy it again or remove it.");
     }
 
@@ -27,7 +38,7 @@ internal static class ImageCodec
     public static (int Width, int Height) Size(byte[] bytes, string name)
     {
         using var codec = Open(bytes, name);
-        return IsTurned(codec.EncodedOrigin) ? (codec.Info.Height, codec.Info.Width) : (codec.Info.Width, codec.Info.Height);
+        return IsTurned(Origin(codec, bytes)) ? (codec.Info.Height, codec.Info.Width) : (codec.Info.Width, codec.Info.Height);
     }
 
     public static byte[] EncodePng(RgbImage image)
@@ -112,6 +123,9 @@ internal static class ImageCodec
             throw new InvalidDataException($"{name} claims {codec.Info.Width}×{codec.Info.Height} pixels, expected at most {MaxPixels:N0}. Make it smaller or remove it.");
         }
     }
+
+    private static SKEncodedOrigin Origin(SKCodec codec, byte[] bytes) =>
+        codec.EncodedOrigin == SKEncodedOrigin.TopLeft && codec.EncodedFormat == SKEncodedImageFormat.Png ? PngChunks.Orientation(bytes) : codec.EncodedOrigin;
 
     /// <summary>Whether the stored rows are the upright image's columns (EXIF orientations 5 to 8).</summary>
     private static bool IsTurned(SKEncodedOrigin origin) => origin >= SKEncodedOrigin.LeftTop;

@@ -28,9 +28,18 @@ public sealed record ImageDatasetOptions
     /// <summary>Whether an image without a caption is an error. Default true; with false its caption is empty and it is a warning.</summary>
     public bool RequireCaptions { get; init; } = true;
 
+    /// <summary>
+    /// The tokens of a caption that will be seen, without begin and end; a caption that has surely more is a warning, and of the others only a model's
+    /// tokenizer can tell. Default 75, what CLIP's encoders see at once; null: no limit.
+    /// </summary>
+    public int? MaxTokenLength { get; init; } = 75;
+
     /// <summary>Every fault of the options; empty when there is none.</summary>
     public IReadOnlyList<string> Validate() =>
     [
+        .. OptionFaults.Unless(
+            MaxTokenLength is null or > 0,
+            $"MaxTokenLength: got {MaxTokenLength}, expected a positive number of tokens, or null for no limit"),
         .. OptionFaults.Unless(Resolution is null or > 0, $"Resolution: got {Resolution}, expected a positive number of pixels, or null for no limit"),
         .. OptionFaults.Unless(Resolution is null || Checks != ImageChecks.None, "Checks: got None together with a Resolution, expected Header or Full, because sizes are not read otherwise"),
     ];

@@ -35,8 +35,14 @@ public static class ImagePreparation
             images[i] = issues.Try(dataset.Items[i].Path, () => Prepare(dataset.Items[i], names[i], options, issues), []);
             counter.Add(dataset.Items[i].File, images[i].FirstOrDefault());
         });
-        issues.ToReport().ThrowIfErrors();
-        return new PreparedDataset(images.SelectMany(static pair => pair));
+        var report = issues.ToReport();
+        report.ThrowIfErrors();
+        foreach (var warning in report.Summary)
+        {
+            Notice.Tell($"Prepared images: {warning}");
+        }
+
+        return new PreparedDataset(images.SelectMany(static pair => pair)) { Report = report };
     }
 
     /// <summary>The largest square in the middle of an image, or of a part of it, in another size.</summary>
@@ -69,10 +75,18 @@ public static class ImagePreparation
             return [];
         }
 
-        if (!options.AllowUpscaling && ImageCheck.TooSmall(crop, source.Width, source.Height, options.Resolution) is { } small)
+        if (ImageCheck.TooSmall(crop, source.Width, source.Height, options.Resolution) is { } small)
         {
-            issues.Error(DatasetFault.TooSmall, item.Path, small);
-            return [];
+            issues.Add(options.AllowUpscaling ? DatasetSeverity.Warning : DatasetSeverity.Error, DatasetFault.TooSmall, item.Path, small);
+            if (!options.AllowUpscaling)
+            {
+                return [];
+            }
+        }
+
+        if (ImageCheck.LostPicture(crop, source.Width, source.Height) is { } lost)
+        {
+            issues.Warning(DatasetFault.LostPicture, item.Path, lost);
         }
 
         var square = SquareOf(source, crop);

@@ -17,7 +17,22 @@ internal static class MetadataFile
 {
     public const string Name = "metadata.jsonl";
 
+    /// <summary>Whether a file is called so, in whatever capitals.</summary>
+    public static bool IsName(string file) => string.Equals(Path.GetFileName(file), Name, StringComparison.OrdinalIgnoreCase);
+
     private static readonly Dictionary<string, JsonElement> NoFields = [];
+
+    /// <summary>Fields that mean something here, so that another kind of value would be left out without a word.</summary>
+    private static readonly Dictionary<string, (string Expected, Func<JsonElement, bool> IsRight)> Meanings = new()
+    {
+        ["regularization"] = ("true or false", IsTruth),
+        ["mirrored"] = ("true or false", IsTruth),
+        ["loss_weight"] = ("a number of 0 or more", static value => value.ValueKind == JsonValueKind.Number && value.GetDouble() >= 0),
+        ["repeats"] = ("a whole number of 1 or more", static value => value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var count) && count >= 1),
+    };
+
+    /// <summary>The full path of a file_name; Windows' separators are read, too.</summary>
+    public static string PathOf(string name, string folder) => Path.GetFullPath(name.Replace('\\', '/'), folder);
 
     /// <summary>Reads the lines in order; what is wrong goes to <paramref name="report"/> as fault and message.</summary>
     public static IReadOnlyList<MetadataLine> Read(string path, Action<DatasetFault, string> report)
@@ -80,7 +95,7 @@ internal static class MetadataFile
             return null;
         }
 
-        var path = file.Contains('\0') ? "" : Path.GetFullPath(file, folder);
+        var path = file.Contains('\0') ? "" : PathOf(file, folder);
         if (!path.StartsWith(folder + Path.DirectorySeparatorChar, StringComparison.Ordinal))
         {
             report(DatasetFault.InvalidMetadata, $"got the file_name {file}, expected one inside this folder. Move the image here.");
@@ -89,9 +104,18 @@ internal static class MetadataFile
 
         var text = Text(entry, report);
         var crop = Crop(entry, file, report);
+        foreach (var property in entry.EnumerateObject().Where(static property => IsWrong(property.Name, property.Value)))
+        {
+            report(DatasetFault.InvalidMetadata, $"{property.Name} of {file}: got {property.Value.GetRawText()}, expected {Meanings[property.Name].Expected}.");
+        }
+
         var fields = entry.EnumerateObject().Where(static property => property.Name is not ("file_name" or "text" or "crop")).ToList();
         return new MetadataLine(path, text, crop, fields.Count == 0 ? NoFields : fields.GroupBy(static p => p.Name).ToDictionary(static g => g.Key, static g => g.Last().Value));
     }
+
+    private static bool IsTruth(JsonElement value) => value.ValueKind is JsonValueKind.True or JsonValueKind.False;
+
+    private static bool IsWrong(string name, JsonElement value) => Meanings.TryGetValue(name, out var meaning) && !meaning.IsRight(value);
 
     /// <summary>Asks for every text once: an element decodes its texts only then, and half a character (a lone surrogate) fails.</summary>
     private static void Decode(JsonElement element)

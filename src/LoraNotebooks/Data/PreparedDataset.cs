@@ -69,6 +69,9 @@ public sealed class PreparedDataset
         ThrowIfInvalid(Images);
     }
 
+    /// <summary>What preparing the images has cut off or enlarged; nothing for images that were not prepared here.</summary>
+    public DatasetReport Report { get; internal init; } = new("", []);
+
     /// <summary>The images, each mirrored copy after its original.</summary>
     public IReadOnlyList<PreparedImage> Images { get; }
 
@@ -92,7 +95,7 @@ public sealed class PreparedDataset
     {
         ArgumentNullException.ThrowIfNull(table);
         var captions = table.Captions.ToDictionary(static caption => caption.File, static caption => caption.Caption);
-        return new(Images.Select(image => captions.TryGetValue(image.Name, out var caption) ? image with { Caption = caption } : image));
+        return new(Images.Select(image => captions.TryGetValue(image.Name, out var caption) ? image with { Caption = caption } : image)) { Report = Report };
     }
 
     /// <summary>
@@ -114,12 +117,17 @@ public sealed class PreparedDataset
             missing -= image.Repeats;
         }
 
+        if (images.Count > taken.Count)
+        {
+            Notice.Tell($"{images.Count - taken.Count} of {Listing.Count(images.Count, "regularization image")} are left out: as many are taken as there are training images, {ImagesPerEpoch} with repeats.");
+        }
+
         for (var i = 0; missing > 0; i = (i + 1) % taken.Count, missing--)
         {
             taken[i] = taken[i] with { Repeats = taken[i].Repeats + 1 };
         }
 
-        return new([.. Images, .. taken]);
+        return new([.. Images, .. taken]) { Report = Report };
     }
 
     /// <summary>Which images an epoch shows: each as often as its repeats say.</summary>

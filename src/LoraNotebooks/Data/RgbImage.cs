@@ -43,7 +43,10 @@ public sealed class RgbImage
         }
     }
 
-    /// <summary>Reads a PNG, JPEG, WebP, BMP or GIF; transparent parts lie on white, the camera's orientation is applied.</summary>
+    /// <summary>
+    /// Reads a PNG, JPEG, WebP, BMP or GIF; transparent parts lie on white, the camera's orientation is applied, of moving pictures the first is taken, and
+    /// said so.
+    /// </summary>
     /// <exception cref="FileNotFoundException">There is no such file.</exception>
     /// <exception cref="InvalidDataException">The file is empty, truncated or no image.</exception>
     public static RgbImage Load(string path)
@@ -62,7 +65,13 @@ public sealed class RgbImage
     public static RgbImage Decode(byte[] bytes, string name = "image")
     {
         ArgumentNullException.ThrowIfNull(bytes);
-        return ImageCodec.Decode(bytes, name);
+        var image = ImageCodec.Decode(bytes, name);
+        if (ImageCodec.Frames(bytes, name) is > 1 and var frames)
+        {
+            Notice.Tell($"{name}: got {frames} frames, the first is used.");
+        }
+
+        return image;
     }
 
     /// <summary>Makes an image from a tensor.</summary>

@@ -91,15 +91,21 @@ public sealed class StableDiffusionLora : IDisposable
     /// <summary>Attaches a new LoRA, which begins as no change.</summary>
     /// <param name="pipeline">The pipeline; it stays the caller's.</param>
     /// <param name="name">A name that no other LoRA of the pipeline has.</param>
-    /// <param name="unet">The settings for the UNet.</param>
+    /// <param name="unet">The settings for the UNet, or <see langword="null"/> to leave it alone.</param>
     /// <param name="textEncoder">The settings for the text encoder, in SDXL for both, or <see langword="null"/> to leave it alone.</param>
     /// <param name="seed">Decides A and the dropout.</param>
     /// <exception cref="ArgumentException">The name is taken, settings have faults or do not fit the networks; all faults are listed.</exception>
     /// <exception cref="InvalidOperationException">A network does not run some of the target layers.</exception>
-    public static StableDiffusionLora Create(StableDiffusionPipeline pipeline, string name, LoraConfig unet, LoraConfig? textEncoder, long seed)
+    public static StableDiffusionLora Create(StableDiffusionPipeline pipeline, string name, LoraConfig? unet, LoraConfig? textEncoder, long seed)
     {
         ArgumentNullException.ThrowIfNull(pipeline);
-        ArgumentNullException.ThrowIfNull(unet);
+        if (unet is null && textEncoder is null)
+        {
+            throw new ArgumentException(
+                $"Got neither settings for the UNet nor for the text encoder of LoRA '{name}', expected those of at least one.",
+                nameof(unet));
+        }
+
         using var generator = new Generator(unchecked((ulong)seed));
         return Attach(new StableDiffusionLora(pipeline, name, new Dictionary<string, string>()), part => (part == UNetName ? unet : textEncoder) is { } config
             ? model => model.Add(name, config, generator)

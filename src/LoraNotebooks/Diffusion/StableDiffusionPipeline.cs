@@ -240,6 +240,9 @@ public sealed class StableDiffusionPipeline : IDisposable
         using var scope = NewDisposeScope();
         using var noGradient = no_grad();
         var sizes = SizeConditions.Whole(options.Width ?? NativeSize, options.Height ?? NativeSize);
+        Text.TellUnseen("prompt", [options.Prompt], options.Reading);
+        Text.TellUnseen("negative prompt", options.Guidance == 1 ? [] : [options.NegativePrompt], options.Reading);
+        Text.TellUnused(options.Guidance == 1 ? options.NegativePrompt : "", options.Reading);
         var prompt = EncodePrompts([options.Prompt], options.ClipSkip, sizes, options.Reading);
         var negative = options.Guidance == 1 ? null
             : options.NegativePrompt.Length == 0 && Text.ForceZerosForEmptyPrompt ? prompt.Zeros()

@@ -12,6 +12,12 @@ namespace LoraNotebooks.Diffusion;
 public sealed class TextEncoders : IDisposable
 {
     private const int SdxlSkip = 1;
+    private const int ShortLength = 48;
+
+    /// <summary>How many texts are remembered as told; after that they are told again.</summary>
+    private const int MostTold = 10_000;
+
+    private readonly HashSet<(string Text, PromptReading Reading)> told = [];
 
     /// <summary>One encoder, whose last states after the final layer norm condition the UNet.</summary>
     /// <param name="tokenizer">The prompt's tokenizer.</param>
@@ -44,6 +50,9 @@ public sealed class TextEncoders : IDisposable
 
     /// <summary>Whether there are two encoders and a pooled text, as in SDXL.</summary>
     public bool IsDual => Encoders.Count == 2;
+
+    /// <summary>The largest clip skip for which every encoder has layers.</summary>
+    public int LargestClipSkip => Encoders.Min(static encoder => encoder.Config.NumHiddenLayers) - (IsDual ? SdxlSkip : 0);
 
     /// <summary>Whether an empty negative prompt is zeros in place of the encoded empty text; default no, SDXL's model_index.json says yes.</summary>
     public bool ForceZerosForEmptyPrompt { get; init; }
@@ -125,6 +134,80 @@ public sealed class TextEncoders : IDisposable
         var (second, embeds) = Encoders[1].HiddenStatesAndTextEmbeds(tokens[1].ToTensor(device), clipSkip + SdxlSkip);
         var pooled = embeds?[TensorIndex.Slice(0, null, tokens[1].Chunks)];
         return new Conditioning(cat([tokens[0].Join(first), tokens[1].Join(second)], -1), pooled).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>What of a text the encoders do not see, and what to do; <see langword="null"/> where they see all of it.</summary>
+    /// <param name="text">The text.</param>
+    /// <param name="reading">Its length and the meaning of brackets. Default one chunk, and none.</param>
+    /// <example><code>534 of 609 tokens are not seen; set Reading.MaxTokenLength to 609</code></example>
+    public string? Unseen(string text, PromptReading? reading = null)
+    {
+        ArgumentNullException.ThrowIfNull(text);
+        var (unseen, count) = Tokenizers.Select(tokenizer => PromptTokens.CutOff(tokenizer, text, reading)).Max();
+        var remedy = count <= PromptReading.Longest ? $"set Reading.MaxTokenLength to {count}" : "shorten the text";
+        return unseen == 0 ? null : $"{unseen} of {count} tokens are not seen; {remedy}";
+    }
+
+    /// <summary>What of some texts the encoders do not see, named by their beginnings; <see langword="null"/> where they see all of all.</summary>
+    /// <param name="what">What the texts are, one of them: "prompt".</param>
+    /// <param name="texts">The texts.</param>
+    /// <param name="reading">Their length and the meaning of brackets.</param>
+    internal string? UnseenOf(string what, IEnumerable<string> texts, PromptReading reading)
+    {
+        var faults = texts.Distinct().Select(text => (Text: text, Fault: Unseen(text, reading))).Where(static pair => pair.Fault is not null)
+            .Select(static pair => $"\"{Short(pair.Text)}\": {pair.Fault}").ToList();
+        return faults.Count == 0 ? null : $"{Listing.Count(faults.Count, what)} longer than the text encoder sees: {Listing.Inline(faults, "; ")}.";
+    }
+
+    /// <summary>
+    /// What of some texts means something elsewhere and is plain text here, e.g. weights in brackets; <see langword="null"/> where nothing does.
+    /// </summary>
+    /// <param name="what">What the texts are, one of them: "prompt".</param>
+    /// <param name="texts">The texts.</param>
+    /// <param name="reading">How they are read.</param>
+    internal static string? PlainOf(string what, IEnumerable<string> texts, PromptReading reading)
+    {
+        var found = texts.Distinct().SelectMany(text => PromptNotation.PlainHere(text, reading)).Distinct().ToList();
+        return found.Count == 0 ? null : $"In the {what}s: {Listing.Inline(found, "; ")}.";
+    }
+
+    /// <summary>Beginning and end, which tell prompts of one beginning apart.</summary>
+    private static string Short(string text) => text.Length <= ShortLength ? text : $"{text[..(ShortLength / 2)]}…{text[^(ShortLength / 2)..]}";
+
+    /// <summary>Tells what is not seen, and what is read as plain text, of texts that are about to be encoded; of each text once.</summary>
+    /// <param name="what">What the texts are, one of them.</param>
+    /// <param name="texts">The texts.</param>
+    /// <param name="reading">Their length and the meaning of brackets.</param>
+    internal void TellUnseen(string what, IEnumerable<string> texts, PromptReading reading)
+    {
+        var fresh = MarkTold(texts, reading);
+        foreach (var fault in new[] { UnseenOf(what, fresh, reading), PlainOf(what, fresh, reading) }.OfType<string>())
+        {
+            Notice.Tell(fault);
+        }
+    }
+
+    /// <summary>Tells once of a negative prompt that guidance 1 leaves unused.</summary>
+    internal void TellUnused(string negativePrompt, PromptReading reading)
+    {
+        if (negativePrompt.Length > 0 && MarkTold([$"unused {negativePrompt}"], reading).Count > 0)
+        {
+            Notice.Tell($"The negative prompt \"{Short(negativePrompt)}\" has no effect: guidance is 1, where there is none.");
+        }
+    }
+
+    /// <summary>Notes that of these texts is told elsewhere what is not seen; returns those of which nothing was told yet.</summary>
+    internal IReadOnlyList<string> MarkTold(IEnumerable<string> texts, PromptReading reading)
+    {
+        lock (told)
+        {
+            if (told.Count > MostTold)
+            {
+                told.Clear();
+            }
+
+            return [.. texts.Where(text => told.Add((text, reading)))];
+        }
     }
 
     /// <summary>Frees the encoders.</summary>

@@ -53,7 +53,8 @@ public sealed class AdamWOptimizer : IDisposable
 
         using var scope = NewDisposeScope();
         using var noGradient = no_grad();
-        weights = nn.utils.parameters_to_vector(parameters).DetachFromDisposeScope();
+        // Not parameters_to_vector: it cannot take a convolution's weights that lie with the channels last.
+        weights = cat([.. parameters.Select(static parameter => parameter.reshape(-1))]).DetachFromDisposeScope();
         nn.utils.vector_to_parameters(weights, parameters);
         firstMoment = zeros_like(weights).DetachFromDisposeScope();
         secondMoment = zeros_like(weights).DetachFromDisposeScope();

@@ -94,6 +94,10 @@ public sealed record LearningRateSchedule
     /// <param name="totalSteps">T, the number of optimizer steps of the run.</param>
     public int WarmupSteps(int totalSteps) => Steps(Warmup, totalSteps);
 
+    /// <summary>The length of the decay of <see cref="ScheduleKind.WarmupStableDecay"/> in optimizer steps.</summary>
+    /// <param name="totalSteps">T, the number of optimizer steps of the run.</param>
+    internal int DecaySteps(int totalSteps) => Steps(Decay, totalSteps);
+
     /// <summary>Pieces from diffusers' notation: <c>"1:10,0.1:20,0.005"</c> is 1 before step 10, 0.1 before step 20, then 0.005.</summary>
     /// <param name="rules">The text.</param>
     /// <exception cref="FormatException">It is something else; the message says where.</exception>
@@ -159,6 +163,9 @@ public sealed record LearningRateSchedule
         faults.Require(IsLength(Decay), $"Decay: got {Decay}, expected 0 (none), a part of all steps below 1, or a whole number of steps");
         faults.Require(Timescale is null or > 0, $"Timescale: got {Timescale}, expected a positive number of steps, or null for the warm-up's length");
         faults.Require(Kind != ScheduleKind.PiecewiseConstant || (Pieces.Count > 0 && Pieces[^1].Until is null && Pieces.SkipLast(1).All(piece => piece.Until is not null)), $"Pieces: got {string.Join(", ", Pieces)}, expected at least one, and an end for each but the last");
+        faults.Require(
+            Pieces.Zip(Pieces.Skip(1)).All(static pair => pair.Second.Until is null || pair.Second.Until > pair.First.Until),
+            $"Pieces: got {string.Join(", ", Pieces)}, expected each to end after the one before");
         faults.Require(Pieces.All(piece => double.IsFinite(piece.Factor) && piece.Factor >= 0), $"Pieces: got {string.Join(", ", Pieces)}, expected factors of 0 or more");
         return faults.All;
     }
@@ -178,7 +185,7 @@ public sealed record LearningRateSchedule
     /// <summary>The part of the decay at the end of the run that is done, 0 before it and 1 after.</summary>
     private double DecayDone(int step, int totalSteps)
     {
-        var length = Steps(Decay, totalSteps);
+        var length = DecaySteps(totalSteps);
         return step >= totalSteps ? 1 : length == 0 ? 0 : Math.Max(0, (double)(step - (totalSteps - length)) / length);
     }
 

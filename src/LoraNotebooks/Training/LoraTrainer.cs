@@ -19,7 +19,8 @@ public sealed class LoraTrainer
 
     /// <summary>
     /// A state file (<see cref="TrainingResult.StateFile"/>) to go on from; default none. The run then gives the numbers of one that was never
-    /// stopped. Settings that decide numbers, data and base model must be the same, except that <see cref="TrainingConfig.Epochs"/> may grow; the learning rates then follow the longer plan.
+    /// stopped. Settings that decide numbers, data and base model must be the same, except that <see cref="TrainingConfig.Epochs"/> may change, to no fewer
+    /// than are done; the learning rates then follow the new plan, and a warning says so where that makes a difference.
     /// Another processor, libtorch or number of threads is allowed: the record tells which run took which steps on what.
     /// </summary>
     public string? ResumeFrom { get; init; }
@@ -31,6 +32,10 @@ public sealed class LoraTrainer
     /// <param name="progress">Told the numbers of each step, on the training thread.</param>
     /// <param name="cancellationToken">Stops within one step. What was learnt is kept: adapter, state and record are written and returned as at the end of a run.</param>
     /// <returns>The LoRA, and what happened.</returns>
+    /// <remarks>
+    /// Warnings of the plan are told before the first step. Where a fault ends a run after its first step, adapter, state and record of the steps taken are
+    /// written first.
+    /// </remarks>
     /// <exception cref="ArgumentException">The settings have faults, or do not fit the pipeline or the images.</exception>
     /// <exception cref="InvalidDataException"><see cref="ResumeFrom"/> belongs to another run; all differences are listed.</exception>
     /// <exception cref="TrainingDivergedException">A loss or gradient was not finite. The checkpoints stay; the LoRA is taken off.</exception>
@@ -45,24 +50,21 @@ public sealed class LoraTrainer
         ArgumentNullException.ThrowIfNull(config);
         ArgumentNullException.ThrowIfNull(pipeline);
         ArgumentNullException.ThrowIfNull(dataset);
-        var plan = TrainingPlan.For(config, dataset);
+        var plan = TrainingPlan.For(config, dataset, pipeline);
         using var scope = NewDisposeScope();
         var schedule = config.NoiseScheduleFor(pipeline.Scheduler);
         var baseModel = TrainingBase.Of(pipeline);
         using var set = new TrainingSet(pipeline, config, dataset, schedule, cancellationToken);
         var seed = new TrainingSeeds(config.Seed).Derive(TrainingSeeds.Use.Weights);
-        var lora = StableDiffusionLora.Create(pipeline, config.Name, config.UNetLora, config.TrainsTextEncoder ? config.TextEncoderLora : null, seed);
+        var lora = StableDiffusionLora.Create(pipeline, config.Name, config.TrainsUNet ? config.UNetLora : null, config.TrainsTextEncoder ? config.TextEncoderLora : null, seed);
         try
         {
             using var precision = config.Precision == TrainingPrecision.BFloat16
-                ? new LoweredPrecision(ScalarType.BFloat16, lora.Networks.Select(network => network.Model.BaseModel))
+                ? new LoweredPrecision(ScalarType.BFloat16, lora.Networks.Select(network => network.Model.BaseModel).Append(pipeline.UNet).Distinct())
                 : null;
+            using var frozen = config.TrainsUNet ? null : new FrozenNetwork(pipeline.UNet);
             using var run = new TrainingRun(config, plan, pipeline, baseModel, dataset, set, schedule, lora, Samples, progress);
-            if (ResumeFrom is not null)
-            {
-                run.Resume(ResumeFrom);
-            }
-
+            run.Resume(ResumeFrom);
             return run.Execute(cancellationToken);
         }
         catch

@@ -208,7 +208,7 @@ public sealed record MemoryPlan
             yield return "Load the weights in bfloat16: they and the tensors of a step take half.";
         }
 
-        if (Config.TrainsTextEncoder)
+        if (Config is { TrainsUNet: true, TrainsTextEncoder: true })
         {
             yield return "Leave the text encoder frozen (TextEncoderLearningRate null).";
         }

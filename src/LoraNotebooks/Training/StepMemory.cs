@@ -34,7 +34,7 @@ internal sealed class StepMemory
     {
         (this.model, this.config, this.options) = (model, config, options);
         device = options.Device?.type ?? DeviceType.CPU;
-        var (unet, unetCompanions) = Count("unet", () => new UNet2DConditionModel(model.UNet), config.UNetLora);
+        var (unet, unetCompanions) = Count("unet", () => new UNet2DConditionModel(model.UNet), config.TrainsUNet ? config.UNetLora : null);
         this.unetCompanions = unetCompanions;
         var (vae, _) = Count("vae", () => new AutoencoderKL(model.Vae), null);
         var texts = model.TextEncoders.Select((text, i) => Count(i == 0 ? "text_encoder" : $"text_encoder_{i + 1}", () => new ClipTextModel(text), config.TrainsTextEncoder ? config.TextEncoderLora : null)).ToList();

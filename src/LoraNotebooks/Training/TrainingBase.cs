@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using LoraNotebooks.Diffusion;
@@ -24,6 +25,12 @@ internal sealed record TrainingBase
     /// </summary>
     public required IReadOnlyDictionary<string, string> Weights { get; init; }
 
+    /// <summary>
+    /// What decides training beside the weights: the noise schedule, what the UNet predicts, the scale of latents; as the configurations spell them. Null
+    /// in files of versions that did not note it.
+    /// </summary>
+    public IReadOnlyDictionary<string, string>? Settings { get; init; }
+
     /// <summary>Other adapters beside the networks, which change what the base computes.</summary>
     public required IReadOnlyList<string> Adapters { get; init; }
 
@@ -34,6 +41,7 @@ internal sealed record TrainingBase
         HubName = pipeline.HubName,
         Type = pipeline.UNet.parameters().First().dtype.ToString(),
         Weights = pipeline.HashWeights(),
+        Settings = SettingsOf(pipeline),
         Adapters = StableDiffusionLora.BesideNetworksOf(pipeline),
     };
 
@@ -51,10 +59,25 @@ internal sealed record TrainingBase
             yield return $"base model: weights of {network} {Told(other, network)}, here {Told(this, network)}";
         }
 
+        foreach (var name in other.Settings is { } theirs ? Settings!.Keys.Where(name => theirs.GetValueOrDefault(name) != Settings[name]) : [])
+        {
+            yield return $"base model: {name} {other.Settings!.GetValueOrDefault(name) ?? "none"}, here {Settings![name]}";
+        }
+
         if (!Adapters.SequenceEqual(other.Adapters))
         {
             yield return $"adapters beside the base model: {List(other.Adapters)}, here {List(Adapters)}";
         }
+    }
+
+    private static Dictionary<string, string> SettingsOf(StableDiffusionPipeline pipeline)
+    {
+        string[] ofTraining = ["num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type", "rescale_betas_zero_snr"];
+        var scheduler = pipeline.Scheduler.ToJson();
+        var settings = ofTraining.ToDictionary(static name => name, name => scheduler[name]?.ToJsonString() ?? "null", StringComparer.Ordinal);
+        settings["scaling_factor"] = pipeline.Vae.Config.ScalingFactor.ToString("R", CultureInfo.InvariantCulture);
+        settings["shift_factor"] = pipeline.Vae.Config.ShiftFactor?.ToString("R", CultureInfo.InvariantCulture) ?? "null";
+        return settings;
     }
 
     private static string Told(TrainingBase its, string network) =>

@@ -37,7 +37,7 @@ public sealed partial record TrainingConfig
     /// <summary>Batches per update: their gradients are averaged, as if the batch were that much larger. Default 1.</summary>
     public int GradientAccumulation { get; init; } = 1;
 
-    /// <summary>η of the UNet's adapter before the schedule. Default 1e-4.</summary>
+    /// <summary>η of the UNet's adapter before the schedule. Default 1e-4; 0: the UNet stays as it is, and the text encoder alone trains.</summary>
     public double UNetLearningRate { get; init; } = 1e-4;
 
     /// <summary>
@@ -105,10 +105,13 @@ public sealed partial record TrainingConfig
     /// <summary>How the pictures are drawn: seed, steps, guidance, …; its prompt is not used. Default seed 0, 20 steps, guidance 7.5.</summary>
     public GenerationOptions SampleOptions { get; init; } = new();
 
+    /// <summary>Whether the UNet trains; otherwise the files hold the text encoder alone.</summary>
+    public bool TrainsUNet => UNetLearningRate > 0;
+
     /// <summary>Whether the text encoder trains, in SDXL both.</summary>
     public bool TrainsTextEncoder => TextEncoderLearningRate is > 0;
 
-    /// <summary>Every fault of these settings: what was got, what is expected. Empty if there is none.</summary>
+    /// <summary>Every fault of these settings, alone and together: what was got, what is expected. Empty if there is none.</summary>
     public IReadOnlyList<string> Validate()
     {
         var faults = new ConfigFaults();
@@ -117,7 +120,9 @@ public sealed partial record TrainingConfig
         faults.Positive(nameof(Epochs), Epochs);
         faults.Positive(nameof(BatchSize), BatchSize);
         faults.Positive(nameof(GradientAccumulation), GradientAccumulation);
-        faults.Require(IsPositive(UNetLearningRate), $"UNetLearningRate: got {UNetLearningRate}, expected a positive number; 1e-4 is usual with alpha equal to the rank");
+        faults.Require(
+            double.IsFinite(UNetLearningRate) && UNetLearningRate >= 0,
+            $"UNetLearningRate: got {UNetLearningRate}, expected a positive number, or 0 to train the text encoder alone; 1e-4 is usual with alpha equal to the rank");
         faults.Require(TextEncoderLearningRate is null || (double.IsFinite(TextEncoderLearningRate.Value) && TextEncoderLearningRate >= 0), $"TextEncoderLearningRate: got {TextEncoderLearningRate}, expected a positive number, or 0 or null to leave it frozen");
         faults.Require(double.IsFinite(WeightDecay) && WeightDecay >= 0, $"WeightDecay: got {WeightDecay}, expected 0 or more");
         faults.Require(MaxGradientNorm is null || IsPositive(MaxGradientNorm.Value), $"MaxGradientNorm: got {MaxGradientNorm}, expected a positive number, or null for no clipping");
@@ -132,9 +137,10 @@ public sealed partial record TrainingConfig
         faults.AddRange(Reading.Validate().Select(fault => $"Reading.{fault}"));
         faults.AddRange(Captions.Validate().Select(fault => $"Captions.{fault}"));
         faults.AddRange(Schedule.Validate().Select(fault => $"Schedule.{fault}"));
-        faults.AddRange(UNetLora.Validate().Select(fault => $"UNetLora.{fault}"));
+        faults.AddRange(UNetLearningRate != 0 ? UNetLora.Validate().Select(fault => $"UNetLora.{fault}") : []);
         faults.AddRange(TrainsTextEncoder ? TextEncoderLora.Validate().Select(fault => $"TextEncoderLora.{fault}") : []);
         faults.AddRange(SampleOptions.Validate().Select(fault => $"SampleOptions.{fault}"));
+        faults.AddRange(SettingPairs.Faults(this));
         return faults.All;
     }
 

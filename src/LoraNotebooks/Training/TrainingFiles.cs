@@ -29,7 +29,7 @@ internal sealed class TrainingFiles
     private readonly List<string> checkpoints = [];
     private IReadOnlyList<double> losses = [];
     private JsonArray earlierRuns = [];
-    private JsonArray earlierSteps = [];
+    private EarlierRecord earlier = EarlierRecord.None;
     private int firstStep = 1;
 
     public TrainingFiles(
@@ -53,20 +53,41 @@ internal sealed class TrainingFiles
     public void SaveFinal(int steps, AdamWOptimizer optimizer, LossCurve curve) =>
         Save(FileNamed(steps < plan.TotalSteps ? $"-step{steps:D8}.safetensors" : ".safetensors"), steps, optimizer, curve);
 
-    /// <summary>Takes weights, moments and step of a stopped run, and what its record beside the state tells of its steps; returns its losses.</summary>
-    public IReadOnlyList<double> LoadState(string path, AdamWOptimizer optimizer)
+    /// <summary>Tells that files of an earlier run of this name will be replaced; one that is resumed goes on in them.</summary>
+    public void TellReplaced(string? resumedFrom)
     {
-        (losses, earlierRuns) = TrainingState.Load(path, optimizer, config, dataHash, baseModel);
+        if (File.Exists(RecordFile) && (resumedFrom is null || Path.GetFullPath(resumedFrom) != StateFile))
+        {
+            Notice.Tell($"'{config.OutputFolder}' has files of an earlier run called {config.Name}; they are replaced. Give another Name or OutputFolder to keep both.");
+        }
+    }
+
+    /// <summary>Finds before training what could not be written after it: a folder that is read-only, an adapter for which the format has no names.</summary>
+    public void Rehearse()
+    {
+        var path = FileNamed("-rehearsal.safetensors");
+        lora.SaveKohya(path);
+        File.Delete(path);
+    }
+
+    /// <summary>
+    /// Takes weights, moments and step of a stopped run, and what its record beside the state tells of it; returns its losses and the epochs that it
+    /// planned.
+    /// </summary>
+    public (IReadOnlyList<double> Losses, int Epochs) LoadState(string path, AdamWOptimizer optimizer)
+    {
+        (losses, var epochs, earlierRuns) = TrainingState.Load(path, optimizer, config, plan, dataHash, baseModel);
         firstStep = losses.Count + 1;
-        earlierSteps = StepsBefore(firstStep, path);
-        return losses;
+        earlier = EarlierRecord.Beside(path, StateEnding, RecordEnding, firstStep);
+        return (losses, epochs);
     }
 
     /// <summary>
     /// What is needed to repeat the run and to compare its numbers. Of a resumed run it tells all parts, each with the machine that computed it.
     /// </summary>
-    public void WriteRecord(IReadOnlyList<TrainingStep> steps, IReadOnlyList<string> untrainedLayers, bool wasCancelled)
+    public void WriteRecord(IReadOnlyList<TrainingStep> steps, IReadOnlyList<string> untrainedLayers, IReadOnlyList<string> warnings, bool wasCancelled, string? fault = null)
     {
+        var later = steps.Where(step => step.Step > losses.Count).Select(static step => step.Loss).ToList();
         var record = new
         {
             config.Name,
@@ -74,6 +95,8 @@ internal sealed class TrainingFiles
             Started = started,
             Written = DateTimeOffset.UtcNow,
             wasCancelled,
+            Fault = fault,
+            Warnings = warnings,
             Plan = plan,
             Data = new
             {
@@ -84,11 +107,11 @@ internal sealed class TrainingFiles
             Base = baseModel.ToJson(),
             Scheduler = pipeline.Scheduler.ToJson(),
             Config = config.ToJson(),
-            Runs = Runs(),
-            Checkpoints = checkpoints.Select(Path.GetFileName),
-            untrainedLayers,
-            Losses = losses,
-            Steps = earlierSteps.Concat(steps.Select(static step => JsonSerializer.SerializeToNode(step, Indented))),
+            Runs = Runs(losses.Count + later.Count),
+            Checkpoints = earlier.Checkpoints.Concat(checkpoints.Select(static path => Path.GetFileName(path)!)).Distinct(),
+            UntrainedLayers = steps.Count > 0 ? untrainedLayers : earlier.UntrainedLayers,
+            Losses = losses.Concat(later),
+            Steps = earlier.Steps.Concat(steps.Select(static step => JsonSerializer.SerializeToNode(step, Indented))),
         };
         AtomicFile.Write(RecordFile, stream => JsonSerializer.Serialize(stream, record, Indented));
     }
@@ -97,18 +120,18 @@ internal sealed class TrainingFiles
     {
         using var scope = NewDisposeScope();
         losses = [.. curve.Losses];
-        TrainingState.Save(StateFile, optimizer, losses, config, dataHash, baseModel, Runs());
+        TrainingState.Save(StateFile, optimizer, losses, config, dataHash, baseModel, Runs(losses.Count));
         lora.SaveKohya(path, KohyaTrainingFacts.Of(config, plan, dataset, steps, started));
         checkpoints.Add(path);
     }
 
     /// <summary>The runs that took the steps so far, this one last.</summary>
-    private JsonArray Runs()
+    private JsonArray Runs(int lastStep)
     {
         var run = new
         {
             FirstStep = firstStep,
-            LastStep = losses.Count,
+            LastStep = lastStep,
             Started = started,
             Written = DateTimeOffset.UtcNow,
             Machine = Machine.Here(),
@@ -122,29 +145,6 @@ internal sealed class TrainingFiles
             },
         };
         return [.. earlierRuns.Select(static earlier => earlier!.DeepClone()), JsonSerializer.SerializeToNode(run, Indented)];
-    }
-
-    /// <summary>What the record beside a state tells of the steps before one; nothing where there is no record.</summary>
-    private static JsonArray StepsBefore(int step, string stateFile)
-    {
-        var record = stateFile.EndsWith(StateEnding, StringComparison.Ordinal) ? stateFile[..^StateEnding.Length] + RecordEnding : null;
-        if (!File.Exists(record))
-        {
-            return [];
-        }
-
-        try
-        {
-            var steps = JsonNode.Parse(File.ReadAllText(record))!["steps"]!.AsArray();
-            return [.. steps.Where(taken => taken!["step"]!.GetValue<int>() < step).Select(static taken => taken!.DeepClone())];
-        }
-        catch (Exception error) when (error is JsonException or InvalidOperationException or NullReferenceException or FormatException)
-        {
-            throw new InvalidDataException(
-                $"'{record}' is not the record of a run: got {error.Message} Expected the file that was written with '{stateFile}', "
-                + "whose steps the new record goes on with. Restore it, or move it away to go on without them.",
-                error);
-        }
     }
 
     private string FileNamed(string ending) => Path.GetFullPath(Path.Combine(config.OutputFolder, config.Name + ending));

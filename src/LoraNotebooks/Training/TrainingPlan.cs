@@ -1,4 +1,6 @@
 using LoraNotebooks.Data;
+using LoraNotebooks.Diffusion;
+using LoraNotebooks.Models;
 
 namespace LoraNotebooks.Training;
 
@@ -40,17 +42,38 @@ public sealed record TrainingPlan
     /// <summary>Steps during which the learning rate rises.</summary>
     public required int WarmupSteps { get; init; }
 
+    /// <summary>
+    /// What works, but perhaps not as meant: settings without effect beside the others, captions that are longer than the text encoder sees, what preparing
+    /// the images has cut off.
+    /// </summary>
+    public IReadOnlyList<string> Warnings { get; internal init; } = [];
+
     /// <summary>Steps of the run.</summary>
     public int TotalSteps => StepsPerEpoch * Epochs;
 
     /// <summary>Plans a run.</summary>
-    /// <param name="config">Epochs, batch size, accumulation and schedule.</param>
+    /// <param name="config">The settings.</param>
     /// <param name="dataset">What it learns from.</param>
-    /// <exception cref="ArgumentException">The settings have faults.</exception>
+    /// <exception cref="ArgumentException">The settings have faults, alone or with these images.</exception>
     public static TrainingPlan For(TrainingConfig config, PreparedDataset dataset)
     {
         ArgumentNullException.ThrowIfNull(dataset);
-        return For(config, dataset.Count, dataset.ImagesPerEpoch) with { RegularizationImagesPerEpoch = dataset.Images.Where(image => image.IsRegularization).Sum(image => image.Repeats) };
+        var plan = For(config, dataset.Count, dataset.ImagesPerEpoch) with { RegularizationImagesPerEpoch = dataset.Images.Where(image => image.IsRegularization).Sum(image => image.Repeats) };
+        ConfigFaults.ThrowIfAny(SettingPairs.Faults(config, dataset));
+        return plan with { Warnings = [.. plan.Warnings, .. SettingPairs.Warnings(config, dataset), .. dataset.Report.Summary] };
+    }
+
+    /// <summary>Plans a run on a model, which tells what captions and prompts are too long for it.</summary>
+    /// <param name="config">The settings.</param>
+    /// <param name="dataset">What it learns from.</param>
+    /// <param name="pipeline">The base model.</param>
+    /// <exception cref="ArgumentException">The settings have faults, alone, with these images or with this model.</exception>
+    public static TrainingPlan For(TrainingConfig config, PreparedDataset dataset, StableDiffusionPipeline pipeline)
+    {
+        ArgumentNullException.ThrowIfNull(pipeline);
+        var plan = For(config, dataset);
+        ConfigFaults.ThrowIfAny(SettingPairs.Faults(config, pipeline));
+        return plan with { Warnings = [.. plan.Warnings, .. SettingPairs.Warnings(config, dataset, pipeline)] };
     }
 
     /// <summary>Plans a run.</summary>
@@ -66,7 +89,14 @@ public sealed record TrainingPlan
         config.ThrowIfInvalid();
         var batches = RoundedUp(imagesPerEpoch, config.BatchSize);
         var steps = RoundedUp(batches, config.GradientAccumulation);
-        return new TrainingPlan
+        if ((long)steps * config.Epochs > int.MaxValue)
+        {
+            throw new ArgumentException(
+                $"Epochs: got {config.Epochs} of {Count(steps, "step")}, expected at most {int.MaxValue} steps in all.",
+                nameof(config));
+        }
+
+        var plan = new TrainingPlan
         {
             Images = images,
             ImagesPerEpoch = imagesPerEpoch,
@@ -77,15 +107,20 @@ public sealed record TrainingPlan
             GradientAccumulation = config.GradientAccumulation,
             WarmupSteps = config.Schedule.WarmupSteps(steps * config.Epochs),
         };
+        return plan with { Warnings = [.. SettingPairs.Warnings(config), .. SettingPairs.Warnings(config, plan)] };
     }
 
-    /// <summary>The plan in words, e.g. "20 images, 200 per epoch with repeats; batches of 4: 50 steps per epoch; 5 epochs = 250 steps."</summary>
+    /// <summary>
+    /// The plan in words, e.g. "20 images, 200 per epoch with repeats; batches of 4: 50 steps per epoch; 5 epochs = 250 steps.", and a line for each
+    /// warning.
+    /// </summary>
     public override string ToString() =>
         $"{Count(Images, "image")}, {ImagesPerEpoch} per epoch with repeats{(RegularizationImagesPerEpoch > 0 ? $", {RegularizationImagesPerEpoch} of them for regularization" : "")}; batches of {BatchSize}"
         + $"{(GradientAccumulation > 1 ? $", {GradientAccumulation} of them to a step" : "")}: {Count(StepsPerEpoch, "step")} per epoch; {Count(Epochs, "epoch")} = {Count(TotalSteps, "step")}"
-        + $"{(WarmupSteps > 0 ? $", the first {WarmupSteps} of them warm-up" : "")}.";
+        + $"{(WarmupSteps > 0 ? $", the first {WarmupSteps} of them warm-up" : "")}."
+        + string.Concat(Warnings.Select(static warning => $"\nwarning: {warning}"));
 
-    private static int RoundedUp(int amount, int part) => (amount + part - 1) / part;
+    private static int RoundedUp(int amount, int part) => (int)(((long)amount + part - 1) / part);
 
     private static string Count(int count, string singular) => $"{count} {singular}{(count == 1 ? "" : "s")}";
 }

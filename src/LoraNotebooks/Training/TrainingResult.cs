@@ -27,7 +27,10 @@ public sealed class TrainingResult : IDisposable
     /// </summary>
     public IReadOnlyList<string> UntrainedLayers { get; init; } = [];
 
-    /// <summary>All adapter files that were written, in order; the last one is <see cref="File"/>.</summary>
+    /// <summary>What works, but perhaps not as meant: <see cref="TrainingPlan.Warnings"/>, and what resuming changes.</summary>
+    public IReadOnlyList<string> Warnings { get; init; } = [];
+
+    /// <summary>All adapter files that were written, in order, of a resumed run only its own; the last one is <see cref="File"/>.</summary>
     public required IReadOnlyList<string> Checkpoints { get; init; }
 
     /// <summary>The file that a stopped run is resumed from, see <see cref="LoraTrainer.ResumeFrom"/>.</summary>

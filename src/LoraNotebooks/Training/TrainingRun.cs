@@ -32,6 +32,7 @@ internal sealed class TrainingRun : IDisposable
     private readonly Stopwatch total = Stopwatch.StartNew();
     private IReadOnlyList<int[]> batches = [];
     private IReadOnlyList<string> untrainedLayers = [];
+    private IReadOnlyList<string> warnings;
     private int done;
 
     public TrainingRun(
@@ -47,29 +48,52 @@ internal sealed class TrainingRun : IDisposable
         IProgress<TrainingStep>? progress)
     {
         (this.config, this.plan, this.pipeline, this.set, this.lora, this.sampleProgress, this.progress) = (config, plan, pipeline, set, lora, sampleProgress, progress);
+        warnings = plan.Warnings;
         seeds = new TrainingSeeds(config.Seed);
         groups = new TrainedGroups(config, lora);
         optimizer = new AdamWOptimizer(groups.Groups);
         trainingStep = new DiffusionTrainingStep(pipeline.UNet, schedule, optimizer, config);
         files = new TrainingFiles(config, plan, pipeline, baseModel, dataset, lora);
+        files.Rehearse();
     }
 
-    /// <summary>Takes weights, moments, step and losses of a stopped run.</summary>
-    public void Resume(string stateFile)
+    /// <summary>Takes weights, moments, step and losses of a stopped run, if there is one to go on from.</summary>
+    public void Resume(string? stateFile)
     {
-        var losses = files.LoadState(stateFile, optimizer);
+        files.TellReplaced(stateFile);
+        if (stateFile is null)
+        {
+            return;
+        }
+
+        var (losses, epochs) = files.LoadState(stateFile, optimizer);
         foreach (var loss in losses)
         {
             curve.Add(loss);
         }
 
         done = losses.Count;
+        if (RatesChange(epochs))
+        {
+            warnings =
+            [
+                .. warnings,
+                $"Epochs: {epochs} when the {Listing.Count(done, "step")} of the state were taken, here {plan.Epochs}: the rates of {config.Schedule.Kind} hang on the number of steps, "
+                + "so that this run is not the one of that many epochs from the start. Train anew where that matters.",
+            ];
+        }
     }
 
     /// <summary>Runs to the last step, or until cancelled.</summary>
     public TrainingResult Execute(CancellationToken cancellationToken)
     {
         var wasCancelled = false;
+        var before = done;
+        foreach (var warning in warnings)
+        {
+            Notice.Tell($"Training {config.Name}: {warning}");
+        }
+
         try
         {
             if (done == 0)
@@ -90,10 +114,22 @@ internal sealed class TrainingRun : IDisposable
         {
             wasCancelled = done < plan.TotalSteps;
         }
+        catch (TrainingDivergedException fault)
+        {
+            // The weights are finite, but no good any more; the record shows how it came to that.
+            files.WriteRecord(steps, untrainedLayers, warnings, wasCancelled: false, fault.Message);
+            throw;
+        }
+        catch (Exception fault) when (done > before)
+        {
+            // A sample that cannot be drawn or a listener that throws does not take away what was learnt.
+            Rescue(fault);
+            throw;
+        }
 
         lora.Eval();
         files.SaveFinal(done, optimizer, curve);
-        files.WriteRecord(steps, untrainedLayers, wasCancelled);
+        files.WriteRecord(steps, untrainedLayers, warnings, wasCancelled);
         return new TrainingResult
         {
             Lora = lora,
@@ -102,6 +138,7 @@ internal sealed class TrainingRun : IDisposable
             Steps = steps,
             Samples = samples,
             UntrainedLayers = untrainedLayers,
+            Warnings = warnings,
             Checkpoints = files.Checkpoints,
             StateFile = files.StateFile,
             RecordFile = files.RecordFile,
@@ -111,6 +148,20 @@ internal sealed class TrainingRun : IDisposable
     }
 
     public void Dispose() => optimizer.Dispose();
+
+    private void Rescue(Exception fault)
+    {
+        try
+        {
+            files.SaveFinal(done, optimizer, curve);
+            files.WriteRecord(steps, untrainedLayers, warnings, wasCancelled: false, fault.Message);
+            Notice.Tell($"Training {config.Name} ended at step {done} by a fault; what was learnt is in '{files.Checkpoints[^1]}', to go on from in '{files.StateFile}'.");
+        }
+        catch (Exception second) when (second is IOException or UnauthorizedAccessException)
+        {
+            Notice.Tell($"Training {config.Name} ended at step {done} by a fault, and what was learnt could not be written: {second.Message}");
+        }
+    }
 
     private void TakeStep(CancellationToken cancellationToken)
     {
@@ -161,6 +212,14 @@ internal sealed class TrainingRun : IDisposable
         }
     }
 
+    /// <summary>Whether the steps of a plan of other epochs have other learning rates.</summary>
+    private bool RatesChange(int epochs)
+    {
+        var total = plan.StepsPerEpoch * epochs;
+        return epochs != plan.Epochs
+            && Enumerable.Range(0, Math.Min(total, plan.TotalSteps)).Any(step => config.Schedule.Rate(step, total, 1) != config.Schedule.Rate(step, plan.TotalSteps, 1));
+    }
+
     private void BoundWeights()
     {
         if (config.ScaleWeightNorms is { } maxNorm)
@@ -185,7 +244,7 @@ internal sealed class TrainingRun : IDisposable
         if (config.SaveEveryEpochs is { } saveEvery && epochs % saveEvery == 0 && epochs < plan.Epochs)
         {
             files.SaveCheckpoint(epochs, done, optimizer, curve);
-            files.WriteRecord(steps, untrainedLayers, wasCancelled: false);
+            files.WriteRecord(steps, untrainedLayers, warnings, wasCancelled: false);
         }
 
         if (config.SampleEveryEpochs is { } sampleEvery && epochs % sampleEvery == 0)
@@ -200,6 +259,9 @@ internal sealed class TrainingRun : IDisposable
         {
             return;
         }
+
+        // The plan has told what is not seen of them.
+        pipeline.Text.MarkTold([.. config.SamplePrompts, config.SampleOptions.NegativePrompt], config.SampleOptions.Reading);
 
         lora.Eval();
         foreach (var prompt in config.SamplePrompts)

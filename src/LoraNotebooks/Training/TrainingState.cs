@@ -35,12 +35,15 @@ internal static class TrainingState
     }
 
     /// <summary>
-    /// Restores the optimizer and its parameters; returns the losses of the steps so far, and which runs took them where. Another processor, libtorch or
+    /// Restores the optimizer and its parameters; returns the losses of the steps so far, the epochs that were planned, and which runs took them where.
+    /// Another processor, libtorch or
     /// number of threads is allowed, and told by the runs. States of versions that noted no base model are taken without comparing it.
     /// </summary>
-    /// <exception cref="InvalidDataException">The file is no training state, or of a run with other settings, data or base model; all differences are listed.</exception>
-    public static (IReadOnlyList<double> Losses, JsonArray Runs) Load(
-        string path, AdamWOptimizer optimizer, TrainingConfig config, string dataHash, TrainingBase baseModel)
+    /// <exception cref="InvalidDataException">
+    /// The file is no training state, or of a run with other settings, data or base model, or has more steps than are planned; all differences are listed.
+    /// </exception>
+    public static (IReadOnlyList<double> Losses, int Epochs, JsonArray Runs) Load(
+        string path, AdamWOptimizer optimizer, TrainingConfig config, TrainingPlan plan, string dataHash, TrainingBase baseModel)
     {
         using var scope = NewDisposeScope();
         using var file = SafetensorsFile.Open(path);
@@ -49,7 +52,8 @@ internal static class TrainingState
             throw new InvalidDataException($"'{path}' is no training state. Give the file called <name>-state.safetensors; an adapter's file holds only its weights.");
         }
 
-        List<string> differences = [.. config.DifferencesInNumbers(JsonNode.Parse(theirs)!.AsObject())];
+        var settings = JsonNode.Parse(theirs)!.AsObject();
+        List<string> differences = [.. config.DifferencesInNumbers(settings)];
         if (file.Metadata.GetValueOrDefault(DataHash) is var hash && hash != dataHash)
         {
             differences.Add($"data: hash {hash}, here {dataHash}");
@@ -65,7 +69,13 @@ internal static class TrainingState
             throw new InvalidDataException($"'{path}' is of a run with other settings, so that it cannot be resumed with these. Take its settings, data and base model, or start anew:\n- {string.Join("\n- ", differences)}");
         }
 
-        optimizer.Restore(file.Tensors.Keys.Where(name => name != Losses).ToDictionary(name => name, name => file.Load(name)), long.Parse(steps, CultureInfo.InvariantCulture));
-        return (file.Load(Losses).data<double>().ToArray(), file.Metadata.TryGetValue(Runs, out var runs) ? JsonNode.Parse(runs)!.AsArray() : []);
+        var done = long.Parse(steps, CultureInfo.InvariantCulture);
+        if (done > plan.TotalSteps)
+        {
+            throw new InvalidDataException($"'{path}' cannot be resumed with Epochs = {plan.Epochs}: {done} steps are done, the plan has {plan.TotalSteps}. Give {(done + plan.StepsPerEpoch - 1) / plan.StepsPerEpoch} epochs or more, or start anew.");
+        }
+
+        optimizer.Restore(file.Tensors.Keys.Where(name => name != Losses).ToDictionary(name => name, name => file.Load(name)), done);
+        return (file.Load(Losses).data<double>().ToArray(), (int?)settings[nameof(TrainingConfig.Epochs)] ?? plan.Epochs, file.Metadata.TryGetValue(Runs, out var runs) ? JsonNode.Parse(runs)!.AsArray() : []);
     }
 }

@@ -124,14 +124,15 @@ internal static class BytePairEncoding
 
     private static void Apply(List<string> symbols, (string Left, string Right) pair)
     {
-        for (var i = 0; i + 1 < symbols.Count; i++)
+        // Moved together in one pass: removing one by one would take the square of a long word's length.
+        var kept = 0;
+        for (var i = 0; i < symbols.Count; i++)
         {
-            if (symbols[i] == pair.Left && symbols[i + 1] == pair.Right)
-            {
-                symbols[i] += symbols[i + 1];
-                symbols.RemoveAt(i + 1);
-            }
+            var isPair = i + 1 < symbols.Count && symbols[i] == pair.Left && symbols[i + 1] == pair.Right;
+            symbols[kept++] = isPair ? symbols[i] + symbols[++i] : symbols[i];
         }
+
+        symbols.RemoveRange(kept, symbols.Count - kept);
     }
 
     private static (byte Byte, char Symbol)[] BuildAlphabet()

@@ -17,8 +17,12 @@ public enum PromptWeighting
 /// <remarks>Source: kohya-ss/sd-scripts, library/strategy_base.py, strategy_sd.py and gen_img.py.</remarks>
 public sealed record PromptReading
 {
+    /// <summary>The largest <see cref="MaxTokenLength"/>.</summary>
+    internal const int Longest = 7500;
+
     /// <summary>
-    /// The most tokens of a text, without begin and end; what is longer is cut off. Default the length that the encoder sees at once, 75
+    /// The most tokens of a text, without begin and end, rounded up to whole chunks; what is longer is cut off, and said so. Default the length that the
+    /// encoder sees at once, 75
     /// for CLIP. A longer text is encoded in chunks of that length, whose states are joined; 150 and 225 are usual.
     /// </summary>
     public int? MaxTokenLength { get; init; }
@@ -34,7 +38,9 @@ public sealed record PromptReading
     public IReadOnlyList<string> Validate()
     {
         var faults = new ConfigFaults();
-        faults.Require(MaxTokenLength is null or (> 0 and <= 7500), $"MaxTokenLength: got {MaxTokenLength}, expected 1 to 7500 tokens, or null for the encoder's own; 75, 150 and 225 are usual");
+        faults.Require(
+            MaxTokenLength is null or (> 0 and <= Longest),
+            $"MaxTokenLength: got {MaxTokenLength}, expected 1 to {Longest} tokens, or null for the encoder's own; 75, 150 and 225 are usual");
         faults.Require(Enum.IsDefined(Weighting), $"Weighting: got {Weighting}, expected one of {string.Join(", ", Enum.GetNames<PromptWeighting>())}");
         return faults.All;
     }

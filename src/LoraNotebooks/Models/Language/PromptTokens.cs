@@ -47,14 +47,26 @@ public sealed class PromptTokens
         var (ids, weights) = (new List<long>(), new List<float>());
         foreach (var prompt in prompts)
         {
-            var parts = reading.Weighting == PromptWeighting.Off ? [new(prompt, 1)] : WeightedText.Parse(prompt);
-            var tokens = parts.SelectMany(part => tokenizer.EncodeUnpadded(part.Text)[1..^1].Select(id => (Id: id, Weight: (float)part.Weight))).Take(capacity).ToArray();
+            var tokens = Read(tokenizer, prompt, reading).Take(capacity).ToArray();
             long[] whole = [tokenizer.BosTokenId, .. tokens.Select(token => token.Id), tokenizer.EosTokenId, .. Enumerable.Repeat(tokenizer.PadTokenId, capacity - tokens.Length)];
             ids.AddRange(chunks == 1 ? whole : Enumerable.Range(0, chunks).SelectMany(i => Chunk(tokenizer, whole, i)));
             weights.AddRange([1, .. tokens.Select(token => token.Weight), .. Enumerable.Repeat(1f, capacity - tokens.Length + 1)]);
         }
 
         return new PromptTokens(prompts.Count, chunks, length, [.. ids], [.. weights], reading.Weighting);
+    }
+
+    /// <summary>How many tokens a prompt has, and how many of them, at its end, are cut off.</summary>
+    /// <param name="tokenizer">The tokenizer of the encoder that will see it.</param>
+    /// <param name="prompt">The text.</param>
+    /// <param name="reading">Its length and the meaning of brackets; default one chunk and none.</param>
+    public static (int Unseen, int Count) CutOff(ClipTokenizer tokenizer, string prompt, PromptReading? reading = null)
+    {
+        ArgumentNullException.ThrowIfNull(tokenizer);
+        ArgumentNullException.ThrowIfNull(prompt);
+        reading ??= new();
+        var count = Read(tokenizer, prompt, reading).Count();
+        return (Math.Max(0, count - (reading.Chunks(tokenizer.ModelMaxLength) * (tokenizer.ModelMaxLength - 2))), count);
     }
 
     /// <summary>The ids as the encoder takes them.</summary>
@@ -74,6 +86,13 @@ public sealed class PromptTokens
         var middle = perChunk.narrow(2, 1, inner).reshape(Count, Chunks * inner, -1);
         var joined = Chunks == 1 ? states : cat([perChunk.select(1, 0).narrow(1, 0, 1), middle, perChunk.select(1, Chunks - 1).narrow(1, Length - 1, 1)], 1);
         return Weigh(joined).alias().MoveToOuterDisposeScope();
+    }
+
+    /// <summary>All tokens of a prompt with their weights, without begin and end.</summary>
+    private static IEnumerable<(long Id, float Weight)> Read(ClipTokenizer tokenizer, string prompt, PromptReading reading)
+    {
+        var parts = reading.Weighting == PromptWeighting.Off ? [new(prompt, 1)] : WeightedText.Parse(prompt);
+        return parts.SelectMany(part => tokenizer.EncodeUnpadded(part.Text)[1..^1].Select(id => (Id: id, Weight: (float)part.Weight)));
     }
 
     private Tensor Weigh(Tensor states)
