@@ -31,6 +31,7 @@ internal sealed record Attempt(Exception? Error, double Seconds, long Bytes, lon
         for (var i = 0; i < Repetitions && (attempt.Seconds > MostSeconds || attempt.Bytes > size + SpareBytes); i++)
         {
             GC.Collect();
+            GiveMemoryBack();
             var again = Once(target, damaged);
             attempt = attempt with { Seconds = Math.Min(attempt.Seconds, again.Seconds), Bytes = Math.Min(attempt.Bytes, again.Bytes) };
         }
@@ -40,7 +41,7 @@ internal sealed record Attempt(Exception? Error, double Seconds, long Bytes, lon
 
     /// <summary>
     /// Gives what was freed back to the system: if it stays resident, as the allocator may be set, it hides what a reader takes. Costs milliseconds,
-    /// so it is called before the first attempt and now and then.
+    /// so it is called before the first attempt, before a repeated one and now and then.
     /// </summary>
     public static void GiveMemoryBack()
     {
