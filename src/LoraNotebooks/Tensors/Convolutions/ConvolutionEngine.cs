@@ -119,7 +119,7 @@ internal sealed class ConvolutionEngine(ConvolutionKernel native, ConvolutionVer
     /// <summary>
     /// libtorch's way if it agrees with the padded one, else the padded one if it agrees with the product, else the product, which no convolution
     /// kernel takes part in. In this order because it is the order of their speed: side by side (tests/Benchmarks, case convolutions), the padded
-    /// way takes 1 to 2 times as long as a right kernel, the product 2 to 9 times.
+    /// way takes 0.9 to 1.2 times as long as libtorch's own, the product 0.7 to 4.3 times.
     /// </summary>
     private ConvolutionWay Decide(ConvolutionCase of)
     {
