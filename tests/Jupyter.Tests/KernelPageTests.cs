@@ -67,6 +67,37 @@ public sealed class KernelPageTests(JupyterFixture jupyter) : IClassFixture<Jupy
         Assert.DoesNotContain("it fell", await page.EvaluateAsync<string>(Output(2)), StringComparison.Ordinal);
     }
 
+    [DrivesFact(Needs.Chromium | Needs.Jupyter | Needs.Packages)]
+    public async Task Packages_WithNativesAndAnotherInALaterCell_AreBothUsed()
+    {
+        var notebook = Cells(
+            $"""
+            #r "nuget: {Programs.Packages[0]}"
+            using Microsoft.Data.Sqlite;
+            var database = new SqliteConnection("Data Source=:memory:");
+            database.Open();
+            object? Ask(string sql) => new SqliteCommand(sql, database).ExecuteScalar();
+            Ask("create table pictures (name text, steps integer); insert into pictures values ('mika', 40), ('bridge', 2)");
+            Ask("select sum(steps) from pictures")
+            """,
+            $"""
+            #r "nuget: {Programs.Packages[1]}"
+            using Humanizer;
+            "PicturesOfMika".Humanize()
+            """,
+            "$\"{Ask(\"select count(*) from pictures\")} {\"PicturesOfMika\".Humanize()}\"");
+        var page = await jupyter.OpenAsync(notebook, "packages.ipynb");
+        await page.EvaluateAsync<bool>(RunAll);
+        await ReachAsync(page, $"{Ended} && {Output(2)}", Long);
+        string[] expected = ["42", "Pictures of mika", "2 Pictures of mika"];
+        foreach (var (cell, value) in expected.Index())
+        {
+            Assert.EndsWith(value, (await page.EvaluateAsync<string>(Output(cell))).Trim(), StringComparison.Ordinal);
+        }
+
+        await page.ScreenshotAsync("packages");
+    }
+
     [DrivesFact(Needs.Chromium | Needs.Jupyter)]
     public async Task EnvironmentExit_InACell_ReasonIsShownAndTheRestartedKernelRunsCells()
     {
