@@ -114,6 +114,9 @@ public sealed class KernelPageTests(JupyterFixture jupyter) : IClassFixture<Jupy
         await page.ScreenshotAsync("exit-restarts");
         await page.EvaluateAsync<bool>($"{agree}.click(), true");
         await page.WaitAsync($"!document.querySelector('.modal') && Jupyter.notebook.kernel.is_connected() && {Ended}", Long);
+
+        // The page hears of the new kernel.
+        await page.WaitAsync("document.querySelector('#notification_kernel').textContent === ''", Long);
         Assert.Contains("ended, with exit code 3", await page.EvaluateAsync<string>(Output(1)), StringComparison.Ordinal);
 
         Assert.Contains("CS0103", await RunAsync(page, 2), StringComparison.Ordinal);
