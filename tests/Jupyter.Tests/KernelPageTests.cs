@@ -48,7 +48,8 @@ public sealed class KernelPageTests(JupyterFixture jupyter) : IClassFixture<Jupy
     public async Task BackgroundWork_Fails_ErrorIsAtItsCellAndTheSessionGoesOn(string name, string work, string source)
     {
         var release = Path.Combine(jupyter.Root, "release-" + name);
-        var page = await jupyter.OpenAsync(Cells($"var before = 41; void Hold() {{ while (!File.Exists({JsonSerializer.Serialize(release)})) Thread.Sleep(10); }}", work, "\"a later one\"", "before + 1"), name + ".ipynb");
+        var hold = $"void Hold() {{ while (!File.Exists({JsonSerializer.Serialize(release)})) Thread.Sleep(10); }}";
+        var page = await jupyter.OpenAsync(Cells("var before = 41; " + hold, work, "\"a later one\"", "before + 1"), name + ".ipynb");
         foreach (var cell in Enumerable.Range(0, 3))
         {
             await RunAsync(page, cell);
@@ -101,7 +102,8 @@ public sealed class KernelPageTests(JupyterFixture jupyter) : IClassFixture<Jupy
     [DrivesFact(Needs.Chromium | Needs.Jupyter)]
     public async Task EnvironmentExit_InACell_ReasonIsShownAndTheRestartedKernelRunsCells()
     {
-        var page = await jupyter.OpenAsync(Cells("var before = 41;", "Console.WriteLine(\"so far\"); Environment.Exit(3);", "before", "Environment.ProcessId"), "exit.ipynb");
+        var notebook = Cells("var before = 41;", "Console.WriteLine(\"so far\"); Environment.Exit(3);", "before", "Environment.ProcessId");
+        var page = await jupyter.OpenAsync(notebook, "exit.ipynb");
         await RunAsync(page, 0);
         var process = await RunAsync(page, 3);
         await StartAsync(page, 1);

@@ -50,7 +50,8 @@ internal static class Programs
     {
         try
         {
-            PackageRestorer.RestoreAsync([.. Packages.Select(name => new PackageRequest(name, "*"))], Environment.CurrentDirectory, [], CancellationToken.None).GetAwaiter().GetResult();
+            var requests = Packages.Select(name => new PackageRequest(name, "*")).ToArray();
+            PackageRestorer.RestoreAsync(requests, Environment.CurrentDirectory, [], CancellationToken.None).GetAwaiter().GetResult();
             return null;
         }
         catch (PackageRestoreException error)
