@@ -19,7 +19,7 @@ public enum Needs
     /// <summary>A Python with nbclient.</summary>
     NbClient = 4,
 
-    /// <summary>The packages of <see cref="Programs.Packages"/>, from the machine's sources or restored before.</summary>
+    /// <summary>The packages of <see cref="Programs.Packages"/>, from the machine's sources.</summary>
     Packages = 8,
 }
 
@@ -48,15 +48,21 @@ internal static class Programs
 
     private static readonly Lazy<string?> PackageFault = new(() =>
     {
+        // A new folder each time, as a test's notebooks have it: what was restored for another one says nothing about it.
+        var folder = Directory.CreateTempSubdirectory("lora-packages-").FullName;
         try
         {
             var requests = Packages.Select(name => new PackageRequest(name, "*")).ToArray();
-            PackageRestorer.RestoreAsync(requests, Environment.CurrentDirectory, [], CancellationToken.None).GetAwaiter().GetResult();
+            PackageRestorer.RestoreAsync(requests, folder, [], CancellationToken.None).GetAwaiter().GetResult();
             return null;
         }
         catch (PackageRestoreException error)
         {
             return "NuGet's sources cannot be reached from here: " + error.Message.ReplaceLineEndings(" ");
+        }
+        finally
+        {
+            Directory.Delete(folder);
         }
     });
 
