@@ -1,11 +1,12 @@
 using System.ComponentModel;
 using System.Diagnostics;
+using LoraNotebooks.Kernel.Sessions;
 
 [assembly: CollectionBehavior(DisableTestParallelization = true)]
 
 namespace Jupyter.Tests;
 
-/// <summary>Programs that a test drives and that the .NET SDK does not bring.</summary>
+/// <summary>What a test drives and the .NET SDK does not bring.</summary>
 [Flags]
 public enum Needs
 {
@@ -17,11 +18,14 @@ public enum Needs
 
     /// <summary>A Python with nbclient.</summary>
     NbClient = 4,
+
+    /// <summary>The packages of <see cref="Programs.Packages"/>, from the machine's sources.</summary>
+    Packages = 8,
 }
 
 /// <summary>
 /// A test that drives programs of the machine. Without them it is skipped, with the reason;
-/// where LORANOTEBOOKS_REQUIRE_JUPYTER=1 says that they must be there, it runs and fails.
+/// where LORANOTEBOOKS_REQUIRE_JUPYTER=1 says that they must be there, it runs and fails. Packages are no program: without them it is skipped there, too.
 /// </summary>
 public sealed class DrivesFactAttribute : FactAttribute
 {
@@ -36,8 +40,31 @@ public sealed class DrivesTheoryAttribute : TheoryAttribute
 
 internal static class Programs
 {
+    /// <summary>Packages that tests load into notebooks; the first has natives.</summary>
+    public static IReadOnlyList<string> Packages { get; } = ["Microsoft.Data.Sqlite", "Humanizer.Core"];
+
     /// <summary>The system's own Python comes first among those that may have the package: there Debian puts it.</summary>
     private static readonly Lazy<string?> Python = new(() => ((string[])["/usr/bin/python3", "python3", "python"]).FirstOrDefault(python => Runs(python, "-c", "import nbclient")));
+
+    private static readonly Lazy<string?> PackageFault = new(() =>
+    {
+        // A new folder each time, as a test's notebooks have it: what was restored for another one says nothing about it.
+        var folder = Directory.CreateTempSubdirectory("lora-packages-").FullName;
+        try
+        {
+            var requests = Packages.Select(name => new PackageRequest(name, "*")).ToArray();
+            PackageRestorer.RestoreAsync(requests, folder, [], CancellationToken.None).GetAwaiter().GetResult();
+            return null;
+        }
+        catch (PackageRestoreException error)
+        {
+            return "NuGet's sources cannot be reached from here: " + error.Message.ReplaceLineEndings(" ");
+        }
+        finally
+        {
+            Directory.Delete(folder);
+        }
+    });
 
     public static string? PythonWithNbClient => Python.Value;
 
@@ -45,6 +72,11 @@ internal static class Programs
 
     public static string? ReasonToSkip(Needs needs)
     {
+        if (needs.HasFlag(Needs.Packages) && PackageFault.Value is { } fault)
+        {
+            return fault;
+        }
+
         if (Environment.GetEnvironmentVariable("LORANOTEBOOKS_REQUIRE_JUPYTER") == "1")
         {
             return null;

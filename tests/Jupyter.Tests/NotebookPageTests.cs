@@ -2,20 +2,15 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using LoraNotebooks.Kernel.Notebooks;
 using LoraNotebooks.Kernel.Running;
+using static Jupyter.Tests.NotebookPage;
 
 namespace Jupyter.Tests;
 
 /// <summary>Notebooks in Jupyter's own page, in a browser that reaches nothing but this machine.</summary>
 public sealed class NotebookPageTests(JupyterFixture jupyter) : IClassFixture<JupyterFixture>
 {
-    private const string RunAll = "Jupyter.notebook.execute_all_cells(), true";
     private const string Chart = "document.querySelector('.js-plotly-plot')";
     private const string Points = $"({Chart}?.data?.at(-1).x.length ?? 0)";
-
-    /// <summary>Where every cell that ran has ended: the kernel is idle and none is marked as running.</summary>
-    private const string Ended = "!Jupyter.notebook.kernel_busy && !Jupyter.notebook.get_cells().some(cell => cell.cell_type === 'code' && (cell.element.hasClass('running') || cell.input_prompt_number === '*'))";
-
-    private const string Errors = "Jupyter.notebook.get_cells().flatMap(cell => cell.output_area?.outputs ?? []).filter(output => output.output_type === 'error').map(output => output.ename + ': ' + output.evalue)";
 
     [DrivesFact(Needs.Chromium | Needs.Jupyter)]
     public async Task Chapter3_RunAll_ChartGrowsAndGridStandsAtTheEnd()
@@ -318,13 +313,6 @@ public sealed class NotebookPageTests(JupyterFixture jupyter) : IClassFixture<Ju
         await Task.Delay(500);
         Assert.Equal("undefined", await page.EvaluateAsync<string>("typeof window.hacked"));
         Assert.Equal(0, await page.EvaluateAsync<int>("document.querySelectorAll('.output_area [onerror], .output_area [onload], .output_area [onmouseover], .output_area [onfocus], .output_area a[href^=\"javascript\"]').length"));
-    }
-
-    /// <summary>Waits for what a run leads to; an error in a cell ends the waiting.</summary>
-    private static async Task ReachAsync(Page page, string expression, int seconds)
-    {
-        await page.WaitAsync($"{Errors}.length || ({expression})", seconds);
-        Assert.Empty(await page.EvaluateAsync<string[]>(Errors));
     }
 
     /// <summary>Chapter 3 with a short training whose files go into a folder of its own.</summary>

@@ -37,7 +37,7 @@ internal sealed class JupyterKernel : IDisposable
     public JupyterKernel(ConnectionFile connection, Action<string> log)
     {
         _log = log;
-        _sockets = new KernelSockets(connection, Receive, log);
+        _sockets = new KernelSockets(connection, Receive, Greet, log);
         _channel = new KernelChannel(_sockets, connection.KernelId);
         _session = new CSharpSession(new CSharpSessionOptions
         {
@@ -58,7 +58,6 @@ internal sealed class JupyterKernel : IDisposable
 
         // The first cell waits for the compiler to be loaded; the answers that front ends want before it do not.
         var warm = Task.Run(_session.WarmUpAsync, CancellationToken.None);
-        _channel.PublishState("starting", null);
         _sockets.Start();
         var work = Task.WhenAll(Task.Run(() => RunCellsAsync(warm), CancellationToken.None), Task.Run(AnswerAsync, CancellationToken.None));
         _ = WarmUpEditingAsync(warm);
@@ -108,6 +107,16 @@ internal sealed class JupyterKernel : IDisposable
                 await _editing.WarmUpAsync(CancellationToken.None).ConfigureAwait(false);
                 return;
             }
+        }
+    }
+
+    /// <summary>A front end has begun to listen. What was told before it did is lost to it, so this is the moment to say that the kernel is new.</summary>
+    /// <remarks>A page shows a kernel that died as dead until it hears from the one that Jupyter started instead.</remarks>
+    private void Greet()
+    {
+        if (_executions == 0)
+        {
+            _channel.Greet();
         }
     }
 

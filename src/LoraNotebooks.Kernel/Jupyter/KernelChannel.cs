@@ -23,6 +23,16 @@ internal sealed class KernelChannel(KernelSockets sockets, string? kernelId)
     /// <summary>Tells all front ends whether the kernel is <c>starting</c>, <c>busy</c> or <c>idle</c> with a request.</summary>
     public void PublishState(string state, JupyterMessage? request) => Publish("status", request, new JsonObject { ["execution_state"] = state });
 
+    /// <summary>Tells all front ends that the kernel is new, and whether it is busy already.</summary>
+    public void Greet()
+    {
+        lock (_states)
+        {
+            PublishState("starting", null);
+            PublishState(_cell is null ? "idle" : "busy", _cell);
+        }
+    }
+
     /// <summary>Tells all front ends that the kernel is busy with a request.</summary>
     /// <param name="request">The request.</param>
     /// <param name="isCell">Whether it runs a cell: while it does, other requests come and go.</param>

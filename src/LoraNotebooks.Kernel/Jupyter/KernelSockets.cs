@@ -25,11 +25,12 @@ internal sealed class KernelSockets : IDisposable
 {
     private readonly MessageSigner _signer;
     private readonly Action<Channel, JupyterMessage> _received;
+    private readonly Action _listened;
     private readonly Action<string> _log;
     private readonly RouterSocket _shell = new();
     private readonly RouterSocket _control = new();
     private readonly RouterSocket _stdin = new();
-    private readonly PublisherSocket _ioPub = new();
+    private readonly XPublisherSocket _ioPub = new();
     private readonly RouterSocket _heartbeat = new();
     private readonly NetMQQueue<(Channel Channel, JupyterMessage Message)> _outgoing = new();
     private readonly NetMQPoller _poller;
@@ -38,11 +39,12 @@ internal sealed class KernelSockets : IDisposable
     /// <summary>Binds the sockets; nothing is received before <see cref="Start"/>.</summary>
     /// <param name="connection">Addresses and key.</param>
     /// <param name="received">Takes each message that is well signed, on the sockets' thread: it must return at once.</param>
+    /// <param name="listened">Is told, on the sockets' thread, that one more front end hears what all are told.</param>
     /// <param name="log">Takes a line about each message that was dropped.</param>
     /// <exception cref="IOException">A port is taken.</exception>
-    public KernelSockets(ConnectionFile connection, Action<Channel, JupyterMessage> received, Action<string> log)
+    public KernelSockets(ConnectionFile connection, Action<Channel, JupyterMessage> received, Action listened, Action<string> log)
     {
-        (_signer, _received, _log) = (new MessageSigner(connection.Key), received, log);
+        (_signer, _received, _listened, _log) = (new MessageSigner(connection.Key), received, listened, log);
         NetMQConfig.Linger = TimeSpan.FromSeconds(1);
         (NetMQSocket Socket, int Port, string Name)[] sockets =
         [
@@ -65,12 +67,15 @@ internal sealed class KernelSockets : IDisposable
             }
         }
 
+        // Every subscription is of interest, not only the first to a topic.
+        _ioPub.Options.XPubVerbose = true;
         _shell.ReceiveReady += (_, _) => Receive(_shell, Channel.Shell);
         _control.ReceiveReady += (_, _) => Receive(_control, Channel.Control);
         _stdin.ReceiveReady += (_, _) => Receive(_stdin, Channel.Stdin);
+        _ioPub.ReceiveReady += (_, _) => Listen();
         _heartbeat.ReceiveReady += (_, _) => _heartbeat.SendMultipartMessage(_heartbeat.ReceiveMultipartMessage());
         _outgoing.ReceiveReady += (_, _) => SendAll();
-        _poller = [_shell, _control, _stdin, _heartbeat, _outgoing];
+        _poller = [_shell, _control, _stdin, _ioPub, _heartbeat, _outgoing];
     }
 
     /// <summary>Begins to receive and to send.</summary>
@@ -130,6 +135,18 @@ internal sealed class KernelSockets : IDisposable
             {
                 // One message that cannot be dealt with must not end the thread, and with it the kernel.
                 _log($"A message on {channel.ToString().ToLowerInvariant()} could not be dealt with: {error}");
+            }
+        }
+    }
+
+    /// <summary>Takes subscriptions: a byte, 1 for one that begins and 0 for one that ends, and a topic (ZeroMQ RFC 29).</summary>
+    private void Listen()
+    {
+        for (var i = 0; i < 100 && _ioPub.TryReceiveFrameBytes(out var frame); i++)
+        {
+            if (frame is [1, ..])
+            {
+                _listened();
             }
         }
     }
