@@ -6,7 +6,7 @@ namespace LoraNotebooks.Models;
 
 /// <summary>Root-mean-square norm over the last dimension: g ⊙ x/√(mean(x²) + ε), computed in float32 whatever the type.</summary>
 /// <remarks>Source: Zhang and Sennrich 2019 (arXiv:1910.07467), section 4; transformers, models/llama/modeling_llama.py, <c>LlamaRMSNorm</c>.</remarks>
-internal sealed class RmsNorm : nn.Module<Tensor, Tensor>
+internal sealed class RmsNorm : WeightedLayer
 {
     private readonly double epsilon;
     private Parameter weight;
@@ -29,13 +29,7 @@ internal sealed class RmsNorm : nn.Module<Tensor, Tensor>
     public Parameter Weight
     {
         get => weight;
-        set
-        {
-            var old = weight;
-            weight = value;
-            ConditionallyRegisterParameter(nameof(weight), value);
-            old.Dispose();
-        }
+        set => Replace(nameof(weight), ref weight, value);
     }
 
     public override Tensor forward(Tensor x)

@@ -155,7 +155,6 @@ public static class NativeRuntime
             ?? throw new DllNotFoundException(
                 $"TorchSharp's native bridge {FileName("LibTorchSharp")} was not found. Looked in: {string.Join("; ", BridgeFolders())}. Restore the package TorchSharp.");
 
-        NativeSettings.KeepMemory();
         NativeSettings.HandOverVariables();
 
         // Loaded by full path first, the later look-ups by name find these.

@@ -7,7 +7,7 @@ namespace LoraNotebooks.Tensors;
 /// A linear layer y = x·W + b that keeps W as [in, out], the transpose of what <see cref="Linear"/> keeps. GPT-2's projections are of this kind.
 /// </summary>
 /// <remarks>Source: transformers, pytorch_utils.py, <c>Conv1D</c>.</remarks>
-public sealed class TransposedLinear : nn.Module<Tensor, Tensor>
+public sealed class TransposedLinear : WeightedLayer
 {
     private Parameter weight;
     private Parameter bias;
@@ -48,17 +48,5 @@ public sealed class TransposedLinear : nn.Module<Tensor, Tensor>
     {
         using var scope = NewDisposeScope();
         return x.matmul(weight).Plus(bias).MoveToOuterDisposeScope();
-    }
-
-    private void Replace(string name, ref Parameter field, Parameter value)
-    {
-        ArgumentNullException.ThrowIfNull(value);
-        var old = field;
-        field = value;
-        ConditionallyRegisterParameter(name, value);
-        if (!ReferenceEquals(old, value))
-        {
-            old.Dispose();
-        }
     }
 }

@@ -7,7 +7,7 @@ namespace LoraNotebooks.Tensors.Convolutions;
 /// A layer y = W ∗ x + b like TorchSharp's <see cref="Conv2d"/>, with the same names of parameters, that is computed by <see cref="CheckedConvolution"/> and so
 /// is right also where libtorch's kernels are not.
 /// </summary>
-public sealed class CheckedConv2d : nn.Module<Tensor, Tensor>
+public sealed class CheckedConv2d : WeightedLayer
 {
     private Parameter weight;
     private Parameter bias;
@@ -52,16 +52,4 @@ public sealed class CheckedConv2d : nn.Module<Tensor, Tensor>
     /// <param name="x">Images, [N, in, H, W].</param>
     /// <returns>[N, out, H', W'].</returns>
     public override Tensor forward(Tensor x) => CheckedConvolution.Apply(x, weight, bias, Geometry);
-
-    private void Replace(string name, ref Parameter field, Parameter value)
-    {
-        ArgumentNullException.ThrowIfNull(value);
-        var old = field;
-        field = value;
-        ConditionallyRegisterParameter(name, value);
-        if (!ReferenceEquals(old, value))
-        {
-            old.Dispose();
-        }
-    }
 }
