@@ -28,8 +28,12 @@ internal static class Mutation
         {
             var watch = Stopwatch.StartNew();
             var config = Path.Combine(Folder, room.Name, "stryker-config.json");
+            if (Directory.Exists(Path.GetDirectoryName(config)))
+            {
+                Directory.Delete(Path.GetDirectoryName(config)!, recursive: true);
+            }
+
             Directory.CreateDirectory(Path.GetDirectoryName(config)!);
-            File.Delete(ReportOf(room));
             File.WriteAllText(config, JsonSerializer.Serialize(new Dictionary<string, object> { ["stryker-config"] = Options(room) }));
             var tests = Checkout.TestsOf(room.Project);
             var exit = Checkout.Dotnet(tests, "stryker", "--config-file", Path.GetRelativePath(tests, config), "--output", Path.GetDirectoryName(config)!);
