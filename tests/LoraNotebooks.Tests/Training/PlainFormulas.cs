@@ -4,7 +4,9 @@ using static TorchSharp.torch;
 
 namespace LoraNotebooks.Tests.Training;
 
-/// <summary>What a run's random numbers hang on: SplitMix64 of the seed, the use's number and an index. Files of earlier runs are resumed by these, so they may never change.</summary>
+/// <summary>
+/// What a run's random numbers hang on: SplitMix64 of the seed, the use's number and an index. Earlier runs are resumed by these, so they may never change.
+/// </summary>
 internal static class PlainSeed
 {
     public const int Weights = 0;
@@ -132,7 +134,9 @@ internal sealed class PlainNoise(TrainingConfig config)
         var (top, left) = ((int)y, (int)x);
         var (bottom, right) = (Math.Min(top + 1, height - 1), Math.Min(left + 1, width - 1));
         var (down, across) = (y - top, x - left);
-        return ((1 - down) * (((1 - across) * At(top, left)) + (across * At(top, right)))) + (down * (((1 - across) * At(bottom, left)) + (across * At(bottom, right))));
+        return (
+            (1 - down) * (((1 - across) * At(top, left)) + (across * At(top, right)))) + (
+                down * (((1 - across) * At(bottom, left)) + (across * At(bottom, right))));
 
         double At(int row, int column) => image[(((channel * height) + row) * width) + column];
     }
@@ -177,7 +181,12 @@ internal static class PlainLoss
 
         if (config.DebiasedEstimationLoss)
         {
-            weight *= prediction switch { PredictionType.Epsilon => 1 / Math.Sqrt(limited), PredictionType.VPrediction => 1 / (limited + 1), _ => Math.Sqrt(limited) };
+            weight *= prediction switch
+            {
+                PredictionType.Epsilon => 1 / Math.Sqrt(limited),
+                PredictionType.VPrediction => 1 / (limited + 1),
+                _ => Math.Sqrt(limited),
+            };
         }
 
         if (config.ScaleVPredLossLikeNoisePred)

@@ -61,7 +61,10 @@ internal sealed class PlainTraining(TrainingConfig config, StableDiffusionPipeli
         {
             var rate = network.Name == "unet" ? config.UNetLearningRate : config.TextEncoderLearningRate!.Value;
             parameters.AddRange(network.Model.NamedParameters(lora.Name).Select(pair =>
-                new PlainParameter($"{network.Name}.{pair.Name}", pair.Parameter, pair.Name.Contains("_B", StringComparison.Ordinal) ? rate * (config.LoraPlusLrRatio ?? 1) : rate)));
+                new PlainParameter(
+                    $"{network.Name}.{pair.Name}",
+                    pair.Parameter,
+                    pair.Name.Contains("_B", StringComparison.Ordinal) ? rate * (config.LoraPlusLrRatio ?? 1) : rate)));
         }
 
         lora.Train();
@@ -139,8 +142,14 @@ internal sealed class PlainTraining(TrainingConfig config, StableDiffusionPipeli
         for (var i = 0; i < said.Length; i++)
         {
             var image = i / size;
-            var (value, slope) = PlainLoss.Of(config, said[i] - target[i], PlainLoss.Threshold(config, (double)schedule.AlphasCumprod[(int)t[image]], t[image], schedule.NumTrainTimesteps));
-            var weight = PlainLoss.Weight(config, schedule.PredictionType, (double)schedule.AlphasCumprod[(int)t[image]]) * WeightOf(dataset.Images[indices[image]]);
+            var (value, slope) = PlainLoss.Of(
+                config,
+                said[i] - target[i],
+                PlainLoss.Threshold(config, (double)schedule.AlphasCumprod[(int)t[image]], t[image], schedule.NumTrainTimesteps));
+            var weight = PlainLoss.Weight(
+                config,
+                schedule.PredictionType,
+                (double)schedule.AlphasCumprod[(int)t[image]]) * WeightOf(dataset.Images[indices[image]]);
             loss += weight * value / said.Length / count;
             gradient[i] = weight * slope / said.Length / count;
         }

@@ -8,7 +8,7 @@ using LoraNotebooks.Training;
 
 namespace LoraNotebooks.Tests.Training;
 
-/// <summary>Whole runs against <see cref="PlainTraining"/>: every option, and options together, in what each step tells and in the weights at the end.</summary>
+/// <summary>Whole runs against <see cref="PlainTraining"/>: every option, and options together, in what each step tells and in the weights.</summary>
 public sealed class PlainTrainingTests(PlainTrainingTests.Models models) : IClassFixture<PlainTrainingTests.Models>, IDisposable
 {
     private readonly TemporaryFolder folder = new();
@@ -18,7 +18,7 @@ public sealed class PlainTrainingTests(PlainTrainingTests.Models models) : IClas
         ["both networks, a short last batch and step, decay, clipping, warm-up"] = new(PredictionType.VPrediction, config => config with
         {
             Schedule = new LearningRateSchedule { Warmup = 2 },
-            MaxGradientNorm = 0.2,
+            MaxGradientNorm = 0.05,
             Epochs = 3,
         }),
         ["perturbation, offset, min-SNR, debiased, weights of images, bounded norms"] = new(PredictionType.VPrediction, config => config with
@@ -29,7 +29,8 @@ public sealed class PlainTrainingTests(PlainTrainingTests.Models models) : IClas
             MinSnrGamma = 2,
             DebiasedEstimationLoss = true,
             PriorLossWeight = 0.3,
-            ScaleWeightNorms = 0.2,
+            MaxGradientNorm = 0.005,
+            ScaleWeightNorms = 0.1,
         }),
         ["random strengths, v-like, Huber"] = new(PredictionType.Epsilon, config => config with
         {
@@ -99,7 +100,7 @@ public sealed class PlainTrainingTests(PlainTrainingTests.Models models) : IClas
             TextEncoderLora = config.TextEncoderLora with { Dropout = 0.2 },
             LoraPlusLrRatio = 4,
             IpNoiseGamma = 0.1,
-            ScaleWeightNorms = 0.2,
+            ScaleWeightNorms = 0.1,
         }, IsXL: true),
     };
 
@@ -117,8 +118,8 @@ public sealed class PlainTrainingTests(PlainTrainingTests.Models models) : IClas
         var config = Cases[name].Change(TinyRun.Config(folder.Path) with
         {
             Epochs = 2,
-            BatchSize = 3,
-            GradientAccumulation = 3,
+            BatchSize = 5,
+            GradientAccumulation = 2,
             UNetLearningRate = 0.02,
             TextEncoderLearningRate = 0.01,
             WeightDecay = 2,
@@ -142,9 +143,9 @@ public sealed class PlainTrainingTests(PlainTrainingTests.Models models) : IClas
         }
 
         // Adam divides a gradient by its size, so that where it is next to nothing its last digits are seen; in all weights together they are not.
-        Assert.InRange(plain.DistanceOf(PlainTraining.Weights(result.Lora)), 0, 1e-3);
+        Assert.InRange(plain.DistanceOf(PlainTraining.Weights(result.Lora)), 0, 1e-4);
 
-        static void Equal(double expected, double actual) => Assert.Equal(expected, actual, 1e-4 * Math.Abs(expected));
+        static void Equal(double expected, double actual) => Assert.Equal(expected, actual, 2e-5 * Math.Abs(expected));
     }
 
     internal sealed record Case(PredictionType Prediction, Func<TrainingConfig, TrainingConfig> Change, bool IsXL = false);

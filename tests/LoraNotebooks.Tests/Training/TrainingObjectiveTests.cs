@@ -223,41 +223,6 @@ public sealed class TrainingObjectiveTests(TrainingObjectiveTests.EmbeddedBase e
         Assert.Contains("VPredLikeLoss: got 1 for a model that predicts VPrediction", forVelocity, StringComparison.Ordinal);
     }
 
-    [Fact]
-    public void Validate_WrongValues_NamesThemAll()
-    {
-        var config = new TrainingConfig
-        {
-            HuberC = 0,
-            HuberScale = -1,
-            VPredLikeLoss = 0,
-            PriorLossWeight = double.NaN,
-            MinTimestep = 5,
-            MaxTimestep = 5,
-            NoiseOffset = -1,
-            MultiresNoiseIterations = 0,
-            MultiresNoiseDiscount = 2,
-            IpNoiseGamma = -0.1,
-            LoraPlusLrRatio = 0,
-            ScaleWeightNorms = -1,
-            LossType = (LossType)9,
-            HuberSchedule = (HuberSchedule)9,
-        };
-
-        Assert.Equal(13, config.Validate().Count);
-        Assert.Contains("AdaptiveNoiseScale: got 1 with NoiseOffset none", Assert.Single(new TrainingConfig { AdaptiveNoiseScale = 1 }.Validate()), StringComparison.Ordinal);
-    }
-
-    [Fact]
-    public void DifferencesInNumbers_SettingThatTheOtherLacks_IsTakenAsItsDefault()
-    {
-        var theirs = new TrainingConfig().ToJson();
-        theirs.Remove(nameof(TrainingConfig.NoiseOffset));
-
-        Assert.Empty(new TrainingConfig().DifferencesInNumbers(theirs));
-        Assert.Equal("NoiseOffset: null, here 0.1", Assert.Single(new TrainingConfig { NoiseOffset = 0.1 }.DifferencesInNumbers(theirs)));
-    }
-
     private static double[] Losses(StableDiffusionPipeline pipeline, PreparedDataset dataset, TrainingConfig config, List<long>? live)
     {
         using var result = new LoraTrainer().Train(config, pipeline, dataset, new Immediate<TrainingStep>(_ => live?.Add(DisposeScopeManager.Statistics.ThreadTotalLiveCount)));
