@@ -5,6 +5,7 @@ using LoraNotebooks.Models.Language;
 using LoraNotebooks.Tests.Diffusion;
 using LoraNotebooks.Tests.Models;
 using LoraNotebooks.Training;
+using TorchSharp;
 
 namespace LoraNotebooks.Tests.Training;
 
@@ -113,8 +114,12 @@ public sealed class PlainTrainingTests(PlainTrainingTests.Models models) : IClas
     public void Train_OptionsTogether_GivesTheNumbersOfAPlainLoop(string name)
     {
         var pipeline = models.Of(Cases[name]);
-        var dataset = new PreparedDataset(TinyRun.Dataset.Images.Select((image, i) => image with { LossWeight = 1 + (0.5 * i), Repeats = i == 1 ? 2 : 1 }))
-            .WithRegularization(new PreparedDataset(TinyRun.Dataset.Images.Skip(2).Reverse()));
+        var dataset = new PreparedDataset(TinyRun.Dataset.Images.Select((image, i) => image with
+        {
+            LossWeight = 1 + (0.5 * i),
+            Repeats = i == 1 ? 2 : 1,
+            Origin = new ImageOrigin(40 + i, 30, 3, 5 + i),
+        })).WithRegularization(new PreparedDataset(TinyRun.Dataset.Images.Skip(2).Reverse()));
         var config = Cases[name].Change(TinyRun.Config(folder.Path) with
         {
             Epochs = 2,
@@ -130,7 +135,14 @@ public sealed class PlainTrainingTests(PlainTrainingTests.Models models) : IClas
         var plain = new PlainTraining(config, pipeline, dataset);
         plain.Run();
 
-        using var result = new LoraTrainer().Train(config, pipeline, dataset);
+        var live = new List<long>();
+        using var result = new LoraTrainer().Train(
+            config,
+            pipeline,
+            dataset,
+            new Immediate<TrainingStep>(_ => live.Add(DisposeScopeManager.Statistics.ThreadTotalLiveCount)));
+
+        Assert.Single(live.Skip(1).Distinct());
 
         Assert.Equal(plain.Updates.Select(update => (update.Step, update.Epoch)), result.Steps.Select(step => (step.Step, step.Epoch)));
         foreach (var (expected, actual) in plain.Updates.Zip(result.Steps))
