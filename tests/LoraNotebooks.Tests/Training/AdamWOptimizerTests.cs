@@ -121,6 +121,12 @@ public sealed class AdamWOptimizerTests
         Assert.Equal(5, optimizer.Step([1], 2.5));
         Assert.Equal((0.9 * 0.3) + (0.1 * 1.5), optimizer.State()["first_moment"][0].item<float>(), 1e-6);
 
+        // Beside a small norm the summand is much: 3e-6/(3e-6 + 1e-6).
+        using var small = new AdamWOptimizer([new ParameterGroup("all", [nn.Parameter(zeros(1))], 0)]);
+        small.Groups[0].Parameters[0].grad = full([1], 3e-6f);
+        small.Step([1], 3e-6);
+        Assert.Equal(0.1 * 0.75 * 3, small.State()["first_moment"].item<float>() * 1e6, 1e-5);
+
         // The caller's gradients stay as they are.
         Assert.Equal([3, 4], parameter.grad!.data<float>().ToArray());
         optimizer.ClearGradients();

@@ -72,7 +72,7 @@ public sealed class PlainTrainingTests(PlainTrainingTests.Models models) : IClas
             LossType = LossType.L1,
             MaxTimestep = 100,
         }),
-        ["dropout, LoRA+, sampled latents, captions"] = new(PredictionType.VPrediction, config => config with
+        ["dropout, LoRA+, sampled latents, captions, samples"] = new(PredictionType.VPrediction, config => config with
         {
             UNetLora = config.UNetLora with { Dropout = 0.4 },
             TextEncoderLora = config.TextEncoderLora with { Dropout = 0.2 },
@@ -80,6 +80,12 @@ public sealed class PlainTrainingTests(PlainTrainingTests.Models models) : IClas
             SampleLatents = true,
             Captions = new CaptionOptions { Shuffle = true, CaptionDropout = 0.3, TagDropout = 0.2 },
             Reading = new PromptReading { MaxTokenLength = 20 },
+
+            // What is drawn and written between the epochs changes nothing.
+            SampleEveryEpochs = 1,
+            SamplePrompts = ["portrait"],
+            SampleOptions = new GenerationOptions { Steps = 1 },
+            SaveEveryEpochs = 1,
         }),
         ["dropout of the text encoder alone, clip skip"] = new(PredictionType.VPrediction, config => config with
         {

@@ -132,7 +132,13 @@ public sealed class SettingWarningsTests
         ["GradientAccumulation is 2, but an epoch has 1 batch: a step averages no more"] =
             (Base with { BatchSize = 8, GradientAccumulation = 2 }, [Base with { BatchSize = 4, GradientAccumulation = 2 }]),
         ["Schedule.Warmup is 40 of 40 steps: the learning rate never arrives"] =
-            (Kind(ScheduleKind.Linear, schedule => schedule with { Warmup = 40 }), [Kind(ScheduleKind.Linear, schedule => schedule with { Warmup = 39 })]),
+            (
+                Kind(ScheduleKind.Linear, schedule => schedule with { Warmup = 40 }),
+                [
+                    Kind(ScheduleKind.Linear, schedule => schedule with { Warmup = 39 }),
+                    Kind(ScheduleKind.Constant, schedule => schedule with { Warmup = 40 }),
+                    Kind(ScheduleKind.PiecewiseConstant, schedule => schedule with { Warmup = 40, Pieces = [new(1)] }),
+                ]),
         ["Schedule.Warmup is 2 of 1 step: the learning rate never arrives"] =
             (
                 Kind(ScheduleKind.Linear, schedule => schedule with { Warmup = 2 }) with { Epochs = 1, BatchSize = 8 },
@@ -143,11 +149,16 @@ public sealed class SettingWarningsTests
                 [
                     Kind(ScheduleKind.WarmupStableDecay, schedule => schedule with { Warmup = 10, Decay = 30 }),
                     Kind(ScheduleKind.WarmupStableDecay, schedule => schedule with { Warmup = 39, Decay = 0 }),
+                    Kind(ScheduleKind.WarmupStableDecay, schedule => schedule with { Warmup = 40, Decay = 30 }),
+                    Kind(ScheduleKind.Cosine, schedule => schedule with { Warmup = 39 }),
                 ]),
         ["Schedule.Pieces has ends beyond the 40 steps of the run: what comes after them is never reached"] =
             (
                 Kind(ScheduleKind.PiecewiseConstant, schedule => schedule with { Pieces = [new(1, 40), new(0.1)] }),
-                [Kind(ScheduleKind.PiecewiseConstant, schedule => schedule with { Pieces = [new(1, 39), new(0.1)] })]),
+                [
+                    Kind(ScheduleKind.PiecewiseConstant, schedule => schedule with { Pieces = [new(1, 39), new(0.1)] }),
+                    Kind(ScheduleKind.Cosine, schedule => schedule with { Pieces = [new(1, 40), new(0.1)] }),
+                ]),
         ["PriorLossWeight has no effect: there are no regularization images"] = (Base with { PriorLossWeight = 0.5 }, [Base with { PriorLossWeight = 1 }]),
     };
 
@@ -230,6 +241,7 @@ public sealed class SettingWarningsTests
     // What the third caption is → whether its weights reach over commas, where captions are taken apart and weighed.
     [Theory]
     [InlineData("(red, blue:1.3)", true)]
+    [InlineData("hat, (red, blue:1.3), shoe", true)]
     [InlineData("[red, blue]", true)]
     [InlineData("a), (b", true)]
     [InlineData("(red:1.3), [blue]", false)]
@@ -265,6 +277,7 @@ public sealed class SettingWarningsTests
                 Base with { PriorLossWeight = 0 },
                 new PreparedDataset(plain.Images.Take(1)).WithRegularization(new PreparedDataset(plain.Images.Take(1)))).Warnings);
         Assert.Empty(TrainingPlan.For(Base with { PriorLossWeight = 0.5 }, regular).Warnings);
+        Assert.Equal(["PriorLossWeight has no effect: there are no regularization images"], TrainingPlan.For(Base with { PriorLossWeight = 0 }, plain).Warnings);
         Assert.Empty(TrainingPlan.For(Base, one).Warnings);
         Assert.Empty(TrainingPlan.For(Base, forRegularization).Warnings);
         const string fault = "- LossWeight, PriorLossWeight: got 0 for every image, expected more for some: nothing would be learnt";

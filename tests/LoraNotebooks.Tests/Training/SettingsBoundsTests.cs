@@ -42,7 +42,7 @@ public sealed class SettingsBoundsTests
         ["Schedule.Timescale"] = new([null, 1], [0, -1], "expected a positive number of steps, or null for the warm-up's length"),
         ["Schedule.Pieces"] = new(
             [Pieces(), Pieces(new(0, 0), new(1, 1), new(Huge))],
-            [Pieces(new RatePiece(-Tiny)), Pieces(new RatePiece(double.NaN)), Pieces(new RatePiece(double.PositiveInfinity))],
+            [Pieces(new RatePiece(-Tiny)), Pieces(new(1, 5), new(-Tiny)), Pieces(new RatePiece(double.PositiveInfinity))],
             "expected factors of 0 or more"),
         ["MaxGradientNorm"] = new([null, Tiny, Huge], NotPositive, "expected a positive number, or null for no clipping"),
         ["LoraPlusLrRatio"] = new([null, Tiny, Huge], NotPositive, "expected a positive number, or null for none; 16 is usual"),

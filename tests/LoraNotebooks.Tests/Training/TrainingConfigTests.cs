@@ -111,6 +111,18 @@ public sealed class TrainingConfigTests
     }
 
     [Fact]
+    public void ToJson_Settings_HaveTheirNamesAndAdaptersPeftsWords()
+    {
+        var json = new TrainingConfig { LossType = LossType.SmoothL1, UNetLora = new() { Rank = 3, TargetModules = ["to_q"] }, SamplePrompts = ["a", "b"] }.ToJson();
+
+        Assert.Equal(SettingsWalk.Paths.Select(path => path.Split('.')[0]).Distinct().Order(), json.Select(pair => pair.Key).Order());
+        Assert.Equal(("SmoothL1", "Cosine"), ((string)json["LossType"]!, (string)json["Schedule"]!["Kind"]!));
+        Assert.Equal(
+            (3, """["to_q"]""", """["a","b"]"""),
+            ((int)json["UNetLora"]!["r"]!, json["UNetLora"]!["target_modules"]!.ToJsonString(), json["SamplePrompts"]!.ToJsonString()));
+    }
+
+    [Fact]
     public void FromJson_Nothing_HasTheDefaults() => Assert.Equal(
         new TrainingConfig().ToJson().ToJsonString(),
         TrainingConfig.FromJson([]).ToJson().ToJsonString());
