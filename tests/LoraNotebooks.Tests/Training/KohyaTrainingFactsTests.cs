@@ -191,6 +191,10 @@ public sealed class KohyaTrainingFactsTests
     }
 
     [Fact]
+    public void Of_TextEncoderAtARateOfZero_TellsThatItStays() =>
+        Assert.Equal("None", Facts(new TrainingConfig { TextEncoderLearningRate = 0 }, Set())["ss_text_encoder_lr"]);
+
+    [Fact]
     public void Of_RegularizationAndRepeats_TellsFoldersOfBothKinds()
     {
         var dataset = new PreparedDataset([Image("a", mirrored: false), Image("b", mirrored: false) with { Repeats = 1 }, Image("c", mirrored: false)])

@@ -211,7 +211,7 @@ public sealed class SettingWarningsTests
     public void Plan_SettingsWithoutTheEffectThatTheySeemToHave_TellsItAndNothingOfTheirNeighbours(string warning)
     {
         Assert.Equal([warning], TrainingPlan.For(Warnings[warning].Told, Dataset()).Warnings);
-        Assert.All(Warnings[warning].Silent, config => Assert.DoesNotContain(warning, TrainingPlan.For(config, Dataset()).Warnings));
+        Assert.All(Warnings[warning].Silent, config => Assert.DoesNotContain(Subject(warning), TrainingPlan.For(config, Dataset()).Warnings.Select(Subject)));
         Assert.EndsWith($"\nwarning: {warning}", TrainingPlan.For(Warnings[warning].Told, Dataset()).ToString(), StringComparison.Ordinal);
     }
 
@@ -277,7 +277,9 @@ public sealed class SettingWarningsTests
                 Base with { PriorLossWeight = 0 },
                 new PreparedDataset(plain.Images.Take(1)).WithRegularization(new PreparedDataset(plain.Images.Take(1)))).Warnings);
         Assert.Empty(TrainingPlan.For(Base with { PriorLossWeight = 0.5 }, regular).Warnings);
-        Assert.Equal(["PriorLossWeight has no effect: there are no regularization images"], TrainingPlan.For(Base with { PriorLossWeight = 0 }, plain).Warnings);
+        Assert.Equal(
+            ["PriorLossWeight has no effect: there are no regularization images"],
+            TrainingPlan.For(Base with { PriorLossWeight = 0 }, plain).Warnings);
         Assert.Empty(TrainingPlan.For(Base, one).Warnings);
         Assert.Empty(TrainingPlan.For(Base, forRegularization).Warnings);
         const string fault = "- LossWeight, PriorLossWeight: got 0 for every image, expected more for some: nothing would be learnt";
@@ -340,8 +342,14 @@ public sealed class SettingWarningsTests
         Assert.Equal(
             ["SampleOptions.NegativePrompt has no effect: SampleOptions.Guidance is 1, where there is none", .. warnings.Take(4)],
             TrainingPlan.For(config with { SampleOptions = config.SampleOptions with { Guidance = 1 } }, data, pipeline).Warnings);
-        Assert.Equal(warnings.Take(2), TrainingPlan.For(config with { SampleEveryEpochs = null, SamplePrompts = [] }, data, pipeline).Warnings);
+        Assert.Equal(
+            ["SamplePrompts has no effect: SampleEveryEpochs is not given, so that no samples are drawn", .. warnings.Take(2)],
+            TrainingPlan.For(config with { SampleEveryEpochs = null }, data, pipeline).Warnings);
     }
+
+    /// <summary>What a warning is about, whatever the numbers in it and the reason.</summary>
+    private static string Subject(string warning) =>
+        string.Concat(warning.Split(':')[0].Select(static c => char.IsAsciiDigit(c) ? '#' : c)).Replace("##", "#", StringComparison.Ordinal);
 
     private static TrainingConfig Kind(
         ScheduleKind kind,

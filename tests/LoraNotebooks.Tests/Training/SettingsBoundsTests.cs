@@ -148,6 +148,7 @@ public sealed class SettingsBoundsTests
     [InlineData(1000, null, false)]
     [InlineData(999, 1000, true)]
     [InlineData(0, 1001, false)]
+    [InlineData(5, 5, false)]
     public void NoiseScheduleFor_Timesteps_AreThoseOfTheModel(int min, int? max, bool isAccepted)
     {
         var config = new TrainingConfig { MinTimestep = min, MaxTimestep = max };
@@ -220,10 +221,15 @@ public sealed class SettingsBoundsTests
     }
 
     [Fact]
-    public void Validate_AdaptiveScaleWithoutOffset_IsRefused() =>
+    public void Validate_AdaptiveScale_TellsTheOffsetBesideIt()
+    {
+        Assert.Equal(
+            ["AdaptiveNoiseScale: got NaN with NoiseOffset 0.1, expected a finite number together with a NoiseOffset"],
+            new TrainingConfig { AdaptiveNoiseScale = double.NaN, NoiseOffset = 0.1 }.Validate());
         Assert.Equal(
             ["AdaptiveNoiseScale: got 1 with NoiseOffset none, expected a finite number together with a NoiseOffset"],
             new TrainingConfig { AdaptiveNoiseScale = 1 }.Validate());
+    }
 
     [Fact]
     public void Validate_SamplesWithoutPrompts_AreRefusedOnlyWhereSamplesAreDrawn()
@@ -251,7 +257,11 @@ public sealed class SettingsBoundsTests
     ]
     [InlineData(ScheduleKind.PiecewiseConstant, null, new[] { 5, 6, 0 }, null)]
     [InlineData(ScheduleKind.PiecewiseConstant, null, new[] { 5, 5, 0 }, "expected each to end after the one before")]
-    [InlineData(ScheduleKind.PiecewiseConstant, null, new[] { 5, 6 }, "expected at least one, and an end for each but the last")]
+    [InlineData(
+        ScheduleKind.PiecewiseConstant,
+        null,
+        new[] { 5, 6 },
+        "Until = 5 }, RatePiece { Factor = 1, Until = 6 }, expected at least one, and an end for each but the last")]
     [
         InlineData(
             ScheduleKind.Cosine,

@@ -36,7 +36,8 @@ public sealed class TrainedGroupsTests
         Assert.Equal(names, groups.Groups.Select(group => group.Name));
         Assert.All(groups.Groups, group => Assert.Equal(0.3, group.WeightDecay));
 
-        // Step 1 of a warm-up of 2; 6 of 10 steps, a quarter of the 8 after the warm-up before the middle.
+        // Half of the warm-up of 2 steps; three quarters of the 8 after it.
+        Assert.Equal((rates.Length, rates.Length), (groups.Rates(1, 10).Count, groups.Rates(8, 10).Count));
         Assert.All(rates.Zip(groups.Rates(1, 10)), pair => Assert.Equal(0.5 * pair.First, pair.Second, 1e-15));
         Assert.All(rates.Zip(groups.Rates(8, 10)), pair => Assert.Equal(0.25 * pair.First, pair.Second, 1e-15));
         Assert.Equal((0.5e-3, 1e-4), (groups.NetworkRates(1, 10).UNet, groups.NetworkRates(1, 10).TextEncoder!.Value));
