@@ -54,7 +54,7 @@ public sealed class AdamWOptimizer : IDisposable
         using var scope = NewDisposeScope();
         using var noGradient = no_grad();
         // Not parameters_to_vector: it cannot take a convolution's weights that lie with the channels last.
-        weights = cat([.. parameters.Select(static parameter => parameter.reshape(-1))]).DetachFromDisposeScope();
+        weights = InARow([.. parameters.Select(static parameter => parameter.reshape(-1))]).DetachFromDisposeScope();
         nn.utils.vector_to_parameters(weights, parameters);
         firstMoment = zeros_like(weights).DetachFromDisposeScope();
         secondMoment = zeros_like(weights).DetachFromDisposeScope();
@@ -200,9 +200,12 @@ public sealed class AdamWOptimizer : IDisposable
         }
 
         return gradients.Count > 0
-            ? (cat(gradients), stretches)
+            ? (InARow(gradients), stretches)
             : throw new InvalidOperationException("No parameter has a gradient. Call backward on a loss that depends on the parameters first; check that the adapter is attached and enabled.");
     }
+
+    /// <summary>New memory in any case: TorchSharp's <c>cat</c> of one tensor is that tensor.</summary>
+    private static Tensor InARow(List<Tensor> tensors) => tensors.Count == 1 ? tensors[0].clone() : cat(tensors);
 
     private readonly record struct Stretch(int Group, long Weight, long Gradient, long Length);
 }

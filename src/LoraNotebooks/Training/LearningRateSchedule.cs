@@ -186,7 +186,9 @@ public sealed record LearningRateSchedule
     private double DecayDone(int step, int totalSteps)
     {
         var length = DecaySteps(totalSteps);
-        return step >= totalSteps ? 1 : length == 0 ? 0 : Math.Max(0, (double)(step - (totalSteps - length)) / length);
+
+        // Without a decay that is 0, too, of a negative number divided by 0.
+        return step >= totalSteps ? 1 : Math.Max(0, (double)(step - (totalSteps - length)) / length);
     }
 
     private static int Steps(double length, int totalSteps) => (int)(length < 1 ? length * totalSteps : length);

@@ -1,5 +1,3 @@
-using System.Diagnostics;
-
 namespace LoraNotebooks.Training;
 
 /// <summary>The losses of a run and their moving average, mᵢ = β·mᵢ₋₁ + (1 − β)·lossᵢ, divided by 1 − βⁱ because it begins at zero.</summary>
@@ -22,10 +20,12 @@ internal sealed class LossCurve
 }
 
 /// <summary>How fast the last steps were, without what happens between them.</summary>
-internal sealed class SpeedMeter
+/// <param name="time">The clock. Default the system's.</param>
+internal sealed class SpeedMeter(TimeProvider? time = null)
 {
     private const int Window = 50;
 
+    private readonly TimeProvider clock = time ?? TimeProvider.System;
     private readonly Queue<(double Seconds, int Images)> recent = new();
     private long started;
 
@@ -33,11 +33,11 @@ internal sealed class SpeedMeter
 
     public double ImagesPerSecond => recent.Sum(step => step.Images) / recent.Sum(step => step.Seconds);
 
-    public void Start() => started = Stopwatch.GetTimestamp();
+    public void Start() => started = clock.GetTimestamp();
 
     public void Stop(int images)
     {
-        recent.Enqueue((Stopwatch.GetElapsedTime(started).TotalSeconds, images));
+        recent.Enqueue((clock.GetElapsedTime(started).TotalSeconds, images));
         if (recent.Count > Window)
         {
             recent.Dequeue();

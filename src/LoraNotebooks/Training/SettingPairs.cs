@@ -99,7 +99,7 @@ internal static class SettingPairs
                 schedule.Kind != ScheduleKind.Constant && schedule.Kind != ScheduleKind.PiecewiseConstant && plan.WarmupSteps >= total,
                 $"Schedule.Warmup is {plan.WarmupSteps} of {Listing.Count(total, "step")}: the learning rate never arrives"),
             .. When(
-                decay > 0 && plan.WarmupSteps < total && plan.WarmupSteps + decay > total,
+                plan.WarmupSteps < total && plan.WarmupSteps + decay > total,
                 $"Schedule.Warmup and Decay are {plan.WarmupSteps} and {decay} of {Listing.Count(total, "step")}: the decay begins before the warm-up ends"),
             .. When(
                 schedule.Kind == ScheduleKind.PiecewiseConstant && schedule.Pieces.Any(piece => piece.Until >= total),

@@ -11,6 +11,7 @@ public sealed partial record TrainingConfig
     private static readonly JsonSerializerOptions JsonOptions = new()
     {
         IgnoreReadOnlyProperties = true,
+        RespectNullableAnnotations = true,
         UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow,
         Converters = { new JsonStringEnumConverter(), new LoraConfigConverter() },
     };
@@ -23,6 +24,7 @@ public sealed partial record TrainingConfig
     /// <exception cref="InvalidDataException">A property is unknown, has a wrong type, or the settings have faults.</exception>
     public static TrainingConfig FromJson(JsonObject json)
     {
+        ArgumentNullException.ThrowIfNull(json);
         try
         {
             var config = json.Deserialize<TrainingConfig>(JsonOptions)!;
@@ -52,7 +54,7 @@ public sealed partial record TrainingConfig
     private sealed class LoraConfigConverter : JsonConverter<LoraConfig>
     {
         public override LoraConfig Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options) =>
-            LoraConfig.FromPeftJson(JsonNode.Parse(ref reader)!.AsObject());
+            LoraConfig.FromPeftJson(JsonNode.Parse(ref reader) as JsonObject ?? throw new JsonException());
 
         public override void Write(Utf8JsonWriter writer, LoraConfig value, JsonSerializerOptions options) => value.ToPeftJson().WriteTo(writer);
     }

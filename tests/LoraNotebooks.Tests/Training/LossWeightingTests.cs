@@ -62,12 +62,117 @@ public sealed class LossWeightingTests(ParityTable table) : IClassFixture<Parity
         Assert.Equal([2, 1, 1, 1], loss.shape);
     }
 
+    [Theory]
+    [InlineData(LossType.L2)]
+    [InlineData(LossType.L1)]
+    [InlineData(LossType.Huber)]
+    [InlineData(LossType.SmoothL1)]
+    public void Elementwise_ManyDifferences_HaveTheFormulasValuesAndSlopes(LossType type)
+    {
+        using var scope = NewDisposeScope();
+        float[] thresholds = [0.05f, 0.4f];
+        float[] differences = [-3, -0.3f, -0.01f, 0.02f, 0.7f, 5];
+        var prediction = tensor(differences).repeat(2, 1).requires_grad_(true);
+
+        var loss = DiffusionLoss.Elementwise(prediction, zeros(2, 6), type, type is LossType.Huber or LossType.SmoothL1 ? tensor(thresholds) : null);
+        loss.sum().backward();
+
+        for (var i = 0; i < 12; i++)
+        {
+            var (value, slope) = PlainLoss.Of(new TrainingConfig { LossType = type }, differences[i % 6], thresholds[i / 6]);
+            Assert.Equal(value, loss[i / 6, i % 6].item<float>(), 1e-6 + (1e-5 * value));
+            Assert.Equal(slope, prediction.grad![i / 6, i % 6].item<float>(), 1e-5 * Math.Max(1, Math.Abs(slope)));
+        }
+    }
+
+    [Theory]
+    [InlineData(HuberSchedule.Snr)]
+    [InlineData(HuberSchedule.Exponential)]
+    [InlineData(HuberSchedule.Constant)]
+    public void HuberThreshold_AnyTimestep_IsTheFormulas(HuberSchedule kind)
+    {
+        using var scope = NewDisposeScope();
+        var schedule = new NoiseSchedule(SchedulerConfig.StableDiffusion);
+        long[] timesteps = [0, 1, 250, 999];
+
+        var thresholds = DiffusionLoss.HuberThreshold(schedule, tensor(timesteps), kind, 0.3, 1.7);
+
+        Assert.Equal([4], thresholds.shape);
+        foreach (var (i, t) in timesteps.Index())
+        {
+            var expected = PlainLoss.Threshold(new TrainingConfig { HuberSchedule = kind, HuberC = 0.3, HuberScale = 1.7 }, schedule.AlphasCumprod[(int)t], t, 1000);
+            Assert.Equal(expected, thresholds[i].item<float>(), 1e-5 * expected);
+        }
+    }
+
+    [Theory]
+    [InlineData(PredictionType.Epsilon)]
+    [InlineData(PredictionType.VPrediction)]
+    [InlineData(PredictionType.Sample)]
+    public void Weights_OfEachKindOfModel_AreTheFormulas(PredictionType prediction)
+    {
+        using var scope = NewDisposeScope();
+        var schedule = new NoiseSchedule(SchedulerConfig.StableDiffusion with { PredictionType = prediction });
+
+        // The SNR is 1175 at the first timestep, beyond what is reckoned with, 5.6 at 200, 0.0047 at the last.
+        long[] timesteps = [0, 1, 200, 500, 999];
+        var t = tensor(timesteps);
+        (TrainingConfig Config, Tensor Weights)[] cases =
+        [
+            (new TrainingConfig { MinSnrGamma = 5 }, LossWeighting.MinSnr(schedule, t, 5)),
+            (new TrainingConfig { DebiasedEstimationLoss = true }, LossWeighting.DebiasedEstimation(schedule, t)),
+            (new TrainingConfig { ScaleVPredLossLikeNoisePred = true }, LossWeighting.VelocityLikeNoise(schedule, t)),
+            (new TrainingConfig { VPredLikeLoss = 0.7 }, LossWeighting.NoiseLikeVelocity(schedule, t, 0.7)),
+        ];
+
+        foreach (var (config, weights) in cases)
+        {
+            double[] expected = [.. timesteps.Select(time => PlainLoss.Weight(config, prediction, schedule.AlphasCumprod[(int)time]))];
+            Assert.All(expected.Zip(PlainTraining.Numbers(weights)), pair => Assert.Equal(pair.First, pair.Second, 1e-5 * pair.First));
+        }
+    }
+
     [Fact]
     public void Elementwise_HuberWithoutThreshold_SaysWhatIsMissing()
     {
         using var scope = NewDisposeScope();
 
-        Assert.Contains("needs a threshold", Assert.Throws<ArgumentException>(() => DiffusionLoss.Elementwise(ones(1), ones(1), LossType.Huber)).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "The loss Huber needs a threshold for each image; compute it with HuberThreshold.",
+            Assert.Throws<ArgumentException>(() => DiffusionLoss.Elementwise(ones(1), ones(1), LossType.Huber)).Message,
+            StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Arguments_UnknownKindsOrMissing_AreNamed()
+    {
+        using var scope = NewDisposeScope();
+        var schedule = new NoiseSchedule(SchedulerConfig.StableDiffusion);
+        Action[] missing =
+        [
+            () => DiffusionLoss.Elementwise(null!, ones(1), LossType.L2),
+            () => DiffusionLoss.Elementwise(ones(1), null!, LossType.L2),
+            () => DiffusionLoss.HuberThreshold(null!, ones(1), HuberSchedule.Constant, 0.1),
+            () => DiffusionLoss.HuberThreshold(schedule, null!, HuberSchedule.Constant, 0.1),
+            () => LossWeighting.MinSnr(null!, ones(1), 5),
+            () => LossWeighting.MinSnr(schedule, null!, 5),
+            () => LossWeighting.DebiasedEstimation(null!, ones(1)),
+            () => LossWeighting.DebiasedEstimation(schedule, null!),
+            () => LossWeighting.VelocityLikeNoise(null!, ones(1)),
+            () => LossWeighting.VelocityLikeNoise(schedule, null!),
+            () => LossWeighting.NoiseLikeVelocity(null!, ones(1), 1),
+            () => LossWeighting.NoiseLikeVelocity(schedule, null!, 1),
+        ];
+
+        Assert.All(missing, static action => Assert.Throws<ArgumentNullException>(action));
+        Assert.Contains(
+            "Got the loss type 9, expected one of L2, L1, Huber, SmoothL1.",
+            Assert.Throws<ArgumentException>(() => DiffusionLoss.Elementwise(ones(1), ones(1), (LossType)9)).Message,
+            StringComparison.Ordinal);
+        Assert.Contains(
+            "Got the Huber schedule 9, expected one of Snr, Exponential, Constant.",
+            Assert.Throws<ArgumentException>(() => DiffusionLoss.HuberThreshold(schedule, tensor(new long[] { 1 }), (HuberSchedule)9, 0.1)).Message,
+            StringComparison.Ordinal);
     }
 
     private static Tensor Compute(string name, Tensor t)

@@ -1,8 +1,6 @@
 using LoraNotebooks.Adapters;
 using LoraNotebooks.Data;
-using LoraNotebooks.Diffusion;
 using LoraNotebooks.Models.Language;
-using LoraNotebooks.Tests.Diffusion;
 using LoraNotebooks.Training;
 
 namespace LoraNotebooks.Tests.Training;
@@ -95,33 +93,6 @@ public sealed class SettingPairsTests
 
     private static readonly TrainingConfig Base = new() { Name = "pairs", OutputFolder = "none", Epochs = 5 };
 
-    /// <summary>By what is told of them.</summary>
-    private static readonly Dictionary<string, TrainingConfig> Told = new()
-    {
-        ["Schedule.Warmup is 9"] = Base with { Epochs = 1, Schedule = new() { Warmup = 9 } },
-        ["decay begins before the warm-up ends"] = Base with { Schedule = new() { Kind = ScheduleKind.WarmupStableDecay, Warmup = 20, Decay = 30 } },
-        ["Schedule.Pieces has ends beyond"] = Base with { Schedule = new() { Kind = ScheduleKind.PiecewiseConstant, Pieces = [new(1, 900), new(0.1)] } },
-        ["BatchSize is 40, but an epoch shows 8 images"] = Base with { BatchSize = 40 },
-        ["GradientAccumulation is 40, but an epoch has 8 batches"] = Base with { GradientAccumulation = 40 },
-        ["SaveEveryEpochs is 6"] = Base with { SaveEveryEpochs = 6 },
-        ["SampleEveryEpochs is 6"] = Base with { SampleEveryEpochs = 6, SamplePrompts = ["x"] },
-        ["SamplePrompts has no effect"] = Base with { SamplePrompts = ["x"] },
-        ["SampleOptions.Prompt has no effect"] = Base with { SampleEveryEpochs = 1, SamplePrompts = ["x"], SampleOptions = new() { Prompt = "y" } },
-        ["SampleOptions.NegativePrompt has no effect"] = Base with { SampleEveryEpochs = 1, SamplePrompts = ["x"], SampleOptions = new() { NegativePrompt = "y", Guidance = 1 } },
-        ["samples do not show what is trained"] = Base with { ClipSkip = 2, SampleEveryEpochs = 1, SamplePrompts = ["x"] },
-        ["brackets in sample prompts are text"] = Base with { Reading = new() { Weighting = PromptWeighting.Scale }, SampleEveryEpochs = 1, SamplePrompts = ["x"] },
-        ["no caption is ever seen"] = Base with { Captions = new() { CaptionDropout = 1 } },
-        ["no tag is ever seen"] = Base with { Captions = new() { TagDropout = 1 } },
-        ["HuberSchedule is Snr"] = Base with { LossType = LossType.Huber, HuberScale = 2 },
-        ["Schedule.Cycles has no effect"] = Base with { Schedule = new() { Kind = ScheduleKind.Linear, Cycles = 2 } },
-        ["Schedule.Power has no effect"] = Base with { Schedule = new() { Power = 2 } },
-        ["Schedule.FinalRatio has no effect"] = Base with { Schedule = new() { FinalRatio = 0.1 } },
-        ["Schedule.Timescale has no effect"] = Base with { Schedule = new() { Timescale = 10 } },
-        ["Schedule.Pieces has no effect"] = Base with { Schedule = new() { Pieces = [new(1)] } },
-    };
-
-    public static TheoryData<string> TellingNames() => [.. Told.Keys];
-
     [Fact]
     public void Validate_EveryPairOfSettings_RefusesWhatCannotWorkAndNothingElse()
     {
@@ -155,47 +126,6 @@ public sealed class SettingPairsTests
 
         Assert.Empty(wrong);
     }
-
-    [Theory]
-    [MemberData(nameof(TellingNames))]
-    public void Plan_SettingsAgainstEachOtherOrThePlan_AreTold(string expected) =>
-        Assert.Contains(expected, Assert.Single(TrainingPlan.For(Told[expected], Dataset()).Warnings), StringComparison.Ordinal);
-
-    [Fact]
-    public void Plan_Warnings_StandInTheTextOfThePlan() =>
-        Assert.Contains("\nwarning: SaveEveryEpochs is 6", TrainingPlan.For(Base with { SaveEveryEpochs = 6 }, 5, 5).ToString(), StringComparison.Ordinal);
-
-    [Fact]
-    public void Plan_SettingsAgainstTheImages_AreToldOrRefused()
-    {
-        var images = Dataset().Images;
-        var bracketed = new PreparedDataset(images.Select(static (image, i) => image with { Caption = i == 3 ? "hat, (red, blue:1.3)" : "hat, (red:1.2)" }));
-        var weighted = Base with { Reading = new() { Weighting = PromptWeighting.Scale }, Captions = new() { Shuffle = true } };
-        var regular = Dataset().WithRegularization(Dataset());
-
-        Assert.Contains($"reach over commas in {images[3].Name}:", Assert.Single(TrainingPlan.For(weighted, bracketed).Warnings), StringComparison.Ordinal);
-        Assert.Contains("8 regularization images take time", Assert.Single(TrainingPlan.For(Base with { PriorLossWeight = 0 }, regular).Warnings), StringComparison.Ordinal);
-        Assert.Empty(TrainingPlan.For(Base with { PriorLossWeight = 0.5 }, regular).Warnings);
-        var weightless = new PreparedDataset(images.Select(static image => image with { LossWeight = 0 }));
-        Assert.Contains("nothing would be learnt", Assert.Throws<ArgumentException>(() => TrainingPlan.For(Base, weightless)).Message, StringComparison.Ordinal);
-        Assert.Contains("expected at most", Assert.Throws<ArgumentException>(() => TrainingPlan.For(Base with { Epochs = int.MaxValue }, 5, 5)).Message, StringComparison.Ordinal);
-    }
-
-    [Fact]
-    public void Plan_SettingsAgainstTheModel_AreRefusedAllAtOnce()
-    {
-        using var pipeline = TinyPipeline.Create();
-        var config = Base with { ClipSkip = 3, SampleEveryEpochs = 1, SamplePrompts = ["x"], SampleOptions = new GenerationOptions { ClipSkip = 3, Width = 15, Height = 17, Steps = 2000 } };
-
-        var message = Assert.Throws<ArgumentException>(() => TrainingPlan.For(config, Dataset(), pipeline)).Message;
-
-        Assert.All((string[])["- ClipSkip: got 3, expected 1 to 2", "SampleOptions.ClipSkip: got 3", "Width: got 15", "Height: got 17", "Steps: got 2000"], fault => Assert.Contains(fault, message, StringComparison.Ordinal));
-        Assert.Empty(TrainingPlan.For(Base with { ClipSkip = 2 }, Dataset(), pipeline).Warnings);
-    }
-
-    [Fact]
-    public void Validate_PiecesOutOfOrder_AreRefused() =>
-        Assert.Contains("each to end after the one before", Assert.Single(new LearningRateSchedule { Kind = ScheduleKind.PiecewiseConstant, Pieces = [new(1, 20), new(0.5, 10), new(0.1)] }.Validate()), StringComparison.Ordinal);
 
     private static PreparedDataset Dataset() =>
         new(Enumerable.Range(0, 8).Select(static i => new PreparedImage($"image{i}", new RgbImage(16, 16, new byte[768]), "hat", "a.png")));

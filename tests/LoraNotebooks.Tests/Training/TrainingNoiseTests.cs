@@ -1,9 +1,11 @@
 using LoraNotebooks.Adapters;
 using LoraNotebooks.Data;
+using LoraNotebooks.Diffusion;
 using LoraNotebooks.Tests.Adapters;
 using LoraNotebooks.Tests.Data;
 using LoraNotebooks.Tests.Models;
 using LoraNotebooks.Training;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Tests.Training;
@@ -39,6 +41,131 @@ public sealed class TrainingNoiseTests
         Assert.True(ChannelMeans(shaped) > 2 * ChannelMeans(noise));
 
         static float ChannelMeans(Tensor x) => x.mean([2, 3]).std().item<float>();
+    }
+
+    // Size, levels at most, discount; the noise of 8×24 pixels is down to one row before its width is.
+    [Theory]
+    [InlineData(8, 8, 1, 0.5)]
+    [InlineData(8, 8, 2, 0.9)]
+    [InlineData(8, 24, 10, 0.7)]
+    [InlineData(24, 8, 10, 0.7)]
+    [InlineData(1, 1, 3, 0.8)]
+    public void MultiResolution_AnyLevels_IsTheSumOfEnlargedNoise(long height, long width, int iterations, double discount)
+    {
+        using var scope = NewDisposeScope();
+        using var ours = new Generator(7);
+        using var theirs = new Generator(7);
+        long[] shape = [2, 3, height, width];
+        using var noise = randn(shape, generator: new Generator(8));
+
+        var shaped = TrainingNoise.MultiResolution(noise, ours, iterations, discount);
+
+        var expected = PlainNoise.MultiResolution(PlainTraining.Numbers(noise), shape, theirs, iterations, discount);
+        Assert.Equal(shape, shaped.shape);
+        Assert.All(expected.Zip(PlainTraining.Numbers(shaped)), pair => Assert.Equal(pair.First, pair.Second, 1e-5));
+        Assert.Equal(PlainNoise.Uniform(theirs), TrainingNoise.Uniform(ours));
+    }
+
+    [Theory]
+    [InlineData(null)]
+    [InlineData(0.5)]
+    [InlineData(-0.2)]
+    public void Offset_AnyScale_ShiftsEachChannel(double? scale)
+    {
+        using var scope = NewDisposeScope();
+        using var generator = new Generator(9);
+        var (noise, shift, latents) = (randn([2, 3, 4, 5], generator: generator), randn([2, 3, 1, 1], generator: generator), randn([2, 3, 4, 5], generator: generator) - 0.2);
+        var expected = PlainTraining.Numbers(noise);
+        PlainNoise.Offset(expected, PlainTraining.Numbers(latents), PlainTraining.Numbers(shift), 0.05, scale);
+
+        var shaped = TrainingNoise.Offset(noise, shift, latents, 0.05, scale);
+
+        Assert.All(expected.Zip(PlainTraining.Numbers(shaped)), pair => Assert.Equal(pair.First, pair.Second, 1e-6));
+    }
+
+    // First timestep and the one before which they end.
+    [Theory]
+    [InlineData(0, 2)]
+    [InlineData(997, null)]
+    [InlineData(5, 6)]
+    public void Draw_Timesteps_ReachBothEndsAndNothingBeyond(int min, int? max)
+    {
+        using var scope = NewDisposeScope();
+        var config = new TrainingConfig { MinTimestep = min, MaxTimestep = max };
+        var source = new TrainingNoiseSource(config, new NoiseSchedule(SchedulerConfig.StableDiffusion), new TrainingSeeds(3));
+
+        var timesteps = source.Draw(zeros(64, 1, 1, 1), 5).Timesteps.data<long>().ToArray();
+
+        Assert.Equal(Enumerable.Range(min, (max ?? 1000) - min).Select(t => (long)t), timesteps.Distinct().Order());
+    }
+
+    public static TheoryData<string> Options() => [.. NoiseOptions.Keys];
+
+    private static readonly Dictionary<string, TrainingConfig> NoiseOptions = new()
+    {
+        ["plain"] = new(),
+        ["offset"] = new() { NoiseOffset = 0.3 },
+        ["adaptive"] = new() { NoiseOffset = 0.3, AdaptiveNoiseScale = -0.4 },
+        ["random offset"] = new() { NoiseOffset = 0.3, NoiseOffsetRandomStrength = true },
+        ["perturbed"] = new() { IpNoiseGamma = 0.2 },
+        ["randomly perturbed"] = new() { IpNoiseGamma = 0.2, IpNoiseGammaRandomStrength = true },
+        ["multi-resolution"] = new() { MultiresNoiseIterations = 4 },
+        ["all"] = new()
+        {
+            NoiseOffset = 0.3,
+            NoiseOffsetRandomStrength = true,
+            AdaptiveNoiseScale = 0.4,
+            MultiresNoiseIterations = 4,
+            MultiresNoiseDiscount = 0.8,
+            IpNoiseGamma = 0.2,
+            IpNoiseGammaRandomStrength = true,
+            MinTimestep = 300,
+            MaxTimestep = 400,
+        },
+    };
+
+    [Theory]
+    [MemberData(nameof(Options))]
+    public void Draw_AnyBatch_HangsOnSeedAndNumberAlone(string option)
+    {
+        var config = NoiseOptions[option] with { Seed = -5 };
+        var source = new TrainingNoiseSource(config, new NoiseSchedule(SchedulerConfig.StableDiffusion), new TrainingSeeds(config.Seed));
+        using var scope = NewDisposeScope();
+        var latents = randn([3, 2, 4, 6], generator: new Generator(1));
+
+        foreach (var number in new long[] { 0, 3, (long)int.MaxValue + 1, 3 })
+        {
+            var before = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
+            var (noise, input, timesteps) = source.Draw(latents, number);
+
+            Assert.Equal(before + (config.IpNoiseGamma is null ? 2 : 3), DisposeScopeManager.Statistics.ThreadTotalLiveCount);
+            var expected = new PlainNoise(config).Draw(PlainTraining.Numbers(latents), latents.shape, number, config.MaxTimestep ?? 1000);
+            Assert.Equal(expected.Timesteps, timesteps.data<long>().ToArray());
+            Assert.All(expected.Noise.Zip(PlainTraining.Numbers(noise)), pair => Assert.Equal(pair.First, pair.Second, 1e-5));
+            Assert.Equal(config.IpNoiseGamma is null, input is null);
+            Assert.All(expected.Input.Zip(PlainTraining.Numbers(input ?? noise)), pair => Assert.Equal(pair.First, pair.Second, 1e-5));
+        }
+    }
+
+    [Fact]
+    public void Arguments_Missing_AreRefused()
+    {
+        using var scope = NewDisposeScope();
+        using var generator = new Generator(1);
+        var x = ones(1, 1, 1, 1);
+        Action[] missing =
+        [
+            () => TrainingNoise.Offset(null!, x, x, 0.1),
+            () => TrainingNoise.Offset(x, null!, x, 0.1),
+            () => TrainingNoise.Offset(x, x, null!, 0.1),
+            () => TrainingNoise.MultiResolution(null!, generator, 1, 0.1),
+            () => TrainingNoise.MultiResolution(x, null!, 1, 0.1),
+            () => TrainingNoise.Perturbed(null!, x, 0.1),
+            () => TrainingNoise.Perturbed(x, null!, 0.1),
+            () => MaxNormRegularization.Apply(null!, 1),
+        ];
+
+        Assert.All(missing, static action => Assert.Throws<ArgumentNullException>(action));
     }
 
     [Fact]

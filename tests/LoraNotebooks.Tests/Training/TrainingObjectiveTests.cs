@@ -10,20 +10,13 @@ using static TorchSharp.torch;
 
 namespace LoraNotebooks.Tests.Training;
 
-/// <summary>Each option of what is learnt, in whole runs: on the embedded base, and stopped and resumed on a tiny model.</summary>
+/// <summary>Options of what is learnt, in whole runs: on the embedded base, and stopped and resumed on a tiny model. Their numbers are in <see cref="PlainTrainingTests"/>.</summary>
 public sealed class TrainingObjectiveTests(TrainingObjectiveTests.EmbeddedBase embedded) : IClassFixture<TrainingObjectiveTests.EmbeddedBase>, IDisposable
 {
     private readonly TemporaryFolder folder = new();
 
     private static readonly Dictionary<string, Func<TrainingConfig, TrainingConfig>> Options = new()
     {
-        ["l1"] = config => config with { LossType = LossType.L1 },
-        ["huber"] = config => config with { LossType = LossType.Huber },
-        ["huber, exponential"] = config => config with { LossType = LossType.Huber, HuberSchedule = HuberSchedule.Exponential, HuberScale = 2 },
-        ["smooth l1, constant"] = config => config with { LossType = LossType.SmoothL1, HuberSchedule = HuberSchedule.Constant, HuberC = 0.5 },
-        ["min-SNR"] = config => config with { MinSnrGamma = 5 },
-        ["debiased"] = config => config with { DebiasedEstimationLoss = true },
-        ["scaled v"] = config => config with { ScaleVPredLossLikeNoisePred = true },
         ["v-like"] = config => config with { VPredLikeLoss = 0.5 },
         ["zero terminal SNR"] = config => config with { ZeroTerminalSnr = true },
         ["timesteps"] = config => config with { MinTimestep = 200, MaxTimestep = 300 },
@@ -36,36 +29,33 @@ public sealed class TrainingObjectiveTests(TrainingObjectiveTests.EmbeddedBase e
         ["caption dropout"] = config => config with { Captions = new CaptionOptions { CaptionDropout = 0.7, Shuffle = true } },
         ["LoRA+"] = config => config with { LoraPlusLrRatio = 16 },
         ["bounded norms"] = config => config with { ScaleWeightNorms = 1e-3 },
-        ["weight decay"] = config => config with { WeightDecay = 10 },
-        ["clip skip"] = config => config with { ClipSkip = 2 },
         ["text encoder"] = config => config with { TextEncoderLearningRate = 1e-3 },
         ["prior preservation"] = config => config with { PriorLossWeight = 0.5 },
     };
 
-    public static TheoryData<string> Names() => [.. Options.Keys];
-
-    public static TheoryData<string> RandomNames() => [.. Options.Keys.Where(name => name is "multi-resolution" or "caption dropout" or "prior preservation" or "LoRA+" or "bounded norms" or "timesteps" || name.StartsWith("offset", StringComparison.Ordinal) || name.StartsWith("perturbation", StringComparison.Ordinal))];
+    public static TheoryData<string> RandomNames() => [.. Options.Keys.Except(["v-like", "zero terminal SNR", "text encoder"])];
 
     public void Dispose() => folder.Dispose();
 
     [Theory]
-    [MemberData(nameof(Names))]
-    public void Train_OnTheEmbeddedBase_ActsStaysFiniteAndKeepsNoTensors(string option)
+    [InlineData("v-like")]
+    [InlineData("zero terminal SNR")]
+    [InlineData("multi-resolution")]
+    [InlineData("text encoder")]
+    public void Train_OnTheEmbeddedBase_StaysFiniteAndKeepsNoTensors(string option)
     {
         // Without rescaling, so that asking for it changes something; the weights are the same.
-        var scheduler = embedded.Pipeline.Scheduler with { RescaleBetasZeroSnr = false, PredictionType = option == "v-like" ? PredictionType.Epsilon : PredictionType.VPrediction };
-        var pipeline = With(embedded.Pipeline, scheduler);
+        var prediction = option == "v-like" ? PredictionType.Epsilon : PredictionType.VPrediction;
+        var pipeline = With(embedded.Pipeline, embedded.Pipeline.Scheduler with { RescaleBetasZeroSnr = false, PredictionType = prediction });
         var size = pipeline.NativeSize / 2;
         var dataset = Pictures(4, size).WithRegularization(Pictures(4, size));
         var plain = new TrainingConfig { Name = "base", OutputFolder = folder.Path, Epochs = 2, BatchSize = 2, UNetLearningRate = 1e-3, Seed = 5 };
         var live = new List<long>();
 
-        var expected = Losses(pipeline, dataset, plain, null);
         var losses = Losses(pipeline, dataset, Options[option](plain), live);
 
         Assert.Equal(8, losses.Length);
         Assert.All(losses, loss => Assert.True(double.IsFinite(loss)));
-        Assert.NotEqual(expected, losses);
         Assert.Equal(live[1], live.Skip(1).Max());
     }
 
@@ -221,41 +211,6 @@ public sealed class TrainingObjectiveTests(TrainingObjectiveTests.EmbeddedBase e
         Assert.Contains("ZeroTerminalSnr: got true", forNoise, StringComparison.Ordinal);
         Assert.Contains("MaxTimestep: got 0 and 5000", forNoise, StringComparison.Ordinal);
         Assert.Contains("VPredLikeLoss: got 1 for a model that predicts VPrediction", forVelocity, StringComparison.Ordinal);
-    }
-
-    [Fact]
-    public void Validate_WrongValues_NamesThemAll()
-    {
-        var config = new TrainingConfig
-        {
-            HuberC = 0,
-            HuberScale = -1,
-            VPredLikeLoss = 0,
-            PriorLossWeight = double.NaN,
-            MinTimestep = 5,
-            MaxTimestep = 5,
-            NoiseOffset = -1,
-            MultiresNoiseIterations = 0,
-            MultiresNoiseDiscount = 2,
-            IpNoiseGamma = -0.1,
-            LoraPlusLrRatio = 0,
-            ScaleWeightNorms = -1,
-            LossType = (LossType)9,
-            HuberSchedule = (HuberSchedule)9,
-        };
-
-        Assert.Equal(13, config.Validate().Count);
-        Assert.Contains("AdaptiveNoiseScale: got 1 with NoiseOffset none", Assert.Single(new TrainingConfig { AdaptiveNoiseScale = 1 }.Validate()), StringComparison.Ordinal);
-    }
-
-    [Fact]
-    public void DifferencesInNumbers_SettingThatTheOtherLacks_IsTakenAsItsDefault()
-    {
-        var theirs = new TrainingConfig().ToJson();
-        theirs.Remove(nameof(TrainingConfig.NoiseOffset));
-
-        Assert.Empty(new TrainingConfig().DifferencesInNumbers(theirs));
-        Assert.Equal("NoiseOffset: null, here 0.1", Assert.Single(new TrainingConfig { NoiseOffset = 0.1 }.DifferencesInNumbers(theirs)));
     }
 
     private static double[] Losses(StableDiffusionPipeline pipeline, PreparedDataset dataset, TrainingConfig config, List<long>? live)

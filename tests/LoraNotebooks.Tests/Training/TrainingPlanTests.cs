@@ -1,6 +1,6 @@
-using System.Text.Json.Nodes;
 using LoraNotebooks.Adapters;
 using LoraNotebooks.Data;
+using LoraNotebooks.Tests.Diffusion;
 using LoraNotebooks.Training;
 
 namespace LoraNotebooks.Tests.Training;
@@ -23,19 +23,80 @@ public sealed class TrainingPlanTests
     }
 
     [Fact]
-    public void For_Dataset_CountsRepeats()
+    public void For_Numbers_AreNoted()
     {
-        var dataset = new PreparedDataset(TinyRun.Dataset.Images.Select(image => image with { Repeats = 3 }));
+        var plan = TrainingPlan.For(new TrainingConfig { BatchSize = 2, GradientAccumulation = 3, Epochs = 5, Schedule = new() { Warmup = 0.25 } }, 7, 21);
 
-        Assert.Equal(15, TrainingPlan.For(new TrainingConfig(), dataset).ImagesPerEpoch);
+        Assert.Equal((7, 21, 0, 11, 4), (plan.Images, plan.ImagesPerEpoch, plan.RegularizationImagesPerEpoch, plan.BatchesPerEpoch, plan.StepsPerEpoch));
+        Assert.Equal((5, 2, 3, 5, 20), (plan.Epochs, plan.BatchSize, plan.GradientAccumulation, plan.WarmupSteps, plan.TotalSteps));
+        Assert.Empty(plan.Warnings);
+    }
+
+    [Fact]
+    public void For_Dataset_CountsRepeatsOfBothKindsAndTellsWhatPreparingCutOff()
+    {
+        var images = TinyRun.Dataset.Images.Select(image => image with { Repeats = 3 });
+        var dataset = new PreparedDataset(images).WithRegularization(new PreparedDataset(images.Take(1)));
+
+        var plan = TrainingPlan.For(new TrainingConfig(), dataset);
+
+        Assert.Equal((6, 30, 15), (plan.Images, plan.ImagesPerEpoch, plan.RegularizationImagesPerEpoch));
+        Assert.Equal(dataset.Report.Summary, plan.Warnings);
+    }
+
+    // Images of an epoch, batch size, epochs → steps, or what is refused.
+    [Theory]
+    [InlineData(1, 1, int.MaxValue, int.MaxValue, null)]
+    [InlineData(2, 1, 1 << 30, 0, "Epochs: got 1073741824 of 2 steps, expected at most 2147483647 steps in all.")]
+    [InlineData(2, 1, (1 << 30) - 1, int.MaxValue - 1, null)]
+    [InlineData(int.MaxValue, int.MaxValue, 1, 1, null)]
+    [InlineData(int.MaxValue, 2, 1, 1 << 30, null)]
+    public void For_ManySteps_CountsThemOrRefuses(int images, int batch, int epochs, int steps, string? fault)
+    {
+        var config = new TrainingConfig { BatchSize = batch, Epochs = epochs };
+        if (fault is null)
+        {
+            Assert.Equal(steps, TrainingPlan.For(config, 1, images).TotalSteps);
+        }
+        else
+        {
+            Assert.Contains(fault, Assert.Throws<ArgumentException>(() => TrainingPlan.For(config, 1, images)).Message, StringComparison.Ordinal);
+        }
+    }
+
+    [Fact]
+    public void For_WrongArguments_AreRefused()
+    {
+        using var pipeline = TinyPipeline.Create();
+        var config = new TrainingConfig();
+
+        Assert.Equal("config", Assert.Throws<ArgumentNullException>(() => TrainingPlan.For(null!, 1, 1)).ParamName);
+        Assert.Equal("dataset", Assert.Throws<ArgumentNullException>(() => TrainingPlan.For(config, null!)).ParamName);
+        Assert.Equal("pipeline", Assert.Throws<ArgumentNullException>(() => TrainingPlan.For(config, TinyRun.Dataset, null!)).ParamName);
+        Assert.Equal("images", Assert.Throws<ArgumentOutOfRangeException>(() => TrainingPlan.For(config, 0, 1)).ParamName);
+        Assert.Equal("imagesPerEpoch", Assert.Throws<ArgumentOutOfRangeException>(() => TrainingPlan.For(config, 1, 0)).ParamName);
+        Assert.Contains("Epochs: got 0", Assert.Throws<ArgumentException>(() => TrainingPlan.For(config with { Epochs = 0 }, 1, 1)).Message, StringComparison.Ordinal);
     }
 
     [Fact]
     public void ToString_Plan_StatesTheSteps()
     {
-        var plan = TrainingPlan.For(new TrainingConfig { BatchSize = 4, Epochs = 5, Schedule = new() { Warmup = 0.1 } }, 20, 200);
+        var config = new TrainingConfig { BatchSize = 4, Epochs = 5, Schedule = new() { Warmup = 0.1 } };
+        var regular = new PreparedDataset(TinyRun.Dataset.Images).WithRegularization(TinyRun.Dataset);
 
-        Assert.Equal("20 images, 200 per epoch with repeats; batches of 4: 50 steps per epoch; 5 epochs = 250 steps, the first 25 of them warm-up.", plan.ToString());
+        Assert.Equal(
+            "20 images, 200 per epoch with repeats; batches of 4: 50 steps per epoch; 5 epochs = 250 steps, the first 25 of them warm-up.",
+            TrainingPlan.For(config, 20, 200).ToString());
+        Assert.Equal(
+            "20 images, 200 per epoch with repeats; batches of 4, 2 of them to a step: 25 steps per epoch; 5 epochs = 125 steps.",
+            TrainingPlan.For(config with { GradientAccumulation = 2, Schedule = new() }, 20, 200).ToString());
+        Assert.Equal(
+            "1 image, 1 per epoch with repeats; batches of 1: 1 step per epoch; 1 epoch = 1 step.",
+            TrainingPlan.For(new TrainingConfig { Epochs = 1 }, 1, 1).ToString());
+        Assert.Equal(
+            "10 images, 10 per epoch with repeats, 5 of them for regularization; batches of 1: 10 steps per epoch; 10 epochs = 100 steps."
+            + "\nwarning: SaveEveryEpochs is 11, but there are 10 epochs: only the final file is written\nwarning: Schedule.Power has no effect: Cosine has none",
+            TrainingPlan.For(new TrainingConfig { Schedule = new() { Power = 2 }, SaveEveryEpochs = 11 }, regular).ToString());
     }
 
     [Fact]
@@ -48,16 +109,5 @@ public sealed class TrainingPlanTests
         Assert.Contains("BatchSize: got 0", error.Message, StringComparison.Ordinal);
         Assert.Contains("UNetLearningRate: got NaN", error.Message, StringComparison.Ordinal);
         Assert.Contains("UNetLora.Rank: got 0", error.Message, StringComparison.Ordinal);
-    }
-
-    [Fact]
-    public void FromJson_OfToJson_IsTheSameSettings()
-    {
-        var config = TinyRun.Config("out") with { TextEncoderLearningRate = 5e-5, SamplePrompts = ["a", "b"], Captions = new CaptionOptions { Shuffle = true } };
-
-        var json = config.ToJson().ToJsonString();
-
-        Assert.Equal(json, TrainingConfig.FromJson(JsonNode.Parse(json)!.AsObject()).ToJson().ToJsonString());
-        Assert.Throws<InvalidDataException>(() => TrainingConfig.FromJson(new JsonObject { ["Epoch"] = 3 }));
     }
 }

@@ -1,0 +1,157 @@
+using LoraNotebooks.Adapters;
+using LoraNotebooks.Diffusion;
+using LoraNotebooks.Models.Diffusion;
+using LoraNotebooks.Tests.Models;
+using LoraNotebooks.Training;
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+
+namespace LoraNotebooks.Tests.Training;
+
+/// <summary>What an update leaves behind when it does not take place.</summary>
+public sealed class DiffusionTrainingStepTests : IDisposable
+{
+    private readonly UNet2DConditionModel unet = new(TinyModels.UNet with { InChannels = 3, OutChannels = 3, SampleSize = 8 }, new Generator(1));
+    private readonly AdaptedModel model;
+    private readonly IReadOnlyList<Parameter> parameters;
+    private readonly AdamWOptimizer optimizer;
+    private readonly DiffusionTrainingStep step;
+    private readonly double[] before;
+
+    public DiffusionTrainingStepTests()
+    {
+        model = new AdaptedModel(unet);
+        model.Add("a", new LoraConfig { Rank = 2, Alpha = 2, TargetModules = ["to_q"] }, new Generator(2));
+        parameters = model.TrainableParameters("a");
+        optimizer = new AdamWOptimizer([new ParameterGroup("unet", parameters, 0.1)]);
+        step = new DiffusionTrainingStep(unet, new NoiseSchedule(SchedulerConfig.StableDiffusion), optimizer, new TrainingConfig());
+        before = Weights();
+    }
+
+    public void Dispose()
+    {
+        optimizer.Dispose();
+        model.Dispose();
+        unet.Dispose();
+    }
+
+    [Fact]
+    public void Update_CancelledBetweenTwoBatches_DropsWhatTheyHadAccumulated()
+    {
+        using var source = new CancellationTokenSource();
+        var drawn = 0;
+
+        Assert.Throws<OperationCanceledException>(() => step.Update(3, Draw, [0.1], source.Token));
+
+        Assert.Equal(1, drawn);
+        Unchanged();
+
+        // The next step knows nothing of it.
+        var fresh = step.Update(1, static _ => Batch(5), [0.1]);
+        Assert.Equal(fresh.GradientNorm, AnotherNorm(), 1e-6 * fresh.GradientNorm);
+
+        DiffusionBatch Draw(int number)
+        {
+            drawn++;
+            source.Cancel();
+            return Batch(number);
+        }
+
+        static double AnotherNorm()
+        {
+            using var other = new DiffusionTrainingStepTests();
+            return other.step.Update(1, static _ => Batch(5), [0.1]).GradientNorm;
+        }
+    }
+
+    [Fact]
+    public void Update_CancelledBefore_DrawsNothing()
+    {
+        Assert.Throws<OperationCanceledException>(
+            () => step.Update(1, static _ => throw new NotSupportedException(), [0.1], new CancellationToken(canceled: true)));
+
+        Unchanged();
+    }
+
+    [Fact]
+    public void Update_LossNotFinite_EndsThereAndChangesNothing()
+    {
+        var drawn = new List<int>();
+
+        var result = step.Update(3, Draw, [0.1]);
+
+        Assert.Equal([0, 1], drawn);
+        Assert.Equal((double.NaN, double.NaN, false), (result.Loss, result.GradientNorm, result.IsFinite));
+        Unchanged();
+
+        DiffusionBatch Draw(int number)
+        {
+            drawn.Add(number);
+            return number == 1 ? Batch(number) with { Weights = tensor(new[] { float.NaN, 1 }) } : Batch(number);
+        }
+    }
+
+    [Fact]
+    public void Update_BatchThatCannotBeDrawn_DropsWhatWasAccumulated()
+    {
+        Assert.Throws<NotSupportedException>(() => step.Update(2, static number => number == 0 ? Batch(0) : throw new NotSupportedException(), [0.1]));
+
+        Unchanged();
+    }
+
+    [Fact]
+    public void Update_Batches_AreFreedAfterTheirUse()
+    {
+        var drawn = new List<Tensor>();
+        using var scope = NewDisposeScope();
+
+        step.Update(2, Draw, [0.1]);
+
+        Assert.Equal(8, drawn.Count);
+        Assert.All(drawn, tensor => Assert.True(tensor.IsInvalid));
+        Assert.All(parameters, parameter => Assert.Null(parameter.grad));
+        Assert.Equal(1, optimizer.Steps);
+
+        DiffusionBatch Draw(int number)
+        {
+            Assert.All(drawn, tensor => Assert.True(tensor.IsInvalid));
+            var batch = Batch(number);
+            drawn.AddRange([batch.Latents, batch.Noise, batch.Timesteps, batch.Text.HiddenStates]);
+            return batch;
+        }
+    }
+
+    [Theory]
+    [InlineData(1, 2, true)]
+    [InlineData(double.NaN, 2, false)]
+    [InlineData(1, double.NaN, false)]
+    [InlineData(double.PositiveInfinity, 2, false)]
+    [InlineData(1, double.PositiveInfinity, false)]
+    public void IsFinite_LossAndNorm_BothMatter(double loss, double norm, bool expected) => Assert.Equal(expected, new UpdateResult(loss, norm).IsFinite);
+
+    [Fact]
+    public void Arguments_Missing_AreNamed()
+    {
+        Assert.Equal("batch", Assert.Throws<ArgumentNullException>(() => step.Loss(null!)).ParamName);
+        Assert.Equal("draw", Assert.Throws<ArgumentNullException>(() => step.Update(0, null!, [0.1])).ParamName);
+    }
+
+    private static DiffusionBatch Batch(int number)
+    {
+        using var generator = new Generator((ulong)(10 + number));
+        return new DiffusionBatch(
+            randn([2, 3, 8, 8], generator: generator),
+            randn([2, 3, 8, 8], generator: generator),
+            tensor(new long[] { 100, 900 }),
+            randn([2, 4, TinyModels.UNet.CrossAttentionDim[0]], generator: generator));
+    }
+
+    private void Unchanged()
+    {
+        Assert.Equal(before, Weights());
+        Assert.All(parameters, parameter => Assert.Null(parameter.grad));
+        Assert.Equal(0, optimizer.Steps);
+    }
+
+    private double[] Weights() => [.. parameters.SelectMany(PlainTraining.Numbers)];
+}
