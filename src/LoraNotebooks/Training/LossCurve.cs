@@ -1,5 +1,3 @@
-using System.Diagnostics;
-
 namespace LoraNotebooks.Training;
 
 /// <summary>The losses of a run and their moving average, mᵢ = β·mᵢ₋₁ + (1 − β)·lossᵢ, divided by 1 − βⁱ because it begins at zero.</summary>
@@ -22,7 +20,8 @@ internal sealed class LossCurve
 }
 
 /// <summary>How fast the last steps were, without what happens between them.</summary>
-internal sealed class SpeedMeter
+/// <param name="clock">Tells the time.</param>
+internal sealed class SpeedMeter(TimeProvider clock)
 {
     private const int Window = 50;
 
@@ -33,11 +32,11 @@ internal sealed class SpeedMeter
 
     public double ImagesPerSecond => recent.Sum(step => step.Images) / recent.Sum(step => step.Seconds);
 
-    public void Start() => started = Stopwatch.GetTimestamp();
+    public void Start() => started = clock.GetTimestamp();
 
     public void Stop(int images)
     {
-        recent.Enqueue((Stopwatch.GetElapsedTime(started).TotalSeconds, images));
+        recent.Enqueue((clock.GetElapsedTime(started).TotalSeconds, images));
         if (recent.Count > Window)
         {
             recent.Dequeue();
