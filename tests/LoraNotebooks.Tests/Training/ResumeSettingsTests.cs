@@ -123,6 +123,7 @@ public sealed class ResumeSettingsTests : IDisposable
             }
 
             Assert.Empty(second.Warnings);
+            Assert.DoesNotContain(second.Samples, static sample => sample.Epoch == 0);
             Assert.Equal(3 + second.Steps.Count, RunFiles.Record(second)["losses"]!.AsArray().Count);
         }
     }

@@ -1,3 +1,6 @@
+using System.Reflection;
+using System.Runtime.InteropServices;
+using LoraNotebooks.Data;
 using LoraNotebooks.Diffusion;
 using LoraNotebooks.Tests.Diffusion;
 using LoraNotebooks.Tests.Models;
@@ -139,6 +142,49 @@ public sealed class RunNumbersTests : IDisposable
             Assert.Equal(average / (1 - Math.Pow(0.98, i + 1)), steps[i].SmoothedLoss, 1e-12);
             Assert.Equal((i + 1, 12, i / 3 + 1, 4), (steps[i].Step, steps[i].TotalSteps, steps[i].Epoch, steps[i].TotalEpochs));
         }
+    }
+
+    [Fact]
+    public void Train_Record_TellsAllThatTheRunHangsOn()
+    {
+        var images = TinyRun.Dataset.Images;
+        var data = new PreparedDataset([images[0] with { Repeats = 2, LossWeight = 0.5 }]).WithRegularization(new PreparedDataset([images[1], images[2]]));
+        var config = TinyRun.Config(folder.Path) with { Epochs = 1, SaveEveryEpochs = 3 };
+
+        using var result = new LoraTrainer().Train(config, pipeline, data);
+
+        var record = RunFiles.Record(result);
+        Assert.Equal(
+            ["name", "seed", "started", "written", "wasCancelled", "fault", "warnings", "plan", "data", "base", "scheduler", "config", "runs", "checkpoints", "untrainedLayers", "losses", "steps"],
+            record.AsObject().Select(static pair => pair.Key));
+        Assert.Equal(("tiny", 3L), ((string?)record["name"], (long)record["seed"]!));
+        Assert.Equal(result.Warnings, record["warnings"]!.AsArray().Select(static warning => (string)warning!));
+        Assert.Contains(result.Warnings, static warning => warning.StartsWith("SaveEveryEpochs is 3", StringComparison.Ordinal));
+        Assert.Equal((3, 4, 2, 2, 2, 1), ((int)record["plan"]!["images"]!, (int)record["plan"]!["imagesPerEpoch"]!, (int)record["plan"]!["regularizationImagesPerEpoch"]!, (int)record["plan"]!["batchesPerEpoch"]!, (int)record["plan"]!["totalSteps"]!, (int)record["plan"]!["epochs"]!));
+        Assert.Equal(data.ComputeHash(), (string?)record["data"]!["hash"]);
+        Assert.Equal(
+            [
+                """{"name":"image0","caption":"portrait","repeats":2,"isRegularization":false,"lossWeight":0.5,"origin":{"width":16,"height":16,"left":0,"top":0}}""",
+                """{"name":"regularization-image1","caption":"portrait, long hair 1","repeats":1,"isRegularization":true,"lossWeight":1,"origin":{"width":16,"height":16,"left":0,"top":0}}""",
+                """{"name":"regularization-image2","caption":"portrait, long hair 2","repeats":1,"isRegularization":true,"lossWeight":1,"origin":{"width":16,"height":16,"left":0,"top":0}}""",
+            ],
+            record["data"]!["images"]!.AsArray().Select(static image => image!.ToJsonString()));
+        Assert.Equal(TrainingBase.Of(pipeline).ToJson().ToJsonString(), record["base"]!.ToJsonString());
+        Assert.Equal(pipeline.Scheduler.ToJson().ToJsonString(), record["scheduler"]!.ToJsonString());
+        Assert.Equal(config.ToJson().ToJsonString(), record["config"]!.ToJsonString());
+        Assert.Equal(
+            ["step", "totalSteps", "epoch", "totalEpochs", "loss", "smoothedLoss", "uNetLearningRate", "textEncoderLearningRate", "gradientNorm", "seconds", "imagesPerSecond", "secondsLeft"],
+            record["steps"]![0]!.AsObject().Select(static pair => pair.Key));
+        Assert.Equal(result.Steps[1].GradientNorm, (double)record["steps"]![1]!["gradientNorm"]!);
+        var run = record["runs"]![0]!;
+        Assert.Equal(["firstStep", "lastStep", "started", "written", "machine", "device", "versions"], run.AsObject().Select(static pair => pair.Key));
+        Assert.Equal("cpu", (string?)run["device"]);
+        Assert.Equal(["loraNotebooks", "torchSharp", "runtime", "system"], run["versions"]!.AsObject().Select(static pair => pair.Key));
+        Assert.Equal((Version(typeof(LoraTrainer)), Version(typeof(TorchSharp.torch))), ((string?)run["versions"]!["loraNotebooks"], (string?)run["versions"]!["torchSharp"]));
+        Assert.Equal((RuntimeInformation.FrameworkDescription, RuntimeInformation.RuntimeIdentifier), ((string?)run["versions"]!["runtime"], (string?)run["versions"]!["system"]));
+        Assert.Contains("\n  \"name\": \"tiny\",", File.ReadAllText(result.RecordFile).ReplaceLineEndings("\n"), StringComparison.Ordinal);
+
+        static string? Version(Type type) => type.Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion;
     }
 
     [Fact]

@@ -169,17 +169,15 @@ public sealed class BaseStagesTests : IDisposable
     {
         using var scope = NewDisposeScope();
         using var pipeline = TinyPipeline.Create();
-        using var noise = new Generator(8);
-        var latents = randn([5, 3, 8, 8], generator: noise);
+        using var generator = new Generator(8);
+        var latents = randn([5, 3, 8, 8], generator: generator);
         string[][] tags = [.. Enumerable.Range(0, 5).Select(static i => (string[])["portrait", "long hair", $"shirt {i}"])];
-        var config = Config() with { Seed = 2, DenoiserBatch = 4, DenoiserLearningRate = 0.02 };
         var schedule = new NoiseSchedule(pipeline.Scheduler);
-        using var generator = PortraitCorpus.StepGenerator(2, "denoiser", 0);
-        var rows = randint(0, 5, [4], int64, generator: generator).data<long>().ToArray();
-        var e = Numbers(randn([4, 3, 8, 8], generator: generator));
-        var u = Numbers(rand([4], generator: generator));
-        long[] t = [.. u.Select(static (part, i) => (long)((i + (float)part) * 250))];
-        var random = new Random(2 * 7919);
+
+        // A seed whose first timestep is one of so little noise that its weight is bounded.
+        var (seed, rows, e, t) = Enumerable.Range(1, 100).Select(Drawn).First(static drawn => drawn.Timesteps[0] < 60);
+        var config = Config() with { Seed = seed, DenoiserBatch = 4, DenoiserLearningRate = 0.02 };
+        var random = new Random(seed * 7919);
         string[] captions = [.. rows.Select(row => DenoiserPretraining.Caption(tags[row], random))];
         double[] x = [.. rows.SelectMany(row => Numbers(latents[row]))];
         double[] signal = [.. t.Select(step => (double)schedule.AlphasCumprod[(int)step])];
@@ -209,6 +207,14 @@ public sealed class BaseStagesTests : IDisposable
         Assert.Equal(expected, report.Loss, 1e-4);
         Assert.Contains(unet, pair => !pair.Value.SequenceEqual(Numbers(pipeline.UNet.get_parameter(pair.Key)!)));
         Assert.Contains(text, pair => !pair.Value.SequenceEqual(Numbers(pipeline.TextEncoder.get_parameter(pair.Key)!)));
+
+        static (int Seed, long[] Rows, double[] Noise, long[] Timesteps) Drawn(int seed)
+        {
+            using var generator = PortraitCorpus.StepGenerator(seed, "denoiser", 0);
+            var rows = randint(0, 5, [4], int64, generator: generator).data<long>().ToArray();
+            var noise = Numbers(randn([4, 3, 8, 8], generator: generator));
+            return (seed, rows, noise, [.. Numbers(rand([4], generator: generator)).Select(static (part, i) => (long)((i + (float)part) * 250))]);
+        }
     }
 
     /// <summary>The random numbers in the order in which they are asked for: the caption, each tag but the style, the style, the word.</summary>
