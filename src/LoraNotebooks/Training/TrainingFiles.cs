@@ -45,7 +45,6 @@ internal sealed class TrainingFiles
         (this.config, this.plan, this.pipeline, this.baseModel, this.dataset, this.lora) = (config, plan, pipeline, baseModel, dataset, lora);
         (this.clock, started) = (clock, clock.GetUtcNow());
         dataHash = dataset.ComputeHash(withOrigins: pipeline.UNet.Config.HasAddedConditions);
-        Directory.CreateDirectory(config.OutputFolder);
     }
 
     public IReadOnlyList<string> Checkpoints => checkpoints;

@@ -18,7 +18,8 @@ public sealed class MemoryPlanNumbersTests
         Source = "/models/tiny",
         UNet = TinyModels.UNet with { InChannels = 3, OutChannels = 3, SampleSize = 8 },
         Vae = TinyModels.Vae,
-        TextEncoders = [new ClipTextConfig { VocabSize = 100, HiddenSize = 6, IntermediateSize = 12, NumHiddenLayers = 2, NumAttentionHeads = 2, MaxPositionEmbeddings = 12 }],
+        TextEncoders = [new ClipTextConfig { VocabSize = 100, HiddenSize = 6, IntermediateSize = 12, NumHiddenLayers = 2, NumAttentionHeads = 2,
+            MaxPositionEmbeddings = 12 }],
         Stored = [],
     };
 
@@ -45,11 +46,13 @@ public sealed class MemoryPlanNumbersTests
         Assert.Equal(text, components[2].Parameters);
         Assert.Equal([QueriesOfUNet, 0, 2 * 3 * (6 + 6)], components.Select(static component => component.Trained));
         Assert.Equal([QueriesOfUNet, 0, 0], Plan(Config).Components.Select(static component => component.Trained));
-        Assert.Equal([0, 0, 72], Plan(Config with { UNetLearningRate = 0, TextEncoderLearningRate = 1 }).Components.Select(static component => component.Trained));
+        Assert.Equal([0, 0, 72], Plan(Config with { UNetLearningRate = 0, TextEncoderLearningRate = 1 }).Components
+            .Select(static component => component.Trained));
         Assert.Equal(QueriesOfUNet + 72, Plan(Config with { TextEncoderLearningRate = 1e-4 }).Trained);
         var two = Outline with { TextEncoders = [Outline.TextEncoders[0], Outline.TextEncoders[0] with { NumHiddenLayers = 3 }] };
         Assert.Equal(["unet", "vae", "text_encoder", "text_encoder_2"], MemoryPlan.For(two, Config).Components.Select(static component => component.Name));
-        Assert.Equal([72, 108], MemoryPlan.For(two, Config with { TextEncoderLearningRate = 1 }).Components.Skip(2).Select(static component => component.Trained));
+        Assert.Equal([72, 108], MemoryPlan.For(two, Config with { TextEncoderLearningRate = 1 }).Components.Skip(2)
+            .Select(static component => component.Trained));
     }
 
     [Theory]
@@ -59,7 +62,8 @@ public sealed class MemoryPlanNumbersTests
     [InlineData(ScalarType.BFloat16, true, TrainingPrecision.BFloat16, 1.0, 2, 2, 0)]
     [InlineData(ScalarType.Float32, false, TrainingPrecision.BFloat16, null, 4, 4, 2)]
     [InlineData(ScalarType.Float32, false, TrainingPrecision.BFloat16, 1.0, 4, 4, 2)]
-    public void Need_WeightsAdapterAndUpdate_AreExact(ScalarType type, bool upcasts, TrainingPrecision precision, double? textRate, int size, int vaeSize, int loweredSize)
+    public void Need_WeightsAdapterAndUpdate_AreExact(ScalarType type, bool upcasts, TrainingPrecision precision, double? textRate, int size, int vaeSize,
+        int loweredSize)
     {
         var config = Config with { Precision = precision, TextEncoderLearningRate = textRate };
         var outline = Outline with { Vae = Outline.Vae with { ForceUpcast = upcasts } };
@@ -96,7 +100,8 @@ public sealed class MemoryPlanNumbersTests
         var training = new TensorLedger(2, recordsGradients: true);
         if (textRate is not null)
         {
-            new ClipTextWalk(Outline.TextEncoders[0], training) { Companion = static path => path.EndsWith("q_proj", StringComparison.Ordinal) ? new LayerCompanion(3, 0) : null }.Run(batch, 9);
+            new ClipTextWalk(Outline.TextEncoders[0], training) { Companion = static path =>
+                path.EndsWith("q_proj", StringComparison.Ordinal) ? new LayerCompanion(3, 0) : null }.Run(batch, 9);
         }
 
         UNet(training).Run(batch, 6, 6, 9, textRate is not null);
@@ -125,7 +130,8 @@ public sealed class MemoryPlanNumbersTests
     public void Need_LoweredPrecision_TrainsInThatAndDrawsInItsOwn()
     {
         var options = new MemoryPlanOptions { Types = [ScalarType.Float32, ScalarType.BFloat16], Resolutions = [16] };
-        var (plain, lowered) = (MemoryPlan.For(Outline, Config, options), MemoryPlan.For(Outline, Config with { Precision = TrainingPrecision.BFloat16 }, options));
+        var (plain, lowered) = (MemoryPlan.For(Outline, Config, options),
+            MemoryPlan.For(Outline, Config with { Precision = TrainingPrecision.BFloat16 }, options));
 
         Assert.Equal(plain.Needs[1].TrainingStep, lowered.Needs[0].TrainingStep);
         Assert.Equal(plain.Needs[0] with { Adapter = lowered.Needs[0].Adapter, TrainingStep = plain.Needs[1].TrainingStep }, lowered.Needs[0]);
@@ -138,9 +144,11 @@ public sealed class MemoryPlanNumbersTests
     [InlineData(10, 3, 2, 1, 1, 9, 19, 22)]
     [InlineData(10, 9, 2, 6, 1, 1, 16, 24)]
     [InlineData(0, 0, 0, 7, 8, 6, 7, 8)]
-    public void Need_Sums_AreWeightsAndTheLargestOfWhatComesOneAfterAnother(long weights, long step, long update, long drawing, long encoding, long decoding, long toDraw, long toTrain)
+    public void Need_Sums_AreWeightsAndTheLargestOfWhatComesOneAfterAnother(long weights, long step, long update, long drawing, long encoding, long decoding,
+        long toDraw, long toTrain)
     {
-        var need = new MemoryNeed(ScalarType.Float32, 16) { Weights = weights, Adapter = weights == 0 ? 0 : 3, Update = update, TrainingStep = step, Encoding = encoding, DrawingStep = drawing, Decoding = decoding };
+        var need = new MemoryNeed(ScalarType.Float32, 16) { Weights = weights, Adapter = weights == 0 ? 0 : 3, Update = update, TrainingStep = step,
+            Encoding = encoding, DrawingStep = drawing, Decoding = decoding };
 
         Assert.Equal((toDraw, toTrain), (need.ToDraw, need.ToTrain));
     }
@@ -192,10 +200,13 @@ public sealed class MemoryPlanNumbersTests
     {
         Assert.Equal("model", Assert.Throws<ArgumentNullException>(() => MemoryPlan.For(null!, Config)).ParamName);
         Assert.Equal("config", Assert.Throws<ArgumentNullException>(() => MemoryPlan.For(Outline, null!)).ParamName);
-        Assert.Contains("BatchSize: got 0", Assert.Throws<ArgumentException>(() => MemoryPlan.For(Outline, Config with { BatchSize = 0 })).Message, StringComparison.Ordinal);
+        Assert.Contains("BatchSize: got 0", Assert.Throws<ArgumentException>(() => MemoryPlan.For(Outline, Config with { BatchSize = 0 })).Message,
+            StringComparison.Ordinal);
         Assert.Equal(
             "The plan has no need of BFloat16 at 32 pixels; it compares Float32 at 16, BFloat16 at 16. Name it in MemoryPlanOptions.",
-            Assert.Throws<ArgumentException>(() => MemoryPlan.For(Outline, Config, new MemoryPlanOptions { Resolutions = [16], Types = [ScalarType.Float32, ScalarType.BFloat16] })[ScalarType.BFloat16, 32]).Message);
+            Assert.Throws<ArgumentException>(() =>
+                MemoryPlan.For(Outline, Config,
+                new MemoryPlanOptions { Resolutions = [16], Types = [ScalarType.Float32, ScalarType.BFloat16] })[ScalarType.BFloat16, 32]).Message);
         Assert.Equal((77, null, null), (new MemoryPlanOptions().TextTokens, new MemoryPlanOptions().AvailableBytes, new MemoryPlanOptions().Device));
         Assert.Null(MemoryPlan.For(Outline, Config, new MemoryPlanOptions { Resolutions = [16], Device = META }).AvailableBytes);
         Assert.NotNull(MemoryPlan.For(Outline, Config, new MemoryPlanOptions { Resolutions = [16] }).AvailableBytes);
@@ -204,7 +215,8 @@ public sealed class MemoryPlanNumbersTests
     [Fact]
     public void ToString_Needs_AreALineEach()
     {
-        var plan = Told([Need(ScalarType.Float32, 16, 2_000_000), Need(ScalarType.BFloat16, 1024, 999), Need(ScalarType.Float16, 8, 12_340_000_000)], 10_000_000_000);
+        var plan = Told([Need(ScalarType.Float32, 16, 2_000_000), Need(ScalarType.BFloat16, 1024, 999), Need(ScalarType.Float16, 8, 12_340_000_000)],
+            10_000_000_000);
 
         Assert.Equal(
             """
@@ -219,13 +231,15 @@ public sealed class MemoryPlanNumbersTests
         Assert.Contains("weights 1.0 GB,", Told([Need(ScalarType.Float32, 16, 1_000_000_000)], null).ToString(), StringComparison.Ordinal);
         Assert.Contains("weights 1000 KB,", Told([Need(ScalarType.Float32, 16, 999_999)], null).ToString(), StringComparison.Ordinal);
         Assert.Contains("weights 1000 MB,", Told([Need(ScalarType.Float32, 16, 999_999_999)], null).ToString(), StringComparison.Ordinal);
-        Assert.EndsWith("\nHow much memory is free is not known here; compare the figures with what your device has.", Told([Need(ScalarType.Float32, 16, 1)], null).ToString(), StringComparison.Ordinal);
+        Assert.EndsWith("\nHow much memory is free is not known here; compare the figures with what your device has.",
+            Told([Need(ScalarType.Float32, 16, 1)], null).ToString(), StringComparison.Ordinal);
     }
 
     [Fact]
     public void Advice_OfWhatFits_NamesTheLargestAndWarnsOfFloat16()
     {
-        MemoryNeed[] needs = [Need(ScalarType.Float32, 16, 100), Need(ScalarType.BFloat16, 16, 50), Need(ScalarType.Float32, 32, 200), Need(ScalarType.BFloat16, 32, 90), Need(ScalarType.Float16, 32, 90)];
+        MemoryNeed[] needs = [Need(ScalarType.Float32, 16, 100), Need(ScalarType.BFloat16, 16, 50), Need(ScalarType.Float32, 32, 200),
+            Need(ScalarType.BFloat16, 32, 90), Need(ScalarType.Float16, 32, 90)];
 
         Assert.Equal(
             [
@@ -245,16 +259,19 @@ public sealed class MemoryPlanNumbersTests
     [InlineData(2, 1, true, true, true)]
     public void Advice_NothingFits_NamesWhatMakesItLess(int batch, int accumulation, bool isFloatOnly, bool trainsBoth, bool drawingFits)
     {
-        MemoryNeed[] needs = [Need(ScalarType.Float32, 16, 3000), Need(isFloatOnly ? ScalarType.Float32 : ScalarType.BFloat16, 8, 2000), Need(ScalarType.Float32, 32, 5000)];
+        MemoryNeed[] needs = [Need(ScalarType.Float32, 16, 3000), Need(isFloatOnly ? ScalarType.Float32 : ScalarType.BFloat16, 8, 2000),
+            Need(ScalarType.Float32, 32, 5000)];
         if (drawingFits)
         {
             needs[0] = needs[0] with { Weights = 900, Adapter = 2100 };
         }
 
-        var plan = Told(needs, 1000) with { Config = Config with { BatchSize = batch, GradientAccumulation = accumulation, TextEncoderLearningRate = trainsBoth ? 1 : null } };
+        var plan = Told(needs, 1000) with { Config = Config with { BatchSize = batch, GradientAccumulation = accumulation,
+            TextEncoderLearningRate = trainsBoth ? 1 : null } };
 
         List<string> expected = [$"Nothing fits into 1 KB: the least, {needs[1].Type} at 8 pixels, needs 2 KB."];
-        expected.AddRange(batch > 1 ? [$"Set BatchSize to 1 and GradientAccumulation to {batch * accumulation}: the same updates, with the tensors of one image at a time."] : []);
+        var smaller = $"Set BatchSize to 1 and GradientAccumulation to {batch * accumulation}: the same updates, with the tensors of one image at a time.";
+        expected.AddRange(batch > 1 ? [smaller] : []);
         expected.AddRange(isFloatOnly ? ["Load the weights in bfloat16: they and the tensors of a step take half."] : []);
         expected.AddRange(trainsBoth ? ["Leave the text encoder frozen (TextEncoderLearningRate null)."] : []);
         expected.Add(drawingFits
@@ -319,7 +336,8 @@ public sealed class MemoryPlanNumbersTests
         }
     }
 
-    private static MemoryPlan Plan(TrainingConfig config) => MemoryPlan.For(Outline, config, new MemoryPlanOptions { Resolutions = [16], Types = [ScalarType.Float32] });
+    private static MemoryPlan Plan(TrainingConfig config) =>
+        MemoryPlan.For(Outline, config, new MemoryPlanOptions { Resolutions = [16], Types = [ScalarType.Float32] });
 
     private static MemoryPlan Told(IReadOnlyList<MemoryNeed> needs, long? available) => new()
     {

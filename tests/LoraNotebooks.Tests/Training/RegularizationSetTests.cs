@@ -14,7 +14,8 @@ namespace LoraNotebooks.Tests.Training;
 
 public sealed class RegularizationSetTests : IDisposable
 {
-    private static readonly RegularizationOptions Options = new() { Prompts = ["portrait", "portrait, long hair"], Count = 5, Generation = new() { Steps = 2, Seed = 7 } };
+    private static readonly RegularizationOptions Options = new() { Prompts = ["portrait", "portrait, long hair"], Count = 5,
+        Generation = new() { Steps = 2, Seed = 7 } };
 
     private readonly TemporaryFolder folder = new();
     private readonly StableDiffusionPipeline pipeline = TinyPipeline.Create();
@@ -41,7 +42,7 @@ public sealed class RegularizationSetTests : IDisposable
         Assert.Empty(Directory.GetDirectories(folder.Path, "*.tmp"));
     }
 
-    /// <summary>Prompt, count of the batch and total → the prompt and the seed of each image, and how often progress is told: once a step and batch.</summary>
+    /// <summary>Prompts, batch and total → the prompt and the seed of each image, and how often progress is told: once a step and batch.</summary>
     [Theory]
     [InlineData(1, 2, 5, new[] { 0, 0, 0, 0, 0 }, new[] { 7, 8, 9, 10, 11 }, 6)]
     [InlineData(2, 2, 5, new[] { 0, 1, 0, 1, 0 }, new[] { 7, 10, 8, 11, 9 }, 6)]
@@ -51,7 +52,8 @@ public sealed class RegularizationSetTests : IDisposable
     public void OpenOrCreate_PromptsAndBatches_ShareTheCountAndTheSeeds(int prompts, int batch, int count, int[] prompt, int[] seeds, int told)
     {
         string[] texts = ["portrait", "portrait, long hair", "blue shirt"];
-        var options = new RegularizationOptions { Prompts = texts[..prompts], Count = count, Generation = new() { Steps = 2, Seed = 7, BatchSize = batch, Guidance = 1, Width = 8, Height = 16, Prompt = "not this", Count = 9 } };
+        var options = new RegularizationOptions { Prompts = texts[..prompts], Count = count,
+            Generation = new() { Steps = 2, Seed = 7, BatchSize = batch, Guidance = 1, Width = 8, Height = 16, Prompt = "not this", Count = 9 } };
         var steps = new List<int>();
 
         var images = RegularizationSet.OpenOrCreate(folder.In("class"), pipeline, options, new Immediate<int>(steps.Add));
@@ -66,7 +68,9 @@ public sealed class RegularizationSetTests : IDisposable
             StableDiffusionPipelineTests.AssertSame(alone.Pixels, images.Images[i].Image.Pixels);
         }
 
-        Assert.All(images.Images, static image => Assert.Equal((8, 16, 1, false, 1.0, false), (image.Image.Width, image.Image.Height, image.Repeats, image.Mirrored, image.LossWeight, image.IsRegularization)));
+        Assert.All(images.Images, static image =>
+            Assert.Equal((8, 16, 1, false, 1.0, false),
+            (image.Image.Width, image.Image.Height, image.Repeats, image.Mirrored, image.LossWeight, image.IsRegularization)));
     }
 
     [Fact]
@@ -80,7 +84,9 @@ public sealed class RegularizationSetTests : IDisposable
         Assert.Equal(["options", "model", "data"], record.AsObject().Select(static pair => pair.Key));
         Assert.Equal(images.ComputeHash(), (string?)record["data"]);
         Assert.Equal(["portrait", "portrait, long hair"], record["options"]!["Prompts"]!.AsArray().Select(static text => (string)text!));
-        Assert.Equal((5, 2, "Off"), ((int)record["options"]!["Count"]!, (int)record["options"]!["Generation"]!["Steps"]!, (string?)record["options"]!["Generation"]!["Reading"]!["Weighting"]));
+        Assert.Equal((5, 2, "Off"),
+            ((int)record["options"]!["Count"]!, (int)record["options"]!["Generation"]!["Steps"]!,
+            (string?)record["options"]!["Generation"]!["Reading"]!["Weighting"]));
         var weights = string.Join('\n', pipeline.HashWeights().Select(static pair => $"{pair.Key} {pair.Value}"));
         Assert.Equal(
             Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes($"{weights}\n{pipeline.Scheduler.ToJson().ToJsonString()}"))),
@@ -98,10 +104,12 @@ public sealed class RegularizationSetTests : IDisposable
         {
             var changed = Changes.With(Options, name, values);
 
-            var error = Assert.Throws<InvalidDataException>(() => RegularizationSet.OpenOrCreate(folder.In("class"), pipeline, changed, new Immediate<int>(static _ => Assert.Fail("drawn"))));
+            var error = Assert.Throws<InvalidDataException>(() =>
+                RegularizationSet.OpenOrCreate(folder.In("class"), pipeline, changed, new Immediate<int>(static _ => Assert.Fail("drawn"))));
 
             Assert.StartsWith(
-                $"The images in {folder.In("class")} are not those of these settings. Delete the folder or give another one; to use the images as they are, read them with PreparedDataset.Load:\n- options: {{",
+                $"The images in {folder.In("class")} are not those of these settings. Delete the folder or give another one; "
+                + "to use the images as they are, read them with PreparedDataset.Load:\n- options: {",
                 error.Message,
                 StringComparison.Ordinal);
             Assert.Equal(2, error.Message.Split('\n').Length);
@@ -114,9 +122,11 @@ public sealed class RegularizationSetTests : IDisposable
     public void OpenOrCreate_OtherScheduler_IsAnotherModel()
     {
         RegularizationSet.OpenOrCreate(folder.In("class"), pipeline, Options);
-        var other = new StableDiffusionPipeline(pipeline.Tokenizer, pipeline.TextEncoder, pipeline.UNet, pipeline.Vae, pipeline.Scheduler with { StepsOffset = 1 });
+        var other = new StableDiffusionPipeline(pipeline.Tokenizer, pipeline.TextEncoder, pipeline.UNet, pipeline.Vae,
+            pipeline.Scheduler with { StepsOffset = 1 });
 
-        Assert.Contains("\n- model: \"", Assert.Throws<InvalidDataException>(() => RegularizationSet.OpenOrCreate(folder.In("class"), other, Options)).Message, StringComparison.Ordinal);
+        Assert.Contains("\n- model: \"",
+            Assert.Throws<InvalidDataException>(() => RegularizationSet.OpenOrCreate(folder.In("class"), other, Options)).Message, StringComparison.Ordinal);
     }
 
     [Theory]
@@ -216,7 +226,9 @@ public sealed class RegularizationSetTests : IDisposable
         }
 
         File.WriteAllText(folder.In("class", "000001.txt"), "changed\n");
-        File.WriteAllText(folder.In("class", "metadata.jsonl"), File.ReadAllText(folder.In("class", "metadata.jsonl")).Replace("\"000001.png\",\"text\":\"portrait, long hair\"", "\"000001.png\",\"text\":\"changed\"", StringComparison.Ordinal));
+        File.WriteAllText(folder.In("class", "metadata.jsonl"),
+            File.ReadAllText(folder.In("class", "metadata.jsonl")).Replace("\"000001.png\",\"text\":\"portrait, long hair\"",
+            "\"000001.png\",\"text\":\"changed\"", StringComparison.Ordinal));
 
         var error = Assert.Throws<InvalidDataException>(() => RegularizationSet.OpenOrCreate(folder.In("class"), other, Options with { Count = 6 }));
 
@@ -235,7 +247,8 @@ public sealed class RegularizationSetTests : IDisposable
             xl.TextEncoder2!.parameters().Last().add_(1);
         }
 
-        Assert.Contains("- model: ", Assert.Throws<InvalidDataException>(() => RegularizationSet.OpenOrCreate(folder.In("class"), xl, Options)).Message, StringComparison.Ordinal);
+        Assert.Contains("- model: ", Assert.Throws<InvalidDataException>(() => RegularizationSet.OpenOrCreate(folder.In("class"), xl, Options)).Message,
+            StringComparison.Ordinal);
     }
 
     [Fact]
@@ -255,14 +268,17 @@ public sealed class RegularizationSetTests : IDisposable
     {
         using var source = new CancellationTokenSource();
 
-        Assert.Throws<OperationCanceledException>(() => RegularizationSet.OpenOrCreate(folder.In("class"), pipeline, Options, new Immediate<int>(_ => source.Cancel()), source.Token));
+        Assert.Throws<OperationCanceledException>(() =>
+            RegularizationSet.OpenOrCreate(folder.In("class"), pipeline, Options, new Immediate<int>(_ => source.Cancel()), source.Token));
         Assert.Empty(Directory.GetFileSystemEntries(folder.Path));
     }
 
     [Fact]
     public void OpenOrCreate_WrongOptions_NamesThemAll()
     {
-        var error = Assert.Throws<ArgumentException>(() => RegularizationSet.OpenOrCreate(folder.In("class"), pipeline, new RegularizationOptions { Prompts = [], Count = 0, Generation = new() { Steps = 0 } }));
+        var error = Assert.Throws<ArgumentException>(() =>
+            RegularizationSet.OpenOrCreate(folder.In("class"), pipeline,
+            new RegularizationOptions { Prompts = [], Count = 0, Generation = new() { Steps = 0 } }));
 
         Assert.Contains("Prompts: got 0", error.Message, StringComparison.Ordinal);
         Assert.Contains("Count: got 0", error.Message, StringComparison.Ordinal);

@@ -26,7 +26,9 @@ public sealed class ResumeSettingsTests : IDisposable
         ["SaveEveryEpochs"] = static config => config with { SaveEveryEpochs = 1 },
         ["SampleEveryEpochs"] = static config => config with { SampleEveryEpochs = 3 },
         ["SamplePrompts"] = static config => config with { SampleEveryEpochs = 1, SamplePrompts = ["long hair", "shirt"] },
-        ["SampleOptions"] = static config => config with { SampleEveryEpochs = 1, SampleOptions = new() { Seed = 3, Steps = 2, Count = 2, Guidance = 3, Width = 8, Eta = 1, NegativePrompt = "shirt" } },
+        ["SampleOptions"] = static config =>
+            config with { SampleEveryEpochs = 1,
+            SampleOptions = new() { Seed = 3, Steps = 2, Count = 2, Guidance = 3, Width = 8, Eta = 1, NegativePrompt = "shirt" } },
     };
 
     /// <summary>What of a model's scheduler decides training; the rest is for drawing.</summary>
@@ -53,10 +55,12 @@ public sealed class ResumeSettingsTests : IDisposable
         foreach (var name in names)
         {
             var first = TinyRun.Config("out") with { TextEncoderLearningRate = 1e-3 };
-            if (name.EndsWith(".DecomposeBoth", StringComparison.Ordinal) || name.EndsWith(".DecomposeFactor", StringComparison.Ordinal) || name.EndsWith(".UseEffectiveConv2d", StringComparison.Ordinal))
+            if (name.EndsWith(".DecomposeBoth", StringComparison.Ordinal) || name.EndsWith(".DecomposeFactor", StringComparison.Ordinal)
+                || name.EndsWith(".UseEffectiveConv2d", StringComparison.Ordinal))
             {
                 // Settings of this method alone.
-                first = first with { UNetLora = first.UNetLora with { Method = AdapterMethod.Lokr }, TextEncoderLora = first.TextEncoderLora with { Method = AdapterMethod.Lokr } };
+                first = first with { UNetLora = first.UNetLora with { Method = AdapterMethod.Lokr },
+                    TextEncoderLora = first.TextEncoderLora with { Method = AdapterMethod.Lokr } };
             }
 
             var second = Changes.With(first, name);
@@ -107,7 +111,8 @@ public sealed class ResumeSettingsTests : IDisposable
         straight.Dispose();
         using var source = new CancellationTokenSource();
         config = config with { OutputFolder = folder.In("stopped") };
-        using var first = new LoraTrainer().Train(config, pipeline, data, new Immediate<TrainingStep>(step => { if (step.Step == 3) { source.Cancel(); } }), source.Token);
+        using var first = new LoraTrainer().Train(config, pipeline, data, new Immediate<TrainingStep>(step => { if (step.Step == 3) { source.Cancel(); } }),
+            source.Token);
         first.Dispose();
         File.Copy(first.StateFile, folder.In("tiny-state.safetensors"));
 
@@ -116,7 +121,8 @@ public sealed class ResumeSettingsTests : IDisposable
             using var second = new LoraTrainer { ResumeFrom = folder.In("tiny-state.safetensors") }.Train(change(config), pipeline, data);
 
             Assert.Equal(name == "Epochs" ? 3 : 5, second.Steps.Count);
-            Assert.Equal(straight.Steps.Skip(3).Take(second.Steps.Count).Select(static step => (step.Loss, step.UNetLearningRate)), second.Steps.Select(static step => (step.Loss, step.UNetLearningRate)));
+            Assert.Equal(straight.Steps.Skip(3).Take(second.Steps.Count).Select(static step => (step.Loss, step.UNetLearningRate)), second.Steps
+                .Select(static step => (step.Loss, step.UNetLearningRate)));
             if (name != "Epochs")
             {
                 Assert.Equal(RunFiles.Numbers(straight.File), RunFiles.Numbers(second.File));
@@ -182,7 +188,8 @@ public sealed class ResumeSettingsTests : IDisposable
 
         Assert.Equal(["base model: scaling_factor 0.25, here 0.18215", "base model: shift_factor 0.5, here null"], ours.DifferencesFrom(theirs));
         Assert.Equal(["base model: scaling_factor 0.18215, here 0.25", "base model: shift_factor null, here 0.5"], theirs.DifferencesFrom(ours));
-        Assert.Equal(["base model: scaling_factor none, here 0.18215"], ours.DifferencesFrom(ours with { Settings = ours.Settings!.Where(static pair => pair.Key != "scaling_factor").ToDictionary() }));
+        Assert.Equal(["base model: scaling_factor none, here 0.18215"],
+            ours.DifferencesFrom(ours with { Settings = ours.Settings!.Where(static pair => pair.Key != "scaling_factor").ToDictionary() }));
         Assert.Empty(ours.DifferencesFrom(theirs with { Settings = null }));
         Assert.Empty(ours.DifferencesFrom(ours with { Source = "elsewhere", HubName = "org/name@1", Type = "BFloat16" }));
         Assert.Equal(["adapters beside the base model: a, b, here none"], ours.DifferencesFrom(ours with { Adapters = ["a", "b"] }));
@@ -203,7 +210,8 @@ public sealed class ResumeSettingsTests : IDisposable
                 "base model: weights of text_encoder 4 (BFloat16 of a model in memory), here none",
             ],
             (ours with { Source = "folder", HubName = "org/name@5" }).DifferencesFrom(theirs));
-        Assert.StartsWith("base model: weights of unet 3 (BFloat16 of folder), here", ours.DifferencesFrom(theirs with { Source = "folder" }).First(), StringComparison.Ordinal);
+        Assert.StartsWith("base model: weights of unet 3 (BFloat16 of folder), here", ours.DifferencesFrom(theirs with { Source = "folder" }).First(),
+            StringComparison.Ordinal);
     }
 
     [Fact]

@@ -210,6 +210,7 @@ public sealed class ResumeTests : IDisposable
         Assert.Contains("1 sample prompt longer", result.Warnings[1], StringComparison.Ordinal);
         Assert.Contains("1 negative sample prompt longer", result.Warnings[2], StringComparison.Ordinal);
         Assert.All(result.Warnings, warning => Assert.Contains(warning, told, StringComparison.Ordinal));
+        Assert.Equal(result.Warnings.Count, told.Split(Environment.NewLine, StringSplitOptions.RemoveEmptyEntries).Length);
         Assert.Equal(result.Warnings, Record(result)["warnings"]!.AsArray().Select(static warning => warning!.GetValue<string>()));
         Assert.Equal(result.Warnings, TrainingPlan.For(config, data, pipeline).Warnings);
         Assert.DoesNotContain(TrainingPlan.For(config with { Reading = new() { MaxTokenLength = 23 } }, data, pipeline).Warnings, static warning => warning.Contains("captions longer", StringComparison.Ordinal));

@@ -28,7 +28,8 @@ public sealed class RunEndingsTests : IDisposable
     [InlineData(2, null, null, new string[0], new int[0])]
     public void Train_CheckpointsAndSamples_ComeAfterTheirEpochsAndNoOthers(int epochs, int? save, int? sample, string[] checkpoints, int[] samples)
     {
-        var config = Config() with { Epochs = epochs, SaveEveryEpochs = save, SampleEveryEpochs = sample, SamplePrompts = ["portrait"], SampleOptions = new() { Steps = 1, Guidance = 1 } };
+        var config = Config() with { Epochs = epochs, SaveEveryEpochs = save, SampleEveryEpochs = sample, SamplePrompts = ["portrait"],
+            SampleOptions = new() { Steps = 1, Guidance = 1 } };
         var drawn = new List<(int Epoch, int Steps)>();
         var steps = 0;
         var trainer = new LoraTrainer { Samples = new Immediate<TrainingSample>(picture => drawn.Add((picture.Epoch, steps))) };
@@ -37,7 +38,8 @@ public sealed class RunEndingsTests : IDisposable
 
         string[] adapters = [.. checkpoints.Select(static name => name + ".safetensors"), "tiny.safetensors"];
         Assert.Equal(adapters, result.Checkpoints.Select(Path.GetFileName));
-        Assert.Equal([.. adapters.Order(StringComparer.Ordinal), "tiny-run.json", "tiny-state.safetensors"], Files().OrderBy(name => adapters.Contains(name) ? 0 : 1).ThenBy(static name => name, StringComparer.Ordinal));
+        Assert.Equal([.. adapters.Order(StringComparer.Ordinal), "tiny-run.json", "tiny-state.safetensors"], Files()
+            .OrderBy(name => adapters.Contains(name) ? 0 : 1).ThenBy(static name => name, StringComparer.Ordinal));
         Assert.Equal(samples.Select(static epoch => (epoch, epoch)), drawn);
         Assert.Equal(adapters, RunFiles.Record(result)["checkpoints"]!.AsArray().Select(static name => (string)name!));
     }
@@ -45,7 +47,8 @@ public sealed class RunEndingsTests : IDisposable
     [Fact]
     public void Train_AtACheckpoint_AdapterStateAndRecordAreThoseOfItsStep()
     {
-        var config = Config() with { SaveEveryEpochs = 2, ClipSkip = 2, TextEncoderLearningRate = 1e-3, SampleEveryEpochs = 2, SamplePrompts = ["portrait"], SampleOptions = new() { Steps = 1 } };
+        var config = Config() with { SaveEveryEpochs = 2, ClipSkip = 2, TextEncoderLearningRate = 1e-3, SampleEveryEpochs = 2, SamplePrompts = ["portrait"],
+            SampleOptions = new() { Steps = 1 } };
         JsonNode? record = null;
         double[] weights = [];
         string[] files = [];
@@ -88,7 +91,7 @@ public sealed class RunEndingsTests : IDisposable
         Assert.Equal(RunFiles.Numbers(there.File), weights);
     }
 
-    /// <summary>Two epochs of two steps, two pictures before and after each; cancelled while a step is told, or while the n-th picture of an epoch's is.</summary>
+    /// <summary>Two epochs of two steps, two pictures before and after each; cancelled while a step or the n-th picture of an epoch is told.</summary>
     [Theory]
     [InlineData(1, 0, true, 1, "tiny-step00000001", 2)]
     [InlineData(2, 0, true, 2, "tiny-step00000002", 2)]
@@ -100,7 +103,8 @@ public sealed class RunEndingsTests : IDisposable
     [InlineData(0, 4, false, 4, "tiny", 6)]
     public void Train_Cancelled_IsSoBeforeItsLastStepOnly(int step, int picture, bool cancelled, int steps, string file, int pictures)
     {
-        var config = Config() with { Epochs = 2, BatchSize = 1, SampleEveryEpochs = 1, SamplePrompts = ["portrait", "long hair"], SampleOptions = new() { Steps = 1, Guidance = 1 } };
+        var config = Config() with { Epochs = 2, BatchSize = 1, SampleEveryEpochs = 1, SamplePrompts = ["portrait", "long hair"],
+            SampleOptions = new() { Steps = 1, Guidance = 1 } };
         using var source = new CancellationTokenSource();
         var drawn = 0;
         var trainer = new LoraTrainer
@@ -115,7 +119,8 @@ public sealed class RunEndingsTests : IDisposable
             }),
         };
 
-        using var result = trainer.Train(config, pipeline, TinyRun.First(2), new Immediate<TrainingStep>(taken => { if (taken.Step == step) { source.Cancel(); } }), source.Token);
+        using var result = trainer.Train(config, pipeline, TinyRun.First(2),
+            new Immediate<TrainingStep>(taken => { if (taken.Step == step) { source.Cancel(); } }), source.Token);
 
         Assert.Equal(cancelled, result.WasCancelled);
         Assert.Equal(cancelled, (bool)RunFiles.Record(result)["wasCancelled"]!);
@@ -156,7 +161,8 @@ public sealed class RunEndingsTests : IDisposable
     {
         var listener = new Immediate<TrainingStep>(static step => { if (step.Step == 2) { throw new OperationCanceledException("of another"); } });
 
-        Assert.Equal("of another", Assert.Throws<OperationCanceledException>(() => new LoraTrainer().Train(Config(), pipeline, TinyRun.Dataset, listener)).Message);
+        Assert.Equal("of another",
+            Assert.Throws<OperationCanceledException>(() => new LoraTrainer().Train(Config(), pipeline, TinyRun.Dataset, listener)).Message);
 
         var record = JsonNode.Parse(File.ReadAllText(folder.In("tiny-run.json")))!;
         Assert.Equal((false, "of another"), ((bool)record["wasCancelled"]!, (string?)record["fault"]));
@@ -175,8 +181,10 @@ public sealed class RunEndingsTests : IDisposable
         Assert.True(File.Exists(folder.In($"tiny-step{steps:D8}.safetensors")));
         Assert.Equal($"{steps}", RunFiles.Metadata(folder.In("tiny-state.safetensors"))["steps"]);
         Assert.DoesNotContain(Files(), static name => name.EndsWith(".tmp", StringComparison.Ordinal) || name.Contains("rehearsal", StringComparison.Ordinal));
-        var kept = $"Training tiny ended at step {steps} by a fault; what was learnt is in '{folder.In("tiny-step00000003.safetensors")}', to go on from in '{folder.In("tiny-state.safetensors")}'";
-        Assert.Contains(kept + (file == "tiny-run.json" ? ", but its record could not be written: " : $".{Environment.NewLine}"), told, StringComparison.Ordinal);
+        var (adapter, state) = (folder.In("tiny-step00000003.safetensors"), folder.In("tiny-state.safetensors"));
+        var kept = $"Training tiny ended at step {steps} by a fault; what was learnt is in '{adapter}', to go on from in '{state}'";
+        Assert.Contains(kept + (file == "tiny-run.json" ? ", but its record could not be written: " : $".{Environment.NewLine}"), told,
+            StringComparison.Ordinal);
         Assert.All(pipeline.UNet.parameters(), static parameter => Assert.True(parameter.requires_grad));
     }
 
@@ -192,7 +200,9 @@ public sealed class RunEndingsTests : IDisposable
             }
         });
 
-        var told = Heard.During(() => Assert.Equal("the first fault", Assert.Throws<NotSupportedException>(() => new LoraTrainer().Train(Config(), pipeline, TinyRun.Dataset, breaking)).Message));
+        var told = Heard.During(() =>
+            Assert.Equal("the first fault",
+            Assert.Throws<NotSupportedException>(() => new LoraTrainer().Train(Config(), pipeline, TinyRun.Dataset, breaking)).Message));
 
         Assert.Contains("Training tiny ended at step 2 by a fault; what was learnt could not be written: ", told, StringComparison.Ordinal);
         Assert.Empty(Directory.GetFiles(folder.Path));
@@ -202,7 +212,8 @@ public sealed class RunEndingsTests : IDisposable
     public void Train_SampleThatCannotBeTold_LeavesTheRecordOfItsFault()
     {
         var config = Config() with { SampleEveryEpochs = 2, SamplePrompts = ["portrait"], SampleOptions = new() { Steps = 1 } };
-        var trainer = new LoraTrainer { Samples = new Immediate<TrainingSample>(static sample => { if (sample.Epoch == 2) { throw new NotSupportedException("no pictures"); } }) };
+        var trainer = new LoraTrainer { Samples = new Immediate<TrainingSample>(static sample =>
+            { if (sample.Epoch == 2) { throw new NotSupportedException("no pictures"); } }) };
 
         Assert.Throws<NotSupportedException>(() => trainer.Train(config, pipeline, TinyRun.Dataset));
 
@@ -237,7 +248,8 @@ public sealed class RunEndingsTests : IDisposable
         pipeline.UNet.register_forward_hook((_, _, _, _, output) => isBroken ? output * float.NaN : output);
         var poison = new Immediate<TrainingStep>(step => isBroken = step.Step == 7);
 
-        var error = Assert.Throws<TrainingDivergedException>(() => new LoraTrainer().Train(Config() with { SaveEveryEpochs = save }, pipeline, TinyRun.Dataset, poison));
+        var error = Assert.Throws<TrainingDivergedException>(() =>
+            new LoraTrainer().Train(Config() with { SaveEveryEpochs = save }, pipeline, TinyRun.Dataset, poison));
 
         isBroken = false;
         var last = save is null ? null : folder.In("tiny-000002.safetensors");
@@ -255,7 +267,8 @@ public sealed class RunEndingsTests : IDisposable
         if (save is not null)
         {
             // The run goes on from its last checkpoint; what its record tells of later steps is not told twice.
-            using var resumed = new LoraTrainer { ResumeFrom = folder.In("tiny-state.safetensors") }.Train(Config() with { SaveEveryEpochs = save }, pipeline, TinyRun.Dataset);
+            using var resumed = new LoraTrainer { ResumeFrom = folder.In("tiny-state.safetensors") }.Train(Config() with { SaveEveryEpochs = save },
+                pipeline, TinyRun.Dataset);
             Assert.Equal(Enumerable.Range(1, 12), RunFiles.Steps(RunFiles.Record(resumed)));
             Assert.Equal([7, 8, 9, 10, 11, 12], resumed.Steps.Select(static step => step.Step));
             Assert.Equal(12, RunFiles.Record(resumed)["losses"]!.AsArray().Count);
@@ -272,7 +285,8 @@ public sealed class RunEndingsTests : IDisposable
 
         // Who reads a file while another takes its place reads the earlier one to its end.
         var earlier = Directory.GetFiles(folder.Path).ToDictionary(static path => path, File.ReadAllBytes);
-        var readers = earlier.Keys.ToDictionary(static path => path, static path => new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete));
+        var readers = earlier.Keys
+            .ToDictionary(static path => path, static path => new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete));
         using (new LoraTrainer().Train(config with { UNetLearningRate = 2e-3 }, pipeline, TinyRun.Dataset))
         {
         }
@@ -298,7 +312,8 @@ public sealed class RunEndingsTests : IDisposable
         using var result = new LoraTrainer().Train(config, pipeline, TinyRun.Dataset);
         result.Dispose();
 
-        using var lora = StableDiffusionLora.Create(pipeline, "tiny", config.UNetLora, config.TextEncoderLora, new TrainingSeeds(3).Derive(TrainingSeeds.Use.Weights));
+        using var lora = StableDiffusionLora.Create(pipeline, "tiny", config.UNetLora, config.TextEncoderLora,
+            new TrainingSeeds(3).Derive(TrainingSeeds.Use.Weights));
         lora.SaveKohya(folder.In("begun.safetensors"));
         Assert.Equal(RunFiles.Numbers(folder.In("begun.safetensors")), RunFiles.Numbers(result.File));
     }
@@ -324,7 +339,8 @@ public sealed class RunEndingsTests : IDisposable
         {
             var listened = Console.Error;
             Console.SetError(told);
-            using var result = new LoraTrainer().Train(config, pipeline, TinyRun.Dataset, new Immediate<TrainingStep>(step => before = step.Step == 1 ? told.ToString() : before));
+            using var result = new LoraTrainer().Train(config, pipeline, TinyRun.Dataset,
+                new Immediate<TrainingStep>(step => before = step.Step == 1 ? told.ToString() : before));
             Console.SetError(listened);
         });
 
@@ -340,7 +356,8 @@ public sealed class RunEndingsTests : IDisposable
     private TrainingResult Stopped(TrainingConfig config, int step)
     {
         using var source = new CancellationTokenSource();
-        using var result = new LoraTrainer().Train(config, pipeline, TinyRun.Dataset, new Immediate<TrainingStep>(taken => { if (taken.Step == step) { source.Cancel(); } }), source.Token);
+        using var result = new LoraTrainer().Train(config, pipeline, TinyRun.Dataset,
+            new Immediate<TrainingStep>(taken => { if (taken.Step == step) { source.Cancel(); } }), source.Token);
         return result;
     }
 }

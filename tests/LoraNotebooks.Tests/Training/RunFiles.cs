@@ -22,7 +22,8 @@ internal static class RunFiles
     public static double[] Numbers(string path, string start = "")
     {
         using var scope = NewDisposeScope();
-        return [.. SafetensorsFile.LoadAll(path).Where(pair => pair.Key.StartsWith(start, StringComparison.Ordinal)).OrderBy(static pair => pair.Key, StringComparer.Ordinal).SelectMany(static pair => pair.Value.to(float64).data<double>().ToArray())];
+        return [.. SafetensorsFile.LoadAll(path).Where(pair => pair.Key.StartsWith(start, StringComparison.Ordinal))
+            .OrderBy(static pair => pair.Key, StringComparer.Ordinal).SelectMany(static pair => pair.Value.to(float64).data<double>().ToArray())];
     }
 
     /// <summary>Rewrites a file with another value of its metadata, or without it.</summary>

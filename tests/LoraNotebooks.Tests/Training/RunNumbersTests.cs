@@ -82,7 +82,8 @@ public sealed class RunNumbersTests : IDisposable
         Assert.Equal(HandClock.Start, run["started"]!.GetValue<DateTimeOffset>());
         Assert.Equal(HandClock.Start.AddSeconds(4321), run["written"]!.GetValue<DateTimeOffset>());
         using var file = LoraNotebooks.Formats.SafetensorsFile.Open(result.File);
-        Assert.Equal(HandClock.Start.ToUnixTimeSeconds(), double.Parse(file.Metadata["ss_training_started_at"], System.Globalization.CultureInfo.InvariantCulture));
+        Assert.Equal(HandClock.Start.ToUnixTimeSeconds(),
+            double.Parse(file.Metadata["ss_training_started_at"], System.Globalization.CultureInfo.InvariantCulture));
     }
 
     [Fact]
@@ -118,7 +119,8 @@ public sealed class RunNumbersTests : IDisposable
         if (resumes)
         {
             using var source = new CancellationTokenSource();
-            using var first = new LoraTrainer().Train(config, pipeline, TinyRun.Dataset, new Immediate<TrainingStep>(step => { if (step.Step == 5) { source.Cancel(); } }), source.Token);
+            using var first = new LoraTrainer().Train(config, pipeline, TinyRun.Dataset,
+                new Immediate<TrainingStep>(step => { if (step.Step == 5) { source.Cancel(); } }), source.Token);
             steps.AddRange(first.Steps);
             state = first.StateFile;
         }
@@ -150,38 +152,48 @@ public sealed class RunNumbersTests : IDisposable
         var images = TinyRun.Dataset.Images;
         var data = new PreparedDataset([images[0] with { Repeats = 2, LossWeight = 0.5 }]).WithRegularization(new PreparedDataset([images[1], images[2]]));
         var config = TinyRun.Config(folder.Path) with { Epochs = 1, SaveEveryEpochs = 3 };
+        var basis = TrainingBase.Of(pipeline).ToJson().ToJsonString();
 
         using var result = new LoraTrainer().Train(config, pipeline, data);
 
         var record = RunFiles.Record(result);
         Assert.Equal(
-            ["name", "seed", "started", "written", "wasCancelled", "fault", "warnings", "plan", "data", "base", "scheduler", "config", "runs", "checkpoints", "untrainedLayers", "losses", "steps"],
+            ["name", "seed", "started", "written", "wasCancelled", "fault", "warnings", "plan", "data", "base", "scheduler", "config", "runs", "checkpoints",
+                "untrainedLayers", "losses", "steps"],
             record.AsObject().Select(static pair => pair.Key));
         Assert.Equal(("tiny", 3L), ((string?)record["name"], (long)record["seed"]!));
         Assert.Equal(result.Warnings, record["warnings"]!.AsArray().Select(static warning => (string)warning!));
         Assert.Contains(result.Warnings, static warning => warning.StartsWith("SaveEveryEpochs is 3", StringComparison.Ordinal));
-        Assert.Equal((3, 4, 2, 2, 2, 1), ((int)record["plan"]!["images"]!, (int)record["plan"]!["imagesPerEpoch"]!, (int)record["plan"]!["regularizationImagesPerEpoch"]!, (int)record["plan"]!["batchesPerEpoch"]!, (int)record["plan"]!["totalSteps"]!, (int)record["plan"]!["epochs"]!));
+        Assert.Equal((3, 4, 2, 2, 2, 1),
+            ((int)record["plan"]!["images"]!, (int)record["plan"]!["imagesPerEpoch"]!, (int)record["plan"]!["regularizationImagesPerEpoch"]!,
+            (int)record["plan"]!["batchesPerEpoch"]!, (int)record["plan"]!["totalSteps"]!, (int)record["plan"]!["epochs"]!));
+        const string origin = """
+            "origin":{"width":16,"height":16,"left":0,"top":0}}
+            """;
         Assert.Equal(data.ComputeHash(), (string?)record["data"]!["hash"]);
         Assert.Equal(
             [
-                """{"name":"image0","caption":"portrait","repeats":2,"isRegularization":false,"lossWeight":0.5,"origin":{"width":16,"height":16,"left":0,"top":0}}""",
-                """{"name":"regularization-image1","caption":"portrait, long hair 1","repeats":1,"isRegularization":true,"lossWeight":1,"origin":{"width":16,"height":16,"left":0,"top":0}}""",
-                """{"name":"regularization-image2","caption":"portrait, long hair 2","repeats":1,"isRegularization":true,"lossWeight":1,"origin":{"width":16,"height":16,"left":0,"top":0}}""",
+                """{"name":"image0","caption":"portrait","repeats":2,"isRegularization":false,"lossWeight":0.5,""" + origin,
+                """{"name":"regularization-image1","caption":"portrait, long hair 1","repeats":1,"isRegularization":true,"lossWeight":1,""" + origin,
+                """{"name":"regularization-image2","caption":"portrait, long hair 2","repeats":1,"isRegularization":true,"lossWeight":1,""" + origin,
             ],
             record["data"]!["images"]!.AsArray().Select(static image => image!.ToJsonString()));
-        Assert.Equal(TrainingBase.Of(pipeline).ToJson().ToJsonString(), record["base"]!.ToJsonString());
+        Assert.Equal(basis, record["base"]!.ToJsonString());
         Assert.Equal(pipeline.Scheduler.ToJson().ToJsonString(), record["scheduler"]!.ToJsonString());
         Assert.Equal(config.ToJson().ToJsonString(), record["config"]!.ToJsonString());
         Assert.Equal(
-            ["step", "totalSteps", "epoch", "totalEpochs", "loss", "smoothedLoss", "uNetLearningRate", "textEncoderLearningRate", "gradientNorm", "seconds", "imagesPerSecond", "secondsLeft"],
+            ["step", "totalSteps", "epoch", "totalEpochs", "loss", "smoothedLoss", "uNetLearningRate", "textEncoderLearningRate", "gradientNorm", "seconds",
+                "imagesPerSecond", "secondsLeft"],
             record["steps"]![0]!.AsObject().Select(static pair => pair.Key));
         Assert.Equal(result.Steps[1].GradientNorm, (double)record["steps"]![1]!["gradientNorm"]!);
         var run = record["runs"]![0]!;
         Assert.Equal(["firstStep", "lastStep", "started", "written", "machine", "device", "versions"], run.AsObject().Select(static pair => pair.Key));
         Assert.Equal("cpu", (string?)run["device"]);
         Assert.Equal(["loraNotebooks", "torchSharp", "runtime", "system"], run["versions"]!.AsObject().Select(static pair => pair.Key));
-        Assert.Equal((Version(typeof(LoraTrainer)), Version(typeof(TorchSharp.torch))), ((string?)run["versions"]!["loraNotebooks"], (string?)run["versions"]!["torchSharp"]));
-        Assert.Equal((RuntimeInformation.FrameworkDescription, RuntimeInformation.RuntimeIdentifier), ((string?)run["versions"]!["runtime"], (string?)run["versions"]!["system"]));
+        Assert.Equal((Version(typeof(LoraTrainer)), Version(typeof(TorchSharp.torch))),
+            ((string?)run["versions"]!["loraNotebooks"], (string?)run["versions"]!["torchSharp"]));
+        Assert.Equal((RuntimeInformation.FrameworkDescription, RuntimeInformation.RuntimeIdentifier),
+            ((string?)run["versions"]!["runtime"], (string?)run["versions"]!["system"]));
         Assert.Contains("\n  \"name\": \"tiny\",", File.ReadAllText(result.RecordFile).ReplaceLineEndings("\n"), StringComparison.Ordinal);
 
         static string? Version(Type type) => type.Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion;
@@ -190,7 +202,8 @@ public sealed class RunNumbersTests : IDisposable
     [Fact]
     public void Train_Result_TellsTheRun()
     {
-        var config = TinyRun.Config(folder.Path) with { SaveEveryEpochs = 3, SampleEveryEpochs = 4, SamplePrompts = ["portrait"], SampleOptions = new() { Steps = 1, Seed = 5, Count = 3, BatchSize = 2 } };
+        var config = TinyRun.Config(folder.Path) with { SaveEveryEpochs = 3, SampleEveryEpochs = 4, SamplePrompts = ["portrait"],
+            SampleOptions = new() { Steps = 1, Seed = 5, Count = 3, BatchSize = 2 } };
         config = config with { UNetLora = config.UNetLora with { Dropout = 0.5 } };
         var samples = new List<TrainingSample>();
 
@@ -206,7 +219,8 @@ public sealed class RunNumbersTests : IDisposable
             StableDiffusionPipelineTests.AssertSame(alone.Pixels, samples[3 + i].Image.Pixels);
         }
 
-        Assert.Equal((folder.In("tiny-state.safetensors"), folder.In("tiny-run.json"), folder.In("tiny.safetensors")), (result.StateFile, result.RecordFile, result.File));
+        Assert.Equal((folder.In("tiny-state.safetensors"), folder.In("tiny-run.json"), folder.In("tiny.safetensors")),
+            (result.StateFile, result.RecordFile, result.File));
         Assert.Equal("tiny", result.Lora.Name);
         Assert.Empty(result.UntrainedLayers);
         Assert.Equal(result.Plan.Warnings, result.Warnings);

@@ -31,7 +31,8 @@ public sealed class RunSequenceTests : IDisposable
     public void Train_EveryForwardPass_IsOfTheBatchOfItsEpochAndNumber(double? textRate, double dropout, double textDropout)
     {
         var images = TinyRun.Dataset.Images;
-        var data = new PreparedDataset([images[0], images[1] with { Repeats = 2 }, images[2] with { LossWeight = 3 }]).WithRegularization(new PreparedDataset(images.Skip(3)));
+        var data = new PreparedDataset([images[0], images[1] with { Repeats = 2 },
+            images[2] with { LossWeight = 3 }]).WithRegularization(new PreparedDataset(images.Skip(3)));
         data = new PreparedDataset(data.Images.Select(static (image, i) => i == 0 ? image with { Repeats = 2 } : image));
         var config = TinyRun.Config(folder.Path);
         config = config with
@@ -111,9 +112,11 @@ public sealed class RunSequenceTests : IDisposable
             Epochs = 12,
             SaveEveryEpochs = 1,
             TextEncoderLearningRate = 5e-4,
-            Schedule = new() { Kind = ScheduleKind.PiecewiseConstant, Pieces = [.. factors.Select((factor, i) => new RatePiece(factor, i + 1)).Take(11), new(1)] },
+            Schedule = new() { Kind = ScheduleKind.PiecewiseConstant,
+                Pieces = [.. factors.Select((factor, i) => new RatePiece(factor, i + 1)).Take(11), new(1)] },
         };
-        using (var begun = StableDiffusionLora.Create(pipeline, "tiny", config.UNetLora, config.TextEncoderLora, new TrainingSeeds(3).Derive(TrainingSeeds.Use.Weights)))
+        using (var begun = StableDiffusionLora.Create(pipeline, "tiny", config.UNetLora, config.TextEncoderLora,
+            new TrainingSeeds(3).Derive(TrainingSeeds.Use.Weights)))
         {
             begun.SaveKohya(folder.In("begun.safetensors"));
         }
@@ -121,7 +124,8 @@ public sealed class RunSequenceTests : IDisposable
         using var result = new LoraTrainer().Train(config, pipeline, TinyRun.First(1));
 
         // One step an epoch, and a file after each.
-        Assert.Equal(factors.Select(static factor => (factor * 1e-3, (double?)(factor * 5e-4))), result.Steps.Select(static step => (step.UNetLearningRate, step.TextEncoderLearningRate)));
+        Assert.Equal(factors.Select(static factor => (factor * 1e-3, (double?)(factor * 5e-4))), result.Steps
+            .Select(static step => (step.UNetLearningRate, step.TextEncoderLearningRate)));
         var last = folder.In("begun.safetensors");
         foreach (var (factor, file) in factors.Zip(result.Checkpoints))
         {

@@ -163,7 +163,9 @@ public sealed class TrainingSetTests : IDisposable
 
         var fault = Record.Exception(() => Set(Config(), data).Dispose());
 
-        Assert.Equal(fits ? null : $"Got images of {width} × {height} pixels, expected multiples of 2, by which the autoencoder shrinks them. Prepare the dataset with another resolution. (Parameter 'dataset')", fault?.Message);
+        var expected = $"Got images of {width} × {height} pixels, expected multiples of 2, by which the autoencoder shrinks them. "
+            + "Prepare the dataset with another resolution. (Parameter 'dataset')";
+        Assert.Equal(fits ? null : expected, fault?.Message);
     }
 
     [Fact]
@@ -182,6 +184,7 @@ public sealed class TrainingSetTests : IDisposable
     [Theory]
     [InlineData(0)]
     [InlineData(3)]
+    [InlineData(5)] // before the captions
     public void TrainingSet_CancelledWhileEncoding_Stops(int images)
     {
         using var source = new CancellationTokenSource();
@@ -202,7 +205,8 @@ public sealed class TrainingSetTests : IDisposable
             return y;
         });
 
-        Assert.Throws<OperationCanceledException>(() => new TrainingSet(pipeline, Config(), TinyRun.Dataset, new NoiseSchedule(pipeline.Scheduler), source.Token));
+        Assert.Throws<OperationCanceledException>(() =>
+            new TrainingSet(pipeline, Config(), TinyRun.Dataset, new NoiseSchedule(pipeline.Scheduler), source.Token));
         Assert.Equal(images, encoded);
     }
 
@@ -210,7 +214,8 @@ public sealed class TrainingSetTests : IDisposable
     private static StableDiffusionPipeline Shifted()
     {
         var plain = TinyPipeline.Create();
-        return new StableDiffusionPipeline(plain.Tokenizer, plain.TextEncoder, plain.UNet, new AutoencoderKL(TinyModels.Vae with { ShiftFactor = 0.25 }, new Generator(9)), plain.Scheduler);
+        return new StableDiffusionPipeline(plain.Tokenizer, plain.TextEncoder, plain.UNet,
+            new AutoencoderKL(TinyModels.Vae with { ShiftFactor = 0.25 }, new Generator(9)), plain.Scheduler);
     }
 
     /// <summary>Three images, the second three times, and two of the class.</summary>

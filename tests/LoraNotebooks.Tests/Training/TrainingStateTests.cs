@@ -58,7 +58,8 @@ public sealed class TrainingStateTests : IDisposable
 
         var error = Assert.Throws<InvalidDataException>(() => Train(Config(), state));
 
-        Assert.Equal($"'{state}' is no training state. Give the file called <name>-state.safetensors; an adapter's file holds only its weights.", error.Message);
+        Assert.Equal($"'{state}' is no training state. Give the file called <name>-state.safetensors; an adapter's file holds only its weights.",
+            error.Message);
     }
 
     [Fact]
@@ -153,16 +154,20 @@ public sealed class TrainingStateTests : IDisposable
         told = Heard.During(() => result = Train(Config() with { OutputFolder = folder.In("out") }, state));
         own = Heard.During(() => Train(Config(), Path.Combine(folder.Path, ".", "tiny-state.safetensors")));
 
-        Assert.Contains($"'{folder.In("out")}' has files of an earlier run called tiny; they are replaced. Give another Name or OutputFolder to keep both.", told, StringComparison.Ordinal);
+        Assert.Contains($"'{folder.In("out")}' has files of an earlier run called tiny; they are replaced. Give another Name or OutputFolder to keep both.",
+            told, StringComparison.Ordinal);
         Assert.Equal("", own);
         Assert.Equal(Enumerable.Range(1, 12), RunFiles.Steps(RunFiles.Record(result!)));
-        Assert.Equal(["tiny-step00000005.safetensors", "tiny.safetensors"], RunFiles.Record(result!)["checkpoints"]!.AsArray().Select(static name => (string)name!));
+        Assert.Equal(["tiny-step00000005.safetensors", "tiny.safetensors"], RunFiles.Record(result!)["checkpoints"]!.AsArray()
+            .Select(static name => (string)name!));
     }
 
     [Fact]
     public void EarlierRecord_Beside_TakesTheStepsBeforeOne()
     {
-        File.WriteAllText(folder.In("a-run.json"), """{"steps":[{"step":1,"loss":5},{"step":2,"loss":6},{"step":3,"loss":7}],"checkpoints":["x","y"],"untrainedLayers":["z"]}""");
+        File.WriteAllText(
+            folder.In("a-run.json"),
+            """{"steps":[{"step":1,"loss":5},{"step":2,"loss":6},{"step":3,"loss":7}],"checkpoints":["x","y"],"untrainedLayers":["z"]}""");
         File.WriteAllText(folder.In("bare-run.json"), """{"steps":[]}""");
 
         var earlier = EarlierRecord.Beside(folder.In("a-state"), "-state", "-run.json", 3);
@@ -173,7 +178,7 @@ public sealed class TrainingStateTests : IDisposable
         Assert.Equal(["z"], earlier.UntrainedLayers);
         Assert.Equal((0, 0, 0), (bare.Steps.Count, bare.Checkpoints.Count, bare.UntrainedLayers.Count));
         Assert.Same(EarlierRecord.None, EarlierRecord.Beside(folder.In("b-state"), "-state", "-run.json", 3));
-        Assert.Same(EarlierRecord.None, EarlierRecord.Beside(folder.In("a-statement"), "-state", "-run.json", 3));
+        Assert.Same(EarlierRecord.None, EarlierRecord.Beside(folder.In("a-other"), "-state", "-run.json", 3));
         Assert.Same(EarlierRecord.None, EarlierRecord.Beside(folder.In("a"), "-state", "-run.json", 3));
     }
 
@@ -196,7 +201,8 @@ public sealed class TrainingStateTests : IDisposable
 
         Assert.StartsWith($"'{folder.In("a-run.json")}' is not the record of a run: got ", error.Message, StringComparison.Ordinal);
         Assert.EndsWith(
-            $" Expected the file that was written with '{folder.In("a-state")}', whose steps the new record goes on with. Restore it, or move it away to go on without them.",
+            $" Expected the file that was written with '{folder.In("a-state")}', whose steps the new record goes on with. "
+            + "Restore it, or move it away to go on without them.",
             error.Message,
             StringComparison.Ordinal);
         Assert.NotNull(error.InnerException);
@@ -216,12 +222,14 @@ public sealed class TrainingStateTests : IDisposable
         Assert.Equal((true, false), (network.weight!.requires_grad, network.bias.requires_grad));
     }
 
-    private TrainingConfig Config() => TinyRun.Config(folder.Path) with { Schedule = new() { Kind = ScheduleKind.Constant }, TextEncoderLora = new TrainingConfig().TextEncoderLora };
+    private TrainingConfig Config() =>
+        TinyRun.Config(folder.Path) with { Schedule = new() { Kind = ScheduleKind.Constant }, TextEncoderLora = new TrainingConfig().TextEncoderLora };
 
     private string Stopped(int step)
     {
         using var source = new CancellationTokenSource();
-        using var result = new LoraTrainer().Train(Config(), pipeline, TinyRun.Dataset, new Immediate<TrainingStep>(taken => { if (taken.Step == step) { source.Cancel(); } }), source.Token);
+        using var result = new LoraTrainer().Train(Config(), pipeline, TinyRun.Dataset,
+            new Immediate<TrainingStep>(taken => { if (taken.Step == step) { source.Cancel(); } }), source.Token);
         return result.StateFile;
     }
 

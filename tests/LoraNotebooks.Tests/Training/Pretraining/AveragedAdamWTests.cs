@@ -59,7 +59,8 @@ public sealed class AveragedAdamWTests
     public void Step_Defaults_AreThoseOfTheBase()
     {
         using var scope = NewDisposeScope();
-        Assert.Equal(Weights(static parameters => new AveragedAdamW(parameters, 0.5, 0.9, 0.99, 0.01), static (optimizer, rate) => optimizer.Step(rate, 1)), Weights(static parameters => new AveragedAdamW(parameters, 0.5), static (optimizer, rate) => optimizer.Step(rate)));
+        Assert.Equal(Weights(static parameters => new AveragedAdamW(parameters, 0.5, 0.9, 0.99, 0.01), static (optimizer, rate) => optimizer.Step(rate, 1)),
+            Weights(static parameters => new AveragedAdamW(parameters, 0.5), static (optimizer, rate) => optimizer.Step(rate)));
 
         static float[] Weights(Func<IReadOnlyList<Parameter>, AveragedAdamW> create, Func<AveragedAdamW, double, double> step)
         {
@@ -150,7 +151,10 @@ public sealed class AveragedAdamWTests
 
         var message = Assert.Throws<InvalidDataException>(() => other.Load(folder.In("state.safetensors"))).Message;
 
-        Assert.Equal($"{folder.In("state.safetensors")} holds 3 weights, this model has 2. Delete the file to start over, or train with the configuration it was made with.", message);
+        Assert.Equal(
+            $"{folder.In("state.safetensors")} holds 3 weights, this model has 2. "
+            + "Delete the file to start over, or train with the configuration it was made with.",
+            message);
         Assert.Equal([1, 1], Numbers(two));
     }
 

@@ -3,6 +3,7 @@ using LoraNotebooks.Data;
 using LoraNotebooks.Diffusion;
 using LoraNotebooks.Formats;
 using LoraNotebooks.Models.Diffusion;
+using LoraNotebooks.Models.Language;
 using LoraNotebooks.Models.Vision;
 using LoraNotebooks.Training.Pretraining;
 using TorchSharp;
@@ -19,9 +20,11 @@ public sealed class BasePretrainingTests : IDisposable
         [
             .. Enumerable.Range(0, 48).Select(i =>
             {
-                new RgbImage(64, 64, [.. Enumerable.Range(0, 64 * 64 * 3).Select(p => (byte)((p * (i + 1)) >> 3))]).SavePng(Path.Combine(folder, "corpus", $"{i}.png"));
+                new RgbImage(64, 64, [.. Enumerable.Range(0, 64 * 64 * 3).Select(p => (byte)((p * (i + 1)) >> 3))]).SavePng(Path.Combine(folder, "corpus",
+                    $"{i}.png"));
                 var split = i < 40 ? "train" : i < 44 ? "vae" : "test";
-                return $$"""{"file_name":"{{i}}.png","text":"adventurer style, long hair, {{(i % 2 == 0 ? "blue" : "red")}} background{{(i < 40 ? ", hat" : "")}}{{(i < 39 ? ", cap" : "")}}","split":"{{split}}"}""";
+                var text = $"adventurer style, long hair, {(i % 2 == 0 ? "blue" : "red")} background{(i < 40 ? ", hat" : "")}{(i < 39 ? ", cap" : "")}";
+                return $$"""{"file_name":"{{i}}.png","text":"{{text}}","split":"{{split}}"}""";
             }),
         ];
         File.WriteAllLines(Path.Combine(folder, "corpus", "metadata.jsonl"), lines);
@@ -102,20 +105,26 @@ public sealed class BasePretrainingTests : IDisposable
         var report = reports.Single();
         Assert.Equal(("classifier", 1L, 1L, 2e-3), (report.Stage, report.Step, report.Steps, report.LearningRate));
         Assert.Equal(expected, report.Loss, 1e-4);
+        using var saved = TagClassifier.FromFolder(Path.Combine(folder, "classifier"));
+        Assert.Equal(Average(Path.Combine(config.StateFolder, "classifier.safetensors")), Numbers(saved));
     }
 
     /// <summary>Attributes and tags of them; the last row is of none.</summary>
     [Theory]
     [InlineData("style", "pixel style", "adventurer style")]
-    [InlineData("hair colour", "black hair", "brown hair", "blonde hair", "red hair", "gray hair", "pink hair", "blue hair", "green hair", "purple hair", "white hair")]
-    [InlineData("hair shape", "short hair", "long hair", "curly hair", "medium hair", "wavy hair", "bald", "bob cut", "buzz cut", "mohawk", "pigtails", "ponytail", "braid", "hair bun", "twin buns", "afro", "dreads", "flat top", "cap", "beanie", "turban", "hat")]
+    [InlineData("hair colour", "black hair", "brown hair", "blonde hair", "red hair", "gray hair", "pink hair", "blue hair", "green hair", "purple hair",
+        "white hair")]
+    [InlineData("hair shape", "short hair", "long hair", "curly hair", "medium hair", "wavy hair", "bald", "bob cut", "buzz cut", "mohawk", "pigtails",
+        "ponytail", "braid", "hair bun", "twin buns", "afro", "dreads", "flat top", "cap", "beanie", "turban", "hat")]
     [InlineData("skin", "dark skin", "light skin")]
     [InlineData("background", "blue background")]
     [InlineData("clothing colour", "red shirt", "blue turtleneck", "black jacket", "green dress")]
     [InlineData("expression", "smile", "big smile", "frown", "neutral face", "open mouth", "angry", "surprised")]
-    [InlineData(null, "style", "styled", "my black hair", "black hairs", "hair", "bald man", "a hat", "skin", "skinny", "a background here", "background", "shirt", "red shirts", "smiles", "a smile", "glasses", "earrings")]
+    [InlineData(null, "style", "styled", "my black hair", "black hairs", "hair", "bald man", "a hat", "skin", "skinny", "a background here", "background",
+        "shirt", "red shirts", "smiles", "a smile", "glasses", "earrings")]
     public void Choices_Tag_IsOfItsAttributeAlone(string? attribute, params string[] tags) =>
-        Assert.All(tags, tag => Assert.Equal(attribute is null ? [] : [attribute], BaseEvaluation.Choices.Where(choice => choice.Tags.IsMatch(tag)).Select(static choice => choice.Name)));
+        Assert.All(tags, tag => Assert.Equal(attribute is null ? [] : [attribute], BaseEvaluation.Choices.Where(choice => choice.Tags.IsMatch(tag))
+            .Select(static choice => choice.Name)));
 
     [Fact]
     public void Run_StateOfAnotherModel_SaysWhatToDo()
@@ -138,7 +147,8 @@ public sealed class BasePretrainingTests : IDisposable
     [Fact]
     public void Run_ConfigWithThreeFaults_ListsThemAll()
     {
-        var error = Assert.Throws<ArgumentException>(() => BasePretraining.Run(new PretrainingConfig { Corpus = "nowhere", Output = folder, DenoiserSteps = 0, AverageDecay = 1 }));
+        var error = Assert.Throws<ArgumentException>(() =>
+            BasePretraining.Run(new PretrainingConfig { Corpus = "nowhere", Output = folder, DenoiserSteps = 0, AverageDecay = 1 }));
 
         Assert.Contains("Corpus: nowhere", error.Message);
         Assert.Contains("DenoiserSteps: got 0", error.Message);
@@ -150,18 +160,28 @@ public sealed class BasePretrainingTests : IDisposable
     {
         Dictionary<string, string> expected = new()
         {
-            ["vae/config.json"] = """{"sample_size":64,"block_out_channels":[16,32,64],"layers_per_block":1,"latent_channels":4,"norm_num_groups":8,"mid_block_add_attention":false,"scaling_factor":1.0}""",
-            ["unet/config.json"] = """{"sample_size":16,"block_out_channels":[48,96,144],"layers_per_block":1,"attention_head_dim":[1,2,3],"cross_attention_dim":128,"norm_num_groups":16,"in_channels":4,"out_channels":4}""",
-            ["text_encoder/config.json"] = """{"hidden_size":128,"intermediate_size":512,"num_hidden_layers":3,"num_attention_heads":4,"max_position_embeddings":40}""",
+            ["vae/config.json"] = """
+                {"sample_size":64,"block_out_channels":[16,32,64],"layers_per_block":1,"latent_channels":4,"norm_num_groups":8,
+                 "mid_block_add_attention":false,"scaling_factor":1.0}
+                """,
+            ["unet/config.json"] = """
+                {"sample_size":16,"block_out_channels":[48,96,144],"layers_per_block":1,"attention_head_dim":[1,2,3],"cross_attention_dim":128,
+                 "norm_num_groups":16,"in_channels":4,"out_channels":4}
+                """,
+            ["text_encoder/config.json"] = """
+                {"hidden_size":128,"intermediate_size":512,"num_hidden_layers":3,"num_attention_heads":4,"max_position_embeddings":40}
+                """,
             ["scheduler/scheduler_config.json"] = """
-                {"_class_name":"DDIMScheduler","beta_start":0.00085,"beta_end":0.012,"beta_schedule":"scaled_linear","prediction_type":"v_prediction","timestep_spacing":"trailing",
+                {"_class_name":"DDIMScheduler","beta_start":0.00085,"beta_end":0.012,"beta_schedule":"scaled_linear","prediction_type":"v_prediction",
+                 "timestep_spacing":"trailing",
                  "rescale_betas_zero_snr":true,"clip_sample":false,"set_alpha_to_one":true}
                 """,
         };
         foreach (var (file, settings) in expected)
         {
             var saved = JsonNode.Parse(File.ReadAllText(Path.Combine(model, file)))!;
-            Assert.All(JsonNode.Parse(settings)!.AsObject(), pair => Assert.Equal((pair.Key, pair.Value!.ToJsonString()), (pair.Key, saved[pair.Key]?.ToJsonString())));
+            Assert.All(JsonNode.Parse(settings)!.AsObject(), pair =>
+                Assert.Equal((pair.Key, pair.Value!.ToJsonString()), (pair.Key, saved[pair.Key]?.ToJsonString())));
         }
 
         var unet = JsonNode.Parse(File.ReadAllText(Path.Combine(model, "unet", "config.json")))!;
@@ -174,13 +194,16 @@ public sealed class BasePretrainingTests : IDisposable
     {
         using var scope = torch.NewDisposeScope();
         using var unet = UNet2DConditionModel.FromFolder(Path.Combine(config.Output, "unet"));
-        var average = SafetensorsFile.LoadAll(Path.Combine(config.StateFolder, "denoiser.safetensors"))["average"].to(torch.float16).to(torch.float32).data<float>().ToArray();
-        float[] saved = [.. unet.parameters().SelectMany(static parameter => parameter.detach().to(torch.float32).contiguous().data<float>().ToArray())];
+        using var text = ClipTextModel.FromFolder(Path.Combine(config.Output, "text_encoder"));
 
-        // The text encoder's follow the UNet's.
-        Assert.True(saved.Length < average.Length);
-        Assert.Equal(average[..saved.Length], saved);
+        float[] saved = [.. Numbers(unet), .. Numbers(text)];
+        Assert.Equal(Average(Path.Combine(config.StateFolder, "denoiser.safetensors")), saved);
     }
+
+    private static float[] Average(string state) => SafetensorsFile.LoadAll(state)["average"].to(torch.float16).to(torch.float32).data<float>().ToArray();
+
+    private static float[] Numbers(torch.nn.Module model) =>
+        [.. model.parameters().SelectMany(static parameter => parameter.detach().to(torch.float32).contiguous().data<float>().ToArray())];
 
     private PretrainingConfig Config(string name) => new()
     {

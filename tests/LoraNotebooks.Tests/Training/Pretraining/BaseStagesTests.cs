@@ -1,7 +1,5 @@
-using LoraNotebooks.Data;
 using LoraNotebooks.Diffusion;
 using LoraNotebooks.Models.Diffusion;
-using LoraNotebooks.Models.Vision;
 using LoraNotebooks.Tests.Diffusion;
 using LoraNotebooks.Tests.Models;
 using LoraNotebooks.Training.Pretraining;
@@ -12,8 +10,6 @@ namespace LoraNotebooks.Tests.Training.Pretraining;
 /// <summary>The stages of the base's training on tiny networks: what they compute, from plain loops.</summary>
 public sealed class BaseStagesTests : IDisposable
 {
-    private static readonly string[] Splits = ["train", "vae", "test"];
-
     private readonly TemporaryFolder folder = new();
 
     public void Dispose() => folder.Dispose();
@@ -21,7 +17,7 @@ public sealed class BaseStagesTests : IDisposable
     [Fact]
     public void PortraitCorpus_SomeSplits_HoldsTheirPixelsAndTags()
     {
-        Write(9, 6, 4);
+        PortraitFiles.Write(folder, 9, 6, 4);
         using var scope = NewDisposeScope();
 
         using var corpus = PortraitCorpus.Load(folder.Path, "vae", "test");
@@ -37,7 +33,7 @@ public sealed class BaseStagesTests : IDisposable
             for (var k = 0; k < 3 * 24; k++)
             {
                 var (channel, pixel) = (k / 24, k % 24);
-                Assert.Equal(Byte(portrait, 3 * pixel + channel) / 127.5 - 1, batch[row].flatten()[k].item<float>(), 1e-6);
+                Assert.Equal(PortraitFiles.Byte(portrait, 3 * pixel + channel) / 127.5 - 1, batch[row].flatten()[k].item<float>(), 1e-6);
             }
         }
 
@@ -49,7 +45,7 @@ public sealed class BaseStagesTests : IDisposable
     [Fact]
     public void Encode_MorePortraitsThanABatch_IsThatOfEachAlone()
     {
-        Write(210, 4, 4);
+        PortraitFiles.Write(folder, 210, 4, 4);
         using var scope = NewDisposeScope();
         using var corpus = PortraitCorpus.Load(folder.Path, "train");
         using var vae = Vae();
@@ -70,7 +66,7 @@ public sealed class BaseStagesTests : IDisposable
     [Fact]
     public void NormaliseLatents_AnAutoencoder_DrawsTheSameFromLatentsOfMeanZeroAndDeviationOne()
     {
-        Write(12, 4, 4);
+        PortraitFiles.Write(folder, 12, 4, 4);
         using var scope = NewDisposeScope();
         using var noGradient = no_grad();
         using var corpus = PortraitCorpus.Load(folder.Path, "train");
@@ -108,7 +104,7 @@ public sealed class BaseStagesTests : IDisposable
     [Fact]
     public void TrainBoth_FirstStep_IsOfReconstructionAndDivergence()
     {
-        Write(9, 4, 4);
+        PortraitFiles.Write(folder, 9, 4, 4);
         using var scope = NewDisposeScope();
         using var corpus = PortraitCorpus.Load(folder.Path, "train", "vae");
         using var vae = Vae();
@@ -121,7 +117,8 @@ public sealed class BaseStagesTests : IDisposable
             var (mean, logVariance) = vae.Encode(pixels);
             var decoded = vae.Decode(mean + (logVariance * 0.5).exp() * randn(mean.shape, generator: generator));
             var (m, v) = (Numbers(mean), Numbers(logVariance));
-            expected = Reconstruction(decoded, pixels) + 0.3 * m.Zip(v).Average(static pair => 0.5 * (pair.First * pair.First + Math.Exp(pair.Second) - 1 - pair.Second));
+            expected = Reconstruction(decoded, pixels) + 0.3 * m
+                .Zip(v).Average(static pair => 0.5 * (pair.First * pair.First + Math.Exp(pair.Second) - 1 - pair.Second));
         }
 
         var before = Weights(vae);
@@ -138,7 +135,7 @@ public sealed class BaseStagesTests : IDisposable
     [Fact]
     public void TrainDecoder_FirstStep_ChangesTheDecoderAloneAtHalfTheRate()
     {
-        Write(9, 4, 4);
+        PortraitFiles.Write(folder, 9, 4, 4);
         using var scope = NewDisposeScope();
         using var corpus = PortraitCorpus.Load(folder.Path, "train", "vae");
         using var vae = Vae();
@@ -161,7 +158,10 @@ public sealed class BaseStagesTests : IDisposable
         var report = reports.Single();
         Assert.Equal(("decoder", 1L, 1L, 0.005), (report.Stage, report.Step, report.Steps, report.LearningRate));
         Assert.Equal(expected, report.Loss, 1e-4);
-        Assert.All(before, pair => Assert.Equal(!pair.Key.StartsWith("decoder.", StringComparison.Ordinal), pair.Value.SequenceEqual(Numbers(vae.get_parameter(pair.Key)!))));
+        AssertAverage(before.Where(static pair => pair.Key.StartsWith("decoder.", StringComparison.Ordinal)).ToDictionary(), vae,
+            folder.In("state", "decoder.safetensors"));
+        Assert.All(before, pair =>
+            Assert.Equal(!pair.Key.StartsWith("decoder.", StringComparison.Ordinal), pair.Value.SequenceEqual(Numbers(vae.get_parameter(pair.Key)!))));
     }
 
     [Fact]
@@ -187,7 +187,8 @@ public sealed class BaseStagesTests : IDisposable
         using (no_grad())
         {
             output = Numbers(pipeline.UNet.call(
-                tensor(noisy, [4, 3, 8, 8]).to(float32), tensor(t), pipeline.TextEncoder.call(stack(captions.Select(caption => tensor(pipeline.Tokenizer.Encode(caption)))))));
+                tensor(noisy, [4, 3, 8, 8]).to(float32), tensor(t),
+                    pipeline.TextEncoder.call(stack(captions.Select(caption => tensor(pipeline.Tokenizer.Encode(caption)))))));
         }
 
         var expected = 0.0;
@@ -200,7 +201,8 @@ public sealed class BaseStagesTests : IDisposable
 
         var (unet, text) = (Weights(pipeline.UNet), Weights(pipeline.TextEncoder));
         var reports = new List<PretrainingStep>();
-        DenoiserPretraining.Train(pipeline.UNet, pipeline.TextEncoder, pipeline.Tokenizer, schedule, latents, tags, config, new Immediate<PretrainingStep>(reports.Add), default);
+        DenoiserPretraining.Train(pipeline.UNet, pipeline.TextEncoder, pipeline.Tokenizer, schedule, latents, tags, config,
+            new Immediate<PretrainingStep>(reports.Add), default);
 
         var report = reports.Single();
         Assert.Equal(("denoiser", 1L, 1L, 0.02), (report.Stage, report.Step, report.Steps, report.LearningRate));
@@ -257,112 +259,6 @@ public sealed class BaseStagesTests : IDisposable
         Assert.Contains(captions, static caption => caption is ["s style", "c", "b"]);
     }
 
-    [Theory]
-    [InlineData(4)]
-    [InlineData(5)]
-    [InlineData(6)]
-    [InlineData(7)]
-    public void Disturb_Pictures_AreMirroredMovedBlurredAndNoisy(ulong seed)
-    {
-        using var scope = NewDisposeScope();
-        using var generator = new Generator(3);
-        var pixels = randn([3, 3, 64, 64], generator: generator);
-
-        var disturbed = Numbers(ClassifierPretraining.Disturb(pixels, new Generator(seed)));
-
-        using var again = new Generator(seed);
-        var mirrors = Numbers(rand([3, 1, 1, 1], generator: again));
-        var moved = randint(-3, 4, [2], int64, generator: again).data<long>().ToArray();
-        var amounts = Numbers(rand([3, 1, 1, 1], generator: again));
-        var levels = Numbers(rand([3, 1, 1, 1], generator: again));
-        var noise = Numbers(randn([3, 3, 64, 64], generator: again));
-        var p = Numbers(pixels);
-        foreach (var (picture, channel, row, column) in from n in new[] { 0, 1, 2 } from c in new[] { 0, 2 } from y in new[] { 0, 1, 31, 62, 63 } from x in new[] { 0, 2, 40, 61, 63 } select (n, c, y, x))
-        {
-            double Source(int y, int x)
-            {
-                var (from, at) = (Math.Clamp(y + (int)moved[0], 0, 63), Math.Clamp(x + (int)moved[1], 0, 63));
-                return p[((picture * 3 + channel) * 64 + from) * 64 + (mirrors[picture] < 0.5 ? 63 - at : at)];
-            }
-
-            var blurred = 0.0;
-            for (var dy = -1; dy <= 1; dy++)
-            {
-                for (var dx = -1; dx <= 1; dx++)
-                {
-                    blurred += Source(Math.Clamp(row + dy, 0, 63), Math.Clamp(column + dx, 0, 63)) / 9;
-                }
-            }
-
-            var k = ((picture * 3 + channel) * 64 + row) * 64 + column;
-            var sharp = Source(row, column);
-            Assert.Equal(sharp + amounts[picture] * (blurred - sharp) + 0.1 * levels[picture] * noise[k], disturbed[k], 1e-5);
-        }
-    }
-
-    [Fact]
-    public void Score_SomeCaptions_CountsWhatTheClassifierSees()
-    {
-        Write(12, 16, 16, static i => $"{(i % 2 == 0 ? "adventurer" : "pixel")} style, {(i < 6 ? "black" : "red")} hair, {(i % 3 == 0 ? "long hair, " : "")}{(i % 4 == 1 ? "glasses, " : "")}{(i == 2 ? "green background, blue background" : "blue background")}");
-        using var scope = NewDisposeScope();
-        using var pipeline = TinyPipeline.Create();
-        manual_seed(5);
-        string[] known = ["adventurer style", "beard", "black hair", "blue background", "glasses", "green background", "long hair", "pixel style", "red hair", "short hair"];
-        using var classifier = new TagClassifier(known);
-        using (no_grad())
-        {
-            // A head that tells pictures apart.
-            classifier.named_parameters().Last(static pair => pair.name.Contains("head.weight", StringComparison.Ordinal)).parameter.mul_(30);
-        }
-
-        var drawn = new List<(string Caption, RgbImage Picture)>();
-        var scores = BaseEvaluation.Score(pipeline, classifier, folder.Path, captions: 3, guidance: 2, steps: 1, seed: 4, drawn: (caption, picture) => drawn.Add((caption, picture)));
-        var all = BaseEvaluation.Score(pipeline, classifier, folder.Path, captions: 9, steps: 1);
-
-        using var corpus = PortraitCorpus.Load(folder.Path, "test");
-        var chosen = Enumerable.Range(0, 4).ToArray();
-        new Random(4).Shuffle(chosen);
-        Assert.Equal(chosen[..3].Select(i => string.Join(", ", corpus.Tags[i])), drawn.Select(static pair => pair.Caption));
-        for (var i = 0; i < 3; i++)
-        {
-            var alone = pipeline.Generate(new() { Prompt = drawn[i].Caption, Guidance = 2, Steps = 1, Seed = 4 + chosen[i] })[0];
-            StableDiffusionPipelineTests.AssertSame(alone.Pixels, drawn[i].Picture.Pixels);
-        }
-
-        var generated = classifier.Probabilities(RgbImage.ToTensor([.. drawn.Select(static pair => pair.Picture)]));
-        var real = classifier.Probabilities(corpus.Batch(tensor(chosen[..3].Select(static i => (long)i).ToArray())));
-        (string Name, string[] Values)[] choices =
-        [
-            ("style", ["adventurer style", "pixel style"]), ("hair colour", ["black hair", "red hair"]), ("hair shape", ["long hair", "short hair"]), ("skin", []),
-            ("background", ["blue background", "green background"]), ("clothing colour", []), ("expression", []),
-        ];
-        Assert.Equal([.. choices.Select(static choice => choice.Name), "glasses", "beard"], scores.Select(static score => score.Attribute));
-        foreach (var (name, values) in choices)
-        {
-            int[] rows = [.. Enumerable.Range(0, 3).Where(row => corpus.Tags[chosen[row]].Count(values.Contains) == 1)];
-            int Hits(Tensor seen) => rows.Count(row => corpus.Tags[chosen[row]].Contains(values.MaxBy(value => seen[row, Array.IndexOf(known, value)].item<float>())!));
-            Assert.Equal(new AttributeScore(name, Hits(generated), Hits(real), rows.Length), scores.Single(score => score.Attribute == name));
-        }
-
-        foreach (var tag in (string[])["glasses", "beard"])
-        {
-            int[] rows = [.. Enumerable.Range(0, 3).Where(row => corpus.Tags[chosen[row]].Contains(tag))];
-            int Hits(Tensor seen) => rows.Count(row => seen[row, Array.IndexOf(known, tag)].item<float>() > 0.5);
-            Assert.Equal(new AttributeScore(tag, Hits(generated), Hits(real), rows.Length), scores.Single(score => score.Attribute == tag));
-        }
-
-        Assert.Equal([4, 3], all.Where(static score => score.Attribute is "style" or "background").Select(static score => score.Total));
-    }
-
-    /// <summary>Portraits of the splits train, vae and test by turns.</summary>
-    private void Write(int count, int width, int height, Func<int, string>? caption = null) => File.WriteAllLines(folder.In("metadata.jsonl"), Enumerable.Range(0, count).Select(i =>
-    {
-        new RgbImage(width, height, [.. Enumerable.Range(0, width * height * 3).Select(k => Byte(i, k))]).SavePng(folder.In($"{i:D3}.png"));
-        return $$"""{"file_name":"{{i:D3}}.png","text":"{{caption?.Invoke(i) ?? $"a{i} style, tag {i}, x"}}","split":"{{Splits[i % 3]}}"}""";
-    }));
-
-    private static byte Byte(int portrait, int place) => (byte)((place + 3) * (portrait + 2) * 7 >> 1);
-
     private static AutoencoderKL Vae() => new(TinyModels.Vae with { ScalingFactor = 1 }, new Generator(3));
 
     private PretrainingConfig Config() => new()
@@ -403,7 +299,8 @@ public sealed class BaseStagesTests : IDisposable
         Close([.. start.Zip(master).Select(static pair => 2.0 / 11 * pair.First + 9.0 / 11 * pair.Second)], now);
     }
 
-    private static Dictionary<string, double[]> Weights(nn.Module model) => model.named_parameters().ToDictionary(static pair => pair.name, static pair => Numbers(pair.parameter));
+    private static Dictionary<string, double[]> Weights(nn.Module model) => model.named_parameters()
+        .ToDictionary(static pair => pair.name, static pair => Numbers(pair.parameter));
 
     private static double[] Numbers(Tensor tensor) => tensor.detach().to(float64).contiguous().data<double>().ToArray();
 

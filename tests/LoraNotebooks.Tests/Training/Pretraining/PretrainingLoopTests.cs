@@ -150,7 +150,8 @@ public sealed class PretrainingLoopTests : IDisposable
         var error = Assert.Throws<InvalidOperationException>(() => PretrainingLoop.Run("stage", Config() with { SaveEvery = 2 }, optimizer, 9, 1, 0.5,
             (step, _) => parameter.sum() * (step == 3 ? float.PositiveInfinity : 0) + (step == 3 ? float.PositiveInfinity : 0), null, default));
 
-        Assert.Matches("^The stage's loss is (∞|NaN) at step 4\\. The state of the last save is kept; lower the learning rate \\(0\\.5\\) and run again\\.$", error.Message);
+        Assert.Matches("^The stage's loss is (∞|NaN) at step 4\\. The state of the last save is kept; lower the learning rate \\(0\\.5\\) and run again\\.$",
+            error.Message);
         Assert.Equal("2", RunFiles.Metadata(folder.In("state", "stage.safetensors"))["steps"]);
         Assert.Equal(3, optimizer.Steps);
     }
@@ -180,7 +181,8 @@ public sealed class PretrainingLoopTests : IDisposable
 
         Assert.All(wrong, static pair => Assert.Equal([pair.Fault], pair.Wrong.Validate()));
         Assert.Empty(good.Validate());
-        Assert.Empty((good with { AutoencoderSteps = 1, AutoencoderBatch = 1, DecoderSteps = 0, DenoiserSteps = 1, DenoiserBatch = 1, AverageDecay = 0, KlWeight = 0, SaveEvery = 1, AutoencoderLearningRate = 0.5, DenoiserLearningRate = 0.5 }).Validate());
+        Assert.Empty((good with { AutoencoderSteps = 1, AutoencoderBatch = 1, DecoderSteps = 0, DenoiserSteps = 1, DenoiserBatch = 1, AverageDecay = 0,
+            KlWeight = 0, SaveEvery = 1, AutoencoderLearningRate = 0.5, DenoiserLearningRate = 0.5 }).Validate());
         Assert.Throws<ArgumentException>((good with { SaveEvery = 0 }).ThrowIfInvalid);
     }
 
@@ -189,12 +191,14 @@ public sealed class PretrainingLoopTests : IDisposable
     {
         var config = new PretrainingConfig { Corpus = "a", Output = folder.In("model") };
 
-        Assert.Equal((9_000, 12, 1.5e-3, 2e-4, 3_000), (config.AutoencoderSteps, config.AutoencoderBatch, config.AutoencoderLearningRate, config.KlWeight, config.DecoderSteps));
+        Assert.Equal((9_000, 12, 1.5e-3, 2e-4, 3_000),
+            (config.AutoencoderSteps, config.AutoencoderBatch, config.AutoencoderLearningRate, config.KlWeight, config.DecoderSteps));
         Assert.Equal((6_000, 32, 8e-4, 0.999), (config.DenoiserSteps, config.DenoiserBatch, config.DenoiserLearningRate, config.AverageDecay));
         Assert.Equal((true, 1L, 250), (config.BFloat16, config.Seed, config.SaveEvery));
         Assert.Equal(folder.In("model-state"), config.StateFolder);
         Assert.Equal("elsewhere", (config with { State = "elsewhere" }).StateFolder);
-        Assert.Equal((ScalarType.BFloat16, ScalarType.Float32), (AutoencoderPretraining.DType(config), AutoencoderPretraining.DType(config with { BFloat16 = false })));
+        Assert.Equal((ScalarType.BFloat16, ScalarType.Float32),
+            (AutoencoderPretraining.DType(config), AutoencoderPretraining.DType(config with { BFloat16 = false })));
     }
 
     private PretrainingConfig Config() => new() { Corpus = folder.Path, Output = folder.In("out"), State = folder.In("state") };
