@@ -25,6 +25,9 @@ public sealed class LoraTrainer
     /// </summary>
     public string? ResumeFrom { get; init; }
 
+    /// <summary>What tells the time. Default the system's.</summary>
+    internal TimeProvider Clock { get; init; } = TimeProvider.System;
+
     /// <summary>Trains.</summary>
     /// <param name="config">The settings.</param>
     /// <param name="pipeline">The base model. The LoRA stays attached to it until the result is disposed.</param>
@@ -63,7 +66,7 @@ public sealed class LoraTrainer
                 ? new LoweredPrecision(ScalarType.BFloat16, lora.Networks.Select(network => network.Model.BaseModel).Append(pipeline.UNet).Distinct())
                 : null;
             using var frozen = config.TrainsUNet ? null : new FrozenNetwork(pipeline.UNet);
-            using var run = new TrainingRun(config, plan, pipeline, baseModel, dataset, set, schedule, lora, Samples, progress);
+            using var run = new TrainingRun(config, plan, pipeline, baseModel, dataset, set, schedule, lora, Samples, progress, Clock);
             run.Resume(ResumeFrom);
             return run.Execute(cancellationToken);
         }

@@ -20,12 +20,11 @@ internal sealed class LossCurve
 }
 
 /// <summary>How fast the last steps were, without what happens between them.</summary>
-/// <param name="time">The clock. Default the system's.</param>
-internal sealed class SpeedMeter(TimeProvider? time = null)
+/// <param name="clock">Tells the time.</param>
+internal sealed class SpeedMeter(TimeProvider clock)
 {
     private const int Window = 50;
 
-    private readonly TimeProvider clock = time ?? TimeProvider.System;
     private readonly Queue<(double Seconds, int Images)> recent = new();
     private long started;
 

@@ -132,9 +132,10 @@ public sealed record MemoryPlan
         options ??= new MemoryPlanOptions();
         var factor = model.DownsamplingFactor;
         IReadOnlyList<int> resolutions = options.Resolutions.Count > 0 ? options.Resolutions : [.. DefaultResolutions(model)];
-        if (resolutions.FirstOrDefault(side => side < factor || side % factor != 0) is var wrong and not 0)
+        int[] wrong = [.. resolutions.Where(side => side < factor || side % factor != 0)];
+        if (wrong.Length > 0)
         {
-            throw new ArgumentException($"Got a resolution of {wrong} pixels, expected multiples of {factor}, by which the autoencoder shrinks images.", nameof(options));
+            throw new ArgumentException($"Got a resolution of {wrong[0]} pixels, expected multiples of {factor}, by which the autoencoder shrinks images.", nameof(options));
         }
 
         var steps = new StepMemory(model, config, options);

@@ -25,7 +25,8 @@ internal sealed class TrainingFiles
     private readonly StableDiffusionLora lora;
     private readonly string dataHash;
     private readonly TrainingBase baseModel;
-    private readonly DateTimeOffset started = DateTimeOffset.UtcNow;
+    private readonly TimeProvider clock;
+    private readonly DateTimeOffset started;
     private readonly List<string> checkpoints = [];
     private IReadOnlyList<double> losses = [];
     private JsonArray earlierRuns = [];
@@ -33,11 +34,17 @@ internal sealed class TrainingFiles
     private int firstStep = 1;
 
     public TrainingFiles(
-        TrainingConfig config, TrainingPlan plan, StableDiffusionPipeline pipeline, TrainingBase baseModel, PreparedDataset dataset, StableDiffusionLora lora)
+        TrainingConfig config,
+        TrainingPlan plan,
+        StableDiffusionPipeline pipeline,
+        TrainingBase baseModel,
+        PreparedDataset dataset,
+        StableDiffusionLora lora,
+        TimeProvider clock)
     {
         (this.config, this.plan, this.pipeline, this.baseModel, this.dataset, this.lora) = (config, plan, pipeline, baseModel, dataset, lora);
+        (this.clock, started) = (clock, clock.GetUtcNow());
         dataHash = dataset.ComputeHash(withOrigins: pipeline.UNet.Config.HasAddedConditions);
-        Directory.CreateDirectory(config.OutputFolder);
     }
 
     public IReadOnlyList<string> Checkpoints => checkpoints;
@@ -93,7 +100,7 @@ internal sealed class TrainingFiles
             config.Name,
             config.Seed,
             Started = started,
-            Written = DateTimeOffset.UtcNow,
+            Written = clock.GetUtcNow(),
             wasCancelled,
             Fault = fault,
             Warnings = warnings,
@@ -133,7 +140,7 @@ internal sealed class TrainingFiles
             FirstStep = firstStep,
             LastStep = lastStep,
             Started = started,
-            Written = DateTimeOffset.UtcNow,
+            Written = clock.GetUtcNow(),
             Machine = Machine.Here(),
             Device = pipeline.UNet.parameters().First().device.ToString(),
             Versions = new

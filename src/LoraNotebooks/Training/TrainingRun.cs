@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using LoraNotebooks.Data;
 using LoraNotebooks.Diffusion;
 
@@ -26,10 +25,11 @@ internal sealed class TrainingRun : IDisposable
     private readonly TrainingFiles files;
     private readonly TrainingSeeds seeds;
     private readonly LossCurve curve = new();
-    private readonly SpeedMeter speed = new();
+    private readonly SpeedMeter speed;
+    private readonly TimeProvider clock;
+    private readonly long began;
     private readonly List<TrainingStep> steps = [];
     private readonly List<TrainingSample> samples = [];
-    private readonly Stopwatch total = Stopwatch.StartNew();
     private IReadOnlyList<int[]> batches = [];
     private IReadOnlyList<string> untrainedLayers = [];
     private IReadOnlyList<string> warnings;
@@ -45,15 +45,17 @@ internal sealed class TrainingRun : IDisposable
         NoiseSchedule schedule,
         StableDiffusionLora lora,
         IProgress<TrainingSample>? sampleProgress,
-        IProgress<TrainingStep>? progress)
+        IProgress<TrainingStep>? progress,
+        TimeProvider clock)
     {
         (this.config, this.plan, this.pipeline, this.set, this.lora, this.sampleProgress, this.progress) = (config, plan, pipeline, set, lora, sampleProgress, progress);
+        (this.clock, began, speed) = (clock, clock.GetTimestamp(), new SpeedMeter(clock));
         warnings = plan.Warnings;
         seeds = new TrainingSeeds(config.Seed);
         groups = new TrainedGroups(config, lora);
         optimizer = new AdamWOptimizer(groups.Groups);
         trainingStep = new DiffusionTrainingStep(pipeline.UNet, schedule, optimizer, config);
-        files = new TrainingFiles(config, plan, pipeline, baseModel, dataset, lora);
+        files = new TrainingFiles(config, plan, pipeline, baseModel, dataset, lora, clock);
         files.Rehearse();
     }
 
@@ -143,7 +145,7 @@ internal sealed class TrainingRun : IDisposable
             StateFile = files.StateFile,
             RecordFile = files.RecordFile,
             WasCancelled = wasCancelled,
-            Seconds = total.Elapsed.TotalSeconds,
+            Seconds = clock.GetElapsedTime(began).TotalSeconds,
         };
     }
 
@@ -151,15 +153,18 @@ internal sealed class TrainingRun : IDisposable
 
     private void Rescue(Exception fault)
     {
+        var unwritten = "what was learnt";
         try
         {
             files.SaveFinal(done, optimizer, curve);
+            var kept = $"what was learnt is in '{files.Checkpoints[^1]}', to go on from in '{files.StateFile}'";
+            unwritten = kept + ", but its record";
             files.WriteRecord(steps, untrainedLayers, warnings, wasCancelled: false, fault.Message);
-            Notice.Tell($"Training {config.Name} ended at step {done} by a fault; what was learnt is in '{files.Checkpoints[^1]}', to go on from in '{files.StateFile}'.");
+            Notice.Tell($"Training {config.Name} ended at step {done} by a fault; {kept}.");
         }
         catch (Exception second) when (second is IOException or UnauthorizedAccessException)
         {
-            Notice.Tell($"Training {config.Name} ended at step {done} by a fault, and what was learnt could not be written: {second.Message}");
+            Notice.Tell($"Training {config.Name} ended at step {done} by a fault; {unwritten} could not be written: {second.Message}");
         }
     }
 
@@ -201,7 +206,7 @@ internal sealed class TrainingRun : IDisposable
             UNetLearningRate = unetRate,
             TextEncoderLearningRate = textEncoderRate,
             GradientNorm = update.GradientNorm,
-            Seconds = total.Elapsed.TotalSeconds,
+            Seconds = clock.GetElapsedTime(began).TotalSeconds,
             ImagesPerSecond = speed.ImagesPerSecond,
             SecondsLeft = speed.SecondsPerStep * (plan.TotalSteps - done),
         });

@@ -149,7 +149,7 @@ public sealed class LoraTrainerTests : IDisposable
         // Lowered precision is of the run, not of the base.
         using var result = new LoraTrainer().Train(TinyRun.Config(folder.Path) with { Epochs = 1, Precision = TrainingPrecision.BFloat16 }, saved, TinyRun.Dataset);
 
-        var record = Record(result);
+        var record = RunFiles.Record(result);
         Assert.Equal(folder.In("base"), record["base"]!["source"]!.GetValue<string>());
         Assert.Equal("Float32", record["base"]!["type"]!.GetValue<string>());
         Assert.Equal(weights, record["base"]!["weights"]!.AsObject().ToDictionary(static pair => pair.Key, static pair => pair.Value!.GetValue<string>()));
@@ -170,17 +170,17 @@ public sealed class LoraTrainerTests : IDisposable
         using var source = new CancellationTokenSource();
         using var first = new LoraTrainer().Train(config, pipeline, TinyRun.Dataset, StopAt(5, source), source.Token);
         first.Dispose();
-        var elsewhere = JsonNode.Parse(StateMetadata(first.StateFile)["runs"])!.AsArray();
+        var elsewhere = JsonNode.Parse(RunFiles.Metadata(first.StateFile)["runs"])!.AsArray();
         elsewhere[0]!["machine"]!["processor"]!["name"] = "another";
-        ChangeState(first.StateFile, "runs", elsewhere.ToJsonString());
+        RunFiles.Change(first.StateFile, "runs", elsewhere.ToJsonString());
 
         using var second = new LoraTrainer { ResumeFrom = first.StateFile }.Train(config, pipeline, TinyRun.Dataset);
 
-        var runs = Record(second)["runs"]!.AsArray();
+        var runs = RunFiles.Record(second)["runs"]!.AsArray();
         Assert.Equal([(1, 5), (6, 12)], runs.Select(static run => (run!["firstStep"]!.GetValue<int>(), run["lastStep"]!.GetValue<int>())));
         Assert.Equal(["another", Processor.Current.Name], runs.Select(static run => run!["machine"]!["processor"]!["name"]!.GetValue<string>()));
-        Assert.Equal(Enumerable.Range(1, 12), Record(second)["steps"]!.AsArray().Select(static step => step!["step"]!.GetValue<int>()));
-        Assert.Equal(first.Steps.Concat(second.Steps).Select(static step => step.Loss), Record(second)["steps"]!.AsArray().Select(static step => step!["loss"]!.GetValue<double>()));
+        Assert.Equal(Enumerable.Range(1, 12), RunFiles.Record(second)["steps"]!.AsArray().Select(static step => step!["step"]!.GetValue<int>()));
+        Assert.Equal(first.Steps.Concat(second.Steps).Select(static step => step.Loss), RunFiles.Record(second)["steps"]!.AsArray().Select(static step => step!["loss"]!.GetValue<double>()));
     }
 
     [Fact]
@@ -204,7 +204,7 @@ public sealed class LoraTrainerTests : IDisposable
         }
 
         // A state that notes no base model is one of an earlier version.
-        ChangeState(result.StateFile, "base_model", null);
+        RunFiles.Change(result.StateFile, "base_model", null);
         using var resumed = new LoraTrainer { ResumeFrom = result.StateFile }.Train(config with { Epochs = 2 }, pipeline, TinyRun.Dataset);
         Assert.Equal([4, 5, 6], resumed.Steps.Select(static step => step.Step));
     }
@@ -222,8 +222,8 @@ public sealed class LoraTrainerTests : IDisposable
         using var resumed = new LoraTrainer { ResumeFrom = result.StateFile }.Train(config with { Epochs = 2 }, pipeline, TinyRun.Dataset);
 
         Assert.Contains("move it away", error, StringComparison.Ordinal);
-        Assert.Equal(3, Record(resumed)["steps"]!.AsArray().Count);
-        Assert.Equal(6, Record(resumed)["losses"]!.AsArray().Count);
+        Assert.Equal(3, RunFiles.Record(resumed)["steps"]!.AsArray().Count);
+        Assert.Equal(6, RunFiles.Record(resumed)["losses"]!.AsArray().Count);
     }
 
     [Fact]
@@ -342,28 +342,6 @@ public sealed class LoraTrainerTests : IDisposable
     {
         using var result = new LoraTrainer().Train(config, pipeline, data ?? TinyRun.Dataset);
         return [.. result.Steps.Select(step => step.Loss)];
-    }
-
-    private static JsonNode Record(TrainingResult result) => JsonNode.Parse(File.ReadAllText(result.RecordFile))!;
-
-    private static Dictionary<string, string> StateMetadata(string path)
-    {
-        using var file = SafetensorsFile.Open(path);
-        return file.Metadata.ToDictionary();
-    }
-
-    /// <summary>Rewrites a state with another value of its metadata, or without it.</summary>
-    private static void ChangeState(string path, string key, string? value)
-    {
-        using var scope = NewDisposeScope();
-        var metadata = StateMetadata(path);
-        metadata.Remove(key);
-        if (value is not null)
-        {
-            metadata[key] = value;
-        }
-
-        SafetensorsFile.Write(path, SafetensorsFile.LoadAll(path), metadata);
     }
 
     private static float[] Weights(TrainingResult result) => Weights(result.Lora, result.Config.Name);

@@ -39,17 +39,6 @@ public sealed class LossCurveTests
         }
     }
 
-    [Fact]
-    public void Start_NoClockGiven_TakesTheSystems()
-    {
-        var meter = new SpeedMeter();
-
-        meter.Start();
-        meter.Stop(1);
-
-        Assert.InRange(meter.SecondsPerStep, 0, 60);
-    }
-
     private sealed class Clock : TimeProvider
     {
         public TimeSpan Now { get; set; }

@@ -1,5 +1,9 @@
+using System.Security.Cryptography;
+using System.Text;
+using System.Text.Json.Nodes;
 using LoraNotebooks.Data;
 using LoraNotebooks.Diffusion;
+using LoraNotebooks.Models.Language;
 using LoraNotebooks.Tests.Diffusion;
 using LoraNotebooks.Tests.Models;
 using LoraNotebooks.Training;
@@ -10,7 +14,8 @@ namespace LoraNotebooks.Tests.Training;
 
 public sealed class RegularizationSetTests : IDisposable
 {
-    private static readonly RegularizationOptions Options = new() { Prompts = ["portrait", "portrait, long hair"], Count = 5, Generation = new() { Steps = 2, Seed = 7 } };
+    private static readonly RegularizationOptions Options = new() { Prompts = ["portrait", "portrait, long hair"], Count = 5,
+        Generation = new() { Steps = 2, Seed = 7 } };
 
     private readonly TemporaryFolder folder = new();
     private readonly StableDiffusionPipeline pipeline = TinyPipeline.Create();
@@ -35,6 +40,163 @@ public sealed class RegularizationSetTests : IDisposable
         StableDiffusionPipelineTests.AssertSame(alone.Pixels, images.Images[3].Image.Pixels);
         Assert.Equal(images.ComputeHash(), PreparedDataset.Load(folder.In("class")).ComputeHash());
         Assert.Empty(Directory.GetDirectories(folder.Path, "*.tmp"));
+    }
+
+    /// <summary>Prompts, batch and total → the prompt and the seed of each image, and how often progress is told: once a step and batch.</summary>
+    [Theory]
+    [InlineData(1, 2, 5, new[] { 0, 0, 0, 0, 0 }, new[] { 7, 8, 9, 10, 11 }, 6)]
+    [InlineData(2, 2, 5, new[] { 0, 1, 0, 1, 0 }, new[] { 7, 10, 8, 11, 9 }, 6)]
+    [InlineData(2, 1, 4, new[] { 0, 1, 0, 1 }, new[] { 7, 9, 8, 10 }, 8)]
+    [InlineData(3, 4, 2, new[] { 0, 1 }, new[] { 7, 8 }, 4)]
+    [InlineData(3, 3, 8, new[] { 0, 1, 2, 0, 1, 2, 0, 1 }, new[] { 7, 10, 13, 8, 11, 14, 9, 12 }, 6)]
+    public void OpenOrCreate_PromptsAndBatches_ShareTheCountAndTheSeeds(int prompts, int batch, int count, int[] prompt, int[] seeds, int told)
+    {
+        string[] texts = ["portrait", "portrait, long hair", "blue shirt"];
+        var options = new RegularizationOptions { Prompts = texts[..prompts], Count = count,
+            Generation = new() { Steps = 2, Seed = 7, BatchSize = batch, Guidance = 1, Width = 8, Height = 16, Prompt = "not this", Count = 9 } };
+        var steps = new List<int>();
+
+        var images = RegularizationSet.OpenOrCreate(folder.In("class"), pipeline, options, new Immediate<int>(steps.Add));
+
+        Assert.Equal(prompt.Select(p => texts[p]), images.Images.Select(static image => image.Caption));
+        Assert.Equal(seeds.Select(static seed => $"seed {seed}"), images.Images.Select(static image => image.SourceFile));
+        Assert.Equal(Enumerable.Range(0, count).Select(static i => $"00000{i}"), images.Images.Select(static image => image.Name));
+        Assert.Equal(Enumerable.Range(1, told), steps);
+        for (var i = 0; i < count; i++)
+        {
+            var alone = pipeline.Generate(options.Generation with { Prompt = texts[prompt[i]], Seed = seeds[i], Count = 1 })[0];
+            StableDiffusionPipelineTests.AssertSame(alone.Pixels, images.Images[i].Image.Pixels);
+        }
+
+        Assert.All(images.Images, static image =>
+            Assert.Equal((8, 16, 1, false, 1.0, false),
+            (image.Image.Width, image.Image.Height, image.Repeats, image.Mirrored, image.LossWeight, image.IsRegularization)));
+    }
+
+    [Fact]
+    public void OpenOrCreate_RecordOfTheFolder_SaysHowItWasMade()
+    {
+        Directory.CreateDirectory(folder.In("class"));
+
+        var images = RegularizationSet.OpenOrCreate(folder.In("class") + Path.DirectorySeparatorChar, pipeline, Options);
+
+        var record = JsonNode.Parse(File.ReadAllText(folder.In("class", RegularizationSet.RecordName)))!;
+        Assert.Equal(["options", "model", "data"], record.AsObject().Select(static pair => pair.Key));
+        Assert.Equal(images.ComputeHash(), (string?)record["data"]);
+        Assert.Equal(["portrait", "portrait, long hair"], record["options"]!["Prompts"]!.AsArray().Select(static text => (string)text!));
+        Assert.Equal((5, 2, "Off"),
+            ((int)record["options"]!["Count"]!, (int)record["options"]!["Generation"]!["Steps"]!,
+            (string?)record["options"]!["Generation"]!["Reading"]!["Weighting"]));
+        var weights = string.Join('\n', pipeline.HashWeights().Select(static pair => $"{pair.Key} {pair.Value}"));
+        Assert.Equal(
+            Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes($"{weights}\n{pipeline.Scheduler.ToJson().ToJsonString()}"))),
+            (string?)record["model"]);
+        Assert.Equal([folder.In("class")], Directory.GetFileSystemEntries(folder.Path));
+    }
+
+    [Fact]
+    public void OpenOrCreate_EveryOptionChanged_IsToldAndNothingIsDrawn()
+    {
+        RegularizationSet.OpenOrCreate(folder.In("class"), pipeline, Options);
+        var before = Directory.GetFiles(folder.In("class")).ToDictionary(static file => file, File.ReadAllBytes);
+        var values = new Dictionary<string, object> { ["Eta"] = 0.5 };
+        foreach (var name in Changes.Names(typeof(RegularizationOptions), typeof(GenerationOptions), typeof(PromptReading)))
+        {
+            var changed = Changes.With(Options, name, values);
+
+            var error = Assert.Throws<InvalidDataException>(() =>
+                RegularizationSet.OpenOrCreate(folder.In("class"), pipeline, changed, new Immediate<int>(static _ => Assert.Fail("drawn"))));
+
+            Assert.StartsWith(
+                $"The images in {folder.In("class")} are not those of these settings. Delete the folder or give another one; "
+                + "to use the images as they are, read them with PreparedDataset.Load:\n- options: {",
+                error.Message,
+                StringComparison.Ordinal);
+            Assert.Equal(2, error.Message.Split('\n').Length);
+        }
+
+        Assert.Equal(before, Directory.GetFiles(folder.In("class")).ToDictionary(static file => file, File.ReadAllBytes));
+    }
+
+    [Fact]
+    public void OpenOrCreate_OtherScheduler_IsAnotherModel()
+    {
+        RegularizationSet.OpenOrCreate(folder.In("class"), pipeline, Options);
+        var other = new StableDiffusionPipeline(pipeline.Tokenizer, pipeline.TextEncoder, pipeline.UNet, pipeline.Vae,
+            pipeline.Scheduler with { StepsOffset = 1 });
+
+        Assert.Contains("\n- model: \"",
+            Assert.Throws<InvalidDataException>(() => RegularizationSet.OpenOrCreate(folder.In("class"), other, Options)).Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("{")]
+    [InlineData("null")]
+    [InlineData("[]")]
+    public void OpenOrCreate_DamagedRecord_SaysWhatToDo(string text)
+    {
+        RegularizationSet.OpenOrCreate(folder.In("class"), pipeline, Options);
+        File.WriteAllText(folder.In("class", RegularizationSet.RecordName), text);
+
+        var message = Assert.Throws<InvalidDataException>(() => RegularizationSet.OpenOrCreate(folder.In("class"), pipeline, Options)).Message;
+
+        Assert.StartsWith($"regularization.json in {folder.In("class")} is damaged: ", message, StringComparison.Ordinal);
+        Assert.EndsWith(" Delete the folder, so that the images are drawn anew.", message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void OpenOrCreate_EmptyRecord_LacksEverything()
+    {
+        var images = RegularizationSet.OpenOrCreate(folder.In("class"), pipeline, Options);
+        File.WriteAllText(folder.In("class", RegularizationSet.RecordName), "{}");
+
+        var lines = Assert.Throws<InvalidDataException>(() => RegularizationSet.OpenOrCreate(folder.In("class"), pipeline, Options)).Message.Split('\n');
+
+        Assert.Equal(4, lines.Length);
+        Assert.StartsWith("- options: none, here {", lines[1], StringComparison.Ordinal);
+        Assert.StartsWith("- model: none, here \"", lines[2], StringComparison.Ordinal);
+        Assert.Equal($"- data: images or captions were changed since they were drawn (hash none, here {images.ComputeHash()})", lines[3]);
+    }
+
+    [Fact]
+    public void OpenOrCreate_FolderFilledWhileDrawing_IsLeftAloneAndNothingElseIsLeft()
+    {
+        var fill = new Immediate<int>(_ =>
+        {
+            Directory.CreateDirectory(folder.In("class"));
+            File.WriteAllText(folder.In("class", "a.txt"), "mine");
+        });
+
+        Assert.ThrowsAny<IOException>(() => RegularizationSet.OpenOrCreate(folder.In("class"), pipeline, Options, fill));
+
+        Assert.Equal([folder.In("class", "a.txt")], Directory.GetFileSystemEntries(folder.In("class")));
+        Assert.Equal([folder.In("class")], Directory.GetFileSystemEntries(folder.Path));
+    }
+
+    [Fact]
+    public void OpenOrCreate_NoFolderModelOrOptions_SaysWhich()
+    {
+        Assert.Equal("folder", Assert.Throws<ArgumentNullException>(() => RegularizationSet.OpenOrCreate(null!, pipeline, Options)).ParamName);
+        Assert.Equal("pipeline", Assert.Throws<ArgumentNullException>(() => RegularizationSet.OpenOrCreate("x", null!, Options)).ParamName);
+        Assert.Equal("options", Assert.Throws<ArgumentNullException>(() => RegularizationSet.OpenOrCreate("x", pipeline, null!)).ParamName);
+    }
+
+    [Theory]
+    [InlineData("Prompts: got 0 with 0 of several lines, expected one or more of one line each")]
+    [InlineData("Prompts: got 2 with 1 of several lines, expected one or more of one line each", "portrait", "two\nlines")]
+    [InlineData("Prompts: got 3 with 3 of several lines, expected one or more of one line each", "a\r", "\0", "\n")]
+    [InlineData(null, "portrait", "")]
+    public void Validate_Prompts_AreOneOrMoreOfOneLine(string? expected, params string[] prompts) =>
+        Assert.Equal(expected is null ? [] : [expected], new RegularizationOptions { Prompts = prompts }.Validate());
+
+    [Fact]
+    public void RegularizationOptions_Defaults_AreAHundredImages()
+    {
+        var options = new RegularizationOptions { Prompts = ["portrait"] };
+
+        Assert.Equal(100, options.Count);
+        Assert.Equal(new GenerationOptions(), options.Generation);
+        Assert.Equal(["Count: got -1, expected a positive whole number"], (options with { Count = -1 }).Validate());
     }
 
     [Fact]
@@ -64,7 +226,9 @@ public sealed class RegularizationSetTests : IDisposable
         }
 
         File.WriteAllText(folder.In("class", "000001.txt"), "changed\n");
-        File.WriteAllText(folder.In("class", "metadata.jsonl"), File.ReadAllText(folder.In("class", "metadata.jsonl")).Replace("\"000001.png\",\"text\":\"portrait, long hair\"", "\"000001.png\",\"text\":\"changed\"", StringComparison.Ordinal));
+        File.WriteAllText(folder.In("class", "metadata.jsonl"),
+            File.ReadAllText(folder.In("class", "metadata.jsonl")).Replace("\"000001.png\",\"text\":\"portrait, long hair\"",
+            "\"000001.png\",\"text\":\"changed\"", StringComparison.Ordinal));
 
         var error = Assert.Throws<InvalidDataException>(() => RegularizationSet.OpenOrCreate(folder.In("class"), other, Options with { Count = 6 }));
 
@@ -83,7 +247,8 @@ public sealed class RegularizationSetTests : IDisposable
             xl.TextEncoder2!.parameters().Last().add_(1);
         }
 
-        Assert.Contains("- model: ", Assert.Throws<InvalidDataException>(() => RegularizationSet.OpenOrCreate(folder.In("class"), xl, Options)).Message, StringComparison.Ordinal);
+        Assert.Contains("- model: ", Assert.Throws<InvalidDataException>(() => RegularizationSet.OpenOrCreate(folder.In("class"), xl, Options)).Message,
+            StringComparison.Ordinal);
     }
 
     [Fact]
@@ -103,14 +268,17 @@ public sealed class RegularizationSetTests : IDisposable
     {
         using var source = new CancellationTokenSource();
 
-        Assert.Throws<OperationCanceledException>(() => RegularizationSet.OpenOrCreate(folder.In("class"), pipeline, Options, new Immediate<int>(_ => source.Cancel()), source.Token));
+        Assert.Throws<OperationCanceledException>(() =>
+            RegularizationSet.OpenOrCreate(folder.In("class"), pipeline, Options, new Immediate<int>(_ => source.Cancel()), source.Token));
         Assert.Empty(Directory.GetFileSystemEntries(folder.Path));
     }
 
     [Fact]
     public void OpenOrCreate_WrongOptions_NamesThemAll()
     {
-        var error = Assert.Throws<ArgumentException>(() => RegularizationSet.OpenOrCreate(folder.In("class"), pipeline, new RegularizationOptions { Prompts = [], Count = 0, Generation = new() { Steps = 0 } }));
+        var error = Assert.Throws<ArgumentException>(() =>
+            RegularizationSet.OpenOrCreate(folder.In("class"), pipeline,
+            new RegularizationOptions { Prompts = [], Count = 0, Generation = new() { Steps = 0 } }));
 
         Assert.Contains("Prompts: got 0", error.Message, StringComparison.Ordinal);
         Assert.Contains("Count: got 0", error.Message, StringComparison.Ordinal);

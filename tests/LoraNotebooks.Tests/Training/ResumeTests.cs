@@ -77,6 +77,13 @@ public sealed class ResumeTests : IDisposable
 
         Assert.Equal(expected, result!.Warnings.Any(static warning => warning.Contains("Epochs: 3 when the 2 steps of the state were taken, here 2", StringComparison.Ordinal)));
         Assert.Equal(expected, told.Contains($"the rates of {kind} hang on the number of steps", StringComparison.Ordinal));
+        if (expected)
+        {
+            var warning = $"Epochs: 3 when the 2 steps of the state were taken, here 2: the rates of {kind} hang on the number of steps, so that this run is not the one of that many epochs from the start. Train anew where that matters.";
+            Assert.Equal([.. TrainingPlan.For(result.Config, TinyRun.Dataset, pipeline).Warnings, warning], result.Warnings);
+            Assert.Contains($"Training tiny: {warning}{Environment.NewLine}", told, StringComparison.Ordinal);
+        }
+
         Assert.Equal(expected, Record(result)["warnings"]!.AsArray().Count > 0);
         Assert.Empty(Train(config with { Epochs = 2 }, result.StateFile).Warnings);
     }
@@ -203,6 +210,7 @@ public sealed class ResumeTests : IDisposable
         Assert.Contains("1 sample prompt longer", result.Warnings[1], StringComparison.Ordinal);
         Assert.Contains("1 negative sample prompt longer", result.Warnings[2], StringComparison.Ordinal);
         Assert.All(result.Warnings, warning => Assert.Contains(warning, told, StringComparison.Ordinal));
+        Assert.Equal(result.Warnings.Count, told.Split(Environment.NewLine, StringSplitOptions.RemoveEmptyEntries).Length);
         Assert.Equal(result.Warnings, Record(result)["warnings"]!.AsArray().Select(static warning => warning!.GetValue<string>()));
         Assert.Equal(result.Warnings, TrainingPlan.For(config, data, pipeline).Warnings);
         Assert.DoesNotContain(TrainingPlan.For(config with { Reading = new() { MaxTokenLength = 23 } }, data, pipeline).Warnings, static warning => warning.Contains("captions longer", StringComparison.Ordinal));

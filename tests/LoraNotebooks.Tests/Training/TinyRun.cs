@@ -9,6 +9,9 @@ internal static class TinyRun
 {
     public static PreparedDataset Dataset { get; } = new(Enumerable.Range(0, 5).Select(i => new PreparedImage($"image{i}", Picture(i), i == 0 ? "portrait" : $"portrait, long hair {i}", $"image{i}.png")));
 
+    /// <summary>The first images alone, for runs of few steps.</summary>
+    public static PreparedDataset First(int count) => new(Dataset.Images.Take(count));
+
     public static TrainingConfig Config(string folder) => new()
     {
         Name = "tiny",

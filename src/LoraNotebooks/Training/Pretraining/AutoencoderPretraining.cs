@@ -108,7 +108,7 @@ internal static class AutoencoderPretraining
     }
 
     /// <summary>L1 + 2·MSE + ½·L1 of the picture's gradients: the last term keeps outlines sharp.</summary>
-    private static Tensor Reconstruction(Tensor decoded, Tensor pixels)
+    internal static Tensor Reconstruction(Tensor decoded, Tensor pixels)
     {
         var difference = decoded - pixels;
         var across = difference.diff(1, 3).abs().mean();

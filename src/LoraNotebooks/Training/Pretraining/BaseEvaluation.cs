@@ -17,7 +17,7 @@ public sealed record AttributeScore(string Attribute, int Generated, int Real, i
 public static partial class BaseEvaluation
 {
     /// <summary>Attributes with one value of several: the classifier's most likely value must be the caption's.</summary>
-    private static readonly (string Name, Regex Tags)[] Choices =
+    internal static readonly (string Name, Regex Tags)[] Choices =
     [
         ("style", Style()),
         ("hair colour", HairColour()),

@@ -50,7 +50,7 @@ public static class ClassifierPretraining
     }
 
     /// <summary>Mirrors, shifts, blurs and adds noise, so that the classifier judges content and not the clean edges of a rendered portrait.</summary>
-    private static Tensor Disturb(Tensor pixels, Generator generator)
+    internal static Tensor Disturb(Tensor pixels, Generator generator)
     {
         var count = pixels.shape[0];
         var mirrored = where(rand([count, 1, 1, 1], generator: generator).IsBelow(0.5), pixels.flip(3), pixels);

@@ -58,7 +58,8 @@ internal static class DenoiserPretraining
         optimizer.UseAverage();
     }
 
-    private static string Caption(string[] tags, Random random)
+    /// <summary>A caption of some tags, the first of which is the style.</summary>
+    internal static string Caption(string[] tags, Random random)
     {
         if (random.NextDouble() < CaptionDropout)
         {

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Training.Pretraining;
@@ -16,6 +15,7 @@ internal static class PretrainingLoop
     /// <param name="loss">Makes the loss of a step from its generator.</param>
     /// <param name="progress">Receives a report every 25 steps.</param>
     /// <param name="cancellation">Stops after the present step; the state is saved.</param>
+    /// <param name="clock">What tells the time. Default the system's.</param>
     public static void Run(
         string stage,
         PretrainingConfig config,
@@ -25,7 +25,8 @@ internal static class PretrainingLoop
         double peakLearningRate,
         Func<long, Generator, Tensor> loss,
         IProgress<PretrainingStep>? progress,
-        CancellationToken cancellation)
+        CancellationToken cancellation,
+        TimeProvider? clock = null)
     {
         const int reportEvery = 25;
         var state = Path.Combine(config.StateFolder, stage + ".safetensors");
@@ -34,7 +35,8 @@ internal static class PretrainingLoop
             optimizer.Load(state);
         }
 
-        var clock = Stopwatch.StartNew();
+        clock ??= TimeProvider.System;
+        var reported = clock.GetTimestamp();
         var sum = 0.0;
         var sinceReport = 0;
         while (optimizer.Steps < steps)
@@ -59,9 +61,9 @@ internal static class PretrainingLoop
 
             if (optimizer.Steps % reportEvery == 0 || optimizer.Steps == steps)
             {
-                progress?.Report(new PretrainingStep(stage, optimizer.Steps, steps, sum / sinceReport, learningRate, sinceReport * batch / clock.Elapsed.TotalSeconds));
+                progress?.Report(new PretrainingStep(stage, optimizer.Steps, steps, sum / sinceReport, learningRate, sinceReport * batch / clock.GetElapsedTime(reported).TotalSeconds));
                 (sum, sinceReport) = (0, 0);
-                clock.Restart();
+                reported = clock.GetTimestamp();
             }
 
             if (optimizer.Steps % config.SaveEvery == 0 || optimizer.Steps == steps || cancellation.IsCancellationRequested)
@@ -72,7 +74,8 @@ internal static class PretrainingLoop
         }
     }
 
-    private static double LearningRate(long step, long steps, double peak)
+    /// <summary>The learning rate of a step, from 0: a line up to the peak, then a half cosine wave.</summary>
+    internal static double LearningRate(long step, long steps, double peak)
     {
         const double floor = 0.02;
         var warmUp = Math.Min(200, steps / 10 + 1);
