@@ -179,10 +179,11 @@ public sealed class StableDiffusionRendererTests : IDisposable
             Assert.Equal(before, Render(renderer, Settings));
             Assert.NotEqual(first, Render(renderer, Settings with { Checkpoint = a, LoraWeight = 0.5 }));
             Assert.Equal(first, Render(renderer, Settings with { Checkpoint = a }));
-            Assert.NotEqual(first, Render(renderer, Settings with { Checkpoint = b }));
+            var second = Render(renderer, Settings with { Checkpoint = b });
+            Assert.NotEqual(first, second);
             Assert.Throws<FileNotFoundException>(() => Render(renderer, Settings with { Checkpoint = a }));
             Assert.Equal(before, Render(renderer, Settings));
-            Render(renderer, Settings with { Checkpoint = b });
+            Assert.Equal(second, Render(renderer, Settings with { Checkpoint = b }));
         }
 
         Assert.Equal(before, Paint(0));

@@ -9,7 +9,7 @@ public sealed class XyzAxisTests
     private static readonly XyzSettings Basis = new() { Prompt = "a cat", NegativePrompt = "no cat", Spacing = SigmaSpacing.Exponential };
 
     /// <summary>An axis of each kind by its text, its name, its labels, and the settings at its second position.</summary>
-    private static readonly Dictionary<XyzAxisKind, (XyzAxis Axis, string Name, string Labels, XyzSettings Second)> All = new()
+    private readonly Dictionary<XyzAxisKind, (XyzAxis Axis, string Name, string Labels, XyzSettings Second)> all = new()
     {
         [XyzAxisKind.Checkpoint] = (XyzAxis.Checkpoint("runs/a.safetensors, \"runs/b, c\""), "checkpoint", "a|b, c", Basis with { Checkpoint = "runs/b, c" }),
         [XyzAxisKind.LoraWeight] = (XyzAxis.LoraWeight("0-1 (+0.25)"), "LoRA weight", "0|0.25|0.5|0.75|1", Basis with { LoraWeight = 0.25 }),
@@ -28,7 +28,7 @@ public sealed class XyzAxisTests
     [MemberData(nameof(Kinds))]
     public void Axis_OfEveryKind_NamesItsValuesAndChangesItsSettingAlone(XyzAxisKind kind)
     {
-        var (axis, name, labels, second) = All[kind];
+        var (axis, name, labels, second) = all[kind];
         var (texts, grid) = (labels.Split('|'), new XyzGrid(Basis, axis));
 
         Assert.Equal((kind, name, texts.Length), (axis.Kind, axis.Name, axis.Count));
@@ -71,6 +71,7 @@ public sealed class XyzAxisTests
     [InlineData("runs\\a\\x.SAFETENSORS|runs\\b\\y.safetensors", "x|y")]
     [InlineData("a.safetensors|a.safetensors", "a|a")]
     [InlineData("last.safetensors|runs/last.safetensors", "last|runs/last")]
+    [InlineData("runs/x.safetensors|runs/x.safetensors|y", "x|x|y")]
     [InlineData("epoch.v1.pt|epoch.v2.pt", "epoch.v1.pt|epoch.v2.pt")]
     public void Checkpoint_Labels_AreTheShortestThatTellApart(string paths, string labels) =>
         Assert.Equal(labels.Split('|'), XyzAxis.Checkpoint(paths.Split('|')).Labels);
@@ -83,6 +84,15 @@ public sealed class XyzAxisTests
     [InlineData(-2.0, "-2")]
     [InlineData(1e6, "1000000")]
     public void Labels_OfOneNumber_AreShortAndNeverNothing(double value, string label) => Assert.Equal([label], XyzAxis.Guidance(value).Labels);
+
+    /// <summary>The renderer's own LoRA beside files.</summary>
+    [Fact]
+    public void Checkpoint_None_IsAValueWithoutALabel()
+    {
+        var axis = XyzAxis.Checkpoint(null!, "runs/a.safetensors");
+        Assert.Equal(["", "a"], axis.Labels);
+        Assert.Null(new XyzGrid(Basis with { Checkpoint = "b" }, axis).At(0).Checkpoint);
+    }
 
     [Fact]
     public void SearchReplace_WithoutASearch_IsAnError()

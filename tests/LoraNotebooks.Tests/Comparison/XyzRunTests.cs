@@ -123,6 +123,10 @@ public sealed class XyzRunTests : IDisposable
         Assert.Empty(new XyzGrid(settings, XyzAxis.Sampler("Euler"), XyzAxis.ScheduleType("Karras")).Validate());
         Assert.Empty(new XyzGrid(settings with { Spacing = SigmaSpacing.Karras }, XyzAxis.Sampler("Euler"), XyzAxis.ScheduleType("Karras")).Validate());
         Assert.Single(new XyzGrid(settings, XyzAxis.Sampler("Euler, LMS Karras"), XyzAxis.ScheduleType("Karras")).Validate());
+        var missing = new XyzGrid(new XyzSettings { Prompt = null! }, XyzAxis.PromptSearchReplace("t", "x")).Validate();
+        Assert.Equal(2, missing.Count);
+        Assert.StartsWith("The prompt is missing", missing[0]);
+        Assert.StartsWith("The search text 't' is in neither", missing[1]);
         Assert.Equal(["Guidance is -1; give a number of at least 0, such as 3."], new XyzGrid(settings with { Guidance = -1 }, XyzAxis.Steps(1, 2)).Validate());
     }
 
@@ -140,11 +144,12 @@ public sealed class XyzRunTests : IDisposable
     [Fact]
     public void Save_Table_IsOneLineForEachPicture()
     {
-        var result = new XyzGrid(Plain with { Prompt = "a, \"b\"\rc" }, XyzAxis.Seed(3)).Run(new Painter());
+        var result = new XyzGrid(Plain with { Prompt = "a, \"b\"\rc" }, XyzAxis.Seed(3, 4)).Run(new Painter());
         result.Save(folder.Path);
         Assert.Equal(
             "file,x,y,z,prompt,negative_prompt,seed,steps,guidance,sampler,spacing,eta,clip_skip,reading_max_token_length,reading_weighting,checkpoint,lora_weight,width,height,name\n"
-            + "x01_seed-3.png,3,,,\"a, \"\"b\"\"\rc\",model's own,3,2,3,,,0,1,,Off,,1,,,painter\n",
+            + "x01_seed-3.png,3,,,\"a, \"\"b\"\"\rc\",model's own,3,2,3,,,0,1,,Off,,1,,,painter\n"
+            + "x02_seed-4.png,4,,,\"a, \"\"b\"\"\rc\",model's own,4,2,3,,,0,1,,Off,,1,,,painter\n",
             File.ReadAllText(folder.In("index.csv")));
         var json = File.ReadAllText(folder.In("index.json"));
         Assert.StartsWith("[\n  {\n    \"file\": \"x01_seed-3.png\",\n    \"x\": \"3\",\n    \"y\": null,\n", json);

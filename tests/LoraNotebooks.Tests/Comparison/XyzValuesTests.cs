@@ -82,6 +82,7 @@ public class XyzValuesTests
     [InlineData("1-10 [1001]", "count of 1001")]
     [InlineData("1-10 [99999999999]", "from 1 to 1000")]
     [InlineData("5-1 (+1)", "step 1 never leads from 5 to 1; give a step below zero")]
+    [InlineData("5-1 (+1.50)", "step 1.5 never")]
     [InlineData(" , 1", "number 1 is empty")]
     [InlineData("1, \"a", "write \"\" for a quote")]
     public void ParseNumbers_Fault_SaysWhatWasGot(string text, string part) =>
