@@ -77,6 +77,7 @@ public sealed class GenerationTests : IDisposable
         using var sampler = Sampler.Create(pipeline.Scheduler, 3, SamplerKind.Euler);
         Assert.Equal(sampler.Timesteps.Concat(sampler.Timesteps).Select(static t => (float)t), heard.Select(static call => call.Timesteps[0]));
         Assert.All(heard, static call => Assert.Single(call.Timesteps.Distinct()));
+        Assert.All(heard, static call => Assert.Equal(call.Sample.size(0), call.Timesteps.Length));
         Assert.Equal([4L, 4, 4, 2, 2, 2], heard.Select(static call => call.Sample.size(0)));
         foreach (var (call, place, seed) in new[] { (0, 0, 7UL), (0, 1, 8UL), (0, 2, 7UL), (0, 3, 8UL), (3, 0, 9UL), (3, 1, 9UL) })
         {
