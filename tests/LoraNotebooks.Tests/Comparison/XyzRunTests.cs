@@ -30,8 +30,12 @@ public sealed class XyzRunTests : IDisposable
                 if (first != second)
                 {
                     var isXOutside = first < second;
-                    Assert.Equal(isXOutside ? [(0, 0), (0, 1), (1, 0), (1, 1)] : [(0, 0), (1, 0), (0, 1), (1, 1)], Order(new XyzGrid(Plain, kinds[first](), kinds[second]())).Select(static at => (at.X, at.Y)));
-                    Assert.Equal(isXOutside ? [(0, 0), (0, 1), (1, 0), (1, 1)] : [(0, 0), (1, 0), (0, 1), (1, 1)], Order(new XyzGrid(Plain, kinds[first](), z: kinds[second]())).Select(static at => (at.X, at.Z)));
+                    Assert.Equal(
+                        isXOutside ? [(0, 0), (0, 1), (1, 0), (1, 1)] : [(0, 0), (1, 0), (0, 1), (1, 1)],
+                        Order(new XyzGrid(Plain, kinds[first](), kinds[second]())).Select(static at => (at.X, at.Y)));
+                    Assert.Equal(
+                        isXOutside ? [(0, 0), (0, 1), (1, 0), (1, 1)] : [(0, 0), (1, 0), (0, 1), (1, 1)],
+                        Order(new XyzGrid(Plain, kinds[first](), z: kinds[second]())).Select(static at => (at.X, at.Z)));
                 }
             }
         }
@@ -54,9 +58,13 @@ public sealed class XyzRunTests : IDisposable
     {
         Assert.Equal("1 (seed) = 1 cell, 2 denoising steps", new XyzGrid(Plain, XyzAxis.Seed(4)).Statement);
         Assert.Equal("2 (seed) × 3 (steps) = 6 cells, 12 denoising steps", new XyzGrid(Plain, XyzAxis.Seed(4, 5), XyzAxis.Steps(1, 2, 3)).Statement);
-        Assert.Equal("3 (LoRA weight) × 2 (checkpoint) = 6 cells, 3 of them different, 6 denoising steps", new XyzGrid(Plain, XyzAxis.LoraWeight(0, 1, 1), z: XyzAxis.Checkpoint("a", "b")).Statement);
+        Assert.Equal(
+            "3 (LoRA weight) × 2 (checkpoint) = 6 cells, 3 of them different, 6 denoising steps",
+            new XyzGrid(Plain, XyzAxis.LoraWeight(0, 1, 1), z: XyzAxis.Checkpoint("a", "b")).Statement);
         Assert.Equal("2 (seed) = 2 cells, 4000000000 denoising steps", new XyzGrid(Plain with { Steps = 2_000_000_000 }, XyzAxis.Seed(4, 5)).Statement);
-        Assert.Equal((1, 2, 12), (new XyzGrid(Plain, XyzAxis.Seed(4)).Count, new XyzGrid(Plain, XyzAxis.Seed(4, 5)).Count, new XyzGrid(Plain, XyzAxis.Seed(4, 5), XyzAxis.Steps(1, 2), XyzAxis.Guidance(1, 2, 3)).Count));
+        Assert.Equal(
+            (1, 2, 12),
+            (new XyzGrid(Plain, XyzAxis.Seed(4)).Count, new XyzGrid(Plain, XyzAxis.Seed(4, 5)).Count, new XyzGrid(Plain, XyzAxis.Seed(4, 5), XyzAxis.Steps(1, 2), XyzAxis.Guidance(1, 2, 3)).Count));
     }
 
     [Fact]
@@ -109,7 +117,9 @@ public sealed class XyzRunTests : IDisposable
     {
         var painter = new Painter { Warned = static all => [$"{all.Count} settings", "and more"] };
         var told = Heard.During(() => new XyzGrid(Plain, XyzAxis.Seed(1, 1, 2)).Run(painter));
-        Assert.Equal(["The grid: 2 settings", "The grid: and more"], told.Split(Environment.NewLine, StringSplitOptions.RemoveEmptyEntries).Select(static line => line[line.IndexOf("The grid", StringComparison.Ordinal)..]));
+        Assert.Equal(
+            ["The grid: 2 settings", "The grid: and more"],
+            told.Split(Environment.NewLine, StringSplitOptions.RemoveEmptyEntries).Select(static line => line[line.IndexOf("The grid", StringComparison.Ordinal)..]));
         Assert.Equal("", Heard.During(() => new XyzGrid(Plain, XyzAxis.Seed(1)).Run(new Painter())));
     }
 
@@ -118,8 +128,12 @@ public sealed class XyzRunTests : IDisposable
     {
         var settings = Plain with { Prompt = "a cat", NegativePrompt = "a dog" };
         Assert.Empty(new XyzGrid(settings, XyzAxis.PromptSearchReplace("cat", "x"), XyzAxis.PromptSearchReplace("dog", "y")).Validate());
-        Assert.Contains("2 axes search the same text 'cat'", Assert.Single(new XyzGrid(settings, XyzAxis.PromptSearchReplace("cat", "x"), XyzAxis.PromptSearchReplace("cat", "y")).Validate()));
-        Assert.StartsWith("The grid cannot be run:\n- 2 axes vary the seed", Assert.Throws<ArgumentException>(() => new XyzGrid(settings, XyzAxis.Seed(1), XyzAxis.Seed(2)).ThrowIfInvalid()).Message);
+        Assert.Contains(
+            "2 axes search the same text 'cat'",
+            Assert.Single(new XyzGrid(settings, XyzAxis.PromptSearchReplace("cat", "x"), XyzAxis.PromptSearchReplace("cat", "y")).Validate()));
+        Assert.StartsWith(
+            "The grid cannot be run:\n- 2 axes vary the seed",
+            Assert.Throws<ArgumentException>(() => new XyzGrid(settings, XyzAxis.Seed(1), XyzAxis.Seed(2)).ThrowIfInvalid()).Message);
         Assert.Empty(new XyzGrid(settings, XyzAxis.Sampler("Euler"), XyzAxis.ScheduleType("Karras")).Validate());
         Assert.Empty(new XyzGrid(settings with { Spacing = SigmaSpacing.Karras }, XyzAxis.Sampler("Euler"), XyzAxis.ScheduleType("Karras")).Validate());
         Assert.Single(new XyzGrid(settings, XyzAxis.Sampler("Euler, LMS Karras"), XyzAxis.ScheduleType("Karras")).Validate());
@@ -137,7 +151,9 @@ public sealed class XyzRunTests : IDisposable
         var paths = result.Save(folder.In("new", "folder"));
 
         Assert.Equal(33, paths.Count);
-        Assert.Equal(result.Cells.Select(cell => $"z{cell.Z + 1:00}-y01-x{cell.X + 1:00}_prompt-{((string[])["cat", "dog-cat", ""])[cell.Z]}_guidance-1.5_seed-{cell.X + 1}.png"), paths.Select(static path => Path.GetFileName(path)!));
+        Assert.Equal(
+            result.Cells.Select(cell => $"z{cell.Z + 1:00}-y01-x{cell.X + 1:00}_prompt-{((string[])["cat", "dog-cat", ""])[cell.Z]}_guidance-1.5_seed-{cell.X + 1}.png"),
+            paths.Select(static path => Path.GetFileName(path)!));
         Assert.Equal(("11", "1.5", "-é"), XyzIndex.Load(folder.In("new", "folder")).Select(static entry => (entry.X, entry.Y, entry.Z)).Last());
     }
 

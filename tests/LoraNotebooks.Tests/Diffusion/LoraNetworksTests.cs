@@ -37,7 +37,9 @@ public sealed class LoraNetworksTests : IDisposable
         Assert.Equal(names.Split(','), lora.Networks.Select(static network => network.Name));
         Assert.All(lora.Networks, static network => Assert.Equal(network.Name != "unet", network.IsTextEncoder));
         Assert.Equal((unet, text, text), (lora.UNet is not null, lora.TextEncoder is not null, lora.TextEncoder2 is not null));
-        Assert.Equal((unet ? xl.UNet : null, text ? xl.TextEncoder : null, text ? xl.TextEncoder2 : null), (lora.UNet?.BaseModel, lora.TextEncoder?.BaseModel, lora.TextEncoder2?.BaseModel));
+        Assert.Equal(
+            (unet ? xl.UNet : null, text ? xl.TextEncoder : null, text ? xl.TextEncoder2 : null),
+            (lora.UNet?.BaseModel, lora.TextEncoder?.BaseModel, lora.TextEncoder2?.BaseModel));
         Assert.Equal(names.Split(',').Select(static name => $"mine, {name}"), lora.Reports.Select(static report => report.Name));
 
         // Two matrices a projection: in the UNet's three transformers of 12 and of 8 channels, and in three layers of each text encoder.
@@ -53,7 +55,9 @@ public sealed class LoraNetworksTests : IDisposable
     {
         var (first, again, other) = (Numbers(3), Numbers(3), Numbers(-4));
         Assert.Equal(first, again);
-        Assert.All(first.Zip(other).Where(static pair => pair.First.Any(static number => number != 0)), static pair => Assert.NotEqual(pair.First, pair.Second));
+        Assert.All(
+            first.Zip(other).Where(static pair => pair.First.Any(static number => number != 0)),
+            static pair => Assert.NotEqual(pair.First, pair.Second));
 
         List<float[]> Numbers(long seed)
         {
@@ -137,10 +141,14 @@ public sealed class LoraNetworksTests : IDisposable
         using var first = StableDiffusionLora.Create(xl, "style", UNetConfig, null, 1);
         using var second = StableDiffusionLora.Create(xl, "mika", UNetConfig, TextConfig, 1);
         (first.Weight, second.Weight) = (0.8, -1.5);
-        Assert.Equal(["unet: mika × -1.5", "unet: style × 0.8", "text_encoder: mika × -1.5", "text_encoder_2: mika × -1.5"], StableDiffusionLora.BesideNetworksOf(xl));
+        Assert.Equal(
+            ["unet: mika × -1.5", "unet: style × 0.8", "text_encoder: mika × -1.5", "text_encoder_2: mika × -1.5"],
+            StableDiffusionLora.BesideNetworksOf(xl));
         first.Merge();
         second.TextEncoder!.Enabled = false;
-        Assert.Equal(["unet: mika × -1.5", "unet: style × 0.8, merged", "text_encoder: mika × -1.5, off", "text_encoder_2: mika × -1.5"], StableDiffusionLora.BesideNetworksOf(xl));
+        Assert.Equal(
+            ["unet: mika × -1.5", "unet: style × 0.8, merged", "text_encoder: mika × -1.5, off", "text_encoder_2: mika × -1.5"],
+            StableDiffusionLora.BesideNetworksOf(xl));
     }
 
     /// <summary>No two networks drop the same numbers: each has the seed times a factor of its own.</summary>
@@ -192,7 +200,9 @@ public sealed class LoraNetworksTests : IDisposable
                 var tensors = files.SelectMany(static file => SafetensorsFile.LoadAll(file)).ToList();
                 Assert.All(tensors, tensor => Assert.Equal(type, tensor.Value.dtype));
                 Assert.All(tensors, tensor => Assert.Contains(prefixes.Split(','), prefix => tensor.Key.StartsWith(prefix, StringComparison.Ordinal)));
-                Assert.All(prefixes.Split(',').Where((_, i) => kind != "peft" && (i == 0 ? unet : text)), prefix => Assert.Contains(tensors, tensor => tensor.Key.StartsWith(prefix, StringComparison.Ordinal)));
+                Assert.All(
+                    prefixes.Split(',').Where((_, i) => kind != "peft" && (i == 0 ? unet : text)),
+                    prefix => Assert.Contains(tensors, tensor => tensor.Key.StartsWith(prefix, StringComparison.Ordinal)));
 
                 using var loaded = StableDiffusionLora.Load(xl, path, "again", strict: true);
                 Assert.Equal(names, loaded.Networks.Select(static network => network.Name));
@@ -236,9 +246,13 @@ public sealed class LoraNetworksTests : IDisposable
         loaded.SaveKohya(folder.In("second.safetensors"), new Dictionary<string, string> { ["ss_steps"] = "20" });
         using var file = SafetensorsFile.Open(folder.In("second.safetensors"));
 
-        Assert.Equal(("3", "me", "20", "a title"), (file.Metadata["ss_epoch"], file.Metadata["modelspec.author"], file.Metadata["ss_steps"], file.Metadata["modelspec.title"]));
+        Assert.Equal(
+            ("3", "me", "20", "a title"),
+            (file.Metadata["ss_epoch"], file.Metadata["modelspec.author"], file.Metadata["ss_steps"], file.Metadata["modelspec.title"]));
         Assert.Equal("3", loaded.Metadata["ss_epoch"]);
-        Assert.Equal(("stable-diffusion-xl-v1-base/lora", "https://github.com/Stability-AI/generative-models"), (file.Metadata["modelspec.architecture"], file.Metadata["modelspec.implementation"]));
+        Assert.Equal(
+            ("stable-diffusion-xl-v1-base/lora", "https://github.com/Stability-AI/generative-models"),
+            (file.Metadata["modelspec.architecture"], file.Metadata["modelspec.implementation"]));
         Assert.Equal("pt", loaded.Metadata["format"]);
         Assert.False(file.Metadata.ContainsKey("format"));
     }
@@ -275,7 +289,9 @@ public sealed class LoraNetworksTests : IDisposable
     public void Create_ThatFails_LeavesNothingBehind()
     {
         var trainable = xl.UNet.parameters().Count(static parameter => parameter.requires_grad);
-        Assert.Contains("Got neither settings for the UNet nor for the text encoder of LoRA 'mine'", Assert.Throws<ArgumentException>(() => StableDiffusionLora.Create(xl, "mine", null, null, 1)).Message);
+        Assert.Contains(
+            "Got neither settings for the UNet nor for the text encoder of LoRA 'mine'",
+            Assert.Throws<ArgumentException>(() => StableDiffusionLora.Create(xl, "mine", null, null, 1)).Message);
         Assert.Throws<ArgumentException>(() => StableDiffusionLora.Create(xl, "mine", UNetConfig, TextConfig with { Rank = 0 }, 1));
         Assert.Throws<ArgumentException>(() => StableDiffusionLora.Create(xl, "mine", UNetConfig with { TargetModules = ["nowhere"] }, null, 1));
 

@@ -130,7 +130,10 @@ public sealed class NoiseScheduleTests(ParityTable table) : IClassFixture<Parity
                 double a = schedule.AlphasCumprod[(int)timesteps[i / 2]], v = Math.Sqrt(a) * noise[i] - Math.Sqrt(1 - a) * x0[i];
                 Assert.Equal(Math.Sqrt(a) * x0[i] + Math.Sqrt(1 - a) * noise[i], noisy[i / 2, i % 2].item<double>(), 1e-6);
                 Assert.Equal(v, velocity[i / 2, i % 2].item<double>(), 1e-6);
-                Assert.Equal(prediction switch { PredictionType.Epsilon => noise[i], PredictionType.VPrediction => v, _ => x0[i] }, target[i / 2, i % 2].item<double>(), 1e-6);
+                Assert.Equal(
+                    prediction switch { PredictionType.Epsilon => noise[i], PredictionType.VPrediction => v, _ => x0[i] },
+                    target[i / 2, i % 2].item<double>(),
+                    1e-6);
                 Assert.Equal(a / (1 - a), snr[i / 2].item<float>(), a / (1 - a) * 1e-5);
                 Assert.Equal(a / (1 - a), schedule.Snr((int)timesteps[i / 2]), 1e-12);
             }

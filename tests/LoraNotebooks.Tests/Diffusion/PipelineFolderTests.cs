@@ -1,7 +1,6 @@
 using LoraNotebooks.Adapters;
 using LoraNotebooks.Diffusion;
 using LoraNotebooks.Formats;
-using LoraNotebooks.Models.Language;
 using LoraNotebooks.Tests.Models;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -128,7 +127,9 @@ public sealed class PipelineFolderTests : IDisposable
         File.WriteAllText(folder.In("model_index.json"), json);
         Assert.Contains(expected, Assert.Throws<InvalidDataException>(() => PipelineFolder.Read(folder.Path)).Message);
         File.WriteAllText(folder.In("model.safetensors"), "");
-        Assert.Contains("is a file; expected a model's folder", Assert.Throws<InvalidDataException>(() => PipelineFolder.Read(folder.In("model.safetensors"))).Message);
+        Assert.Contains(
+            "is a file; expected a model's folder",
+            Assert.Throws<InvalidDataException>(() => PipelineFolder.Read(folder.In("model.safetensors"))).Message);
     }
 
     [Theory]
@@ -143,11 +144,17 @@ public sealed class PipelineFolderTests : IDisposable
 
         Assert.Equal((folder.Path, isXL, 2, 16), (outline.Source, outline.IsXL, outline.DownsamplingFactor, outline.NativeSize));
         Assert.Equal((pipeline.Vae.DownsamplingFactor, pipeline.NativeSize), (outline.DownsamplingFactor, outline.NativeSize));
-        Assert.Equal((pipeline.UNet.Config.CrossAttentionDim[0], pipeline.Vae.Config.LatentChannels), (outline.UNet.CrossAttentionDim[0], outline.Vae.LatentChannels));
-        Assert.Equal(pipeline.Text.Encoders.Select(static encoder => encoder.Config.HiddenSize), outline.TextEncoders.Select(static config => config.HiddenSize));
+        Assert.Equal(
+            (pipeline.UNet.Config.CrossAttentionDim[0], pipeline.Vae.Config.LatentChannels),
+            (outline.UNet.CrossAttentionDim[0], outline.Vae.LatentChannels));
+        Assert.Equal(
+            pipeline.Text.Encoders.Select(static encoder => encoder.Config.HiddenSize),
+            outline.TextEncoders.Select(static config => config.HiddenSize));
         var bytes = new[] { (nn.Module)pipeline.UNet, pipeline.Vae }.Concat(pipeline.Text.Encoders).Sum(static network => network.parameters().Sum(static weight => weight.numel() * 4));
         Assert.Equal([new StoredWeights(ScalarType.Float32, bytes, "F32")], outline.Stored);
-        Assert.Equal(512, (outline with { UNet = outline.UNet with { SampleSize = null }, Vae = outline.Vae with { BlockOutChannels = [1, 2, 3, 4] } }).NativeSize);
+        Assert.Equal(
+            512,
+            (outline with { UNet = outline.UNet with { SampleSize = null }, Vae = outline.Vae with { BlockOutChannels = [1, 2, 3, 4] } }).NativeSize);
     }
 
     [Fact]
@@ -199,7 +206,11 @@ public sealed class PipelineFolderTests : IDisposable
             expected = expected + weight * 4 / 2.0 * matmul(tensors[".lora_up.weight"], tensors[".lora_down.weight"]);
         }
 
-        MergedModel.Write(folder.In("base"), [(folder.In("0.safetensors"), 0.5), (folder.In("1.safetensors"), -2)], folder.In("merged"), type);
+        (string, double)[] both = [(folder.In("0.safetensors"), 0.5), (folder.In("1.safetensors"), -2)];
+        MergedModel.Write(folder.In("base"), both, folder.In("first"), type);
+        var alive = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
+        MergedModel.Write(folder.In("base"), both, folder.In("merged"), type);
+        Assert.Equal(alive, DisposeScopeManager.Statistics.ThreadTotalLiveCount);
 
         using var file = SafetensorsFile.Open(folder.In("merged", "unet", "diffusion_pytorch_model.safetensors"));
         Assert.All(file.Tensors.Values, tensor => Assert.Equal(type, tensor.DType));
@@ -219,13 +230,21 @@ public sealed class PipelineFolderTests : IDisposable
 
         (string, double)[] one = [(folder.In("lora.safetensors"), 1)];
         Assert.Contains("Got no LoRA", Assert.Throws<ArgumentException>(() => MergedModel.Write(folder.In("base"), [], folder.In("merged"))).Message);
-        Assert.Contains("the base model's own", Assert.Throws<ArgumentException>(() => MergedModel.Write(folder.In("base") + "/", one, folder.In("x", "..", "base"))).Message);
-        Assert.Contains("the base model's own", Assert.Throws<ArgumentException>(() => MergedModel.Write(folder.In("base"), one, folder.In("base") + "/")).Message);
+        Assert.Contains(
+            "the base model's own",
+            Assert.Throws<ArgumentException>(() => MergedModel.Write(folder.In("base") + "/", one, folder.In("x", "..", "base"))).Message);
+        Assert.Contains(
+            "the base model's own",
+            Assert.Throws<ArgumentException>(() => MergedModel.Write(folder.In("base"), one, folder.In("base") + "/")).Message);
 
         var tensors = SafetensorsFile.LoadAll(folder.In("lora.safetensors"));
         tensors["bundle_emb.token.clip_l"] = ones(2, 6);
         SafetensorsFile.Write(folder.In("strange.safetensors"), tensors);
-        Assert.Throws<InvalidDataException>(() => MergedModel.Write(folder.In("base"), [(folder.In("strange.safetensors"), 1)], folder.In("merged"), strict: true));
+        Assert.Throws<InvalidDataException>(() => MergedModel.Write(
+            folder.In("base"),
+            [(folder.In("strange.safetensors"), 1)],
+            folder.In("merged"),
+            strict: true));
         Assert.False(Path.Exists(folder.In("merged")));
         MergedModel.Write(folder.In("base"), [(folder.In("strange.safetensors"), 1)], folder.In("merged"));
         Assert.True(File.Exists(folder.In("merged", "model_index.json")));

@@ -1,5 +1,4 @@
 using LoraNotebooks.Diffusion;
-using LoraNotebooks.Models.Diffusion;
 using LoraNotebooks.Models.Language;
 using LoraNotebooks.Tests.Models;
 using TorchSharp;
@@ -120,7 +119,9 @@ public sealed class PipelineStepTests : IDisposable
 
     [Fact]
     public void Constructor_SchedulerWithFaults_NamesThem() =>
-        Assert.Contains("steps_offset: got -1", Assert.Throws<ArgumentException>(() => new StableDiffusionPipeline(pipeline.Text, pipeline.UNet, pipeline.Vae, pipeline.Scheduler with { StepsOffset = -1 })).Message);
+        Assert.Contains(
+            "steps_offset: got -1",
+            Assert.Throws<ArgumentException>(() => new StableDiffusionPipeline(pipeline.Text, pipeline.UNet, pipeline.Vae, pipeline.Scheduler with { StepsOffset = -1 })).Message);
 
     [Fact]
     public void FromFolder_PartsThatDoNotFit_NamesTheFolderAndKeepsNoTensor()

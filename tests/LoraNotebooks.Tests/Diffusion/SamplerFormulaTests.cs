@@ -172,7 +172,9 @@ public sealed class SamplerFormulaTests
         if (kind is SamplerKind.DpmPlusPlus2M or SamplerKind.DpmPlusPlus2MSde or SamplerKind.DpmPlusPlus3MSde or SamplerKind.UniPc)
         {
             Assert.Contains($"1 to {T - 1}", Assert.Throws<ArgumentException>(() => Sampler.Create(Basis, T, kind)).Message);
-            Assert.Contains($"1 to {T - 1}", Assert.Throws<ArgumentException>(() => Sampler.Create(Basis with { TimestepSpacing = TimestepSpacing.Linspace }, T, kind)).Message);
+            Assert.Contains(
+                $"1 to {T - 1}",
+                Assert.Throws<ArgumentException>(() => Sampler.Create(Basis with { TimestepSpacing = TimestepSpacing.Linspace }, T, kind)).Message);
         }
     }
 

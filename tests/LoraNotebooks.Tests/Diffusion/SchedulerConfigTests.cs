@@ -91,14 +91,18 @@ public sealed class SchedulerConfigTests
             {
                 var config = With(property, value);
                 var written = config.ToJson();
-                Assert.Equal(json, written[key]!.ToJsonString(new JsonSerializerOptions { Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping }));
+                Assert.Equal(
+                    json,
+                    written[key]!.ToJsonString(new JsonSerializerOptions { Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping }));
                 Assert.Equal(value, property.GetValue(SchedulerConfig.FromJson(written, "case")));
                 Assert.Equal(value, property.GetValue(SchedulerConfig.FromJson((JsonObject)JsonNode.Parse($"{{\"{key}\": {json}}}")!, "case")));
             }
         }
 
         // Of the others nothing is written that some class of upstream's would not know.
-        Assert.Equal(Keys.Values.Select(static entry => entry.Key).Except(OfSomeSamplers).Order(StringComparer.Ordinal), new SchedulerConfig().ToJson().Select(static pair => pair.Key).Order(StringComparer.Ordinal));
+        Assert.Equal(
+            Keys.Values.Select(static entry => entry.Key).Except(OfSomeSamplers).Order(StringComparer.Ordinal),
+            new SchedulerConfig().ToJson().Select(static pair => pair.Key).Order(StringComparer.Ordinal));
     }
 
     /// <summary>What a file did not say is not said in its name, unless it was changed since; what it said stays.</summary>
@@ -115,7 +119,9 @@ public sealed class SchedulerConfigTests
             var value = values.Select(static pair => pair.Value).First(value => !value.Equals(property.GetValue(config)));
             var changed = config with { };
             property.SetValue(changed, value);
-            Assert.Equal(new[] { "_class_name", "beta_start", "solver_order", "thresholding", key }.Distinct().Order(StringComparer.Ordinal), changed.ToJson().Select(static pair => pair.Key));
+            Assert.Equal(
+                new[] { "_class_name", "beta_start", "solver_order", "thresholding", key }.Distinct().Order(StringComparer.Ordinal),
+                changed.ToJson().Select(static pair => pair.Key));
         }
     }
 
@@ -141,10 +147,16 @@ public sealed class SchedulerConfigTests
     public void Load_OfEveryClass_HasItsDefaults(string name, TimestepSpacing spacing, bool alphaToOne, bool clips, string solver)
     {
         var config = SchedulerConfig.FromJson(new JsonObject { ["_class_name"] = name }, "case");
-        Assert.Equal((name, spacing, alphaToOne, clips, solver), (config.ClassName, config.TimestepSpacing, config.SetAlphaToOne, config.ClipSample, config.SolverType));
-        Assert.Equal((1000, 0.0001, 0.02, BetaSchedule.Linear, PredictionType.Epsilon, 0), (config.NumTrainTimesteps, config.BetaStart, config.BetaEnd, config.BetaSchedule, config.PredictionType, config.StepsOffset));
+        Assert.Equal(
+            (name, spacing, alphaToOne, clips, solver),
+            (config.ClassName, config.TimestepSpacing, config.SetAlphaToOne, config.ClipSample, config.SolverType));
+        Assert.Equal(
+            (1000, 0.0001, 0.02, BetaSchedule.Linear, PredictionType.Epsilon, 0),
+            (config.NumTrainTimesteps, config.BetaStart, config.BetaEnd, config.BetaSchedule, config.PredictionType, config.StepsOffset));
         Assert.Null(config.TrainedBetas);
-        Assert.Equal((1.0, FinalSigma.Zero, 2, "dpmsolver++", true, false), (config.ClipSampleRange, config.FinalSigma, config.SolverOrder, config.AlgorithmType, config.LowerOrderFinal, config.EulerAtFinal));
+        Assert.Equal(
+            (1.0, FinalSigma.Zero, 2, "dpmsolver++", true, false),
+            (config.ClipSampleRange, config.FinalSigma, config.SolverOrder, config.AlgorithmType, config.LowerOrderFinal, config.EulerAtFinal));
         Assert.Equal([name], config.ToJson().Select(static pair => pair.Value!.GetValue<string>()));
     }
 
@@ -152,8 +164,12 @@ public sealed class SchedulerConfigTests
     public void StableDiffusion_Settings_AreUpstreams()
     {
         var config = SchedulerConfig.StableDiffusion;
-        Assert.Equal(("DDIMScheduler", 1000, 0.00085, 0.012, BetaSchedule.ScaledLinear), (config.ClassName, config.NumTrainTimesteps, config.BetaStart, config.BetaEnd, config.BetaSchedule));
-        Assert.Equal((false, false, 1, TimestepSpacing.Leading, PredictionType.Epsilon), (config.ClipSample, config.SetAlphaToOne, config.StepsOffset, config.TimestepSpacing, config.PredictionType));
+        Assert.Equal(
+            ("DDIMScheduler", 1000, 0.00085, 0.012, BetaSchedule.ScaledLinear),
+            (config.ClassName, config.NumTrainTimesteps, config.BetaStart, config.BetaEnd, config.BetaSchedule));
+        Assert.Equal(
+            (false, false, 1, TimestepSpacing.Leading, PredictionType.Epsilon),
+            (config.ClipSample, config.SetAlphaToOne, config.StepsOffset, config.TimestepSpacing, config.PredictionType));
     }
 
     /// <summary>Each bound, at it and beyond it.</summary>
@@ -245,7 +261,9 @@ public sealed class SchedulerConfigTests
     [InlineData("timestep_spacing", "leading, linspace, trailing")]
     [InlineData("final_sigmas_type", "zero, sigma_min")]
     public void Load_UnknownName_ListsThoseThereAre(string key, string names) =>
-        Assert.Contains($"{key}: got sideways, expected {names}", Assert.Throws<InvalidDataException>(() => SchedulerConfig.FromJson(new JsonObject { [key] = "sideways" }, "case")).Message);
+        Assert.Contains(
+            $"{key}: got sideways, expected {names}",
+            Assert.Throws<InvalidDataException>(() => SchedulerConfig.FromJson(new JsonObject { [key] = "sideways" }, "case")).Message);
 
     private static SchedulerConfig With(PropertyInfo property, object value)
     {

@@ -60,7 +60,9 @@ public sealed class SingleFileOptionsTests : IDisposable
         made.Tokenizer.Save(folder.In("tokenizer_2"));
         using var beside = StableDiffusionPipeline.FromFile(folder.In("model.safetensors"), options);
         Assert.All(beside.Text.Tokenizers, tokenizer => Assert.Equal(made.Tokenizer.Encode("blue"), tokenizer.Encode("blue")));
-        Assert.Contains("TokenizerFolder", Assert.Throws<FileNotFoundException>(() => StableDiffusionPipeline.FromFile(folder.In("model.safetensors"), options with { TokenizerFolder = folder.In("none") })).Message);
+        Assert.Contains(
+            "TokenizerFolder",
+            Assert.Throws<FileNotFoundException>(() => StableDiffusionPipeline.FromFile(folder.In("model.safetensors"), options with { TokenizerFolder = folder.In("none") })).Message);
     }
 
     [Theory]
@@ -85,7 +87,9 @@ public sealed class SingleFileOptionsTests : IDisposable
     {
         using var made = OriginalFile.SaveSd2(folder.Path);
         Directory.Delete(folder.In("scheduler"), recursive: true);
-        Assert.Contains("SingleFileOptions.PredictionType", Assert.Throws<ArgumentException>(() => StableDiffusionPipeline.FromFile(folder.In("model.safetensors"))).Message);
+        Assert.Contains(
+            "SingleFileOptions.PredictionType",
+            Assert.Throws<ArgumentException>(() => StableDiffusionPipeline.FromFile(folder.In("model.safetensors"))).Message);
         using var loaded = StableDiffusionPipeline.FromFile(folder.In("model.safetensors"), new() { PredictionType = PredictionType.Epsilon });
         Assert.Equal(SchedulerConfig.StableDiffusion, loaded.Scheduler);
         Assert.False(loaded.Text.IsDual);
@@ -120,6 +124,8 @@ public sealed class SingleFileOptionsTests : IDisposable
         var config = (JsonObject)JsonNode.Parse(File.ReadAllText(folder.In("made", "unet", "config.json")))!;
         config["block_out_channels"] = new JsonArray(4096, 8192);
         File.WriteAllText(folder.In("made", "unet", "config.json"), config.ToJsonString());
-        Assert.StartsWith($"'{folder.In("made", "unet", "config.json")}' describes a network of", Assert.Throws<InvalidDataException>(() => PipelineOutline.Read(folder.In("made", "model.safetensors"))).Message);
+        Assert.StartsWith(
+            $"'{folder.In("made", "unet", "config.json")}' describes a network of",
+            Assert.Throws<InvalidDataException>(() => PipelineOutline.Read(folder.In("made", "model.safetensors"))).Message);
     }
 }

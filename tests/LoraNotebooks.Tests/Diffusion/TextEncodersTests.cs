@@ -1,7 +1,6 @@
 using LoraNotebooks.Diffusion;
 using LoraNotebooks.Models.Diffusion;
 using LoraNotebooks.Models.Language;
-using LoraNotebooks.Tests.Models;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -80,7 +79,9 @@ public sealed class TextEncodersTests : IDisposable
         Assert.Equal([16f, 16, 0, 0, 16, 16, 16, 16, 0, 0, 16, 16], two.TimeIds(2)!.data<float>().ToArray());
         Assert.Equal([20f, 24, 0, 0, 20, 24], two.TimeIds(1, SizeConditions.Whole(24, 20))!.data<float>().ToArray());
         Assert.Equal([2f, 1, 4, 3, 6, 5, 8, 7, 0, 0, 8, 7], two.TimeIds([new(1, 2, 3, 4, 5, 6), SizeConditions.Whole(7, 8)])!.data<float>().ToArray());
-        Assert.Equal([20f, 24, 0, 0, 20, 24, 20, 24, 0, 0, 20, 24], two.EncodePrompts(["a", "b"], sizes: SizeConditions.Whole(24, 20)).TimeIds!.data<float>().ToArray());
+        Assert.Equal(
+            [20f, 24, 0, 0, 20, 24, 20, 24, 0, 0, 20, 24],
+            two.EncodePrompts(["a", "b"], sizes: SizeConditions.Whole(24, 20)).TimeIds!.data<float>().ToArray());
         Assert.Null(one.TimeIds(2));
     }
 
@@ -100,18 +101,32 @@ public sealed class TextEncodersTests : IDisposable
     {
         var tokenizer = one.Tokenizer;
         Assert.Equal(["the text encoder gives hidden states of size 6, the UNet expects 8"], one.Text.Validate(one.UNet.Config with { CrossAttentionDim = 8 }));
-        Assert.Contains("the model has 1 text encoder, the UNet's addition_embed_type is text_time", Assert.Single(one.Text.Validate(two.UNet.Config with { CrossAttentionDim = 6 })));
-        Assert.Equal(["the model has 2 text encoders, the UNet's addition_embed_type is null; expected two with text_time (SDXL), or one without"], two.Text.Validate(one.UNet.Config with { CrossAttentionDim = 12 }));
-        Assert.Equal(["the second text encoder projects to size 5, the UNet expects 6"], two.Text.Validate(two.UNet.Config with { ProjectionClassEmbeddingsInputDim = 6 * 4 + 6 }));
+        Assert.Contains(
+            "the model has 1 text encoder, the UNet's addition_embed_type is text_time",
+            Assert.Single(one.Text.Validate(two.UNet.Config with { CrossAttentionDim = 6 })));
+        Assert.Equal(
+            ["the model has 2 text encoders, the UNet's addition_embed_type is null; expected two with text_time (SDXL), or one without"],
+            two.Text.Validate(one.UNet.Config with { CrossAttentionDim = 12 }));
+        Assert.Equal(
+            ["the second text encoder projects to size 5, the UNet expects 6"],
+            two.Text.Validate(two.UNet.Config with { ProjectionClassEmbeddingsInputDim = 6 * 4 + 6 }));
 
         using var few = Encoder(static config => config with { VocabSize = 8 });
         using var small = Encoder(static config => config with { MaxPositionEmbeddings = 11 });
         using var plain = Encoder(static config => config with { HiddenSize = 8 });
-        Assert.Equal([$"the tokenizer has {tokenizer.VocabularySize} tokens, the text encoder only 8 embeddings, expected at least as many"], new TextEncoders(tokenizer, few).Validate(one.UNet.Config));
-        Assert.Equal(["the tokenizer pads to 12 tokens, the text encoder has only 11 positions, expected at least as many"], new TextEncoders(tokenizer, small).Validate(one.UNet.Config));
-        Assert.Contains("the second text encoder has no projection; expected CLIPTextModelWithProjection", new TextEncoders(tokenizer, two.TextEncoder, tokenizer, plain).Validate(two.UNet.Config));
+        Assert.Equal(
+            [$"the tokenizer has {tokenizer.VocabularySize} tokens, the text encoder only 8 embeddings, expected at least as many"],
+            new TextEncoders(tokenizer, few).Validate(one.UNet.Config));
+        Assert.Equal(
+            ["the tokenizer pads to 12 tokens, the text encoder has only 11 positions, expected at least as many"],
+            new TextEncoders(tokenizer, small).Validate(one.UNet.Config));
+        Assert.Contains(
+            "the second text encoder has no projection; expected CLIPTextModelWithProjection",
+            new TextEncoders(tokenizer, two.TextEncoder, tokenizer, plain).Validate(two.UNet.Config));
         var shorter = ClipTokenizer.Train(["portrait"], vocabularySize: 520, modelMaxLength: 10);
-        Assert.Equal(["the tokenizers pad to 12 and 10 tokens, expected the same length"], new TextEncoders(tokenizer, two.TextEncoder, shorter, two.TextEncoder2!).Validate(two.UNet.Config));
+        Assert.Equal(
+            ["the tokenizers pad to 12 and 10 tokens, expected the same length"],
+            new TextEncoders(tokenizer, two.TextEncoder, shorter, two.TextEncoder2!).Validate(two.UNet.Config));
 
         ClipTextModel Encoder(Func<ClipTextConfig, ClipTextConfig> change) => new(change(one.TextEncoder.Config));
     }
@@ -121,17 +136,39 @@ public sealed class TextEncodersTests : IDisposable
     {
         var hair = string.Join(' ', Enumerable.Repeat("hair", 12)); // 59 characters, twelve tokens
         var told = one.Text.UnseenOf("prompt", ["blue", hair, hair + "s", hair], new());
-        Assert.Equal($"2 prompts longer than the text encoder sees: \"{hair[..24]}…{hair[^24..]}\": {one.Text.Unseen(hair)}; \"{hair[..24]}…{(hair + "s")[^24..]}\": {one.Text.Unseen(hair + "s")}.", told);
+        Assert.Equal(
+            $"2 prompts longer than the text encoder sees: \"{hair[..24]}…{hair[^24..]}\": {one.Text.Unseen(hair)}; \"{hair[..24]}…{(hair + "s")[^24..]}\": {one.Text.Unseen(hair + "s")}.",
+            told);
         Assert.Null(one.Text.UnseenOf("prompt", ["blue"], new()));
         var whole = new string('x', 48);
         Assert.Contains($"\"{whole}\"", one.Text.UnseenOf("prompt", [whole], new()));
         Assert.Contains($"\"{whole[..24]}…{whole[..24]}\"", one.Text.UnseenOf("prompt", [whole + "x"], new()));
     }
 
+    /// <summary>Where two tokenizers cut a text differently, by the one that needs more.</summary>
+    [Fact]
+    public void Unseen_OfTwoTokenizers_IsByTheOneThatSeesLess()
+    {
+        var coarse = ClipTokenizer.Train(["portrait"], vocabularySize: 520, modelMaxLength: 12);
+        var (fine, text) = (two.Tokenizer, string.Join(' ', Enumerable.Repeat("hair", 9)));
+        Assert.Null(new TextEncoders(fine, two.TextEncoder, fine, two.TextEncoder2!).Unseen(text));
+        Assert.Equal("17 of 27 tokens are not seen; set Reading.MaxTokenLength to 27", new TextEncoders(fine, two.TextEncoder, coarse, two.TextEncoder2!).Unseen(text));
+        Assert.Equal("17 of 27 tokens are not seen; set Reading.MaxTokenLength to 27", new TextEncoders(coarse, two.TextEncoder, fine, two.TextEncoder2!).Unseen(text));
+    }
+
+    [Fact]
+    public void Unseen_OfTheLongestTextThatCanBeRead_SaysHow()
+    {
+        Assert.EndsWith($"set Reading.MaxTokenLength to {PromptReading.Longest}", one.Text.Unseen(Words(PromptReading.Longest)));
+        Assert.EndsWith("shorten the text", one.Text.Unseen(Words(PromptReading.Longest + 1)));
+
+        static string Words(int count) => string.Join(' ', Enumerable.Repeat("hair", count));
+    }
+
     [Fact]
     public void PlainOf_SeveralTexts_NamesEachNotationOnce()
     {
-        var told = TextEncoders.PlainOf("prompt", ["(a:1.3)", "(a:1.3)", "<lora:b:1>", "plain"], new());
+        var told = TextEncoders.PlainOf("prompt", ["(a:1.3) x", "y (a:1.3)", "<lora:b:1>", "plain"], new());
         Assert.StartsWith("In the prompts: (a:1.3) is text here", told);
         Assert.Equal(2, told!.Split("(a:1.3)").Length);
         Assert.Contains("; <lora:b:1> is text here", told);
@@ -156,9 +193,12 @@ public sealed class TextEncodersTests : IDisposable
     public void TellUnused_OfANegativePromptWithoutGuidance_IsToldOnceAndShort()
     {
         var text = new string('n', 49);
-        Assert.Contains($"The negative prompt \"{text[..24]}…{text[..24]}\" has no effect: guidance is 1", Heard.During(() => one.Text.TellUnused(text, new())));
+        Assert.Contains(
+            $"The negative prompt \"{text[..24]}…{text[..24]}\" has no effect: guidance is 1",
+            Heard.During(() => one.Text.TellUnused(text, new())));
         Assert.Equal("", Heard.During(() => one.Text.TellUnused(text, new())));
         Assert.Equal("", Heard.During(() => one.Text.TellUnused("", new())));
+        Assert.Contains("\"another\" has no effect", Heard.During(() => one.Text.TellUnused("another", new())));
     }
 
     [Fact]
