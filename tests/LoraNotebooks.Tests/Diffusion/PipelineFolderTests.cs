@@ -185,6 +185,61 @@ public sealed class PipelineFolderTests : IDisposable
         Assert.Equal("F32", Assert.Single(outline.Stored).Name);
     }
 
+    /// <summary>Every network from its own file of the variant, in the type that is asked for.</summary>
+    [Fact]
+    public void FromFolder_OfAVariantAndAType_LoadsEveryNetworkSo()
+    {
+        using var made = TinyPipeline.CreateXL();
+        made.Save(folder.Path);
+        var plain = made.HashWeights();
+        foreach (var network in Networks(made))
+        {
+            using var noGradient = no_grad();
+            network.parameters().First().add_(1);
+        }
+
+        made.Save(folder.In("other"));
+        foreach (var file in Directory.GetFiles(folder.In("other"), "*.safetensors", SearchOption.AllDirectories))
+        {
+            File.Copy(file, Path.Combine(folder.Path, Path.GetRelativePath(folder.In("other"), file)).Replace(".safetensors", ".fp16.safetensors", StringComparison.Ordinal));
+        }
+
+        using (var first = StableDiffusionPipeline.Load(folder.Path))
+        {
+            Assert.Equal(plain, first.HashWeights());
+        }
+
+        using (var variant = StableDiffusionPipeline.FromFolder(folder.Path, variant: "fp16"))
+        {
+            Assert.Equal(made.HashWeights(), variant.HashWeights());
+        }
+
+        using var brain = StableDiffusionPipeline.Load(folder.Path, ScalarType.BFloat16);
+        Assert.All(Networks(brain), static network => Assert.All(network.parameters(), static weight => Assert.Equal(ScalarType.BFloat16, weight.dtype)));
+    }
+
+    /// <summary>A weight of any network that the type does not hold keeps all of them from being written.</summary>
+    [Theory]
+    [InlineData(0)]
+    [InlineData(1)]
+    [InlineData(2)]
+    [InlineData(3)]
+    public void Save_OfAWeightTooLargeForTheType_WritesNothing(int network)
+    {
+        using var pipeline = TinyPipeline.CreateXL();
+        using (no_grad())
+        {
+            Networks(pipeline)[network].parameters().Last().fill_(1e6f);
+        }
+
+        Assert.Throws<ArgumentException>(() => pipeline.Save(folder.In("half"), ScalarType.Float16));
+        Assert.False(Path.Exists(folder.In("half")));
+        pipeline.Save(folder.In("whole"));
+        Assert.True(File.Exists(folder.In("whole", "model_index.json")));
+    }
+
+    private static nn.Module[] Networks(StableDiffusionPipeline pipeline) => [pipeline.UNet, pipeline.Vae, .. pipeline.Text.Encoders];
+
     /// <summary>W + Σ w·α/r·B·A, in a folder of its own; the base stays.</summary>
     [Theory]
     [InlineData(ScalarType.Float32, 1e-6)]

@@ -169,7 +169,13 @@ public sealed class SamplerFormulaTests
         // There leading spacing would begin beyond the last timestep.
         Assert.Contains("steps_offset 5", Assert.Throws<ArgumentException>(() => Sampler.Create(Basis with { StepsOffset = 5 }, T - 1, kind)).Message);
         Sampler.Create(Basis with { StepsOffset = 5, TimestepSpacing = TimestepSpacing.Trailing }, T - 1, kind).Dispose();
-        if (kind is SamplerKind.DpmPlusPlus2M or SamplerKind.DpmPlusPlus2MSde or SamplerKind.DpmPlusPlus3MSde or SamplerKind.UniPc)
+        var isMultistep = kind is SamplerKind.DpmPlusPlus2M or SamplerKind.DpmPlusPlus2MSde or SamplerKind.DpmPlusPlus3MSde or SamplerKind.UniPc;
+
+        // Of 8 steps the first is at 7·3, for multistep methods at 8·2: the last offset that fits is the one up to 23.
+        var most = isMultistep ? 7 : 2;
+        Sampler.Create(Basis with { StepsOffset = most }, 8, kind).Dispose();
+        Assert.Contains("begin at timestep 24", Assert.Throws<ArgumentException>(() => Sampler.Create(Basis with { StepsOffset = most + 1 }, 8, kind)).Message);
+        if (isMultistep)
         {
             Assert.Contains($"1 to {T - 1}", Assert.Throws<ArgumentException>(() => Sampler.Create(Basis, T, kind)).Message);
             Assert.Contains(
@@ -179,13 +185,19 @@ public sealed class SamplerFormulaTests
     }
 
     [Fact]
+    public void Linspace_OfAnyNumber_EndsExactlyWhereItIsTold() => Assert.All(Enumerable.Range(2, 200), static n =>
+    {
+        Assert.Equal((0.3, 999.7, n), (TimestepSequence.Linspace(0.3, 999.7, n)[0], TimestepSequence.Linspace(0.3, 999.7, n)[^1], TimestepSequence.Linspace(0.3, 999.7, n).Length));
+    });
+
+    [Fact]
     public void Step_OutsideTheSequence_IsRefused()
     {
         using var scope = NewDisposeScope();
         using var sampler = Sampler.Create(Basis, 3, SamplerKind.Ddim);
         var x = ones(1);
-        Assert.Throws<ArgumentOutOfRangeException>(() => sampler.Step(x, -1, x));
-        Assert.Throws<ArgumentOutOfRangeException>(() => sampler.Step(x, 3, x));
+        Assert.Equal("step", Assert.Throws<ArgumentOutOfRangeException>(() => sampler.Step(x, -1, x)).ParamName);
+        Assert.Equal("step", Assert.Throws<ArgumentOutOfRangeException>(() => sampler.Step(x, 3, x)).ParamName);
         Assert.Throws<ArgumentOutOfRangeException>(() => Sampler.Create(Basis, 3, SamplerKind.Ddim, eta: -0.1));
     }
 

@@ -41,7 +41,7 @@ public sealed class SchedulerConfigTests
         File.WriteAllText(path, "{\"beta_schedule\": \"sigmoid\", \"prediction_type\": 3, \"beta_start\": 0.5}");
         var message = Assert.Throws<InvalidDataException>(() => SchedulerConfig.Load(path)).Message;
         Assert.All(new[] { path, "sigmoid", "scaled_linear", "prediction_type", "beta_start" }, part => Assert.Contains(part, message));
-        Assert.Throws<FileNotFoundException>(() => SchedulerConfig.Load(folder.In("none.json")));
+        Assert.Contains("expected a scheduler's configuration", Assert.Throws<FileNotFoundException>(() => SchedulerConfig.Load(folder.In("none.json"))).Message);
         File.WriteAllText(path, "[1");
         Assert.Contains(path, Assert.Throws<InvalidDataException>(() => SchedulerConfig.Load(path)).Message);
     }
