@@ -69,9 +69,9 @@ public sealed class StableDiffusionRenderer : IXyzRenderer, IDisposable
         // What is told here is not told again cell by cell.
         string?[] Told(string what, IEnumerable<string> texts, PromptReading reading)
         {
-            string[] distinct = [.. texts.Distinct()];
-            _pipeline.Text.MarkTold(distinct, reading);
-            return [_pipeline.Text.UnseenOf(what, distinct, reading), TextEncoders.PlainOf(what, distinct, reading)];
+            string[] all = [.. texts];
+            _pipeline.Text.MarkTold(all, reading);
+            return [_pipeline.Text.UnseenOf(what, all, reading), TextEncoders.PlainOf(what, all, reading)];
         }
     }
 

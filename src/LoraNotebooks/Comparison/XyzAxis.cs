@@ -179,13 +179,13 @@ public sealed class XyzAxis
             }
         }
 
-        return [.. values.Select(static value => value.ToString("R", CultureInfo.InvariantCulture))];
+        return [.. values.Select(static value => value.ToString(CultureInfo.InvariantCulture))];
     }
 
     private static string Show(double value, int decimals)
     {
         var all = value.ToString("0." + new string('#', ShortDecimals), CultureInfo.InvariantCulture);
-        return decimals < ShortDecimals && double.Parse(all, CultureInfo.InvariantCulture) == value ? all : value.ToString("0." + new string('#', decimals), CultureInfo.InvariantCulture);
+        return double.Parse(all, CultureInfo.InvariantCulture) == value ? all : value.ToString("0." + new string('#', decimals), CultureInfo.InvariantCulture);
     }
 
     // epoch-05 rather than /runs/mika/epoch-05.safetensors; with folders in front as far as needed to tell two apart.

@@ -23,7 +23,7 @@ public sealed class XyzGrid
     {
         ArgumentNullException.ThrowIfNull(settings);
         ArgumentNullException.ThrowIfNull(x);
-        Settings = settings.Seed == XyzSettings.RandomSeed ? settings with { Seed = XyzSettings.Drawn([settings.Seed])[0] } : settings;
+        Settings = settings with { Seed = XyzSettings.Drawn([settings.Seed])[0] };
         X = x;
         Y = y;
         Z = z;
@@ -210,20 +210,18 @@ public sealed class XyzGrid
     // The positions in the order of painting: the loop over the costliest kind is the outermost.
     private IEnumerable<(int X, int Y, int Z)> Positions()
     {
-        (XyzAxis? Axis, int Place)[] loops = [(X, 0), (Y, 1), (Z, 2)];
-        loops = [.. loops.OrderBy(loop => loop.Axis?.Kind ?? (XyzAxisKind)int.MaxValue).ThenByDescending(loop => loop.Place)];
-        var at = new int[3];
-        for (var outer = 0; outer < (loops[0].Axis?.Count ?? 1); outer++)
+        IEnumerable<(int X, int Y, int Z)> positions = [(0, 0, 0)];
+        foreach (var (axis, place) in new[] { (Axis: X, Place: 0), (Axis: Y, Place: 1), (Axis: Z, Place: 2) }.OrderBy(loop => loop.Axis?.Kind).ThenByDescending(loop => loop.Place))
         {
-            for (var middle = 0; middle < (loops[1].Axis?.Count ?? 1); middle++)
+            positions = axis is null ? positions : positions.SelectMany(at => Enumerable.Range(0, axis.Count).Select(i => place switch
             {
-                for (var inner = 0; inner < (loops[2].Axis?.Count ?? 1); inner++)
-                {
-                    (at[loops[0].Place], at[loops[1].Place], at[loops[2].Place]) = (outer, middle, inner);
-                    yield return (at[0], at[1], at[2]);
-                }
-            }
+                0 => at with { X = i },
+                1 => at with { Y = i },
+                _ => at with { Z = i },
+            }));
         }
+
+        return positions;
     }
 
     private static void Throw(IReadOnlyList<string> faults)

@@ -54,7 +54,6 @@ public sealed class XyzResult
             throw new IOException($"'{folder}' has {Listing.Count(others.Count, "file")} of these names already, with another content: {Listing.Inline(others)}. Give another folder, or allow overwriting.");
         }
 
-        Directory.CreateDirectory(folder);
         foreach (var (path, content) in files)
         {
             AtomicFile.WriteAllBytes(path, content);

@@ -21,6 +21,10 @@ internal sealed class DpmPlusPlusSampler(SchedulerConfig config, int steps)
         var (_, sigma, lambda) = Level(step);
         var (nextSignal, nextSigma, nextLambda) = Level(step + 1);
         var h = nextLambda - lambda;
+        if (h == 0)
+        {
+            return sample.Tensor.clone(); // the levels end where the step before has led to
+        }
 
         // x_{t'} = σ'/σ·x + α'·(1 − e^{−h})·x₀ solves the linear part; the SDE lets x decay by e^{−h} more and adds as much noise.
         var exponent = stochastic ? 2 * h : h;

@@ -18,7 +18,7 @@ public sealed record GenerationOptions
     /// <summary>Height in pixels, as <see cref="Width"/>.</summary>
     public int? Height { get; init; }
 
-    /// <summary>The number of sampling steps, 1 to the number of training timesteps. Default 20.</summary>
+    /// <summary>The number of sampling steps, 1 to the number of training timesteps; DPM++ and UniPC take one less where their steps do not trail. Default 20.</summary>
     public int Steps { get; init; } = 20;
 
     /// <summary>

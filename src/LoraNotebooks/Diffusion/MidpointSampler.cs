@@ -16,7 +16,9 @@ internal sealed class MidpointSampler : SigmaSampler
     private readonly bool bySlope;
 
     public MidpointSampler(SchedulerConfig config, int steps, SamplerKind kind)
-        : base(config, steps, second: (sigma, next) => Math.Sqrt(sigma * (kind is SamplerKind.Dpm2Ancestral or SamplerKind.DpmPlusPlus2SAncestral ? Ancestral(sigma, next).Down : next)))
+        : base(config, steps, second: kind is SamplerKind.Dpm2Ancestral or SamplerKind.DpmPlusPlus2SAncestral
+            ? (_, next) => next // √(σ·σ_down), as σ_down = σ'²/σ
+            : (sigma, next) => Math.Sqrt(sigma * next))
     {
         ancestral = kind != SamplerKind.Dpm2;
         noiseInTheMiddle = kind == SamplerKind.DpmPlusPlusSde;

@@ -76,7 +76,6 @@ internal static class PipelineFolder
     /// <summary>Writes model_index.json and the scheduler's configuration.</summary>
     public static void WriteIndex(string folder, SchedulerConfig scheduler, PipelineIndex index)
     {
-        Directory.CreateDirectory(Path.GetDirectoryName(SchedulerPath(folder))!);
         scheduler.Save(SchedulerPath(folder));
         var components = new SortedDictionary<string, JsonNode?>(StringComparer.Ordinal)
         {

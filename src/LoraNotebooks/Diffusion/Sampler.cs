@@ -188,7 +188,7 @@ public abstract class Sampler : IDisposable
         ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(step, Timesteps.Count);
         using var scope = NewDisposeScope();
         using var noGradient = no_grad();
-        return Next(modelOutput, step, sample, () => noise is null ? zeros_like(sample) : noise()).Tensor.MoveToOuterDisposeScope();
+        return Next(modelOutput, step, sample, () => noise!()).Tensor.MoveToOuterDisposeScope();
     }
 
     /// <summary>Frees what a sampler remembers of earlier steps.</summary>

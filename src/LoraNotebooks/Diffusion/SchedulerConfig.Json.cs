@@ -31,20 +31,20 @@ public sealed partial record SchedulerConfig
     private static readonly Dictionary<FinalSigma, string> FinalSigmas = new() { [FinalSigma.Zero] = "zero", [FinalSigma.SigmaMin] = "sigma_min" };
 
     /// <summary>Settings of upstream's classes that change the numbers and have only one value here.</summary>
-    private static readonly Dictionary<string, JsonNode[]> OnlyValues = new()
+    private static readonly Dictionary<string, JsonNode?> OnlyValues = new()
     {
-        ["thresholding"] = [false],
-        ["use_beta_sigmas"] = [false],
-        ["use_lu_lambdas"] = [false],
-        ["use_flow_sigmas"] = [false],
-        ["skip_prk_steps"] = [true],
-        ["predict_x0"] = [true],
-        ["interpolation_type"] = ["linear"],
-        ["timestep_type"] = ["discrete"],
-        ["variance_type"] = ["fixed_small"],
-        ["solver_p"] = [],
-        ["sigma_min"] = [],
-        ["sigma_max"] = [],
+        ["thresholding"] = false,
+        ["use_beta_sigmas"] = false,
+        ["use_lu_lambdas"] = false,
+        ["use_flow_sigmas"] = false,
+        ["skip_prk_steps"] = true,
+        ["predict_x0"] = true,
+        ["interpolation_type"] = "linear",
+        ["timestep_type"] = "discrete",
+        ["variance_type"] = "fixed_small",
+        ["solver_p"] = null,
+        ["sigma_min"] = null,
+        ["sigma_max"] = null,
     };
 
     /// <summary>Reads a <c>scheduler_config.json</c>. An absent key has the default of upstream's class that the file names.</summary>
@@ -153,8 +153,8 @@ public sealed partial record SchedulerConfig
     /// <summary>Every carried setting that asks the configuration's own sampler for what it does not do.</summary>
     internal IReadOnlyList<string> UnsupportedSettings() =>
     [
-        .. OtherSettings.Where(pair => pair.Value is not null && OnlyValues.TryGetValue(pair.Key, out var values) && !values.Any(value => JsonNode.DeepEquals(value, pair.Value)))
-            .Select(pair => $"{pair.Key}: got {pair.Value!.ToJsonString()}, expected {string.Join(", ", OnlyValues[pair.Key].Select(value => value.ToJsonString()).DefaultIfEmpty("null"))}; name a sampler for the run to go without it."),
+        .. OtherSettings.Where(static pair => pair.Value is not null && OnlyValues.TryGetValue(pair.Key, out var value) && !JsonNode.DeepEquals(value, pair.Value))
+            .Select(static pair => $"{pair.Key}: got {pair.Value!.ToJsonString()}, expected {OnlyValues[pair.Key]?.ToJsonString() ?? "null"}; name a sampler for the run to go without it."),
     ];
 
     private static T Choice<T>(ConfigReader reader, string key, Dictionary<T, string> names, T defaultValue)

@@ -57,7 +57,7 @@ public sealed partial record SchedulerConfig
     /// <summary>DDIM: whether the step after the last goes to ᾱ = 1; otherwise to ᾱ of the first timestep. Default on.</summary>
     public bool SetAlphaToOne { get; init; } = true;
 
-    /// <summary>DDIM and DDPM: whether the estimate of x₀ is clamped to ±<see cref="ClipSampleRange"/>. Default on; off for latent models.</summary>
+    /// <summary>DDIM, DDPM and Heun: whether the estimate of x₀ is clamped to ±<see cref="ClipSampleRange"/>. Default on; off for latent models.</summary>
     public bool ClipSample { get; init; } = true;
 
     /// <summary>The clamp's bound. Default 1.</summary>

@@ -160,7 +160,23 @@ public sealed class StableDiffusionLora : IDisposable
 
     /// <summary>Puts the LoRA, at its present weight, into the weights of the networks, so that it costs nothing more. Disposing takes it out again.</summary>
     /// <exception cref="InvalidOperationException">It is merged already, or a sum would not be finite; nothing is merged then.</exception>
-    public void Merge() => ForEachModel(model => model.Merge(Name));
+    public void Merge()
+    {
+        var merged = new List<AdaptedModel>();
+        try
+        {
+            ForEachModel(model =>
+            {
+                model.Merge(Name);
+                merged.Add(model);
+            });
+        }
+        catch
+        {
+            merged.ForEach(model => model.Unmerge(Name));
+            throw;
+        }
+    }
 
     /// <summary>Starts the random numbers of dropout anew, so that a training step does not depend on those before.</summary>
     /// <param name="seed">The seed.</param>

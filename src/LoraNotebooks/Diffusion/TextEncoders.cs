@@ -167,7 +167,7 @@ public sealed class TextEncoders : IDisposable
     /// <param name="reading">How they are read.</param>
     internal static string? PlainOf(string what, IEnumerable<string> texts, PromptReading reading)
     {
-        var found = texts.Distinct().SelectMany(text => PromptNotation.PlainHere(text, reading)).Distinct().ToList();
+        var found = texts.SelectMany(text => PromptNotation.PlainHere(text, reading)).Distinct().ToList();
         return found.Count == 0 ? null : $"In the {what}s: {Listing.Inline(found, "; ")}.";
     }
 

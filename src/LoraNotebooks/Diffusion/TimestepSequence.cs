@@ -6,7 +6,7 @@ internal static class TimestepSequence
     /// <summary>DDIM, DDPM, PNDM: whole timesteps.</summary>
     public static double[] Whole(SchedulerConfig config, int steps)
     {
-        CheckSteps(config, steps);
+        CheckSteps(config, steps, steps);
         return config.TimestepSpacing == TimestepSpacing.Linspace
             ? Descending(Linspace(0, config.NumTrainTimesteps - 1, steps).Select(value => Round(value)))
             : Even(config, steps);
@@ -15,7 +15,7 @@ internal static class TimestepSequence
     /// <summary>Euler, Heun, LMS: timesteps between the whole ones too, in upstream's float32: at zero terminal SNR the last levels are that steep.</summary>
     public static double[] Fractional(SchedulerConfig config, int steps)
     {
-        CheckSteps(config, steps);
+        CheckSteps(config, steps, steps);
         return config.TimestepSpacing == TimestepSpacing.Linspace
             ? Descending(Linspace(0, config.NumTrainTimesteps - 1, steps).Select(value => (double)(float)value))
             : Even(config, steps);
@@ -24,14 +24,11 @@ internal static class TimestepSequence
     /// <summary>DPM++: n of n+1 even parts, as its last step goes to the final noise level.</summary>
     public static double[] AllButLast(SchedulerConfig config, int steps)
     {
-        CheckSteps(config, steps);
-        var T = config.NumTrainTimesteps;
-        return config.TimestepSpacing switch
-        {
-            TimestepSpacing.Linspace => Descending(Linspace(0, T - 1, steps + 1).Select(value => Round(value)))[..steps],
-            TimestepSpacing.Leading => Descending(Enumerable.Range(0, steps + 1).Select(i => (double)(i * (T / (steps + 1)) + config.StepsOffset)))[..steps],
-            _ => Even(config, steps),
-        };
+        var parts = config.TimestepSpacing == TimestepSpacing.Trailing ? steps : steps + 1;
+        CheckSteps(config, steps, parts);
+        return config.TimestepSpacing == TimestepSpacing.Linspace
+            ? Descending(Linspace(0, config.NumTrainTimesteps - 1, parts).Select(value => Round(value)))[..steps]
+            : Even(config, parts)[..steps];
     }
 
     /// <summary>n values from first to last, both included; one value is the first.</summary>
@@ -51,11 +48,20 @@ internal static class TimestepSequence
     // numpy rounds halves to even.
     private static double Round(double value) => Math.Round(value, MidpointRounding.ToEven);
 
-    private static void CheckSteps(SchedulerConfig config, int steps)
+    /// <summary>No two parts begin at one timestep, and none beyond the last: there a step would lead nowhere, or from where the schedule says nothing.</summary>
+    private static void CheckSteps(SchedulerConfig config, int steps, int parts)
     {
-        if (steps < 1 || steps > config.NumTrainTimesteps)
+        var T = config.NumTrainTimesteps;
+        var most = Math.Max(T - (parts - steps), 1);
+        if (steps < 1 || steps > most)
         {
-            throw new ArgumentException($"Got {steps} steps, expected 1 to {config.NumTrainTimesteps}: the schedule has {config.NumTrainTimesteps} timesteps. 20 to 50 are usual.");
+            throw new ArgumentException($"Got {steps} steps, expected 1 to {most}: the schedule has {T} timesteps. 20 to 50 are usual.");
+        }
+
+        var first = config.TimestepSpacing == TimestepSpacing.Leading ? (parts - 1) * (T / parts) + config.StepsOffset : 0;
+        if (first >= T)
+        {
+            throw new ArgumentException($"Got {steps} steps with steps_offset {config.StepsOffset}, which begin at timestep {first}; the schedule has {T} timesteps. Take fewer steps, a smaller offset, or trailing spacing.");
         }
     }
 }

@@ -48,6 +48,11 @@ internal sealed class UniPcSampler(SchedulerConfig config, int steps) : LogSnrSa
         var (_, sigma, lambda) = Level(from);
         var (nextSignal, nextSigma, nextLambda) = Level(from + 1);
         var h = nextLambda - lambda;
+        if (h == 0)
+        {
+            return x.Tensor.clone(); // the levels end where the step before has led to
+        }
+
         var phi1 = Math.Exp(-h) - 1;
         var scale = Config.SolverType == "bh1" ? -h : phi1;
         double[] r = [.. Enumerable.Range(1, order - 1).Select(k => (Level(from - k).Lambda - lambda) / h)];

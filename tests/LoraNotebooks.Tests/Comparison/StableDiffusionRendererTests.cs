@@ -134,6 +134,126 @@ public sealed class StableDiffusionRendererTests : IDisposable
         Assert.Equal(before, DisposeScopeManager.Statistics.ThreadTotalLiveCount);
     }
 
+    [Theory]
+    [InlineData(nameof(XyzSettings.Width), 17, "The width is 17 pixels; give a multiple of 2")]
+    [InlineData(nameof(XyzSettings.Height), 15, "The height is 15 pixels; give a multiple of 2")]
+    [InlineData(nameof(XyzSettings.Height), 18, null)]
+    [InlineData(nameof(XyzSettings.Width), null, null)]
+    [InlineData(nameof(XyzSettings.Checkpoint), "gone", "The checkpoint 'gone' is not there (")]
+    [InlineData(nameof(XyzSettings.LoraWeight), 0.5, "The LoRA weight is 0.5, and there is no LoRA")]
+    [InlineData(nameof(XyzSettings.LoraWeight), 0.0, null)]
+    [InlineData(nameof(XyzSettings.LoraWeight), 1.0, null)]
+    [InlineData(nameof(XyzSettings.Steps), 0, "Steps: got 0")]
+    public void Validate_WhatThePipelineCannotPaint_IsNamed(string property, object? value, string? expected)
+    {
+        using var renderer = new StableDiffusionRenderer(_pipeline);
+        var settings = Settings with { };
+        typeof(XyzSettings).GetProperty(property)!.SetValue(settings, value);
+        Assert.Equal(expected is null ? 0 : 1, renderer.Validate(settings).Count);
+        Assert.StartsWith(expected ?? "", renderer.Validate(settings).FirstOrDefault() ?? "");
+    }
+
+    [Fact]
+    public void Validate_WithALoraOrACheckpoint_TakesAnyWeight()
+    {
+        using var lora = Lora("mika", 1);
+        using var renderer = new StableDiffusionRenderer(_pipeline, lora);
+        using var without = new StableDiffusionRenderer(_pipeline);
+        Assert.Empty(renderer.Validate(Settings with { LoraWeight = 0.5 }));
+        Assert.Empty(without.Validate(Settings with { LoraWeight = 0.5, Checkpoint = Saved("a", 1) }));
+        Assert.Empty(without.Validate(Settings with { LoraWeight = 0.5, Checkpoint = _folder }));
+    }
+
+    /// <summary>A file is read when it is first asked for, and not for a weight of 0; it is let go for another, and in the end.</summary>
+    [Fact]
+    public void Render_Checkpoints_AreReadOnceAndLetGo()
+    {
+        var (a, b, before) = (Saved("a", 1), Saved("b", 2), Paint(0));
+        using (var renderer = new StableDiffusionRenderer(_pipeline))
+        {
+            Assert.Equal(before, Render(renderer, Settings with { Checkpoint = "gone", LoraWeight = 0 }));
+            var first = Render(renderer, Settings with { Checkpoint = a });
+            File.Delete(a);
+            Assert.Equal(first, Render(renderer, Settings with { Checkpoint = a }));
+            Assert.Equal(before, Render(renderer, Settings with { Checkpoint = a, LoraWeight = 0 }));
+            Assert.Equal(before, Render(renderer, Settings));
+            Assert.NotEqual(first, Render(renderer, Settings with { Checkpoint = a, LoraWeight = 0.5 }));
+            Assert.Equal(first, Render(renderer, Settings with { Checkpoint = a }));
+            var second = Render(renderer, Settings with { Checkpoint = b });
+            Assert.NotEqual(first, second);
+            Assert.Throws<FileNotFoundException>(() => Render(renderer, Settings with { Checkpoint = a }));
+            Assert.Equal(before, Render(renderer, Settings));
+            Assert.Equal(second, Render(renderer, Settings with { Checkpoint = b }));
+        }
+
+        Assert.Equal(before, Paint(0));
+        Assert.Empty(StableDiffusionLora.BesideNetworksOf(_pipeline));
+    }
+
+    [Theory]
+    [InlineData(0.3, true)]
+    [InlineData(0.3, false)]
+    [InlineData(0.0, true)]
+    public void Dispose_GivesTheLoraBackAsItWas(double weight, bool enabled)
+    {
+        using var lora = Lora("mika", 1);
+        (lora.Weight, lora.Enabled) = (weight, enabled);
+        using (var renderer = new StableDiffusionRenderer(_pipeline, lora))
+        {
+            Render(renderer, Settings with { LoraWeight = 0.8 });
+            Assert.Equal((0.8, true), (lora.Weight, lora.Enabled));
+            Render(renderer, Settings with { LoraWeight = 0 });
+            Assert.False(lora.Enabled);
+            Assert.Equal("mika", lora.Name);
+        }
+
+        Assert.Equal((weight, enabled), (lora.Weight, lora.Enabled));
+    }
+
+    [Fact]
+    public void Facts_OfAModelFromAFolder_NameIt()
+    {
+        _pipeline.Save(Path.Combine(_folder, "base"));
+        using var loaded = StableDiffusionPipeline.FromFolder(Path.Combine(_folder, "base"));
+        using var lora = StableDiffusionLora.Create(loaded, "mika", Config, null, 1);
+        using var renderer = new StableDiffusionRenderer(loaded, lora);
+        Assert.Equal(new Dictionary<string, string> { ["model"] = Path.Combine(_folder, "base"), ["lora"] = "mika" }, renderer.Facts(Settings));
+        Assert.Equal(["model"], renderer.Facts(Settings with { LoraWeight = 0 }).Keys);
+        Assert.Equal(["model"], renderer.Facts(Settings with { Checkpoint = "a" }).Keys);
+        using var alone = new StableDiffusionRenderer(_pipeline);
+        Assert.Empty(alone.Facts(Settings));
+    }
+
+    [Fact]
+    public void Resolve_WhatIsGiven_Stays()
+    {
+        using var renderer = new StableDiffusionRenderer(_pipeline);
+        var given = Settings with { Sampler = SamplerKind.Lms, Spacing = SigmaSpacing.Exponential, Width = 24, Height = 20, Seed = 5 };
+        Assert.Equal(given, renderer.Resolve(given));
+        Assert.Equal((16, 20), (renderer.Resolve(given with { Width = null }).Width, renderer.Resolve(given with { Width = null }).Height));
+        Assert.Equal((24, 16), (renderer.Resolve(given with { Height = null }).Width, renderer.Resolve(given with { Height = null }).Height));
+    }
+
+    /// <summary>Each reading for itself, and the negative prompt only where guidance reads it; told here, it is not told again when it is painted.</summary>
+    [Fact]
+    public void Warnings_OfAllCells_AreByReadingAndOnlyOfWhatIsRead()
+    {
+        using var renderer = new StableDiffusionRenderer(_pipeline);
+        var many = string.Join(", ", Enumerable.Repeat("long hair", 8));
+        var cut = Settings with { Prompt = many, Guidance = 1, NegativePrompt = "no " + many };
+        var whole = cut with { Reading = new() { MaxTokenLength = 60 } };
+
+        var warnings = renderer.Warnings([Settings, cut, cut with { Seed = 2 }, whole]);
+
+        Assert.StartsWith("1 prompt longer than the text encoder sees", Assert.Single(warnings));
+        Assert.Equal("", Heard.During(() => Render(renderer, cut with { NegativePrompt = "" })));
+        Assert.StartsWith("1 negative prompt longer", Assert.Single(renderer.Warnings([Settings with { NegativePrompt = many }])));
+        Assert.Contains("(hair:1.3) is text here", Assert.Single(renderer.Warnings([Settings with { Prompt = "(hair:1.3)" }])));
+        Assert.Empty(renderer.Warnings([Settings with { Prompt = "(hair:1.3)", Reading = new() { Weighting = LoraNotebooks.Models.Language.PromptWeighting.Scale } }]));
+    }
+
+    private static byte[] Render(StableDiffusionRenderer renderer, XyzSettings settings) => renderer.Render(settings, default).Pixels.ToArray();
+
     private StableDiffusionLora Lora(string name, long seed)
     {
         var lora = StableDiffusionLora.Create(_pipeline, name, Config, null, seed);

@@ -85,6 +85,8 @@ public sealed class XyzIndexTests : IDisposable
     [InlineData("[null]", "null")]
     [InlineData("[1]", "JsonObject")]
     [InlineData("""[{"x": "1", "prompt": "p"}]""", "no file")]
+    [InlineData("""[{"file": "a.png", "prompt": "p"}]""", "no x")]
+    [InlineData("""[{"file": "a.png", "x": "1", "prompt": "p", "model": null}]""", "model is null")]
     [InlineData("""[{"file": "a.png", "x": "1"}]""", "prompt")]
     [InlineData("""[{"file": "a.png", "x": "1", "prompt": "p", "seed": "many"}]""", "seed")]
     [InlineData("""[{"file": "a.png", "x": "1", "prompt": "p", "seed": 1, "seed": 2}]""", "seed")]
@@ -94,7 +96,7 @@ public sealed class XyzIndexTests : IDisposable
         File.WriteAllText(folder.In("index.json"), text);
         var error = Assert.Throws<InvalidDataException>(() => XyzIndex.Load(folder.Path));
         Assert.Contains(expected, error.Message, StringComparison.Ordinal);
-        Assert.Contains("lora_weight", error.Message, StringComparison.Ordinal);
+        Assert.Contains("Expected a list of objects with prompt, negative_prompt, seed, steps,", error.Message, StringComparison.Ordinal);
     }
 
     [Fact]

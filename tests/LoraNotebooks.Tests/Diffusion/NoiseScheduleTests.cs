@@ -61,6 +61,89 @@ public sealed class NoiseScheduleTests(ParityTable table) : IClassFixture<Parity
     }
 
     [Theory]
+    [InlineData(BetaSchedule.Linear)]
+    [InlineData(BetaSchedule.ScaledLinear)]
+    [InlineData(BetaSchedule.SquaredCosCapV2)]
+    public void Betas_OfEveryShapeAndLength_AreTheFormula(BetaSchedule shape)
+    {
+        foreach (var n in (int[])[1, 2, 3, 7, 10])
+        {
+            var schedule = new NoiseSchedule(Small with { NumTrainTimesteps = n, BetaSchedule = shape });
+            var product = 1.0;
+            Assert.Equal(n, schedule.NumTrainTimesteps);
+            for (var t = 0; t < n; t++)
+            {
+                var part = n == 1 ? 0 : t / (n - 1.0);
+                var expected = shape switch
+                {
+                    BetaSchedule.Linear => 0.01 + part * (0.3 - 0.01),
+                    BetaSchedule.ScaledLinear => Math.Pow(Math.Sqrt(0.01) + part * (Math.Sqrt(0.3) - Math.Sqrt(0.01)), 2),
+                    _ => Math.Min(1 - Cosine((t + 1.0) / n) / Cosine((double)t / n), 0.999),
+                };
+                Assert.Equal(expected, schedule.Betas[t], 1e-6);
+                Assert.Equal(product *= 1 - expected, schedule.AlphasCumprod[t], 1e-6);
+            }
+        }
+
+        static double Cosine(double time) => Math.Pow(Math.Cos((time + 0.008) / 1.008 * Math.PI / 2), 2);
+    }
+
+    [Fact]
+    public void Betas_Given_AreTakenAsTheyAre()
+    {
+        var schedule = new NoiseSchedule(Small with { NumTrainTimesteps = 3, TrainedBetas = [0.25, 0.5, 1] });
+        Assert.Equal([0.25f, 0.5f, 1], schedule.Betas);
+        Assert.Equal([0.75f, 0.375f, 0], schedule.AlphasCumprod);
+    }
+
+    /// <summary>Lin et al. 2024, algorithm 1: √ᾱ shifted to end at 0 and scaled to begin where it did.</summary>
+    [Fact]
+    public void RescaleBetasZeroSnr_EveryTimestep_IsTheFormula()
+    {
+        var (plain, rescaled) = (new NoiseSchedule(Small), new NoiseSchedule(Small with { RescaleBetasZeroSnr = true }));
+        double first = Math.Sqrt(plain.AlphasCumprod[0]), last = Math.Sqrt(plain.AlphasCumprod[^1]), before = 1;
+        for (var t = 0; t < 10; t++)
+        {
+            var signal = Math.Pow((Math.Sqrt(plain.AlphasCumprod[t]) - last) * first / (first - last), 2);
+            Assert.Equal(signal, rescaled.AlphasCumprod[t], 1e-6);
+            Assert.Equal(1 - signal / before, rescaled.Betas[t], 1e-5);
+            before = signal;
+        }
+    }
+
+    /// <summary>Each sample of a batch by its own timestep, the first and the last among them.</summary>
+    [Fact]
+    public void AddNoiseVelocityTargetAndSnr_OfABatch_AreTheFormulas()
+    {
+        using var scope = NewDisposeScope();
+        double[] x0 = [0.5, -2, 3, 0.25, -1, 4], noise = [1, 0.5, -0.75, 2, 0.125, -3];
+        long[] timesteps = [9, 0, 4];
+        var (x, e, t) = (tensor(x0).reshape(3, 2), tensor(noise).reshape(3, 2), tensor(timesteps));
+        foreach (var prediction in Enum.GetValues<PredictionType>())
+        {
+            var schedule = new NoiseSchedule(Small with { PredictionType = prediction });
+            Assert.Equal(prediction, schedule.PredictionType);
+            var (noisy, velocity, target, snr) = (schedule.AddNoise(x, e, t), schedule.Velocity(x, e, t), schedule.Target(x, e, t), schedule.Snr(t));
+            Assert.Equal([3L, 2], noisy.shape);
+            for (var i = 0; i < 6; i++)
+            {
+                double a = schedule.AlphasCumprod[(int)timesteps[i / 2]], v = Math.Sqrt(a) * noise[i] - Math.Sqrt(1 - a) * x0[i];
+                Assert.Equal(Math.Sqrt(a) * x0[i] + Math.Sqrt(1 - a) * noise[i], noisy[i / 2, i % 2].item<double>(), 1e-6);
+                Assert.Equal(v, velocity[i / 2, i % 2].item<double>(), 1e-6);
+                Assert.Equal(
+                    prediction switch { PredictionType.Epsilon => noise[i], PredictionType.VPrediction => v, _ => x0[i] },
+                    target[i / 2, i % 2].item<double>(),
+                    1e-6);
+                Assert.Equal(a / (1 - a), snr[i / 2].item<float>(), a / (1 - a) * 1e-5);
+                Assert.Equal(a / (1 - a), schedule.Snr((int)timesteps[i / 2]), 1e-12);
+            }
+
+            target.fill_(99);
+            Assert.Equal((x0[0], noise[0]), (x[0, 0].item<double>(), e[0, 0].item<double>()));
+        }
+    }
+
+    [Theory]
     [InlineData(PredictionType.Epsilon)]
     [InlineData(PredictionType.VPrediction)]
     [InlineData(PredictionType.Sample)]
@@ -99,6 +182,10 @@ public sealed class NoiseScheduleTests(ParityTable table) : IClassFixture<Parity
         var x = ones(2, 3);
         Assert.Contains("0 to 9", Assert.Throws<ArgumentException>(() => schedule.AddNoise(x, x, tensor(new long[] { 3, 10 }))).Message);
         Assert.Contains("[N]", Assert.Throws<ArgumentException>(() => schedule.AddNoise(x, ones(2, 4), tensor(new long[] { 3, 4 }))).Message);
+        Assert.Contains("timestep -1", Assert.Throws<ArgumentException>(() => schedule.Velocity(x, x, tensor(new long[] { -1, 3 }))).Message);
+        Assert.Throws<ArgumentException>(() => schedule.Snr(tensor(new long[] { 10 })));
+        Assert.Throws<ArgumentException>(() => schedule.AddNoise(x, x, tensor(new long[] { 3 })));
+        Assert.Contains("timesteps [2, 1]", Assert.Throws<ArgumentException>(() => schedule.AddNoise(x, x, zeros(2, 1, ScalarType.Int64))).Message);
     }
 
     [Fact]

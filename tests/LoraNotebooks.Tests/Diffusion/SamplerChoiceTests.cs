@@ -50,4 +50,59 @@ public sealed class SamplerChoiceTests
 
         Assert.Equal(Enum.GetValues<SamplerKind>().Length, SamplerChoice.Names.Count);
     }
+
+    [Fact]
+    public void Parse_EveryNameWithEverySpacing_IsKnownAndWrittenBack()
+    {
+        var names = new Dictionary<SamplerKind, string[]>
+        {
+            [SamplerKind.DpmPlusPlus2M] = ["DPM++ 2M", "dpmsolver++", "dpmpp_2m"],
+            [SamplerKind.DpmPlusPlus2MSde] = ["DPM++ 2M SDE", "dpmpp_2m_sde"],
+            [SamplerKind.DpmPlusPlus3MSde] = ["DPM++ 3M SDE", "dpmpp_3m_sde"],
+            [SamplerKind.DpmPlusPlusSde] = ["DPM++ SDE", "dpmpp_sde"],
+            [SamplerKind.DpmPlusPlus2SAncestral] = ["DPM++ 2S a", "dpmpp_2s_ancestral"],
+            [SamplerKind.Dpm2] = ["DPM2", "dpm_2", "k_dpm_2"],
+            [SamplerKind.Dpm2Ancestral] = ["DPM2 a", "dpm_2_ancestral", "k_dpm_2_a"],
+            [SamplerKind.EulerAncestral] = ["Euler a", "euler_a", "k_euler_a", "euler_ancestral"],
+            [SamplerKind.Euler] = ["Euler", "k_euler"],
+            [SamplerKind.Heun] = ["Heun", "k_heun"],
+            [SamplerKind.Lms] = ["LMS", "k_lms"],
+            [SamplerKind.UniPc] = ["UniPC", "uni_pc"],
+            [SamplerKind.Ddim] = ["DDIM"],
+            [SamplerKind.Ddpm] = ["DDPM"],
+            [SamplerKind.Pndm] = ["PLMS", "PNDM"],
+        };
+        var spacings = new Dictionary<SigmaSpacing, string[]> { [SigmaSpacing.Timesteps] = ["Normal", "Uniform", "timesteps"], [SigmaSpacing.Karras] = ["Karras"], [SigmaSpacing.Exponential] = ["Exponential"] };
+        foreach (var kind in Enum.GetValues<SamplerKind>())
+        {
+            var hasLevels = kind is not (SamplerKind.Ddim or SamplerKind.Ddpm or SamplerKind.Pndm);
+            Assert.Equal(hasLevels, SamplerChoice.HasLevels(kind));
+            Assert.Equal(names[kind][0], new SamplerChoice(kind).ToString());
+            foreach (var name in names[kind].Append(kind.ToString()))
+            {
+                Assert.Equal(new SamplerChoice(kind), SamplerChoice.Parse(name));
+                foreach (var (spacing, words) in spacings)
+                {
+                    Assert.All(words, word =>
+                    {
+                        if (hasLevels)
+                        {
+                            Assert.Equal(new SamplerChoice(kind, spacing), SamplerChoice.Parse($"{name} {word}"));
+                        }
+                        else
+                        {
+                            Assert.Throws<FormatException>(() => SamplerChoice.Parse($"{name} {word}"));
+                        }
+                    });
+                    Assert.Equal(spacing, SamplerChoice.ParseSpacing(words[^1]));
+                    Assert.Equal(words[0], SamplerChoice.NameOf(spacing));
+                    Assert.Equal($"{names[kind][0]} {words[0]}", new SamplerChoice(kind, spacing).ToString());
+                }
+            }
+        }
+
+        Assert.Equal(names.Values.Select(static all => all[0]), SamplerChoice.Names);
+        Assert.Equal(["Normal", "Karras", "Exponential"], SamplerChoice.SpacingNames);
+        Assert.Contains("'Align'; there are Normal, Karras, Exponential.", Assert.Throws<FormatException>(() => SamplerChoice.ParseSpacing("Align")).Message);
+    }
 }
