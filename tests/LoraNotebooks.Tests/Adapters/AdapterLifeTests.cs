@@ -1,5 +1,4 @@
 using LoraNotebooks.Adapters;
-using LoraNotebooks.Formats;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -174,6 +173,7 @@ public sealed class AdapterLifeTests : IDisposable
         Assert.Equal("'a' is merged and cannot be removed. Call Unmerge first.", Refused(() => adapted.Remove("a")));
         Assert.Equal("'a' is merged and cannot be loaded. Call Unmerge first.", Refused(() => adapted.LoadState("a", state)));
         Assert.Equal("'a' is merged and cannot be merged again. Call Unmerge first.", Refused(() => adapted.Merge("b", "a")));
+        Assert.Equal("'a' is merged and cannot be merged again. Call Unmerge first.", Refused(() => adapted.Merge("a", "a")));
         Assert.Equal("'a' is merged and cannot be switched on or off. Call Unmerge first.", Refused(() => adapted.Enabled = false));
         Assert.Equal(["a"], adapted.MergedNames);
         Assert.Equal(0, Fixtures.MaxDifference(before, line.get_parameter("weight")!));
@@ -317,65 +317,6 @@ public sealed class AdapterLifeTests : IDisposable
         Assert.Equal(before.Select(static p => p.Name), adapted.NamedParameters("a").Select(static p => p.Name));
         Assert.All(adapted.NamedParameters("a"), static p => Assert.Equal((DeviceType.META, true), (p.Parameter.device_type, p.Parameter.requires_grad)));
         Assert.All(before, static p => Assert.True(p.Parameter.IsInvalid));
-    }
-
-    /// <summary>A state is a copy with every α in it; of rank-stabilized LoRA the one that gives the same scale over the rank.</summary>
-    [Fact]
-    public void State_OfAnAdapter_IsACopyWithItsAlphas()
-    {
-        using var adapted = new AdaptedModel(model);
-        adapted.Add("a", Config with { Rank = 4, Alpha = 3, UseRsLora = true, AlphaPattern = new Dictionary<string, double> { ["conv"] = 6 }, Dropout = 0.5 }, generator);
-        Randomize(adapted, "a");
-        using var state = adapted.ToState("a");
-        var copy = state.Tensors["line.lora_A.weight"].clone();
-        Randomize(adapted, "a");
-
-        Assert.Equal([("conv", 12.0), ("line", 6.0)], state.Alphas.OrderBy(static pair => pair.Key, StringComparer.Ordinal).Select(static pair => (pair.Key, pair.Value)));
-        Assert.Equal(0, Fixtures.MaxDifference(copy, state.Tensors["line.lora_A.weight"]));
-        Assert.Equal("0.5", state.Config!["lora_dropout"]!.ToJsonString());
-        Assert.All(state.Tensors.Values, static tensor => Assert.False(tensor.requires_grad));
-
-        adapted.LoadState("a", state);
-
-        Assert.All(adapted.NamedParameters("a"), p => Assert.Equal(0, Fixtures.MaxDifference(state.Tensors[p.Name], p.Parameter)));
-        Assert.True(adapted.GetLayers("a")[0].Training);
-        Assert.Equal("There is an adapter 'a' already. Remove it first or take another name.", Assert.Throws<ArgumentException>(() => adapted.Add("a", state)).Message);
-        adapted.Add("b", state);
-        Assert.False(adapted.GetLayers("b")[0].Training);
-        Assert.All(adapted.NamedParameters("b"), p => Assert.True(Fixtures.MaxDifference(state.Tensors[p.Name], p.Parameter) == 0 && p.Parameter.requires_grad));
-    }
-
-    [Fact]
-    public void Add_OfAStateForAnotherModel_SaysWhatDoesNotFitAndAddsNothing()
-    {
-        using var adapted = Trained("a");
-        using var good = adapted.ToState("a");
-        var json = new LoraConfig { TargetModules = ["other"] }.ToPeftJson();
-        var large = (Config with { Rank = 5 }).ToPeftJson();
-
-        Assert.StartsWith(
-            "The settings of adapter 'b' do not fit this model. The adapter does not fit the model:\n- TargetModules: 'other' means no layer",
-            Assert.Throws<InvalidDataException>(() => adapted.Add("b", new LoraState(good.Tensors, config: json))).Message);
-        Assert.Equal(
-            "The adapter's configuration gives line rank 5, its weights have at most 2: expected a configuration and weights that belong together.",
-            Assert.Throws<InvalidDataException>(() => adapted.Add("b", new LoraState(good.Tensors, config: large))).Message);
-        Assert.Equal(
-            "'conv.lora_A.weight' needs 54 numbers at rank 2, [2, 3, 3, 3], and its file has only 6: expected weights that belong together; was it trained for another model?",
-            Assert.Throws<InvalidDataException>(() => adapted.Add("b", new LoraState(new Dictionary<string, Tensor> { ["conv.lora_A.weight"] = ones(2, 2), ["conv.lora_B.weight"] = ones(2, 1) }))).Message);
-        Assert.Equal(["a"], adapted.Names);
-    }
-
-    [Fact]
-    public void LoadState_OfWhatDoesNotFit_ListsTenFaultsInOrder()
-    {
-        using var adapted = Trained("a");
-        var tensors = Enumerable.Range(10, 9).ToDictionary(static i => $"x{i}", static _ => ones(1));
-        tensors["conv.lora_B.weight"] = ones(4, 2);
-
-        Assert.Equal(
-            "The weights of adapter 'a' do not fit (13 faults); was it trained for another model?\n- missing: conv.lora_A.weight [2, 3, 3, 3]\n- missing: line.lora_A.weight [2, 3]\n- missing: line.lora_B.weight [4, 2]\n"
-            + string.Join('\n', Enumerable.Range(10, 7).Select(static i => $"- unexpected: x{i} [1]")) + "\n- and 3 more",
-            Assert.Throws<InvalidDataException>(() => adapted.LoadState("a", new LoraState(tensors))).Message);
     }
 
     private AdaptedModel Trained(params string[] names)

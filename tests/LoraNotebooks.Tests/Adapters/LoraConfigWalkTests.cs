@@ -2,7 +2,6 @@ using System.Reflection;
 using System.Text.Json.Nodes;
 using LoraNotebooks.Adapters;
 using LoraNotebooks.Formats;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Tests.Adapters;

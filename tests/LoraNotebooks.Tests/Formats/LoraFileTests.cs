@@ -27,8 +27,8 @@ public sealed class LoraFileTests : IDisposable
     public void Read_OfAKohyaFile_GivesEachNetworkItsWeightsAndAlphas()
     {
         var path = Save(
-            ("lora_unet_conv_in.lora_down.weight", full(2, 3, 1f)), ("lora_unet_conv_in.lora_up.weight", full(4, 2, 2f)), ("lora_unet_conv_in.alpha", tensor(1.5)),
-            ("lora_te_text_model_encoder_layers_0_mlp_fc1.lora_down.weight", full(1, 3, 3f)), ("lora_te_text_model_encoder_layers_0_mlp_fc1.lora_up.weight", full(4, 1, 4f)), ("lora_te_text_model_encoder_layers_0_mlp_fc1.alpha", tensor(0f)));
+            ("lora_unet_conv_in.lora_down.weight", full(2, 3, 1f)), ("lora_unet_conv_in.lora_up.weight", full(4, 2, 2f)), ("lora_unet_conv_in.alpha", tensor(1.5f)),
+            ("lora_te_text_model_encoder_layers_0_mlp_fc1.lora_down.weight", full(1, 3, 3f)), ("lora_te_text_model_encoder_layers_0_mlp_fc1.lora_up.weight", full(4, 1, 4f)), ("lora_te_text_model_encoder_layers_0_mlp_fc1.alpha", tensor(0.0)));
 
         foreach (var parts in new LoraPart[][] { Model, [] })
         {

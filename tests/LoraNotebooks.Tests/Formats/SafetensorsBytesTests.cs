@@ -111,7 +111,7 @@ public sealed class SafetensorsBytesTests : IDisposable
     public void Load_OfMoreNumbersThanAreConvertedAtOnce_GivesThemAll()
     {
         const int count = (1 << 20) + 3;
-        ushort[] numbers = [.. Enumerable.Range(0, count).Select(static i => (ushort)(i * 7))];
+        ushort[] numbers = [.. Enumerable.Range(0, count).Select(static i => (ushort)((i * 7) + (i >> 16)))];
         File.WriteAllBytes(path, RawSafetensors.Of([], [("first", "U8", [2], [9, 9]), ("a", "U16", [count], [.. numbers.SelectMany(BitConverter.GetBytes)]), ("last", "U8", [1], [7])]));
         using var file = SafetensorsFile.Open(path);
 

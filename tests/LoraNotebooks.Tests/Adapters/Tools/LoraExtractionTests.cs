@@ -88,6 +88,20 @@ public sealed class LoraExtractionTests : IDisposable
         Assert.Equal(["unet", "text_encoder_2"], without.Layers.Select(static layer => layer.Network));
     }
 
+    /// <summary>Attentions of more than one block are SDXL's, whose files have the original code's names.</summary>
+    [Theory]
+    [InlineData(0, "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q.lora_up.weight")]
+    [InlineData(1, "lora_unet_input_blocks_4_1_transformer_blocks_1_attn1_to_q.lora_up.weight")]
+    public void Extract_OfAUNet_WritesTheNamesOfItsKind(int block, string expected)
+    {
+        Save("base", new() { [$"down_blocks.1.attentions.0.transformer_blocks.{block}.attn1.to_q.weight"] = zeros(2, 2) });
+        Save("tuned", new() { [$"down_blocks.1.attentions.0.transformer_blocks.{block}.attn1.to_q.weight"] = ones(2, 2) });
+
+        LoraExtraction.Extract(folder.In("base"), folder.In("tuned"), folder.In("out.safetensors"), new RankChoice { Rank = 1 });
+
+        Assert.Contains(expected, SafetensorsFile.LoadAll(folder.In("out.safetensors")).Keys);
+    }
+
     [Fact]
     public void Extract_OfOneNetworkOrFile_IsToldByItsNames()
     {

@@ -1,5 +1,4 @@
 using LoraNotebooks.Adapters.Tools;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Tests.Adapters.Tools;
