@@ -200,6 +200,29 @@ public sealed class LoraFileTests : IDisposable
         Assert.StartsWith("This LoRA is for Stable Diffusion 1.x or 2.x, the pipeline is Stable Diffusion XL (SDXL).", Assert.Throws<InvalidDataException>(() => LoraFile.Read(known, Model, model: LoraArchitecture.StableDiffusionXL)).Message);
     }
 
+    /// <summary>A part that fits does not hide that the rest is for another model; one that fits wholly is not asked.</summary>
+    [Fact]
+    public void Read_OfALoraThatFitsInPart_SaysWhatItIsFor()
+    {
+        (string, Tensor)[] fits = [("lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight", ones(1, 4)), ("lora_unet_down_blocks_0_attentions_0_proj_in.lora_up.weight", ones(4, 1))];
+        var path = Save([.. fits, ("lora_unet_mid_block_resnets_0_conv1.lora_down.weight", ones(1, 4)), ("lora_unet_mid_block_resnets_0_conv1.lora_up.weight", ones(4, 1))]);
+
+        Assert.StartsWith(
+            "This LoRA is for Stable Diffusion 1.x or 2.x, the pipeline is Stable Diffusion XL (SDXL).", Assert.Throws<InvalidDataException>(() => LoraFile.Read(path, Model, model: LoraArchitecture.StableDiffusionXL)).Message);
+        using var whole = LoraFile.Read(Save(fits), Model, model: LoraArchitecture.StableDiffusionXL);
+        Assert.Equal(LoraArchitecture.StableDiffusion, whole.Origin.Architecture);
+    }
+
+    [Fact]
+    public void Read_OfAnAlphaWithoutWeights_LeavesItOut() => Heard.During(() =>
+    {
+        using var file = LoraFile.Read(Save(
+            ("lora_unet_conv_in.lora_down.weight", ones(1, 4)), ("lora_unet_conv_in.lora_up.weight", ones(4, 1)), ("lora_unet_conv_in.alpha", tensor(2f)), ("lora_unet_conv_out.alpha", tensor(3f)), ("lora_te_text_model_a.alpha", tensor(4f))));
+
+        Assert.Equal([("conv_in", 2.0)], Assert.Single(file.States).Value.Alphas.Select(static pair => (pair.Key, pair.Value)));
+        Assert.Equal(("an α without weights beside it", "text_encoder: text_model.a, unet: conv_out"), (Assert.Single(file.Notes).Reason, string.Join(", ", file.Notes[0].Names.Order(StringComparer.Ordinal))));
+    });
+
     [Fact]
     public void Read_OfAFolderWithoutALora_NamesEveryFileThatWouldBeOne()
     {

@@ -27,7 +27,7 @@ internal static class RawSafetensors
 
         var header = $"{{{string.Join(',', entries)}}}";
         var length = (Encoding.UTF8.GetByteCount(header) + 7) / 8 * 8;
-        return Of(header + new string(' ', length - Encoding.UTF8.GetByteCount(header)), [.. tensors.SelectMany(static tensor => tensor.Data)]);
+        return Of(header + new string(' ', length - Encoding.UTF8.GetByteCount(header)), tensors.Count == 1 ? tensors[0].Data : [.. tensors.SelectMany(static tensor => tensor.Data)]);
     }
 
     public static byte[] Bytes(params IEnumerable<float> numbers) => [.. numbers.SelectMany(BitConverter.GetBytes)];

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using LoraNotebooks.Formats;
 using LoraNotebooks.Tests.Models;
 using TorchSharp;
@@ -112,10 +113,10 @@ public sealed class SafetensorsBytesTests : IDisposable
     {
         const int count = (1 << 20) + 3;
         ushort[] numbers = [.. Enumerable.Range(0, count).Select(static i => (ushort)((i * 7) + (i >> 16)))];
-        File.WriteAllBytes(path, RawSafetensors.Of([], [("first", "U8", [2], [9, 9]), ("a", "U16", [count], [.. numbers.SelectMany(BitConverter.GetBytes)]), ("last", "U8", [1], [7])]));
+        File.WriteAllBytes(path, RawSafetensors.Of([], [("first", "U8", [2], [9, 9]), ("a", "U16", [count], MemoryMarshal.AsBytes(numbers.AsSpan()).ToArray()), ("last", "U8", [1], [7])]));
         using var file = SafetensorsFile.Open(path);
 
-        Assert.Equal(numbers.Select(static number => (int)number), file.Load("a").data<int>().ToArray());
+        Assert.True(numbers.Select(static number => (int)number).SequenceEqual(file.Load("a").data<int>().ToArray()));
         Assert.Equal(7, file.Load("last").item<byte>());
     }
 

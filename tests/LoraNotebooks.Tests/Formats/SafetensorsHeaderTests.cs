@@ -186,13 +186,13 @@ public sealed class SafetensorsHeaderTests : IDisposable
     [Fact]
     public void Open_OfAHugeHeader_ReadsEveryEntry()
     {
-        var names = Enumerable.Range(0, 20_000).Select(static i => $"a.name.that.is.rather.long.{i}").ToList();
+        var names = Enumerable.Range(0, 4_000).Select(static i => $"{new string('n', 300)}.{i}").ToList();
         File.WriteAllBytes(path, RawSafetensors.Of([("note", new string('x', 100_000))], [.. names.Select(static (name, i) => (name, "U8", new long[] { 1 }, new[] { (byte)i }))]));
 
         using var file = SafetensorsFile.Open(path);
         using var last = file.Load(names[^1]);
 
-        Assert.Equal((20_000, 100_000, (byte)(19_999 % 256)), (file.Tensors.Count, file.Metadata["note"].Length, last.item<byte>()));
+        Assert.Equal((4_000, 100_000, (byte)(3_999 % 256)), (file.Tensors.Count, file.Metadata["note"].Length, last.item<byte>()));
     }
 
     [Fact]

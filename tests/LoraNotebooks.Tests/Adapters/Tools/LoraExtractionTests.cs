@@ -124,13 +124,13 @@ public sealed class LoraExtractionTests : IDisposable
         Save("shards", new() { [Weight] = ones(2, 2) }, "model-00001-of-00002.safetensors");
         Save("shards", new() { ["other.weight"] = ones(2, 2) }, "model-00002-of-00002.safetensors");
         Save("whole", new() { [Weight] = ones(2, 2), ["other.weight"] = zeros(2, 2) });
-        Save("two", new() { [Weight] = ones(2, 2) }, "a.safetensors");
-        Save("two", new() { [Weight] = ones(2, 2) }, "b.safetensors");
+        Save("two-of-them", new() { [Weight] = ones(2, 2) }, "a.safetensors");
+        Save("two-of-them", new() { [Weight] = ones(2, 2) }, "b.safetensors");
         Directory.CreateDirectory(folder.In("empty"));
 
         Assert.Equal(2, Assert.Single(LoraExtraction.Extract(folder.In("base"), folder.In("tuned"), folder.In("out.safetensors"), new RankChoice { Rank = 1 }).Layers).Norm, 5);
         Assert.Equal("other", Assert.Single(LoraExtraction.Extract(folder.In("whole"), folder.In("shards"), folder.In("out.safetensors"), new RankChoice { Rank = 1 }).Layers).Module);
-        Assert.Equal($"'{folder.In("two")}' has several weight files (a.safetensors, b.safetensors), expected one, or shards of one.", Refused("two", "base"));
+        Assert.Equal($"'{folder.In("two-of-them")}' has several weight files (a.safetensors, b.safetensors), expected one, or shards of one.", Refused("two-of-them", "base"));
         foreach (var missing in new[] { "empty", "nowhere" })
         {
             Assert.Equal(

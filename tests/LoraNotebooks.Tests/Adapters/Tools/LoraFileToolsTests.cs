@@ -176,6 +176,10 @@ public sealed class LoraFileToolsTests : IDisposable
 
         using var file = SafetensorsFile.Open(folder.In("small.safetensors"));
         Assert.Equal("resized from rank 2 to at most 1 by Cumulative 0.5; ", file.Metadata["ss_training_comment"]);
+        LoraConversion.Convert(folder.In("a.safetensors"), folder.In("d.safetensors"), new LoraWriting { Kind = LoraFileKind.Diffusers });
+        LoraResizing.Resize(folder.In("d.safetensors"), folder.In("plain.safetensors"), new RankChoice { Rank = 1 });
+        using var plain = SafetensorsFile.Open(folder.In("plain.safetensors"));
+        Assert.False(plain.Metadata.ContainsKey("ss_training_comment"));
     }
 
     /// <summary>A folder keeps its other settings and what trains whole; ranks and alphas are told anew.</summary>
@@ -211,7 +215,8 @@ public sealed class LoraFileToolsTests : IDisposable
             $"'{loha}' has updates that are not of the form B·A, which is all that can be decomposed without the base model; merge it into the base and extract from there:\n"
             + string.Join('\n', new[] { "hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b" }.Select(static part => $"- unet: {Line}.{part}")) + $"\n- unet: {Conv}.lokr_w1\n- unet: {Conv}.lokr_w2", message);
         Assert.Equal($"'{folder.In("whole")}' has no low-rank updates; expected a LoRA.", Assert.Throws<InvalidDataException>(() => LoraResizing.Resize(folder.In("whole"), folder.In("out"), new RankChoice { Rank = 1 })).Message);
-        Assert.Contains("not finite", Assert.Throws<InvalidDataException>(() => LoraResizing.Resize(NotFinite(), folder.In("out"), new RankChoice { Rank = 1 })).Message);
+        Assert.Contains("not finite", Assert.Throws<InvalidDataException>(() => LoraResizing.Resize(NotFinite("lora_up.weight"), folder.In("out"), new RankChoice { Rank = 1 })).Message);
+        Assert.Contains("some numbers are not finite", Assert.Throws<InvalidDataException>(() => LoraResizing.Resize(NotFinite("alpha"), folder.In("out"), new RankChoice { Rank = 1 })).Message);
         Assert.Contains("Rank: got 0", Assert.Throws<ArgumentException>(() => LoraResizing.Resize(loha, folder.In("out"), new RankChoice { Rank = 0 })).Message);
         Assert.False(Path.Exists(folder.In("out")));
     }
@@ -344,11 +349,11 @@ public sealed class LoraFileToolsTests : IDisposable
 
     private Tensor Draw(params long[] shape) => randn(shape, generator: generator);
 
-    private string NotFinite()
+    private string NotFinite(string ending)
     {
         var path = Kohya("nan", Pair(Line, 1), []);
         var tensors = SafetensorsFile.LoadAll(path);
-        tensors.Values.Last().fill_(float.NaN);
+        tensors.Single(pair => pair.Key.EndsWith(ending, StringComparison.Ordinal)).Value.fill_(float.NaN);
         SafetensorsFile.Write(path, tensors);
         return path;
     }
