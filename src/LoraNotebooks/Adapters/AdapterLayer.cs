@@ -46,7 +46,7 @@ public abstract class AdapterLayer : IDisposable
         foreach (var name in parameters.Keys.ToList())
         {
             var old = parameters[name];
-            if (old.device != device)
+            if (!IsOn(old, device))
             {
                 parameters[name] = new Parameter(old.detach().to(device), old.requires_grad);
                 parameters[name].DetachFromDisposeScope();
@@ -54,6 +54,10 @@ public abstract class AdapterLayer : IDisposable
             }
         }
     }
+
+    // Two objects that mean one device are not equal, and "cuda" is any of its devices.
+    private static bool IsOn(Tensor tensor, Device device) =>
+        tensor.device_type == device.type && (device.index < 0 || Math.Max(tensor.device_index, 0) == device.index);
 
     /// <summary>Releases the trained weights.</summary>
     public void Dispose()

@@ -69,13 +69,11 @@ internal sealed record LayerLayout
 
         // A factor as thin as its rank would not save anything, so it is stored whole.
         var ((outOuter, outInner), (inOuter, inInner)) = (LokrLayer.Factorize(shape[0], config.DecomposeFactor), LokrLayer.Factorize(shape[1], config.DecomposeFactor));
-        var innerIsWhole = rank >= Math.Max(outInner, inInner) / 2.0;
         return layout with
         {
             Outer = (outOuter, inOuter),
             OuterIsWhole = !(config.DecomposeBoth && rank < Math.Max(outOuter, inOuter) / 2.0),
-            InnerIsWhole = innerIsWhole,
-            HasCore = layout.HasCore && !innerIsWhole,
+            InnerIsWhole = rank >= Math.Max(outInner, inInner) / 2.0,
         };
     }
 

@@ -116,7 +116,7 @@ public sealed partial record LoraOrigin(LoraArchitecture Architecture, string? T
             architecture = told != LoraArchitecture.Unknown && (architecture == LoraArchitecture.Unknown || width is 768 or 1024 or 2048 || Agree(told, architecture)) ? told : architecture;
         }
 
-        return new LoraOrigin(architecture, ToolOf(tensors.Keys, metadata));
+        return new LoraOrigin(architecture, ToolOf(tensors.Values.Select(static info => info.Name), metadata));
     }
 
     private static bool IsEither(LoraArchitecture architecture) => architecture == LoraArchitecture.StableDiffusion;

@@ -152,7 +152,7 @@ public static class PeftFolder
             {
                 named[name[..^KohyaMagnitude.Length] + Magnitude] = tensor.dim() == 4 ? tensor.reshape(1, -1, 1, 1) : tensor.reshape(-1);
             }
-            else if (Others.Any(other => name.Contains(other, StringComparison.Ordinal) && (other is ".lora_mid." or KohyaMagnitude || !other.Contains(own, StringComparison.Ordinal))))
+            else if (Others.Any(other => name.Contains(other, StringComparison.Ordinal) && (other == ".lora_mid." || !other.Contains(own, StringComparison.Ordinal))))
             {
                 strange.Add($"{name} [{string.Join(", ", tensor.shape)}]");
             }

@@ -17,7 +17,7 @@ namespace LoraNotebooks.Formats;
 public sealed class SafetensorsFile : IDisposable
 {
     private const int PrefixLength = sizeof(ulong);
-    private const long ConvertedAtOnce = 1 << 24;
+    private const long ConvertedAtOnce = 1 << 20;
 
     private readonly MemoryMappedFile map;
     private readonly long dataStart;

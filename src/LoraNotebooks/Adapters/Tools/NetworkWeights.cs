@@ -77,7 +77,7 @@ internal sealed class NetworkWeights : IDisposable
         return chosen.Count switch
         {
             0 => throw new FileNotFoundException($"'{path}' has no .safetensors weights; expected a model folder with unet/ and text_encoder/, or the folder of one network.", path),
-            > 1 when !chosen.All(static file => file.Contains("-of-", StringComparison.Ordinal)) => throw new InvalidDataException($"'{path}' has several weight files ({Listing.Inline([.. chosen.Select(static file => System.IO.Path.GetFileName(file))])}), expected one, or shards of one."),
+            > 1 when !chosen.All(static file => System.IO.Path.GetFileName(file).Contains("-of-", StringComparison.Ordinal)) => throw new InvalidDataException($"'{path}' has several weight files ({Listing.Inline([.. chosen.Select(static file => System.IO.Path.GetFileName(file))])}), expected one, or shards of one."),
             _ => chosen,
         };
     }

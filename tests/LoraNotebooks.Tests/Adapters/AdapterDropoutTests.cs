@@ -1,0 +1,154 @@
+using LoraNotebooks.Adapters;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace LoraNotebooks.Tests.Adapters;
+
+/// <summary>Dropout seen number by number: beside a base of zeros an adapter whose update is one gives the input as it was dropped.</summary>
+public sealed class AdapterDropoutTests : IDisposable
+{
+    private const int Size = 32;
+    private const double Chance = 0.25;
+
+    private readonly DisposeScope scope = NewDisposeScope();
+    private readonly Generator generator = new(3);
+    private readonly nn.Module<Tensor, Tensor> model;
+    private readonly AdaptedModel adapted;
+
+    public AdapterDropoutTests()
+    {
+        model = nn.Sequential(("first", nn.Linear(Size, Size)), ("second", nn.Linear(Size, Size)), ("conv", nn.Conv2d(Size, Size, 1)), ("token", nn.Embedding(Size, Size)));
+        using var noGrad = no_grad();
+        foreach (var parameter in model.parameters())
+        {
+            parameter.zero_();
+        }
+
+        adapted = new AdaptedModel(model);
+    }
+
+    public void Dispose()
+    {
+        adapted.Dispose();
+        model.Dispose();
+        generator.Dispose();
+        scope.Dispose();
+    }
+
+    [Theory]
+    [InlineData("first", false)]
+    [InlineData("first", true)]
+    [InlineData("conv", false)]
+    [InlineData("conv", true)]
+    public void Training_ZeroesEachNumberByChanceAndScalesTheOthers(string layer, bool dora)
+    {
+        AddIdentity(layer, new LoraConfig { Dropout = Chance, UseDora = dora });
+        adapted.SetWeight("a", 0.5);
+
+        var (first, second) = (Run(layer), Run(layer));
+
+        // Each number is 0 or 1/(1 − p), by the weight; of 512 the share that is kept is 1 − p, give or take five deviations of 0.019.
+        var values = first.data<float>().ToArray();
+        Assert.All(values, static value => Assert.True(value == 0 || Math.Abs(value - (0.5 / (1 - Chance))) < 1e-6, $"{value}"));
+        Assert.InRange(values.Count(static value => value != 0) / 512.0, 1 - Chance - 0.1, 1 - Chance + 0.1);
+        Assert.InRange(first.flatten(1).count_nonzero([1]).max().item<long>(), 1, first.numel() / first.size(0));
+        Assert.NotEqual(values, second.data<float>().ToArray());
+    }
+
+    [Fact]
+    public void Eval_AndALoadedAdapter_DropNothingUntilTrain()
+    {
+        AddIdentity("first", new LoraConfig { Dropout = Chance });
+        Assert.True(Dropped());
+        adapted.Eval();
+        Assert.False(Dropped());
+        using var state = adapted.ToState("a");
+        adapted.Remove("a");
+        adapted.Add("a", state);
+        Assert.False(Dropped());
+        adapted.Train();
+        Assert.True(Dropped());
+
+        bool Dropped() => Run("first").min().item<float>() < 1;
+    }
+
+    /// <summary>The layers have the seed and the next ones, in the model's order; the same seed brings the same masks back, another others.</summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void SeedDropout_StartsTheMasksAnewLayerByLayer(bool dora)
+    {
+        AddIdentity("first", new LoraConfig { Dropout = 0.5, UseDora = dora, TargetModules = ["first", "second"] }, "second");
+        adapted.SeedDropout("a", 5);
+        var (first, second) = (Run("first"), Run("second"));
+        var next = Run("first");
+
+        adapted.SeedDropout("a", 5);
+        Assert.Equal(0, Fixtures.MaxDifference(first, Run("first")));
+        Assert.Equal(0, Fixtures.MaxDifference(next, Run("first")));
+        adapted.SeedDropout("a", 6);
+        Assert.Equal(0, Fixtures.MaxDifference(second, Run("first")));
+        Assert.True(Fixtures.MaxDifference(first, second) > 0);
+        Assert.True(Fixtures.MaxDifference(first, next) > 0);
+    }
+
+    /// <summary>Each layer draws its own masks from the start, decided by the generator that drew the adapter.</summary>
+    [Fact]
+    public void NewAdapter_DrawsOtherMasksInEachLayer()
+    {
+        AddIdentity("first", new LoraConfig { Dropout = 0.5, TargetModules = ["first", "second"] }, "second");
+
+        Assert.True(Fixtures.MaxDifference(Run("first"), Run("second")) > 0);
+    }
+
+    [Fact]
+    public void Training_OfAnEmbedding_DropsNothing()
+    {
+        adapted.Add("a", new LoraConfig { Rank = 1, Alpha = 1, Dropout = 0.9, TargetModules = ["token"] }, generator);
+        using var noGrad = no_grad();
+        foreach (var (_, parameter) in adapted.NamedParameters("a"))
+        {
+            parameter.fill_(1);
+        }
+
+        Assert.All(Module("token").call(arange(Size)).data<float>().ToArray(), static value => Assert.Equal(1, value));
+    }
+
+    /// <summary>An update of one: rank = size and α = rank, A and B the unit matrix; of a decomposed weight the base is one instead and its lengths are doubled.</summary>
+    private void AddIdentity(string layer, LoraConfig config, params string[] more)
+    {
+        string[] layers = [layer, .. more];
+        using var noGrad = no_grad();
+        foreach (var path in layers.Where(_ => config.UseDora))
+        {
+            model.get_parameter($"{path}.weight")!.copy_(eye(Size).reshape(model.get_parameter($"{path}.weight")!.shape));
+        }
+
+        adapted.Add("a", config with { Rank = Size, Alpha = Size, TargetModules = ModuleSelection.Names(layers) }, generator);
+        foreach (var (name, parameter) in adapted.NamedParameters("a"))
+        {
+            if (name.EndsWith("magnitude_vector", StringComparison.Ordinal))
+            {
+                parameter.fill_(2);
+            }
+            else if (!config.UseDora)
+            {
+                parameter.copy_(eye(Size).reshape(parameter.shape));
+            }
+        }
+    }
+
+    /// <summary>What the adapter adds to an input of ones.</summary>
+    private Tensor Run(string layer)
+    {
+        using var noGrad = no_grad();
+        var x = layer == "conv" ? ones(1, Size, 4, 4) : ones(16, Size);
+        var module = Module(layer);
+        adapted.Enabled = false;
+        var plain = module.call(x);
+        adapted.Enabled = true;
+        return module.call(x) - plain;
+    }
+
+    private nn.Module<Tensor, Tensor> Module(string path) => (nn.Module<Tensor, Tensor>)model.named_modules().Single(module => module.name == path).module;
+}

@@ -1,0 +1,150 @@
+using LoraNotebooks.Adapters;
+using LoraNotebooks.Formats;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace LoraNotebooks.Tests.Adapters;
+
+/// <summary>Adapters to and from the form that files are read into.</summary>
+public sealed class AdapterStateTests : IDisposable
+{
+    private static readonly LoraConfig Config = new() { Rank = 2, Alpha = 4, TargetModules = ["line", "conv"] };
+
+    private readonly DisposeScope scope = NewDisposeScope();
+    private readonly Generator generator = new(7);
+    private readonly nn.Module model;
+
+    public AdapterStateTests() => model = nn.Sequential(("line", nn.Linear(3, 4)), ("conv", nn.Conv2d(3, 4, 3, bias: false)));
+
+    public void Dispose()
+    {
+        model.Dispose();
+        generator.Dispose();
+        scope.Dispose();
+    }
+
+    /// <summary>A state is a copy with every α in it; of rank-stabilized LoRA the one that gives the same scale over the rank.</summary>
+    [Fact]
+    public void State_OfAnAdapter_IsACopyWithItsAlphas()
+    {
+        using var adapted = new AdaptedModel(model);
+        adapted.Add("a", Config with { Rank = 4, Alpha = 3, UseRsLora = true, AlphaPattern = new Dictionary<string, double> { ["conv"] = 6 }, Dropout = 0.5 }, generator);
+        Randomize(adapted, "a");
+        using var state = adapted.ToState("a");
+        var copy = state.Tensors["line.lora_A.weight"].clone();
+        Randomize(adapted, "a");
+
+        Assert.Equal([("conv", 12.0), ("line", 6.0)], state.Alphas.OrderBy(static pair => pair.Key, StringComparer.Ordinal).Select(static pair => (pair.Key, pair.Value)));
+        Assert.Equal(0, Fixtures.MaxDifference(copy, state.Tensors["line.lora_A.weight"]));
+        Assert.Equal("0.5", state.Config!["lora_dropout"]!.ToJsonString());
+        Assert.All(state.Tensors.Values, static tensor => Assert.False(tensor.requires_grad));
+
+        adapted.LoadState("a", state);
+
+        Assert.All(adapted.NamedParameters("a"), p => Assert.Equal(0, Fixtures.MaxDifference(state.Tensors[p.Name], p.Parameter)));
+        Assert.True(adapted.GetLayers("a")[0].Training);
+        Assert.Equal("There is an adapter 'a' already. Remove it first or take another name.", Assert.Throws<ArgumentException>(() => adapted.Add("a", state)).Message);
+        adapted.Add("b", state);
+        Assert.False(adapted.GetLayers("b")[0].Training);
+        Assert.All(adapted.NamedParameters("b"), p => Assert.True(Fixtures.MaxDifference(state.Tensors[p.Name], p.Parameter) == 0 && p.Parameter.requires_grad));
+    }
+
+    [Fact]
+    public void Add_OfAStateForAnotherModel_SaysWhatDoesNotFitAndAddsNothing()
+    {
+        using var adapted = Trained("a");
+        using var good = adapted.ToState("a");
+        var json = new LoraConfig { TargetModules = ["other"] }.ToPeftJson();
+        var large = (Config with { Rank = 5 }).ToPeftJson();
+
+        Assert.StartsWith(
+            "The settings of adapter 'b' do not fit this model. The adapter does not fit the model:\n- TargetModules: 'other' means no layer",
+            Assert.Throws<InvalidDataException>(() => adapted.Add("b", new LoraState(good.Tensors, config: json))).Message);
+        Assert.Equal(
+            "The adapter's configuration gives line rank 5, its weights have at most 2: expected a configuration and weights that belong together.",
+            Assert.Throws<InvalidDataException>(() => adapted.Add("b", new LoraState(good.Tensors, config: large))).Message);
+        Assert.Equal(
+            "'conv.lora_A.weight' needs 54 numbers at rank 2, [2, 3, 3, 3], and its file has only 6: expected weights that belong together; was it trained for another model?",
+            Assert.Throws<InvalidDataException>(() => adapted.Add("b", new LoraState(new Dictionary<string, Tensor> { ["conv.lora_A.weight"] = ones(2, 2), ["conv.lora_B.weight"] = ones(2, 1) }))).Message);
+        Assert.Equal(["a"], adapted.Names);
+    }
+
+    /// <summary>A layer that a file lacks is missing from it, not too large for it.</summary>
+    [Fact]
+    public void Add_OfAFileWithoutOneLayer_NamesWhatIsMissing()
+    {
+        using var two = nn.Sequential(("first", nn.Linear(3, 4)), ("second", nn.Linear(3, 4)));
+        using var adapted = new AdaptedModel(two);
+        var state = new LoraState(
+            new Dictionary<string, Tensor> { ["first.lora_A.weight"] = ones(2, 3), ["first.lora_B.weight"] = ones(4, 2) }, config: new LoraConfig { Rank = 2, TargetModules = ["first", "second"] }.ToPeftJson());
+
+        Assert.EndsWith("(2 faults); was it trained for another model?\n- missing: second.lora_A.weight [2, 3]\n- missing: second.lora_B.weight [4, 2]", Assert.Throws<InvalidDataException>(() => adapted.Add("a", state)).Message);
+    }
+
+    /// <summary>A factor may have all numbers of its file, but no more.</summary>
+    [Fact]
+    public void Add_OfAFileWithOneFactor_NamesTheOther()
+    {
+        using var one = nn.Sequential(("line", nn.Linear(3, 1)));
+        using var adapted = new AdaptedModel(one);
+
+        Assert.EndsWith("- missing: line.lora_B.weight [1, 2]", Assert.Throws<InvalidDataException>(() => adapted.Add("a", new LoraState(new Dictionary<string, Tensor> { ["line.lora_A.weight"] = ones(2, 3) }))).Message);
+    }
+
+    /// <summary>A table that a file brings along takes the base's place, at the adapter's weight, and does not train.</summary>
+    [Fact]
+    public void Add_OfAFileWithATable_ActsByItsDifferenceAndTrainsOnlyTheFactors()
+    {
+        using var embedding = nn.Embedding(5, 2);
+        using var one = nn.Sequential(("token", (nn.Module<Tensor, Tensor>)embedding));
+        using var adapted = new AdaptedModel(one);
+        var (table, A, B) = (randn([5, 2], generator: generator), randn([1, 5], generator: generator), randn([2, 1], generator: generator));
+        Dictionary<string, Tensor> tensors = new() { ["token.lora_embedding_A"] = A, ["token.lora_embedding_B"] = B, ["token.base_layer.weight"] = table };
+        adapted.Add("a", new LoraState(tensors, config: new LoraConfig { Rank = 1, Alpha = 3, TargetModules = ["token"] }.ToPeftJson()));
+        adapted.SetWeight("a", 0.5);
+        var (W, T, up, down) = (Nd.Of(embedding.weight!), Nd.Of(table), Nd.Of(B), Nd.Of(A));
+
+        var expected = W.Map(i => W[i] + (0.5 * (T[i] - W[i] + (3 * up[i[1], 0] * down[0, i[0]])))).ToTensor();
+
+        Assert.InRange(Fixtures.RelativeDifference(expected, one.call(arange(5))), 0, 1e-5);
+        Assert.Equal(["token.lora_embedding_A", "token.lora_embedding_B", "token.base_layer.weight"], adapted.NamedParameters("a").Select(static p => p.Name));
+        Assert.Equal(2, adapted.TrainableParameters("a").Count);
+        Assert.Equal(7, Assert.Single(adapted.Report("a").Rows).Parameters);
+        adapted.Merge();
+        Assert.InRange(Fixtures.RelativeDifference(expected, embedding.weight!), 0, 1e-5);
+    }
+
+    [Fact]
+    public void LoadState_OfWhatDoesNotFit_ListsTenFaultsInOrder()
+    {
+        using var adapted = Trained("a");
+        var tensors = Enumerable.Range(10, 9).ToDictionary(static i => $"x{i}", static _ => ones(1));
+        tensors["conv.lora_B.weight"] = ones(4, 2);
+
+        Assert.Equal(
+            "The weights of adapter 'a' do not fit (13 faults); was it trained for another model?\n- missing: conv.lora_A.weight [2, 3, 3, 3]\n- missing: line.lora_A.weight [2, 3]\n- missing: line.lora_B.weight [4, 2]\n"
+            + string.Join('\n', Enumerable.Range(10, 7).Select(static i => $"- unexpected: x{i} [1]")) + "\n- and 3 more",
+            Assert.Throws<InvalidDataException>(() => adapted.LoadState("a", new LoraState(tensors))).Message);
+    }
+
+    private AdaptedModel Trained(params string[] names)
+    {
+        var adapted = new AdaptedModel(model);
+        foreach (var name in names)
+        {
+            adapted.Add(name, Config, generator);
+            Randomize(adapted, name);
+        }
+
+        return adapted;
+    }
+
+    private void Randomize(AdaptedModel adapted, string name)
+    {
+        using var noGrad = no_grad();
+        foreach (var (_, parameter) in adapted.NamedParameters(name))
+        {
+            parameter.copy_(randn(parameter.shape, generator: generator));
+        }
+    }
+}
