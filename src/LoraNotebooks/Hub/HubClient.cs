@@ -12,6 +12,7 @@ public sealed class HubClient : IDisposable
     private readonly HubHttp _http;
     private readonly Func<TimeSpan, CancellationToken, Task> _wait;
     private readonly Func<string, long?> _freeBytes;
+    private readonly TimeProvider _time;
 
     /// <summary>Opens a connection.</summary>
     /// <param name="settings">The server and the cache, default those of <see cref="HubSettings.FromEnvironment()"/>.</param>
@@ -20,11 +21,11 @@ public sealed class HubClient : IDisposable
     {
     }
 
-    /// <summary>See above, with time and disk in the caller's hands.</summary>
-    internal HubClient(HubSettings settings, Func<TimeSpan, CancellationToken, Task> wait, Func<string, long?> freeBytes)
+    /// <summary>See above, with time, disk and network in the caller's hands.</summary>
+    internal HubClient(HubSettings settings, Func<TimeSpan, CancellationToken, Task> wait, Func<string, long?> freeBytes, TimeProvider? time = null, HttpMessageHandler? network = null)
     {
-        (_settings, _wait, _freeBytes) = (settings, wait, freeBytes);
-        _http = new HubHttp(settings);
+        (_settings, _wait, _freeBytes, _time) = (settings, wait, freeBytes, time ?? TimeProvider.System);
+        _http = new HubHttp(settings, _time, network);
     }
 
     /// <summary>Fetches what the cache lacks of a model.</summary>
@@ -82,7 +83,7 @@ public sealed class HubClient : IDisposable
         var blobs = files.DistinctBy(static file => file.Etag).Where(file => !HasBlob(repository, file)).ToList();
         ThrowIfNoRoom(repository, blobs);
         repository.Prepare();
-        var meter = new DownloadMeter(blobs, progress, TimeProvider.System);
+        var meter = new DownloadMeter(blobs, progress, _time);
         foreach (var file in blobs)
         {
             meter.Begin();

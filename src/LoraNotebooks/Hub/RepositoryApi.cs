@@ -105,8 +105,7 @@ internal sealed partial class RepositoryApi(HubHttp http, HubSettings settings, 
 
     private async Task<string> ReadTextAsync(HttpResponseMessage response, CancellationToken cancellation)
     {
-        using var silence = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
-        silence.CancelAfter(HubHttp.LongestSilence);
+        using var silence = http.Await(cancellation);
         try
         {
             await response.Content.LoadIntoBufferAsync(LongestListing, silence.Token).ConfigureAwait(false);

@@ -1,4 +1,5 @@
 using LoraNotebooks.Hub;
+using LoraNotebooks.Tests.Training;
 
 namespace LoraNotebooks.Tests.Hub;
 
@@ -166,7 +167,7 @@ public sealed class HubClientTests
         using var stop = new CancellationTokenSource();
         using (new FileStream(path, FileMode.Create, FileAccess.ReadWrite, FileShare.None))
         {
-            var waiting = hub.DownloadAsync(progress: new Listener(report => _ = report.File == Weights && !report.IsFileDone ? stop.CancelAsync() : null), cancellation: stop.Token);
+            var waiting = hub.DownloadAsync(progress: new Immediate<DownloadProgress>(report => _ = report.File == Weights && !report.IsFileDone ? stop.CancelAsync() : null), cancellation: stop.Token);
 
             await Assert.ThrowsAnyAsync<OperationCanceledException>(() => waiting);
         }
@@ -208,7 +209,7 @@ public sealed class HubClientTests
         using var hub = Model();
         var reports = new List<DownloadProgress>();
 
-        await hub.DownloadAsync(progress: new Listener(reports.Add));
+        await hub.DownloadAsync(progress: new Immediate<DownloadProgress>(reports.Add));
 
         var done = reports.Where(report => report.IsFileDone).ToList();
         Assert.Equal([Config, "model_index.json", Weights], done.Select(report => report.File));
@@ -216,10 +217,5 @@ public sealed class HubClientTests
         Assert.All(done, report => Assert.Equal(report.FileTotal, report.FileBytes));
         Assert.Equal(hub.Files.Values.Sum(content => content.Length), done[^1].Bytes);
         Assert.Equal(done[^1].Total, done[^1].Bytes);
-    }
-
-    private sealed class Listener(Action<DownloadProgress> report) : IProgress<DownloadProgress>
-    {
-        public void Report(DownloadProgress value) => report(value);
     }
 }

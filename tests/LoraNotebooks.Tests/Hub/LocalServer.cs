@@ -27,6 +27,9 @@ internal sealed record Reply(int Status, byte[]? Body = null)
 
     public static Reply Json(string text) => new(200, Encoding.UTF8.GetBytes(text));
 
+    /// <summary>The answer with one more header, or another value of it.</summary>
+    public Reply With(string header, string value) => this with { Headers = new(Headers) { [header] = value } };
+
     public static Reply To(string location) => new(302) { Headers = { ["Location"] = location } };
 }
 
