@@ -25,6 +25,11 @@ internal sealed record Reply(int Status, byte[]? Body = null)
     /// <summary>The bytes after which the connection breaks off; default none.</summary>
     public int? BreakAfter { get; init; }
 
+    /// <summary>The bytes after which nothing comes until <see cref="Silence"/> ends; default none.</summary>
+    public int? SilentAfter { get; init; }
+
+    public Task Silence { get; init; } = Task.CompletedTask;
+
     public static Reply Json(string text) => new(200, Encoding.UTF8.GetBytes(text));
 
     /// <summary>The answer with one more header, or another value of it.</summary>
@@ -131,7 +136,11 @@ internal sealed class LocalServer : IDisposable
         await stream.WriteAsync(Encoding.ASCII.GetBytes(head.Append("\r\n").ToString()));
         if (request.Method != "HEAD")
         {
-            await stream.WriteAsync(body.AsMemory(0, Math.Min(reply.BreakAfter ?? body.Length, body.Length)));
+            var sent = body.AsMemory(0, Math.Min(reply.BreakAfter ?? body.Length, body.Length));
+            var first = reply.SilentAfter ?? sent.Length;
+            await stream.WriteAsync(sent[..first]);
+            await reply.Silence;
+            await stream.WriteAsync(sent[first..]);
         }
     }
 }
