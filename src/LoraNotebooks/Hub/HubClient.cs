@@ -39,11 +39,27 @@ public sealed class HubClient : IDisposable
     public async Task<string> DownloadAsync(HubId id, DownloadOptions? options = null, IProgress<DownloadProgress>? progress = null, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(id);
+        try
+        {
+            return await DownloadModelAsync(id, options ?? new DownloadOptions(), progress, cancellationToken).ConfigureAwait(false);
+        }
+        catch (HubException error) when (_settings.Token?.IsIn(error.ToString()) == true)
+        {
+            // A server can repeat the token in whatever it names; what led to the error would show it, too.
+            throw new HubException(error.Failure, _settings.Token.HiddenIn(error.Message));
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _http.Dispose();
+
+    private async Task<string> DownloadModelAsync(HubId id, DownloadOptions options, IProgress<DownloadProgress>? progress, CancellationToken cancellationToken)
+    {
         var api = new RepositoryApi(_http, _settings, id, _wait);
         var repository = new CachedRepository(_settings.CacheFolder, id);
         var listing = await api.ListAsync(cancellationToken).ConfigureAwait(false);
         var missing = new List<RemoteFile>();
-        foreach (var file in FileSelection.Select(id, listing.Files, options ?? new DownloadOptions()).Where(file => !IsThere(repository, file, listing.Commit)))
+        foreach (var file in FileSelection.Select(id, listing.Files, options).Where(file => !IsThere(repository, file, listing.Commit)))
         {
             missing.Add(await api.DescribeAsync(file, listing.Commit, cancellationToken).ConfigureAwait(false));
         }
@@ -65,9 +81,6 @@ public sealed class HubClient : IDisposable
 
         return repository.SnapshotFolder(listing.Commit);
     }
-
-    /// <inheritdoc/>
-    public void Dispose() => _http.Dispose();
 
     private static bool IsThere(CachedRepository repository, ListedFile file, string commit)
     {

@@ -122,6 +122,181 @@ public sealed class HubClientTests
         Assert.Empty(hub.StorageRequests);
     }
 
+    // The files have 100,005 bytes; what of them is there from an earlier attempt is not needed again.
+    [Theory]
+    [InlineData(100_005L, 0, true)]
+    [InlineData(100_004L, 0, false)]
+    [InlineData(40_005L, 60_000, true)]
+    [InlineData(40_004L, 60_000, false)]
+    [InlineData(5L, 123_456, true)]
+    [InlineData(4L, 123_456, false)]
+    [InlineData(null, 0, true)]
+    public async Task DownloadAsync_RoomOnTheDisk_IsEnoughToTheByte(long? free, int begun, bool isEnough)
+    {
+        using var hub = Model();
+        hub.FreeBytes = free;
+        if (begun > 0)
+        {
+            Directory.CreateDirectory(Path.GetDirectoryName(hub.Blob(Weights))!);
+            await File.WriteAllBytesAsync(hub.Blob(Weights) + ".incomplete", new byte[begun]);
+        }
+
+        var error = await Record.ExceptionAsync(() => hub.DownloadAsync());
+
+        Assert.Equal(isEnough ? null : HubFailure.DiskFull, (error as HubException)?.Failure);
+    }
+
+    [Fact]
+    public async Task DownloadAsync_TooLittleRoom_SaysHowMuchIsNeeded()
+    {
+        using var hub = new FakeHub((Weights, FakeHub.Bytes(10)));
+        hub.FreeBytes = 2_004_999_999;
+        hub.OnHub = request => request.Method == "HEAD" ? hub.Usual(request).With("X-Linked-Size", "12345678901") : null;
+
+        var error = await hub.FailAsync();
+
+        Assert.Equal($"The download needs 12.35 GB, but the disk of {hub.Cache} has 2.00 GB free. Make room, or name a folder on another disk in the variable HF_HOME.", error.Message);
+    }
+
+    // ENOSPC, EDQUOT on Linux and on macOS, and the two of Windows; another fault of the disk is told as it is.
+    [Theory]
+    [InlineData(28, true)]
+    [InlineData(122, true)]
+    [InlineData(69, true)]
+    [InlineData(unchecked((int)0x80070070), true)]
+    [InlineData(unchecked((int)0x80070027), true)]
+    [InlineData(5, false)]
+    public async Task DownloadAsync_DiskThatIsFullWhileItIsWritten_SaysSo(int code, bool isFull)
+    {
+        using var hub = Model();
+        var progress = new Immediate<DownloadProgress>(report => throw new IOException("Written no further.", code));
+
+        var error = await Assert.ThrowsAnyAsync<IOException>(() => hub.DownloadAsync(progress: progress));
+
+        Assert.Equal(isFull ? HubFailure.DiskFull : null, (error as HubException)?.Failure);
+        Assert.Equal(isFull ? $"The disk of {hub.Cache} is full. Make room, or name a folder on another disk in the variable HF_HOME. What was fetched is kept." : "Written no further.", error.Message);
+    }
+
+    [Fact]
+    public void Free_FolderThatWillBe_IsThatOfTheDiskItWillBeOn()
+    {
+        using var hub = Model();
+        var free = DiskSpace.Free(Path.Combine(hub.Cache, "not", "yet"));
+
+        Assert.Equal(new DriveInfo(hub.Cache).AvailableFreeSpace, Assert.IsType<long>(free), 1e9);
+        Assert.Null(DiskSpace.Free(""));
+    }
+
+    [Fact]
+    public async Task DownloadAsync_Blob_HasItsNameOnlyWhenItIsWhole()
+    {
+        using var hub = Model();
+        var (before, after) = (new List<bool>(), new List<bool>());
+        var progress = new Immediate<DownloadProgress>(report => (report.IsFileDone ? after : before).Add(File.Exists(hub.Blob(report.File))));
+        hub.OnStorage = _ =>
+        {
+            before.Add(File.Exists(hub.Blob(Weights)) || Directory.Exists(hub.SnapshotFolder) || !File.Exists(hub.Blob(Weights) + ".incomplete"));
+            return null;
+        };
+
+        await hub.DownloadAsync(progress: progress);
+
+        Assert.DoesNotContain(true, before);
+        Assert.Equal([true, true, true], after);
+    }
+
+    [Fact]
+    public async Task DownloadAsync_BranchThatMoved_ReplacesTheReferenceAndNotItsContent()
+    {
+        using var hub = Model();
+        var reference = Path.Combine(hub.RepositoryFolder, "refs", "main");
+        Directory.CreateDirectory(Path.GetDirectoryName(reference)!);
+        await File.WriteAllTextAsync(reference, new string('a', 40));
+        var tag = Path.Combine(hub.Cache, "CACHEDIR.TAG");
+        await File.WriteAllTextAsync(tag, "mine");
+
+        // Who reads the file meanwhile goes on reading the former one whole.
+        using (var reader = new StreamReader(new FileStream(reference, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete)))
+        {
+            await hub.DownloadAsync();
+            Assert.Equal(new string('a', 40), await reader.ReadToEndAsync());
+        }
+
+        Assert.Equal(FakeHub.Commit, await File.ReadAllTextAsync(reference));
+        Assert.Equal("mine", await File.ReadAllTextAsync(tag));
+        Assert.Equal(["main"], Directory.GetFiles(Path.GetDirectoryName(reference)!).Select(Path.GetFileName));
+
+        // Where it says so already it is not written again.
+        var written = new DateTime(2001, 2, 3, 4, 5, 6, DateTimeKind.Utc);
+        File.SetLastWriteTimeUtc(reference, written);
+        await hub.DownloadAsync();
+        Assert.Equal(written, File.GetLastWriteTimeUtc(reference));
+    }
+
+    [Fact]
+    public async Task DownloadAsync_Cache_HoldsTheseFilesAndNoOthers()
+    {
+        using var hub = Model();
+
+        await hub.DownloadAsync(id: FakeHub.Id.At("v1"));
+
+        const string repository = "models--painters--tiny";
+        string[] expected =
+        [
+            $".locks/{repository}/{hub.Etag(Config)}.lock", $".locks/{repository}/{hub.Etag(Weights)}.lock", $".locks/{repository}/{hub.Etag("model_index.json")}.lock",
+            "CACHEDIR.TAG", .. hub.Files.Keys.Select(name => $"{repository}/blobs/{hub.Etag(name)}"), $"{repository}/refs/v1", .. hub.Files.Keys.Select(name => $"{repository}/snapshots/{FakeHub.Commit}/{name}"),
+        ];
+        Assert.Equal(expected.Order(StringComparer.Ordinal), Directory.GetFiles(hub.Cache, "*", SearchOption.AllDirectories).Select(path => Path.GetRelativePath(hub.Cache, path)).Order(StringComparer.Ordinal));
+        Assert.Equal(
+            "Signature: 8a477f597d28d172789f06886806bc55\n# This folder is a cache of models: everything in it can be downloaded again.\n",
+            await File.ReadAllTextAsync(Path.Combine(hub.Cache, "CACHEDIR.TAG")));
+    }
+
+    [Fact]
+    public async Task DownloadAsync_EqualFiles_AreFetchedOnceAndLinkedTwice()
+    {
+        using var hub = new FakeHub(("a.safetensors", FakeHub.Bytes(10)), ("b/c.safetensors", FakeHub.Bytes(10)));
+        var reports = new List<DownloadProgress>();
+
+        var snapshot = await hub.DownloadAsync(progress: new Immediate<DownloadProgress>(reports.Add));
+
+        Assert.Single(hub.StorageRequests);
+        Assert.All(reports, static report => Assert.Equal((1, 1, 10L), (report.FileNumber, report.Files, report.Total)));
+        Assert.Equal($"../../blobs/{hub.Etag("a.safetensors")}", new FileInfo(Path.Combine(snapshot, "a.safetensors")).LinkTarget);
+        Assert.Equal($"../../../blobs/{hub.Etag("a.safetensors")}", new FileInfo(Path.Combine(snapshot, "b", "c.safetensors")).LinkTarget);
+    }
+
+    [Fact]
+    public async Task DownloadAsync_SnapshotWithoutLinks_IsMendedFromItsBlob()
+    {
+        using var hub = Model();
+        var snapshot = await hub.DownloadAsync();
+        File.Delete(Path.Combine(snapshot, Weights));
+        await File.WriteAllTextAsync(Path.Combine(snapshot, Weights), "another length");
+
+        await hub.DownloadAsync();
+
+        Assert.Single(hub.StorageRequests);
+        Assert.Equal(hub.Files[Weights], await File.ReadAllBytesAsync(Path.Combine(snapshot, Weights)));
+    }
+
+    [Fact]
+    public async Task DownloadAsync_SecondFileThatIsNotTheFile_LeavesTheFirstAndNoSnapshot()
+    {
+        using var hub = new FakeHub(("a.safetensors", FakeHub.Bytes(10)), ("b.safetensors", FakeHub.Bytes(20, seed: 2)));
+        hub.OnStorage = request => request.Path.StartsWith("/b", StringComparison.Ordinal) ? new Reply(200, FakeHub.Bytes(20, seed: 3)) : null;
+
+        await hub.FailAsync();
+
+        Assert.Equal(["a.safetensors"], hub.Files.Keys.Where(name => File.Exists(hub.Blob(name))));
+        Assert.False(Directory.Exists(hub.SnapshotFolder));
+        Assert.False(Directory.Exists(Path.Combine(hub.RepositoryFolder, "refs")));
+
+        hub.OnStorage = null;
+        await hub.DownloadAsync();
+        Assert.Equal(1, hub.StorageRequests.Count(static request => request.Path.StartsWith("/a", StringComparison.Ordinal)));
+    }
+
     [Fact]
     public async Task DownloadAsync_RoomForTheRestOfAnIncompleteFile_IsEnough()
     {

@@ -83,7 +83,41 @@ public sealed class HubSecurityTests
 
         var error = await hub.FailAsync();
 
-        Assert.Contains("is unknown", error.Message);
+        Assert.Contains("(it says: token (access token) is unknown)", error.Message);
+    }
+
+    // What a server can put the token into: what it says of it, how it names its answer, a file, a blob, a commit, another address, a part of a file.
+    [Theory]
+    [InlineData("message")]
+    [InlineData("reason")]
+    [InlineData("busy")]
+    [InlineData("file")]
+    [InlineData("etag")]
+    [InlineData("commit")]
+    [InlineData("location")]
+    [InlineData("range")]
+    [InlineData("encoding")]
+    public async Task Token_ThatTheServerRepeatsAnywhere_IsNotInTheError(string place)
+    {
+        using var hub = Model();
+        const string said = FakeHub.Secret;
+        Func<Request, Reply?> answer = place switch
+        {
+            "message" => _ => new Reply(418).With("X-Error-Message", $"no {said}"),
+            "reason" => _ => new Reply(418) { Reason = $"Not by {said}" },
+            "busy" => _ => new Reply(503) { Reason = $"Not by {said}" },
+            "file" => _ => Reply.Json(FakeHub.Listing(FakeHub.Commit, [($"{said}:a.json", [])])),
+            "etag" => request => request.Method == "HEAD" ? new Reply(200, [1]).With("ETag", $"+{said}") : null,
+            "commit" => request => request.Method == "HEAD" ? new Reply(200, [1]).With("ETag", "a").With("X-Repo-Commit", said) : null,
+            "location" => _ => Reply.To($"ftp://{said}/{said}"),
+            "range" => request => request.Path.EndsWith("config.json", StringComparison.Ordinal) && request.Method == "GET" ? new Reply(206, [1]).With("Content-Range", $"{said} 5-9/10") : null,
+            _ => request => request.Path.EndsWith("config.json", StringComparison.Ordinal) && request.Method == "GET" ? new Reply(200, "{}"u8.ToArray()).With("Content-Encoding", said) : null,
+        };
+        hub.OnHub = answer;
+
+        var error = await hub.FailAsync();
+
+        Assert.DoesNotContain(said, error.ToString(), StringComparison.OrdinalIgnoreCase);
     }
 
     [Fact]

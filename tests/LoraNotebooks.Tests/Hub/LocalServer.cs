@@ -19,6 +19,9 @@ internal sealed record Reply(int Status, byte[]? Body = null)
 {
     public Dictionary<string, string> Headers { get; init; } = [];
 
+    /// <summary>What stands beside the status.</summary>
+    public string Reason { get; init; } = "Answer";
+
     /// <summary>The length that is announced; default the body's, -1 announces none.</summary>
     public int? Announced { get; init; }
 
@@ -122,7 +125,7 @@ internal sealed class LocalServer : IDisposable
     private static async Task WriteAsync(NetworkStream stream, Request request, Reply reply)
     {
         var body = reply.Body ?? [];
-        var head = new StringBuilder($"HTTP/1.1 {reply.Status} Answer\r\nConnection: close\r\n");
+        var head = new StringBuilder($"HTTP/1.1 {reply.Status} {reply.Reason}\r\nConnection: close\r\n");
         if (reply.Announced != -1)
         {
             head.Append(CultureInfo.InvariantCulture, $"Content-Length: {reply.Announced ?? body.Length}\r\n");
