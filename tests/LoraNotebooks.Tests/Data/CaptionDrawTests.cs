@@ -53,6 +53,16 @@ public sealed class CaptionDrawTests
     }
 
     [Fact]
+    public void Draw_OptionsThatChangeNothing_DrawsNoNumbers()
+    {
+        using var generator = new Generator(6);
+        new CaptionOptions { KeepTokens = 2 }.Draw(Caption, generator);
+
+        using var scope = NewDisposeScope();
+        Assert.Equal(Numbers(6)[0], rand([1], ScalarType.Float64, CPU, generator: generator).item<double>());
+    }
+
+    [Fact]
     public void ChangeNothing_EachOption_EndsIt()
     {
         Assert.True(new CaptionOptions { KeepTokens = 3 }.ChangeNothing);

@@ -13,9 +13,6 @@ internal sealed class FakeNetwork(FakeHub hub, Uri endpoint) : HttpMessageHandle
 
     public HubSettings Settings => hub.Settings with { Endpoint = endpoint };
 
-    /// <summary>The addresses that were told the token, and those that were not.</summary>
-    public ILookup<bool, string> ToldToken() => Sent.ToLookup(static sent => sent.Request.Header("Authorization") is not null, static sent => sent.Address.GetLeftPart(UriPartial.Authority));
-
     protected override Task<HttpResponseMessage> SendAsync(HttpRequestMessage request, CancellationToken cancellationToken)
     {
         var address = request.RequestUri!;

@@ -353,6 +353,35 @@ public sealed class HubClientTests
     }
 
     [Fact]
+    public async Task DownloadAsync_LockThatBecomesFree_IsTaken()
+    {
+        using var hub = Model();
+        var path = Path.Combine(hub.Cache, ".locks", "models--painters--tiny", hub.Etag(Weights) + ".lock");
+        Directory.CreateDirectory(Path.GetDirectoryName(path)!);
+        var held = new FileStream(path, FileMode.Create, FileAccess.ReadWrite, FileShare.None);
+        var asked = new TaskCompletionSource();
+        var download = Task.Run(() => hub.DownloadAsync(progress: new Immediate<DownloadProgress>(report => _ = report.File == Weights && asked.TrySetResult())));
+
+        await asked.Task;
+        Assert.False(download.IsCompleted);
+        Assert.Empty(hub.StorageRequests);
+        held.Dispose();
+        await download;
+
+        Assert.Single(hub.StorageRequests);
+    }
+
+    [Fact]
+    public async Task DownloadAsync_AfterDispose_IsRefused()
+    {
+        using var hub = Model();
+        var client = hub.Client();
+        client.Dispose();
+
+        await Assert.ThrowsAsync<ObjectDisposedException>(() => client.DownloadAsync(FakeHub.Id));
+    }
+
+    [Fact]
     public async Task DownloadAsync_Cancelled_KeepsTheBytesForTheNextTime()
     {
         using var hub = new FakeHub((Weights, FakeHub.Bytes(1_000_000)));
