@@ -22,7 +22,9 @@ public sealed class HubClient : IDisposable
     }
 
     /// <summary>See above, with time, disk and network in the caller's hands.</summary>
-    internal HubClient(HubSettings settings, Func<TimeSpan, CancellationToken, Task> wait, Func<string, long?> freeBytes, TimeProvider? time = null, HttpMessageHandler? network = null)
+    internal HubClient(
+        HubSettings settings, Func<TimeSpan, CancellationToken, Task> wait, Func<string, long?> freeBytes, TimeProvider? time = null,
+        HttpMessageHandler? network = null)
     {
         (_settings, _wait, _freeBytes, _time) = (settings, wait, freeBytes, time ?? TimeProvider.System);
         _http = new HubHttp(settings, _time, network);

@@ -91,7 +91,8 @@ internal sealed class HubHttp : IDisposable
         }
         catch (OperationCanceledException) when (!cancellation.IsCancellationRequested)
         {
-            throw new TransientFaultException(HubFailure.Unreachable, $"'{Printable.Address(address)}' did not answer within {Silence.Longest.TotalSeconds} seconds.");
+            throw new TransientFaultException(
+                HubFailure.Unreachable, $"'{Printable.Address(address)}' did not answer within {Silence.Longest.TotalSeconds} seconds.");
         }
         catch (HttpRequestException error) when (error.HttpRequestError is HttpRequestError.NameResolutionError or HttpRequestError.SecureConnectionError or HttpRequestError.ProxyTunnelError)
         {

@@ -96,7 +96,8 @@ internal sealed partial class RepositoryApi(HubHttp http, HubSettings settings, 
 
     private Uri Address(string path) => new($"{settings.Endpoint.AbsoluteUri.TrimEnd('/')}/{path}");
 
-    private static string Said(HttpResponseMessage response) => Header(response, "X-Error-Message") is { } message ? $" (it says: {Printable.Text(message)})" : "";
+    private static string Said(HttpResponseMessage response) =>
+        Header(response, "X-Error-Message") is { } message ? $" (it says: {Printable.Text(message)})" : "";
 
     private async Task<string> ReadTextAsync(HttpResponseMessage response, CancellationToken cancellation)
     {

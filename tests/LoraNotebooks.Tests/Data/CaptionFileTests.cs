@@ -66,7 +66,8 @@ public sealed class CaptionFileTests
     public void SaveCaptions_FileThatIsNoTextAnyMore_LeavesAllAsTheyWere()
     {
         using var folder = new DatasetFolder();
-        var dataset = folder.Image("a.png", "tag").Image("b.png", "tag").Image("c.png").Text("metadata.jsonl", """{"file_name": "c.png", "text": "tag"}""").Open();
+        var dataset = folder.Image("a.png", "tag").Image("b.png", "tag").Image("c.png").Text(
+            "metadata.jsonl", """{"file_name": "c.png", "text": "tag"}""").Open();
         folder.Bytes("b.txt", [0xFF, 0xFE, 0]);
 
         var message = Assert.Throws<InvalidDataException>(() => dataset.WithCaptions(dataset.Tags.Replace("tag", "new")).SaveCaptions()).Message;
@@ -130,5 +131,6 @@ public sealed class CaptionFileTests
     [InlineData("é\u200Ca", "éa", "U+200C once")]
     [InlineData("a\u200Cé", "aé", "U+200C once")]
     [InlineData("\u200C", "", "U+200C once")]
-    public void Clean_Characters_AreKeptMadeSpacesOrLeftOut(string text, string clean, string? found) => Assert.Equal((clean, found), InvisibleText.Clean(text));
+    public void Clean_Characters_AreKeptMadeSpacesOrLeftOut(string text, string clean, string? found) =>
+        Assert.Equal((clean, found), InvisibleText.Clean(text));
 }

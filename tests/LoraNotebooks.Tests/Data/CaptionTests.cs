@@ -114,21 +114,35 @@ public sealed class CaptionTests
     public void Tags_EquallyFrequent_AreInAlphabeticalOrderAsFirstSpelt()
     {
         var table = new TagTable([new("1", "b, B, a"), new("2", "c, A"), new("3", " ,, ")]);
-        Assert.Equal([("a", "1 2", 2.0 / 3), ("b", "1", 1.0 / 3), ("c", "2", 1.0 / 3)], table.Tags.Select(static tag => (tag.Tag, string.Join(' ', tag.Files), tag.Share)));
+        Assert.Equal(
+            [("a", "1 2", 2.0 / 3), ("b", "1", 1.0 / 3), ("c", "2", 1.0 / 3)],
+            table.Tags.Select(static tag => (tag.Tag, string.Join(' ', tag.Files), tag.Share)));
     }
 
     [Fact]
     public void Edits_ThatCannotBe_SayWhatWasExpected()
     {
-        Assert.StartsWith("unwanted: got 'a, b', expected one tag: not empty, without commas, line breaks and outer spaces", Assert.Throws<ArgumentException>(() => Table.Prune("a, b")).Message);
+        Assert.StartsWith(
+            "unwanted: got 'a, b', expected one tag: not empty, without commas, line breaks and outer spaces",
+            Assert.Throws<ArgumentException>(() => Table.Prune("a, b")).Message);
         Assert.StartsWith("old: got '', expected one tag", Assert.Throws<ArgumentException>(() => Table.Replace("", "a")).Message);
         Assert.StartsWith("tag: got ' a', expected one tag", Assert.Throws<ArgumentException>(() => Table.Add(" a")).Message);
         Assert.StartsWith("word: got 'a\n', expected one tag", Assert.Throws<ArgumentException>(() => Table.WithTriggerWord("a\n")).Message);
-        Assert.StartsWith("The replacement of 'hat' is empty, expected a tag. Use Prune to remove a tag.", Assert.Throws<ArgumentException>(() => Table.Replace("hat", " , ")).Message);
-        Assert.StartsWith("Got a line break in 'a\rb', expected one line: a caption is the first line of its file.", Assert.Throws<ArgumentException>(() => Table.Replace("hat", "a\rb")).Message);
-        Assert.StartsWith("No caption has the tag 'cat'. The most frequent tags are 1girl, Blue hair, hat, a boy with a dog, smile.", Assert.Throws<ArgumentException>(() => Table.Replace("cat", "a")).Message);
-        Assert.StartsWith("No caption has the tag 'cat'. There are no tags.", Assert.Throws<ArgumentException>(() => new TagTable([new("1", "")]).Replace("cat", "a")).Message);
-        Assert.StartsWith("The table has no 8.png, 9.png. Give names as in Captions, for example 1.png.", Assert.Throws<ArgumentException>(() => Table.Add("a", files: ["8.png", "1.png", "9.png"])).Message);
+        Assert.StartsWith(
+            "The replacement of 'hat' is empty, expected a tag. Use Prune to remove a tag.",
+            Assert.Throws<ArgumentException>(() => Table.Replace("hat", " , ")).Message);
+        Assert.StartsWith(
+            "Got a line break in 'a\rb', expected one line: a caption is the first line of its file.",
+            Assert.Throws<ArgumentException>(() => Table.Replace("hat", "a\rb")).Message);
+        Assert.StartsWith(
+            "No caption has the tag 'cat'. The most frequent tags are 1girl, Blue hair, hat, a boy with a dog, smile.",
+            Assert.Throws<ArgumentException>(() => Table.Replace("cat", "a")).Message);
+        Assert.StartsWith(
+            "No caption has the tag 'cat'. There are no tags.",
+            Assert.Throws<ArgumentException>(() => new TagTable([new("1", "")]).Replace("cat", "a")).Message);
+        Assert.StartsWith(
+            "The table has no 8.png, 9.png. Give names as in Captions, for example 1.png.",
+            Assert.Throws<ArgumentException>(() => Table.Add("a", files: ["8.png", "1.png", "9.png"])).Message);
         var many = new TagTable([new("1", string.Join(", ", Enumerable.Range(0, 12).Select(static i => $"t{i:D2}")))]);
         Assert.Contains("are t00, t01, t02, t03, t04, t05, t06, t07.", Assert.Throws<ArgumentException>(() => many.Replace("cat", "a")).Message);
     }

@@ -20,7 +20,8 @@ public sealed class DatasetHashTests
         Assert.Equal(Convert.ToHexStringLower(SHA256.HashData([.. expected])), folder.Open(Lenient).ComputeHash());
 
         void Add(string file, string caption, string crop, byte repeats) =>
-            expected.AddRange([.. Encoding.UTF8.GetBytes($"{file}\0{caption}\0{crop}\0"), repeats, 0, 0, 0, .. SHA256.HashData(File.ReadAllBytes(folder[file]))]);
+            expected.AddRange(
+                [.. Encoding.UTF8.GetBytes($"{file}\0{caption}\0{crop}\0"), repeats, 0, 0, 0, .. SHA256.HashData(File.ReadAllBytes(folder[file]))]);
     }
 
     [Fact]
@@ -33,7 +34,10 @@ public sealed class DatasetHashTests
         Assert.Equal(hash, elsewhere.Open(Lenient).ComputeHash());
         Assert.Equal(hash, folder.Open(Lenient with { Checks = ImageChecks.None }).ComputeHash());
         Assert.Equal(hash, folder.Open(Lenient with { Checks = ImageChecks.Header }).ComputeHash());
-        Assert.Equal(hash, folder.Text("README.md", "about").Text("metadata.jsonl", """{"file_name": "b.png", "crop": [1, 2, 8, 9], "split": "train"}""").Open(Lenient).ComputeHash());
+        Assert.Equal(
+            hash,
+            folder.Text("README.md", "about").Text(
+                "metadata.jsonl", """{"file_name": "b.png", "crop": [1, 2, 8, 9], "split": "train"}""").Open(Lenient).ComputeHash());
 
         var dataset = folder.Open(Lenient);
         HashSet<string> hashes = [hash];
@@ -103,7 +107,8 @@ public sealed class DatasetHashTests
         var bytes = new List<byte>();
         foreach (var (i, image) in images.Index())
         {
-            bytes.AddRange([4, 0, 0, 0, 2, 0, 0, 0, (byte)(image.Repeats % 256), (byte)(image.Repeats / 256), 0, 0, .. image.Image.Pixels, .. Encoding.UTF8.GetBytes($"{image.Caption}\0{weights[i]}{(withOrigins ? origins[i] : "")}")]);
+            bytes.AddRange([4, 0, 0, 0, 2, 0, 0, 0, (byte)(image.Repeats % 256), (byte)(image.Repeats / 256), 0, 0, .. image.Image.Pixels]);
+            bytes.AddRange(Encoding.UTF8.GetBytes($"{image.Caption}\0{weights[i]}{(withOrigins ? origins[i] : "")}"));
         }
 
         return Convert.ToHexStringLower(SHA256.HashData([.. bytes]));

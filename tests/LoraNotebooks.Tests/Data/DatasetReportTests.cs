@@ -11,15 +11,22 @@ public sealed class DatasetReportTests
     public void Issues_Order_IsErrorsFirstThenByFileThenByKind()
     {
         var report = Report(
-            (DatasetSeverity.Warning, DatasetFault.LongCaption, "a.txt"), (DatasetSeverity.Error, DatasetFault.TooSmall, "b.png"), (DatasetSeverity.Error, DatasetFault.EmptyFile, "b.png"),
-            (DatasetSeverity.Error, DatasetFault.TooSmall, "B.png"), (DatasetSeverity.Warning, DatasetFault.LostPicture, "A.png"));
+            (DatasetSeverity.Warning, DatasetFault.LongCaption, "a.txt"),
+            (DatasetSeverity.Error, DatasetFault.TooSmall, "b.png"),
+            (DatasetSeverity.Error, DatasetFault.EmptyFile, "b.png"),
+            (DatasetSeverity.Error, DatasetFault.TooSmall, "B.png"),
+            (DatasetSeverity.Warning, DatasetFault.LostPicture, "A.png"));
 
         Assert.Equal(
-            [("B.png", DatasetFault.TooSmall), ("b.png", DatasetFault.EmptyFile), ("b.png", DatasetFault.TooSmall), ("A.png", DatasetFault.LostPicture), ("a.txt", DatasetFault.LongCaption)],
+            [
+                ("B.png", DatasetFault.TooSmall), ("b.png", DatasetFault.EmptyFile), ("b.png", DatasetFault.TooSmall),
+                ("A.png", DatasetFault.LostPicture), ("a.txt", DatasetFault.LongCaption)],
             report.Issues.Select(static issue => (issue.File, issue.Fault)));
         Assert.Equal(["B.png", "b.png", "b.png"], report.Errors.Select(static issue => issue.File));
         Assert.Equal(["A.png", "a.txt"], report.Warnings.Select(static issue => issue.File));
-        Assert.Equal("/data/set: 3 errors, 2 warnings\n- error: B.png: m\n- error: b.png: m\n- error: b.png: m\n- warning: A.png: m\n- warning: a.txt: m", report.ToString());
+        Assert.Equal(
+            "/data/set: 3 errors, 2 warnings\n- error: B.png: m\n- error: b.png: m\n- error: b.png: m\n- warning: A.png: m\n- warning: a.txt: m",
+            report.ToString());
         Assert.Equal(Root, report.Folder);
     }
 
@@ -30,7 +37,8 @@ public sealed class DatasetReportTests
     [InlineData(2, 2, "2 errors, 2 warnings")]
     public void ThrowIfErrors_ErrorsAlone_AreThrown(int errors, int warnings, string counts)
     {
-        var report = Report([.. Many(errors, DatasetSeverity.Error, DatasetFault.TooSmall), .. Many(warnings, DatasetSeverity.Warning, DatasetFault.LongCaption)]);
+        var report = Report(
+            [.. Many(errors, DatasetSeverity.Error, DatasetFault.TooSmall), .. Many(warnings, DatasetSeverity.Warning, DatasetFault.LongCaption)]);
 
         Assert.Equal(errors > 0, report.HasErrors);
         Assert.Equal($"{Root}: {counts}", report.ToString().Split('\n')[0]);
@@ -51,7 +59,12 @@ public sealed class DatasetReportTests
     [InlineData(25, "15 more files of this kind")]
     public void Brief_ManyOfAKind_IsTheFirstTenOfEachAndACount(int count, string? more)
     {
-        var report = Report([.. Many(count, DatasetSeverity.Error, DatasetFault.TooSmall), .. Many(10, DatasetSeverity.Error, DatasetFault.EmptyFile), .. Many(3, DatasetSeverity.Warning, DatasetFault.TooSmall)]);
+        var report = Report(
+            [
+                .. Many(count, DatasetSeverity.Error, DatasetFault.TooSmall),
+                .. Many(10, DatasetSeverity.Error, DatasetFault.EmptyFile),
+                .. Many(3, DatasetSeverity.Warning, DatasetFault.TooSmall),
+            ]);
 
         var brief = report.Brief;
 
@@ -65,9 +78,16 @@ public sealed class DatasetReportTests
     [Fact]
     public void Summary_Warnings_AreALineForEachKindOfTenFilesAtMost()
     {
-        var report = Report([.. Many(12, DatasetSeverity.Warning, DatasetFault.TooSmall), .. Many(1, DatasetSeverity.Warning, DatasetFault.LostPicture), .. Many(1, DatasetSeverity.Error, DatasetFault.EmptyFile)]);
+        var report = Report(
+            [
+                .. Many(12, DatasetSeverity.Warning, DatasetFault.TooSmall),
+                .. Many(1, DatasetSeverity.Warning, DatasetFault.LostPicture),
+                .. Many(1, DatasetSeverity.Error, DatasetFault.EmptyFile),
+            ]);
 
-        Assert.Equal([string.Join(' ', Enumerable.Range(0, 10).Select(static i => $"{i:D2}.png: m")) + " and 2 more", "00.png: m"], report.Summary.OrderByDescending(static line => line.Length));
+        Assert.Equal(
+            [string.Join(' ', Enumerable.Range(0, 10).Select(static i => $"{i:D2}.png: m")) + " and 2 more", "00.png: m"],
+            report.Summary.OrderByDescending(static line => line.Length));
     }
 
     [Fact]
@@ -85,8 +105,10 @@ public sealed class DatasetReportTests
         Assert.Equal(3, issues.ErrorCount);
         Assert.Equal(
             [
-                new(DatasetSeverity.Error, DatasetFault.CorruptImage, "b/c.png", "cut off"), new(DatasetSeverity.Error, DatasetFault.UnreadableFile, "d.png", "gone"),
-                new(DatasetSeverity.Error, DatasetFault.UnreadableFile, "e.png", "not yours"), new(DatasetSeverity.Warning, DatasetFault.LongCaption, ".", "long"),
+                new(DatasetSeverity.Error, DatasetFault.CorruptImage, "b/c.png", "cut off"),
+                new(DatasetSeverity.Error, DatasetFault.UnreadableFile, "d.png", "gone"),
+                new(DatasetSeverity.Error, DatasetFault.UnreadableFile, "e.png", "not yours"),
+                new(DatasetSeverity.Warning, DatasetFault.LongCaption, ".", "long"),
             ],
             issues.ToReport().Issues);
         Assert.Equal(Root, issues.ToReport().Folder);

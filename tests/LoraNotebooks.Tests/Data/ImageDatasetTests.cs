@@ -212,8 +212,12 @@ public sealed class ImageDatasetTests
         var dataset = folder.Open();
 
         using var pixels = dataset.LoadPixels([1, 0, 1]);
-        Assert.Equal(dataset.Items[1].Load().Pixels.ToArray().Concat(dataset.Items[0].Load().Pixels.ToArray()).Concat(dataset.Items[1].Load().Pixels.ToArray()), pixels.bytes.ToArray());
-        Assert.Contains("Pixels of no images were asked for, expected one index or more.", Assert.Throws<ArgumentException>(() => dataset.LoadPixels([])).Message);
+        Assert.Equal(
+            dataset.Items[1].Load().Pixels.ToArray().Concat(dataset.Items[0].Load().Pixels.ToArray()).Concat(dataset.Items[1].Load().Pixels.ToArray()),
+            pixels.bytes.ToArray());
+        Assert.Contains(
+            "Pixels of no images were asked for, expected one index or more.",
+            Assert.Throws<ArgumentException>(() => dataset.LoadPixels([])).Message);
         Assert.Equal(
             ["c.png: got 8×4, expected 4×4 as a.png. Prepare the dataset instead.", "d.png: got 4×8, expected 4×4 as a.png. Prepare the dataset instead."],
             Assert.Throws<DatasetException>(() => dataset.LoadPixels()).Report.Errors.Select(issue => $"{issue.File}: {issue.Message}"));
@@ -237,7 +241,8 @@ public sealed class ImageDatasetTests
     public void Item_Fields_AreReadByTheirKind()
     {
         using var folder = new DatasetFolder();
-        folder.Image("a.png", "a").Image("b.png", "b").Text("metadata.jsonl", """{"file_name": "b.png", "split": 7, "note": "n", "note": "last", "loss_weight": 0.25, "regularization": true}""");
+        folder.Image("a.png", "a").Image("b.png", "b").Text(
+            "metadata.jsonl", """{"file_name": "b.png", "split": 7, "note": "n", "note": "last", "loss_weight": 0.25, "regularization": true}""");
         var dataset = folder.Open();
         var (plain, item) = (dataset.Items.Single(entry => entry.File == "a.png"), dataset.Items.Single(entry => entry.File == "b.png"));
 
@@ -250,7 +255,9 @@ public sealed class ImageDatasetTests
         var one = dataset.Where(entry => entry.IsRegularization);
         Assert.Equal((folder.Path, 1), (one.Folder, one.Count));
         Assert.Same(dataset.Report, one.Report);
-        Assert.Equal(["changed", "a"], dataset.WithCaptions(new TagTable([new("b.png", "changed"), new("x.png", "none")])).Items.Select(entry => entry.Caption));
+        Assert.Equal(
+            ["changed", "a"],
+            dataset.WithCaptions(new TagTable([new("b.png", "changed"), new("x.png", "none")])).Items.Select(entry => entry.Caption));
     }
 
     [Fact]

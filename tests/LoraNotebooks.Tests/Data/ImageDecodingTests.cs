@@ -55,7 +55,10 @@ public sealed class ImageDecodingTests
 
         var rows = upright.Split('/');
         Assert.Equal((16 * rows[0].Length, 16 * rows.Length), (image.Width, image.Height));
-        Assert.Equal(rows, Enumerable.Range(0, rows.Length).Select(y => string.Concat(Enumerable.Range(0, rows[0].Length).Select(x => Letter(image[16 * x + 8, 16 * y + 8].Red)))));
+        Assert.Equal(
+            rows,
+            Enumerable.Range(0, rows.Length).Select(
+                y => string.Concat(Enumerable.Range(0, rows[0].Length).Select(x => Letter(image[16 * x + 8, 16 * y + 8].Red)))));
     }
 
     // Directories of EXIF after the mark "II", 42: where the first one lies, its entries, and the orientation that counts.
@@ -70,7 +73,8 @@ public sealed class ImageDecodingTests
     [InlineData(8, "0: 0112 3", "abc/def")]
     public void Decode_Directory_IsReadEntryByEntry(byte offset, string directory, string upright)
     {
-        var entries = directory[3..].Split(", ").SelectMany(static entry => (byte[])[Convert.ToByte(entry[2..4], 16), Convert.ToByte(entry[..2], 16), 3, 0, 1, 0, 0, 0, (byte)(entry[5] - '0'), 0, 0, 0]);
+        var entries = directory[3..].Split(", ").SelectMany(
+            static entry => (byte[])[Convert.ToByte(entry[2..4], 16), Convert.ToByte(entry[..2], 16), 3, 0, 1, 0, 0, 0, (byte)(entry[5] - '0'), 0, 0, 0]);
         byte[] exif = [.. "II"u8, 42, 0, offset, 0, 0, 0, .. new byte[offset - 8], (byte)(directory[0] - '0'), 0, .. entries];
 
         Assert.Equal(upright.Split('/'), Rows(RgbImage.Decode(Png(("eXIf", exif)))));
@@ -174,14 +178,17 @@ public sealed class ImageDecodingTests
     public void Size_HeaderOfManyPixels_IsBelievedUpToTwoToThe28(int width, int height, bool isBelieved)
     {
         var png = ForeignImage.Png(width, [[0]], 8, 0);
-        png = [.. png[..8], .. ForeignImage.Chunk("IHDR", [0, 0, (byte)(width >> 8), (byte)width, 0, 0, (byte)(height >> 8), (byte)height, 8, 0, 0, 0, 0]), .. png[33..]];
+        byte[] header = [0, 0, (byte)(width >> 8), (byte)width, 0, 0, (byte)(height >> 8), (byte)height, 8, 0, 0, 0, 0];
+        png = [.. png[..8], .. ForeignImage.Chunk("IHDR", header), .. png[33..]];
         if (isBelieved)
         {
             Assert.Equal((width, height), ImageCodec.Size(png, "large"));
             return;
         }
 
-        Assert.Equal($"large claims {width}×{height} pixels, expected at most 268,435,456. Make it smaller or remove it.", Assert.Throws<InvalidDataException>(() => ImageCodec.Size(png, "large")).Message);
+        Assert.Equal(
+            $"large claims {width}×{height} pixels, expected at most 268,435,456. Make it smaller or remove it.",
+            Assert.Throws<InvalidDataException>(() => ImageCodec.Size(png, "large")).Message);
     }
 
     [Theory]
@@ -206,5 +213,6 @@ public sealed class ImageDecodingTests
 
     private static char Letter(byte red) => (char)('a' + (int)Math.Round(red / 40.0));
 
-    private static string[] Rows(RgbImage image) => [.. Enumerable.Range(0, image.Height).Select(y => string.Concat(Enumerable.Range(0, image.Width).Select(x => Letter(image[x, y].Red))))];
+    private static string[] Rows(RgbImage image) =>
+        [.. Enumerable.Range(0, image.Height).Select(y => string.Concat(Enumerable.Range(0, image.Width).Select(x => Letter(image[x, y].Red))))];
 }

@@ -74,7 +74,9 @@ public sealed class ImageGeometryTests
         var image = Noise(4, 3);
         if (!isInside)
         {
-            Assert.Contains($"The crop x {x}, y {y}, {width}×{height} lies outside the image of 4×3.", Assert.Throws<ArgumentOutOfRangeException>(() => image.Crop(x, y, width, height)).Message);
+            Assert.Contains(
+                $"The crop x {x}, y {y}, {width}×{height} lies outside the image of 4×3.",
+                Assert.Throws<ArgumentOutOfRangeException>(() => image.Crop(x, y, width, height)).Message);
             return;
         }
 
@@ -150,7 +152,9 @@ public sealed class ImageGeometryTests
             return;
         }
 
-        Assert.Contains($"An image of {width}×{height} needs {3 * width * height} bytes, got {bytes}.", Assert.Throws<ArgumentException>(() => new RgbImage(width, height, new byte[bytes])).Message);
+        Assert.Contains(
+            $"An image of {width}×{height} needs {3 * width * height} bytes, got {bytes}.",
+            Assert.Throws<ArgumentException>(() => new RgbImage(width, height, new byte[bytes])).Message);
     }
 
     /// <summary>Bytes that look drawn by lot and are the same every time.</summary>
@@ -205,7 +209,8 @@ public sealed class ImageGeometryTests
         {
             for (var column = (int)Math.Floor(middleX) - 1; column <= (int)Math.Floor(middleX) + 2; column++)
             {
-                sum += Weight(middleX - column) * Weight(middleY - row) * Channel(image, Math.Clamp(column, 0, image.Width - 1), Math.Clamp(row, 0, image.Height - 1), channel);
+                var (atX, atY) = (Math.Clamp(column, 0, image.Width - 1), Math.Clamp(row, 0, image.Height - 1));
+                sum += Weight(middleX - column) * Weight(middleY - row) * Channel(image, atX, atY, channel);
             }
         }
 

@@ -22,7 +22,9 @@ public sealed class OptionBoundsTests
 
         (new ImageDatasetOptions(), null),
         (new ImageDatasetOptions { Checks = ImageChecks.None }, null),
-        (new ImageDatasetOptions { Checks = ImageChecks.None, Resolution = 1 }, "Checks: got None together with a Resolution, expected Header or Full, because sizes are not read otherwise"),
+        (
+            new ImageDatasetOptions { Checks = ImageChecks.None, Resolution = 1 },
+            "Checks: got None together with a Resolution, expected Header or Full, because sizes are not read otherwise"),
         (new ImageDatasetOptions { Checks = ImageChecks.Header, Resolution = 1 }, null),
         (new ImageDatasetOptions { Resolution = 0 }, "Resolution: got 0, expected a positive number of pixels, or null for no limit"),
         (new ImageDatasetOptions { AllowUpscaling = true }, null),
@@ -49,10 +51,18 @@ public sealed class OptionBoundsTests
         (new PreparationOptions { Repeats = 1 }, null),
         (new PreparationOptions { Repeats = 0 }, "Repeats: got 0, expected 1 or more"),
         (new PreparationOptions { TriggerWord = "sks person" }, null),
-        (new PreparationOptions { TriggerWord = "" }, "TriggerWord: got '', expected one tag: not empty, without commas, line breaks and outer spaces, or null for none"),
-        (new PreparationOptions { TriggerWord = "a,b" }, "TriggerWord: got 'a,b', expected one tag: not empty, without commas, line breaks and outer spaces, or null for none"),
-        (new PreparationOptions { TriggerWord = " a" }, "TriggerWord: got ' a', expected one tag: not empty, without commas, line breaks and outer spaces, or null for none"),
-        (new PreparationOptions { TriggerWord = "a\nb" }, "TriggerWord: got 'a\nb', expected one tag: not empty, without commas, line breaks and outer spaces, or null for none"),
+        (
+            new PreparationOptions { TriggerWord = "" },
+            "TriggerWord: got '', expected one tag: not empty, without commas, line breaks and outer spaces, or null for none"),
+        (
+            new PreparationOptions { TriggerWord = "a,b" },
+            "TriggerWord: got 'a,b', expected one tag: not empty, without commas, line breaks and outer spaces, or null for none"),
+        (
+            new PreparationOptions { TriggerWord = " a" },
+            "TriggerWord: got ' a', expected one tag: not empty, without commas, line breaks and outer spaces, or null for none"),
+        (
+            new PreparationOptions { TriggerWord = "a\nb" },
+            "TriggerWord: got 'a\nb', expected one tag: not empty, without commas, line breaks and outer spaces, or null for none"),
         (new PreparationOptions { AllowUpscaling = true }, null),
     ];
 
@@ -88,16 +98,22 @@ public sealed class OptionBoundsTests
 
     [Fact]
     public void ThrowIfInvalid_SeveralFaults_ListsAll() => Assert.Equal(
-        "PreparationOptions has 2 wrong values:\n- Resolution: got 100, expected a positive multiple of 64 (ResolutionStep), for example 128\n- Repeats: got -1, expected 1 or more",
+        "PreparationOptions has 2 wrong values:\n- Resolution: got 100, expected a positive multiple of 64 (ResolutionStep), for example 128\n- Repeats: " +
+        "got -1, expected 1 or more",
         Assert.Throws<ArgumentException>(new PreparationOptions { Resolution = 100, Repeats = -1 }.ThrowIfInvalid).Message);
 
     [Fact]
     public void Options_WithoutWords_HaveTheseDefaults()
     {
         Assert.Equal(new CaptionOptions { Shuffle = false, KeepTokens = 0, CaptionDropout = 0, TagDropout = 0 }, new CaptionOptions());
-        Assert.Equal(new ImageDatasetOptions { Checks = ImageChecks.Full, Resolution = null, AllowUpscaling = false, RequireCaptions = true, MaxTokenLength = 75 }, new ImageDatasetOptions());
         Assert.Equal(
-            new PreparationOptions { Resolution = 512, ResolutionStep = 64, Crop = CropMode.Given, Mirror = false, Repeats = 1, TriggerWord = null, AllowUpscaling = false },
+            new ImageDatasetOptions { Checks = ImageChecks.Full, Resolution = null, AllowUpscaling = false, RequireCaptions = true, MaxTokenLength = 75 },
+            new ImageDatasetOptions());
+        Assert.Equal(
+            new PreparationOptions
+            {
+                Resolution = 512, ResolutionStep = 64, Crop = CropMode.Given, Mirror = false, Repeats = 1, TriggerWord = null, AllowUpscaling = false,
+            },
             new PreparationOptions());
     }
 }

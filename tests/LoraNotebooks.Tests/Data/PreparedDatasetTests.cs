@@ -25,10 +25,18 @@ public sealed class PreparedDatasetTests
         ([Good with { LossWeight = -0.1 }], "a: got the loss weight -0.1, expected 0 or more"),
         ([Good with { LossWeight = double.NaN }], "a: got the loss weight NaN, expected 0 or more"),
         ([Good with { LossWeight = double.PositiveInfinity }], "a: got the loss weight Infinity, expected 0 or more"),
-        ([Good with { Origin = new(0, 2, 0, 0) }], "a: got the origin ImageOrigin { Width = 0, Height = 2, Left = 0, Top = 0 }, expected a width and height from 1, left and top from 0"),
-        ([Good with { Origin = new(4, 0, 0, 0) }], "a: got the origin ImageOrigin { Width = 4, Height = 0, Left = 0, Top = 0 }, expected a width and height from 1, left and top from 0"),
-        ([Good with { Origin = new(4, 2, -1, 0) }], "a: got the origin ImageOrigin { Width = 4, Height = 2, Left = -1, Top = 0 }, expected a width and height from 1, left and top from 0"),
-        ([Good with { Origin = new(4, 2, 0, -1) }], "a: got the origin ImageOrigin { Width = 4, Height = 2, Left = 0, Top = -1 }, expected a width and height from 1, left and top from 0"),
+        (
+            [Good with { Origin = new(0, 2, 0, 0) }],
+            "a: got the origin ImageOrigin { Width = 0, Height = 2, Left = 0, Top = 0 }, expected a width and height from 1, left and top from 0"),
+        (
+            [Good with { Origin = new(4, 0, 0, 0) }],
+            "a: got the origin ImageOrigin { Width = 4, Height = 0, Left = 0, Top = 0 }, expected a width and height from 1, left and top from 0"),
+        (
+            [Good with { Origin = new(4, 2, -1, 0) }],
+            "a: got the origin ImageOrigin { Width = 4, Height = 2, Left = -1, Top = 0 }, expected a width and height from 1, left and top from 0"),
+        (
+            [Good with { Origin = new(4, 2, 0, -1) }],
+            "a: got the origin ImageOrigin { Width = 4, Height = 2, Left = 0, Top = -1 }, expected a width and height from 1, left and top from 0"),
         ([Good with { Repeats = 0 }], "a: got 0 repeats, expected 1 or more"),
         ([Good with { Name = "" }], "'': expected a file name without folder"),
         ([Good with { Name = "x/a" }], "'x/a': expected a file name without folder"),
@@ -75,9 +83,12 @@ public sealed class PreparedDatasetTests
         Assert.Equal(dataset.Images, both.Images.Take(dataset.Count));
         Assert.Same(dataset.Report, both.Report);
         var left = regularization.Split(' ').Length - taken.Count;
-        Assert.Equal(left == 0 ? "" : $"{left} of {regularization.Split(' ').Length} regularization images are left out: as many are taken as there are training images, {dataset.ImagesPerEpoch} with repeats.", told.Trim());
+        var notice = $"{left} of {regularization.Split(' ').Length} regularization images are left out: as many are taken as there are training images, " +
+            $"{dataset.ImagesPerEpoch} with repeats.";
+        Assert.Equal(left == 0 ? "" : notice, told.Trim());
 
-        static IEnumerable<PreparedImage> Images(string repeats) => repeats.Split(' ').Select(static (count, i) => Good with { Name = $"{i}", Repeats = int.Parse(count) });
+        static IEnumerable<PreparedImage> Images(string repeats) =>
+            repeats.Split(' ').Select(static (count, i) => Good with { Name = $"{i}", Repeats = int.Parse(count) });
     }
 
     [Fact]
@@ -117,7 +128,9 @@ public sealed class PreparedDatasetTests
 
         dataset.Save(folder["ready"]);
 
-        Assert.Equal(["a.png", "a.txt", "b.png", "b.txt", "c.png", "c.txt", "metadata.jsonl"], Directory.GetFiles(folder["ready"]).Select(Path.GetFileName).Order(StringComparer.Ordinal));
+        Assert.Equal(
+            ["a.png", "a.txt", "b.png", "b.txt", "c.png", "c.txt", "metadata.jsonl"],
+            Directory.GetFiles(folder["ready"]).Select(Path.GetFileName).Order(StringComparer.Ordinal));
         Assert.Equal(("é, \"red\"\n", "\n"), (File.ReadAllText(folder["ready/a.txt"]), File.ReadAllText(folder["ready/b.txt"])));
         Assert.Equal(Picture(4, 2, 2).Pixels.ToArray(), RgbImage.Load(folder["ready/b.png"]).Pixels.ToArray());
         Assert.Equal(
@@ -129,8 +142,11 @@ public sealed class PreparedDatasetTests
             """.ReplaceLineEndings("\n"),
             File.ReadAllText(folder["ready/metadata.jsonl"]));
         Assert.Equal(
-            dataset.Images.Select(static image => (image.Name, image.Caption, image.SourceFile, image.Mirrored, image.Repeats, image.IsRegularization, image.LossWeight, image.Origin)),
-            PreparedDataset.Load(folder["ready"]).Images.Select(static image => (image.Name, image.Caption, image.SourceFile, image.Mirrored, image.Repeats, image.IsRegularization, image.LossWeight, image.Origin)));
+            dataset.Images.Select(Facts),
+            PreparedDataset.Load(folder["ready"]).Images.Select(Facts));
+
+        static object Facts(PreparedImage image) =>
+            (image.Name, image.Caption, image.SourceFile, image.Mirrored, image.Repeats, image.IsRegularization, image.LossWeight, image.Origin);
     }
 
     [Fact]
@@ -214,7 +230,9 @@ public sealed class PreparedDatasetTests
 
         var images = PreparedDataset.Load(folder.Path).Images;
 
-        Assert.Equal([("b", "b", "b.png", false, 1), ("a", "a", "a.png", false, 1)], images.Select(static image => (image.Name, image.Caption, image.SourceFile, image.Mirrored, image.Repeats)));
+        Assert.Equal(
+            [("b", "b", "b.png", false, 1), ("a", "a", "a.png", false, 1)],
+            images.Select(static image => (image.Name, image.Caption, image.SourceFile, image.Mirrored, image.Repeats)));
         Assert.All(images, static image => Assert.Equal(new ImageOrigin(16, 16, 0, 0), image.Origin));
     }
 
@@ -235,7 +253,9 @@ public sealed class PreparedDatasetTests
         var expected = RgbImage.Load(folder["a.png"]).Crop(left, top, side, side).Resize(8, 8);
         Assert.Equal(expected.Pixels.ToArray(), images[0].Image.Pixels.ToArray());
         Assert.Equal(expected.Mirror().Pixels.ToArray(), images[1].Image.Pixels.ToArray());
-        Assert.Equal([new(width, height, left * 8 / side, top * 8 / side), new(width, height, (width - left - side) * 8 / side, top * 8 / side)], images.Select(static image => image.Origin));
+        Assert.Equal(
+            [new(width, height, left * 8 / side, top * 8 / side), new(width, height, (width - left - side) * 8 / side, top * 8 / side)],
+            images.Select(static image => image.Origin));
         Assert.Equal([false, true], images.Select(static image => image.Mirrored));
         Assert.Equal(expected.Pixels.ToArray(), ImagePreparation.Square(RgbImage.Load(folder["a.png"]), folder.Open().Items[0].Crop, 8).Pixels.ToArray());
     }
@@ -261,7 +281,8 @@ public sealed class PreparedDatasetTests
     public void Prepare_NamesThatWouldMeet_AreNumbered()
     {
         using var folder = new DatasetFolder();
-        folder.Image("3_x/a.png", "a").Image("3_x_a.png", "a", seed: 2).Image("3_x_a_mirrored.png", "a", seed: 3).Image("b_mirrored.png", "a", seed: 4).Image("B.png", "a", seed: 5).Image("3_X_A_2.png", "a", seed: 6);
+        folder.Image("3_x/a.png", "a").Image("3_x_a.png", "a", seed: 2).Image("3_x_a_mirrored.png", "a", seed: 3);
+        folder.Image("b_mirrored.png", "a", seed: 4).Image("B.png", "a", seed: 5).Image("3_X_A_2.png", "a", seed: 6);
 
         var images = folder.Open().Prepare(Small with { Mirror = true }).Images;
 
@@ -275,7 +296,8 @@ public sealed class PreparedDatasetTests
     public void Prepare_Faults_AreAllReportedWithTheirKind()
     {
         using var folder = new DatasetFolder();
-        var dataset = folder.Image("a.png", "a", 7, 8).Image("b.png", "b").Image("c.png", "c", 8, 8).Text("metadata.jsonl", """{"file_name": "b.png", "crop": [0, 0, 16, 16]}""").Open();
+        var dataset = folder.Image("a.png", "a", 7, 8).Image("b.png", "b").Image("c.png", "c", 8, 8).Text(
+            "metadata.jsonl", """{"file_name": "b.png", "crop": [0, 0, 16, 16]}""").Open();
         folder.Image("b.png", null, 15, 16);
         folder.Bytes("c.png", [1, 2, 3]);
 
@@ -284,7 +306,9 @@ public sealed class PreparedDatasetTests
         Assert.Equal(
             [("a.png", DatasetFault.TooSmall), ("b.png", DatasetFault.InvalidCrop), ("c.png", DatasetFault.CorruptImage)],
             error.Report.Issues.Select(static issue => (issue.File, issue.Fault)));
-        Assert.Equal(DatasetFault.NoImages, Assert.Single(Assert.Throws<DatasetException>(() => dataset.Where(static _ => false).Prepare(Small)).Report.Errors).Fault);
+        Assert.Equal(
+            DatasetFault.NoImages,
+            Assert.Single(Assert.Throws<DatasetException>(() => dataset.Where(static _ => false).Prepare(Small)).Report.Errors).Fault);
         Assert.Contains("got no images, expected one or more.", Assert.Throws<DatasetException>(() => dataset.Where(static _ => false).Prepare(Small)).Message);
         Assert.Throws<ArgumentException>(() => dataset.Prepare(new() { Resolution = 1 }));
     }
@@ -298,7 +322,9 @@ public sealed class PreparedDatasetTests
         PreparedDataset? prepared = null;
         var told = Heard.During(() => prepared = dataset.Prepare(Small with { AllowUpscaling = true, Mirror = true }));
 
-        Assert.Equal(2, told.Split('\n', StringSplitOptions.RemoveEmptyEntries).Count(static line => line.StartsWith("Prepared images: ", StringComparison.Ordinal)));
+        Assert.Equal(
+            2,
+            told.Split('\n', StringSplitOptions.RemoveEmptyEntries).Count(static line => line.StartsWith("Prepared images: ", StringComparison.Ordinal)));
         Assert.Equal(["a.png", "b.png", "c.png"], prepared!.Report.Warnings.Select(static issue => issue.File));
         Assert.Equal((8, 8, 6), (prepared.Width, prepared.Height, prepared.Count));
     }

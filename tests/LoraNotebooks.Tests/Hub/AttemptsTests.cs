@@ -30,7 +30,9 @@ public sealed class AttemptsTests
 
         Assert.Equal(6, tried);
         Assert.Equal([1, 2, 4, 8, 16], _waits);
-        Assert.Equal("Fault 6. 6 attempts failed. Check the network and try again: what was fetched is kept. With HF_HUB_OFFLINE=1 only the cache is used.", error.Message);
+        Assert.Equal(
+            "Fault 6. 6 attempts failed. Check the network and try again: what was fetched is kept. With HF_HUB_OFFLINE=1 only the cache is used.",
+            error.Message);
         Assert.Equal(HubFailure.Unreachable, error.Failure);
         Assert.Equal("Fault 6.", Assert.IsType<TransientFaultException>(error.InnerException).Message);
     }
@@ -40,7 +42,8 @@ public sealed class AttemptsTests
     {
         var tried = 0;
 
-        await Assert.ThrowsAsync<HubException>(() => Attempts.RunAsync<int>(Wait, () => throw new HubException(HubFailure.Denied, $"No {++tried}."), CancellationToken.None));
+        await Assert.ThrowsAsync<HubException>(
+            () => Attempts.RunAsync<int>(Wait, () => throw new HubException(HubFailure.Denied, $"No {++tried}."), CancellationToken.None));
 
         Assert.Equal(1, tried);
         Assert.Empty(_waits);
@@ -96,7 +99,8 @@ public sealed class AttemptsTests
         Assert.Equal([1, 2, 1], _waits);
     }
 
-    private static TransientFaultException Fault(HubFailure failure = HubFailure.Unreachable, TimeSpan? retryAfter = null, int number = 1) => new(failure, $"Fault {number}.", retryAfter);
+    private static TransientFaultException Fault(HubFailure failure = HubFailure.Unreachable, TimeSpan? retryAfter = null, int number = 1) =>
+        new(failure, $"Fault {number}.", retryAfter);
 
     private Task Wait(TimeSpan time, CancellationToken cancellation)
     {

@@ -239,7 +239,10 @@ public sealed class BrokenServerTests
 
         var error = await hub.FailAsync();
 
-        Assert.Equal($"The connection for '{Weights}' ended after 60 of {Length} bytes. 6 attempts failed. Check the network and try again: what was fetched is kept. With HF_HUB_OFFLINE=1 only the cache is used.", error.Message);
+        Assert.Equal(
+            $"The connection for '{Weights}' ended after 60 of {Length} bytes. 6 attempts failed. Check the network and try again: what was fetched is " +
+            "kept. With HF_HUB_OFFLINE=1 only the cache is used.",
+            error.Message);
         Assert.Equal(HubFailure.Unreachable, error.Failure);
         Assert.Equal(hub.Files[Weights][..60], await File.ReadAllBytesAsync(hub.Blob(Weights) + ".incomplete"));
         AssertNothingInTheCache(hub);

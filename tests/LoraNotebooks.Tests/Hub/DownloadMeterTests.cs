@@ -88,7 +88,10 @@ public sealed class DownloadMeterTests
     }
 
     private DownloadMeter Meter(params (string Name, long Size)[] files) => new(
-        [.. files.Select(static file => new RemoteFile(file.Name, HubSettings.DefaultEndpoint, file.Name, file.Size, BlobChecksum.Of("", new ListedFile(file.Name, null, null, null), file.Size)))],
+        [.. files.Select(
+            static file => new RemoteFile(
+                file.Name, HubSettings.DefaultEndpoint, file.Name, file.Size,
+                BlobChecksum.Of("", new ListedFile(file.Name, null, null, null), file.Size)))],
         new Immediate<DownloadProgress>(_reports.Add),
         _time);
 

@@ -71,7 +71,8 @@ internal sealed class FakeHub : IDisposable
 
     public string Etag(string name) => IsLarge(name) ? Sha256(Files[name]) : GitBlob(Files[name]);
 
-    public HubClient Client(HubSettings? settings = null, TimeProvider? time = null, HttpMessageHandler? network = null) => new(settings ?? Settings, Wait, _ => FreeBytes, time, network);
+    public HubClient Client(HubSettings? settings = null, TimeProvider? time = null, HttpMessageHandler? network = null) =>
+        new(settings ?? Settings, Wait, _ => FreeBytes, time, network);
 
     public Reply AnswerAsHub(Request request) => OnHub?.Invoke(request) ?? Usual(request);
 

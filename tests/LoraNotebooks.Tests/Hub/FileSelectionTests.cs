@@ -67,7 +67,10 @@ public sealed class FileSelectionTests
 
     [Fact]
     public void Select_OnlyPickles_SaysWhyNothingIsFetched() =>
-        Assert.Equal("The model painters/tiny has no safetensors, JSON or text files. Pickled weights (.bin, .ckpt, .pt) are not fetched because reading them can run code; look for a version with safetensors.", Assert.Throws<HubException>(() => Select(["model.ckpt", "pytorch_model.bin"], new DownloadOptions())).Message);
+        Assert.Equal(
+            "The model painters/tiny has no safetensors, JSON or text files. Pickled weights (.bin, .ckpt, .pt) are not fetched because reading them can " +
+            "run code; look for a version with safetensors.",
+            Assert.Throws<HubException>(() => Select(["model.ckpt", "pytorch_model.bin"], new DownloadOptions())).Message);
 
     [Theory]
     [InlineData("safety_checker")]
@@ -77,7 +80,9 @@ public sealed class FileSelectionTests
     [InlineData("flax")]
     public void Select_FolderThatNoPipelineNeeds_IsLeftOutOfAPipelineAlone(string folder)
     {
-        AssertSelected(["model_index.json", $"{folder}/config.json", $"unet/{folder}/config.json"], new DownloadOptions(), ["model_index.json", $"unet/{folder}/config.json"]);
+        AssertSelected(
+            ["model_index.json", $"{folder}/config.json", $"unet/{folder}/config.json"], new DownloadOptions(),
+            ["model_index.json", $"unet/{folder}/config.json"]);
         AssertSelected(["config.json", $"{folder}/config.json"], new DownloadOptions(), ["config.json", $"{folder}/config.json"]);
     }
 
@@ -108,7 +113,9 @@ public sealed class FileSelectionTests
     [Fact]
     public void Select_WantedVariantThatIsNotKnown_IsTakenByItsWord()
     {
-        AssertSelected(["m.safetensors", "m.int8.safetensors", "n.safetensors"], new DownloadOptions { Variant = "int8" }, ["m.int8.safetensors", "n.safetensors"]);
+        AssertSelected(
+            ["m.safetensors", "m.int8.safetensors", "n.safetensors"], new DownloadOptions { Variant = "int8" },
+            ["m.int8.safetensors", "n.safetensors"]);
         AssertSelected(["m.safetensors", "m.int8.safetensors"], new DownloadOptions(), ["m.safetensors", "m.int8.safetensors"]);
         AssertSelected([".int8.safetensors", "m.int8.safetensors"], new DownloadOptions { Variant = "int8" }, [".int8.safetensors", "m.int8.safetensors"]);
     }
@@ -155,15 +162,24 @@ public sealed class FileSelectionTests
 
         var error = Assert.Throws<HubException>(() => Select(files, new DownloadOptions { Files = [pattern, "*.md"] }));
         Assert.Equal(HubFailure.NotFound, error.Failure);
-        Assert.Equal($"The model painters/tiny has no safetensors, JSON or text file that matches {pattern}, *.md. Its files: a.json, unet/a.json, unet/deep/b.json, b.txt", error.Message);
+        Assert.Equal(
+            $"The model painters/tiny has no safetensors, JSON or text file that matches {pattern}, *.md. Its files: a.json, unet/a.json, unet/deep/b.json, " +
+            "b.txt",
+            error.Message);
     }
 
     [Fact]
     public void Select_Files_ComeSmallestFirstThenByNameAndOnce()
     {
-        ListedFile[] files = [new("c.json", 20, null, null), new("b.json", 3, null, null), new("a.json", 20, null, null), new("B.json", 20, null, null), new("d.json", null, null, null), new("b.json", 4, null, null)];
+        ListedFile[] files =
+        [
+            new("c.json", 20, null, null), new("b.json", 3, null, null), new("a.json", 20, null, null), new("B.json", 20, null, null),
+            new("d.json", null, null, null), new("b.json", 4, null, null),
+        ];
 
-        Assert.Equal(["d.json", "b.json", "B.json", "a.json", "c.json"], FileSelection.Select(FakeHub.Id, files, new DownloadOptions()).Select(static file => file.Name));
+        Assert.Equal(
+            ["d.json", "b.json", "B.json", "a.json", "c.json"],
+            FileSelection.Select(FakeHub.Id, files, new DownloadOptions()).Select(static file => file.Name));
     }
 
     [Fact]
@@ -178,7 +194,9 @@ public sealed class FileSelectionTests
     [Fact]
     public void Select_PipelinesRoot_KeepsItsTextsAndNotItsSingleFiles()
     {
-        AssertSelected(["model_index.json", "README.txt", "all.SAFETENSORS", "unet/m.safetensors"], new DownloadOptions(), ["model_index.json", "README.txt", "unet/m.safetensors"]);
+        AssertSelected(
+            ["model_index.json", "README.txt", "all.SAFETENSORS", "unet/m.safetensors"], new DownloadOptions(),
+            ["model_index.json", "README.txt", "unet/m.safetensors"]);
         AssertSelected(["folder/model_index.json", "all.safetensors"], new DownloadOptions(), ["folder/model_index.json", "all.safetensors"]);
     }
 

@@ -90,9 +90,14 @@ public sealed class HubCacheTests : IDisposable
     public void Models_Order_IsByNameThenTheLatestUsed()
     {
         WriteModel();
-        foreach (var (folder, commit) in new[] { ("models--b--a", First), ("models--a--b", First), ("models--a--b", Second), ("models--old", First), ("datasets--a--b", First), ("models--none", "") })
+        string[] folders =
+        [
+            $"models--b--a/snapshots/{First}", $"models--a--b/snapshots/{First}", $"models--a--b/snapshots/{Second}", $"models--old/snapshots/{First}",
+            $"datasets--a--b/snapshots/{First}", "models--none/blobs",
+        ];
+        foreach (var folder in folders)
         {
-            Directory.CreateDirectory(Path.Combine(_folder, folder, commit.Length > 0 ? Path.Combine("snapshots", commit) : "blobs"));
+            Directory.CreateDirectory(Path.Combine(_folder, folder));
         }
 
         // An empty snapshot is as old as its folder.
@@ -172,7 +177,9 @@ public sealed class HubCacheTests : IDisposable
         var cache = new HubCache(Path.Combine(_folder, ".", "x", ".."));
 
         Assert.Equal(_folder, cache.Folder);
-        Assert.Equal(Path.Combine(_folder, "models--org--name", "snapshots", Second, "unet", "config.json"), cache.FindFile(HubId.Parse("org/name"), "unet/config.json"));
+        Assert.Equal(
+            Path.Combine(_folder, "models--org--name", "snapshots", Second, "unet", "config.json"),
+            cache.FindFile(HubId.Parse("org/name"), "unet/config.json"));
         Assert.Null(cache.FindFile(HubId.Parse("org/name@v9"), "unet/config.json"));
         Assert.Null(cache.FindFile(HubId.Parse("org/name"), "unet"));
     }
@@ -210,8 +217,13 @@ public sealed class HubCacheTests : IDisposable
     // Name of the hub, whether the network is off; what the message says from the cache on.
     [Theory]
     [InlineData("org/name", false, "does not hold org/name at revision main. Fetch it: lora-notebooks model download org/name. Or give the path of a folder.")]
-    [InlineData("org/name@v1", false, "does not hold org/name at revision v1. Fetch it: lora-notebooks model download org/name --revision v1. Or give the path of a folder.")]
-    [InlineData("org/name", true, "does not hold org/name at revision main. Fetch it on a machine with network (HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set here): lora-notebooks model download org/name. Or give the path of a folder.")]
+    [InlineData(
+        "org/name@v1", false,
+        "does not hold org/name at revision v1. Fetch it: lora-notebooks model download org/name --revision v1. Or give the path of a folder.")]
+    [InlineData(
+        "org/name", true,
+        "does not hold org/name at revision main. Fetch it on a machine with network (HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set here): lora-notebooks " +
+        "model download org/name. Or give the path of a folder.")]
     public void Resolve_ModelThatIsNotCached_SaysHowToFetchIt(string source, bool offline, string message)
     {
         var error = Assert.Throws<FileNotFoundException>(() => ModelSource.Resolve(source, new HubSettings { CacheFolder = _folder, Offline = offline }));
@@ -226,7 +238,9 @@ public sealed class HubCacheTests : IDisposable
         var path = Path.Combine(_folder, "none");
         var error = Assert.Throws<FileNotFoundException>(() => ModelSource.Resolve(path));
 
-        Assert.Equal($"There is no model '{path}': no folder and no file '{path}', and it is not a name on the hub (org/name or org/name@revision). Correct the path.", error.Message);
+        Assert.Equal(
+            $"There is no model '{path}': no folder and no file '{path}', and it is not a name on the hub (org/name or org/name@revision). Correct the path.",
+            error.Message);
         Assert.Equal(path, error.FileName);
         Assert.Equal(error.Message, (await Assert.ThrowsAsync<FileNotFoundException>(() => ModelSource.ResolveOrDownloadAsync(path))).Message);
         Assert.Equal(_folder, await ModelSource.ResolveOrDownloadAsync(_folder));
@@ -241,12 +255,14 @@ public sealed class HubCacheTests : IDisposable
         var reports = new List<DownloadProgress>();
         using var stop = new CancellationTokenSource();
 
-        var folder = await ModelSource.ResolveOrDownloadAsync(FakeHub.Name, new DownloadOptions { Files = ["other*"] }, hub.Settings, new Immediate<DownloadProgress>(reports.Add), stop.Token);
+        var folder = await ModelSource.ResolveOrDownloadAsync(
+            FakeHub.Name, new DownloadOptions { Files = ["other*"] }, hub.Settings, new Immediate<DownloadProgress>(reports.Add), stop.Token);
         stop.Cancel();
 
         Assert.Equal(["other.json"], Directory.GetFiles(folder).Select(Path.GetFileName));
         Assert.Equal(["other.json"], reports.Select(static report => report.File).Distinct());
-        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => ModelSource.ResolveOrDownloadAsync($"{FakeHub.Name}@v2", settings: hub.Settings, cancellationToken: stop.Token));
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(
+            () => ModelSource.ResolveOrDownloadAsync($"{FakeHub.Name}@v2", settings: hub.Settings, cancellationToken: stop.Token));
     }
 
     [Fact]

@@ -24,9 +24,11 @@ public sealed class HubRequestTests
         await hub.DownloadAsync();
 
         string[] always = ["Accept-Encoding: identity", $"Host: {hub.Settings.Endpoint.Authority}", "User-Agent: lora-notebooks/0.1"];
-        Assert.All(hub.HubRequests, request => Assert.Equal(
-            [always[0], $"Authorization: Bearer {FakeHub.Secret}", always[1], .. request.From is { } from ? (string[])[$"Range: bytes={from}-"] : [], always[2]],
-            Lines(request)));
+        Assert.All(hub.HubRequests, request =>
+        {
+            string[] range = request.From is { } from ? [$"Range: bytes={from}-"] : [];
+            Assert.Equal([always[0], $"Authorization: Bearer {FakeHub.Secret}", always[1], .. range, always[2]], Lines(request));
+        });
         always[1] = $"Host: {hub.StorageAddress.Authority}";
         Assert.Equal([always, [.. always[..2], "Range: bytes=600-", always[2]]], hub.StorageRequests.Select(Lines));
 
@@ -58,7 +60,9 @@ public sealed class HubRequestTests
     {
         using var hub = Model();
         var network = new FakeNetwork(hub, new Uri("https://mirror.example/hub/"));
-        hub.OnHub = request => request.Path.StartsWith("/hub/", StringComparison.Ordinal) ? hub.Usual(request with { Path = request.Path["/hub".Length..] }) : new Reply(404);
+        hub.OnHub = request => request.Path.StartsWith("/hub/", StringComparison.Ordinal)
+            ? hub.Usual(request with { Path = request.Path["/hub".Length..] })
+            : new Reply(404);
 
         await Assert.ThrowsAsync<HubException>(() => DownloadAsync(hub, network));
 
@@ -185,7 +189,9 @@ public sealed class HubRequestTests
         var error = await Assert.ThrowsAsync<HubException>(() => DownloadAsync(hub, network));
 
         Assert.Equal(HubFailure.Unreachable, error.Failure);
-        Assert.Equal("'hub.example' cannot be reached: No such thing. Check the network, HF_ENDPOINT and HTTPS_PROXY. With HF_HUB_OFFLINE=1 only the cache is used.", error.Message);
+        Assert.Equal(
+            "'hub.example' cannot be reached: No such thing. Check the network, HF_ENDPOINT and HTTPS_PROXY. With HF_HUB_OFFLINE=1 only the cache is used.",
+            error.Message);
         Assert.Empty(hub.Waits);
     }
 
@@ -241,7 +247,10 @@ public sealed class HubRequestTests
 
         var error = await Assert.ThrowsAsync<HubException>(() => client.DownloadAsync(FakeHub.Id));
 
-        Assert.Equal($"'{hub.Settings.Endpoint}api/models/{FakeHub.Name}/revision/main' was not asked: HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set. Unset it to use the network.", error.Message);
+        Assert.Equal(
+            $"'{hub.Settings.Endpoint}api/models/{FakeHub.Name}/revision/main' was not asked: HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set. Unset it to " +
+            $"use the network.",
+            error.Message);
     }
 
     private static async Task<string> DownloadAsync(FakeHub hub, FakeNetwork network)

@@ -110,14 +110,16 @@ public sealed class HubSecurityTests
             "etag" => request => request.Method == "HEAD" ? new Reply(200, [1]).With("ETag", $"+{said}") : null,
             "commit" => request => request.Method == "HEAD" ? new Reply(200, [1]).With("ETag", "a").With("X-Repo-Commit", said) : null,
             "location" => _ => Reply.To($"ftp://{said}/{said}"),
-            "range" => request => request.Path.EndsWith("config.json", StringComparison.Ordinal) && request.Method == "GET" ? new Reply(206, [1]).With("Content-Range", $"{said} 5-9/10") : null,
-            _ => request => request.Path.EndsWith("config.json", StringComparison.Ordinal) && request.Method == "GET" ? new Reply(200, "{}"u8.ToArray()).With("Content-Encoding", said) : null,
+            "range" => request => IsConfig(request) ? new Reply(206, [1]).With("Content-Range", $"{said} 5-9/10") : null,
+            _ => request => IsConfig(request) ? new Reply(200, "{}"u8.ToArray()).With("Content-Encoding", said) : null,
         };
         hub.OnHub = answer;
 
         var error = await hub.FailAsync();
 
         Assert.DoesNotContain(said, error.ToString(), StringComparison.OrdinalIgnoreCase);
+
+        static bool IsConfig(Request request) => request.Method == "GET" && request.Path.EndsWith("config.json", StringComparison.Ordinal);
     }
 
     [Fact]

@@ -10,6 +10,7 @@ public sealed class RepositoryAnswerTests
 
     private static readonly byte[] Content = "{}"u8.ToArray();
     private static readonly string GitBlob = FakeHub.GitBlob(Content);
+    private static readonly string Other = new('a', 40);
 
     [Theory]
     [InlineData("""{"rfilename": "config.json"}""", "config.json")]
@@ -32,7 +33,7 @@ public sealed class RepositoryAnswerTests
     {
         using var hub = Model();
         hub.OnHub = request => IsList(request)
-            ? List($$"""{"rfilename": "config.json", "size": 130, "blobId": "{{new string('a', 40)}}", "lfs": {"sha256": "{{FakeHub.Sha256(Content)}}", "size": 2} }""")
+            ? List($$"""{"rfilename": "config.json", "size": 130, "blobId": "{{Other}}", "lfs": {"sha256": "{{FakeHub.Sha256(Content)}}", "size": 2} }""")
             : request.Method == "HEAD" ? new Reply(302).With("Location", "https://storage.example/").With("ETag", "tag") : null;
 
         var snapshot = await hub.DownloadAsync();
@@ -73,7 +74,8 @@ public sealed class RepositoryAnswerTests
     {
         using var hub = Model();
         var filled = Fill(headers).Split(';', StringSplitOptions.RemoveEmptyEntries);
-        hub.OnHub = request => request.Method == "HEAD" ? filled.Aggregate(new Reply(200, Content), static (reply, header) => reply.With(header.Split('=')[0], header.Split('=', 2)[1])) : null;
+        var answer = filled.Aggregate(new Reply(200, Content), static (reply, header) => reply.With(header.Split('=')[0], header.Split('=', 2)[1]));
+        hub.OnHub = request => request.Method == "HEAD" ? answer : null;
 
         if (expected is HubFailure failure)
         {
@@ -136,14 +138,26 @@ public sealed class RepositoryAnswerTests
 
     // The status, X-Error-Code and X-Error-Message of the list, or of a file; the words that the message must have. {page} is the model's page.
     [Theory]
-    [InlineData(false, 403, "GatedRepo", null, HubFailure.Denied, "The model painters/tiny is gated, and {account}. Open {page} in a browser, accept its terms, make a token that may read at {hub}/settings/tokens, and set it as HF_TOKEN.")]
-    [InlineData(false, 404, "RevisionNotFound", null, HubFailure.NotFound, "The model painters/tiny has no revision 'main'; expected a branch, a tag or a commit. See {page}/tree/main.")]
+    [InlineData(
+        false, 403, "GatedRepo", null, HubFailure.Denied,
+        "The model painters/tiny is gated, and {account}. Open {page} in a browser, accept its terms, make a token that may read at {hub}/settings/tokens, " +
+        "and set it as HF_TOKEN.")]
+    [InlineData(
+        false, 404, "RevisionNotFound", null, HubFailure.NotFound,
+        "The model painters/tiny has no revision 'main'; expected a branch, a tag or a commit. See {page}/tree/main.")]
     [InlineData(true, 404, "EntryNotFound", null, HubFailure.NotFound, "The model painters/tiny has no file 'config.json'. See {page}/tree/main.")]
-    [InlineData(false, 401, null, null, HubFailure.Denied, "The model painters/tiny cannot be read: it does not exist, or it is private or gated and {account}. Check the name; for a private or gated model open {page} in a browser, accept its terms if it has any, and set a token that may read it as HF_TOKEN.")]
+    [InlineData(
+        false, 401, null, null, HubFailure.Denied,
+        "The model painters/tiny cannot be read: it does not exist, or it is private or gated and {account}. Check the name; for a private or gated model " +
+        "open {page} in a browser, accept its terms if it has any, and set a token that may read it as HF_TOKEN.")]
     [InlineData(true, 403, null, "Not today", HubFailure.Denied, "The model painters/tiny cannot be read (it says: Not today): it does not exist")]
-    [InlineData(false, 404, null, null, HubFailure.NotFound, "There is no model painters/tiny on 127.0.0.1. Check the name and the revision; a private model needs a token in HF_TOKEN ({account}).")]
+    [InlineData(
+        false, 404, null, null, HubFailure.NotFound,
+        "There is no model painters/tiny on 127.0.0.1. Check the name and the revision; a private model needs a token in HF_TOKEN ({account}).")]
     [InlineData(true, 404, null, null, HubFailure.NotFound, "The model painters/tiny has no file 'config.json' on 127.0.0.1. See {page}/tree/main.")]
-    [InlineData(false, 418, null, "Tea\u0001 only", HubFailure.Unreachable, "127.0.0.1 answers 418 (Answer) for painters/tiny (it says: Tea only). Check HF_ENDPOINT, and try again later.")]
+    [InlineData(
+        false, 418, null, "Tea\u0001 only", HubFailure.Unreachable,
+        "127.0.0.1 answers 418 (Answer) for painters/tiny (it says: Tea only). Check HF_ENDPOINT, and try again later.")]
     public async Task Refusal_EachKind_SaysWhatIsWrongAndWhatToDo(bool ofFile, int status, string? code, string? said, HubFailure failure, string message)
     {
         using var hub = Model();

@@ -65,7 +65,9 @@ public sealed class ArithmeticTests
 
         // Quarters and eighths are exact in binary; quotients are rounded once.
         var expected = X.Select((_, i) => formula(X[i], Y[i], Z[i])).ToArray();
-        Assert.All(expected.Zip(result.to(ScalarType.Float64).data<double>().ToArray()), static pair => Assert.Equal(pair.First, pair.Second, 1e-14 * (1 + Math.Abs(pair.First))));
+        Assert.All(
+            expected.Zip(result.to(ScalarType.Float64).data<double>().ToArray()),
+            static pair => Assert.Equal(pair.First, pair.Second, 1e-14 * (1 + Math.Abs(pair.First))));
         Assert.Equal(name.Contains('_') ? expected : X, x.data<double>().ToArray());
         Assert.Equal([Y, Z], [y.data<double>().ToArray(), z.data<double>().ToArray()]);
     }

@@ -37,7 +37,9 @@ public sealed class ProcessorTests
     {
         var processor = Processor.FromCpuId(static (leaf, _) => leaf == 0 ? (0, 0x68747541, 0x444D4163, 0x69746E65) : (0, 0, 0, 0));
 
-        Assert.Equal(("AuthenticAMD", "AuthenticAMD", null, null, null), (processor.Vendor, processor.ToString(), processor.Family, processor.Model, processor.Stepping));
+        Assert.Equal(
+            ("AuthenticAMD", "AuthenticAMD", null, null, null),
+            (processor.Vendor, processor.ToString(), processor.Family, processor.Model, processor.Stepping));
         Assert.Empty(processor.Instructions);
     }
 
