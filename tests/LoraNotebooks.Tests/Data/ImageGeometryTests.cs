@@ -87,7 +87,7 @@ public sealed class ImageGeometryTests
     public void Mirror_EveryPixel_ChangesSides() =>
         AssertNear(Noise(5, 3).Mirror(), 5, 3, static (x, y, channel) => Channel(Noise(5, 3), 4 - x, y, channel), 0);
 
-    // Pictures of 3×2, 1×2 and 2×1 in cells of 3×2; the columns asked for and those there are, and the padding.
+    // Pictures of 6×5, 1×4 and 3×1 in cells of 6×5; the columns asked for and those there are, and the padding.
     [Theory]
     [InlineData(null, 2, 2)]
     [InlineData(1, 1, 0)]
@@ -96,16 +96,16 @@ public sealed class ImageGeometryTests
     [InlineData(8, 3, 1)]
     public void Grid_Pictures_LieInTheMiddleOfTheirCells(int? columns, int across, int padding)
     {
-        RgbImage[] images = [Noise(3, 2), Noise(1, 2), Noise(2, 1)];
+        RgbImage[] images = [Noise(6, 5), Noise(1, 4), Noise(3, 1)];
         var down = (int)Math.Ceiling(3.0 / across);
-        var (width, height) = (padding + across * (3 + padding), padding + down * (2 + padding));
+        var (width, height) = (padding + across * (6 + padding), padding + down * (5 + padding));
 
         AssertNear(RgbImage.Grid(images, columns, padding), width, height, (x, y, channel) =>
         {
             for (var i = 0; i < images.Length; i++)
             {
-                var left = padding + i % across * (3 + padding) + (3 - images[i].Width) / 2;
-                var top = padding + i / across * (2 + padding) + (2 - images[i].Height) / 2;
+                var left = padding + i % across * (6 + padding) + (6 - images[i].Width) / 2;
+                var top = padding + i / across * (5 + padding) + (5 - images[i].Height) / 2;
                 if (x >= left && x < left + images[i].Width && y >= top && y < top + images[i].Height)
                 {
                     return Channel(images[i], x - left, y - top, channel);

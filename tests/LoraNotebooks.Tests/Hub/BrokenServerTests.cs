@@ -306,6 +306,7 @@ public sealed class BrokenServerTests
     [Theory]
     [InlineData("bytes 100000-299999/*", true)]
     [InlineData("bytes 100000-299999/300000", true)]
+    [InlineData("bytes 100000-299999/999999", false)]
     [InlineData("bytes */300000", false)]
     [InlineData(null, false)]
     public async Task Download_RangeOfTheRest_IsTakenWhereItBeginsRight(string? range, bool isTaken)
