@@ -37,7 +37,8 @@ public sealed record CaptionOptions
 
     /// <summary>The caption for one training step.</summary>
     /// <param name="caption">The caption of the dataset.</param>
-    /// <param name="generator">A CPU generator. The numbers drawn depend on the count of tags alone, not on the options.</param>
+    /// <param name="generator">A CPU generator. The numbers drawn depend on the count of tags alone, not on the options; where these change nothing, none is
+    /// drawn.</param>
     public string Draw(string caption, Generator generator)
     {
         ArgumentNullException.ThrowIfNull(caption);

@@ -153,8 +153,7 @@ internal sealed class BlobDownload : IAsyncDisposable
 
     private async Task<int> ReadAsync(Stream content, CancellationToken cancellation)
     {
-        using var silence = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
-        silence.CancelAfter(HubHttp.LongestSilence);
+        using var silence = _http.Await(cancellation);
         try
         {
             return await content.ReadAsync(_buffer, silence.Token).ConfigureAwait(false);

@@ -12,6 +12,7 @@ public sealed class HubClient : IDisposable
     private readonly HubHttp _http;
     private readonly Func<TimeSpan, CancellationToken, Task> _wait;
     private readonly Func<string, long?> _freeBytes;
+    private readonly TimeProvider _time;
 
     /// <summary>Opens a connection.</summary>
     /// <param name="settings">The server and the cache, default those of <see cref="HubSettings.FromEnvironment()"/>.</param>
@@ -20,11 +21,13 @@ public sealed class HubClient : IDisposable
     {
     }
 
-    /// <summary>See above, with time and disk in the caller's hands.</summary>
-    internal HubClient(HubSettings settings, Func<TimeSpan, CancellationToken, Task> wait, Func<string, long?> freeBytes)
+    /// <summary>See above, with time, disk and network in the caller's hands.</summary>
+    internal HubClient(
+        HubSettings settings, Func<TimeSpan, CancellationToken, Task> wait, Func<string, long?> freeBytes, TimeProvider? time = null,
+        HttpMessageHandler? network = null)
     {
-        (_settings, _wait, _freeBytes) = (settings, wait, freeBytes);
-        _http = new HubHttp(settings);
+        (_settings, _wait, _freeBytes, _time) = (settings, wait, freeBytes, time ?? TimeProvider.System);
+        _http = new HubHttp(settings, _time, network);
     }
 
     /// <summary>Fetches what the cache lacks of a model.</summary>
@@ -38,11 +41,27 @@ public sealed class HubClient : IDisposable
     public async Task<string> DownloadAsync(HubId id, DownloadOptions? options = null, IProgress<DownloadProgress>? progress = null, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(id);
+        try
+        {
+            return await DownloadModelAsync(id, options ?? new DownloadOptions(), progress, cancellationToken).ConfigureAwait(false);
+        }
+        catch (HubException error) when (_settings.Token?.IsIn(error.ToString()) == true)
+        {
+            // A server can repeat the token in whatever it names; what led to the error would show it, too.
+            throw new HubException(error.Failure, _settings.Token.HiddenIn(error.Message));
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _http.Dispose();
+
+    private async Task<string> DownloadModelAsync(HubId id, DownloadOptions options, IProgress<DownloadProgress>? progress, CancellationToken cancellationToken)
+    {
         var api = new RepositoryApi(_http, _settings, id, _wait);
         var repository = new CachedRepository(_settings.CacheFolder, id);
         var listing = await api.ListAsync(cancellationToken).ConfigureAwait(false);
         var missing = new List<RemoteFile>();
-        foreach (var file in FileSelection.Select(id, listing.Files, options ?? new DownloadOptions()).Where(file => !IsThere(repository, file, listing.Commit)))
+        foreach (var file in FileSelection.Select(id, listing.Files, options).Where(file => !IsThere(repository, file, listing.Commit)))
         {
             missing.Add(await api.DescribeAsync(file, listing.Commit, cancellationToken).ConfigureAwait(false));
         }
@@ -65,9 +84,6 @@ public sealed class HubClient : IDisposable
         return repository.SnapshotFolder(listing.Commit);
     }
 
-    /// <inheritdoc/>
-    public void Dispose() => _http.Dispose();
-
     private static bool IsThere(CachedRepository repository, ListedFile file, string commit)
     {
         var path = RepositoryPath.Below(repository.SnapshotFolder(commit), file.Name);
@@ -82,7 +98,7 @@ public sealed class HubClient : IDisposable
         var blobs = files.DistinctBy(static file => file.Etag).Where(file => !HasBlob(repository, file)).ToList();
         ThrowIfNoRoom(repository, blobs);
         repository.Prepare();
-        var meter = new DownloadMeter(blobs, progress, TimeProvider.System);
+        var meter = new DownloadMeter(blobs, progress, _time);
         foreach (var file in blobs)
         {
             meter.Begin();

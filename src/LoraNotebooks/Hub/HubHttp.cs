@@ -6,22 +6,20 @@ namespace LoraNotebooks.Hub;
 /// <summary>Requests to the hub: which hosts are told the token, which redirects are followed, which faults are worth another attempt.</summary>
 internal sealed class HubHttp : IDisposable
 {
-    /// <summary>The longest silence of a server, before or within an answer.</summary>
-    public static readonly TimeSpan LongestSilence = TimeSpan.FromSeconds(30);
-
     private const int MostRedirects = 10;
 
     private readonly HubSettings _settings;
+    private readonly TimeProvider _time;
     private readonly HttpClient _client;
 
-    public HubHttp(HubSettings settings)
+    public HubHttp(HubSettings settings, TimeProvider time, HttpMessageHandler? network)
     {
-        _settings = settings;
-        _client = new HttpClient(new SocketsHttpHandler
+        (_settings, _time) = (settings, time);
+        _client = new HttpClient(network ?? new SocketsHttpHandler
         {
             AllowAutoRedirect = false,
             UseCookies = false,
-            ConnectTimeout = LongestSilence,
+            ConnectTimeout = Silence.Longest,
             PooledConnectionLifetime = TimeSpan.FromMinutes(5),
         })
         { Timeout = Timeout.InfiniteTimeSpan };
@@ -62,6 +60,9 @@ internal sealed class HubHttp : IDisposable
         throw new HubException(HubFailure.Unreachable, $"'{Printable.Address(address)}' leads on after {MostRedirects} redirects; expected a file. Check HF_ENDPOINT.");
     }
 
+    /// <summary>Waits for the server of this connection; see <see cref="Silence"/>.</summary>
+    public Silence Await(CancellationToken cancellation) => new(_time, cancellation);
+
     public void Dispose() => _client.Dispose();
 
     /// <summary>Whether an answer only names another address.</summary>
@@ -82,8 +83,7 @@ internal sealed class HubHttp : IDisposable
             request.Headers.Authorization = new AuthenticationHeaderValue("Bearer", token.Value);
         }
 
-        using var silence = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
-        silence.CancelAfter(LongestSilence);
+        using var silence = Await(cancellation);
         HttpResponseMessage response;
         try
         {
@@ -91,7 +91,8 @@ internal sealed class HubHttp : IDisposable
         }
         catch (OperationCanceledException) when (!cancellation.IsCancellationRequested)
         {
-            throw new TransientFaultException(HubFailure.Unreachable, $"'{Printable.Address(address)}' did not answer within {LongestSilence.TotalSeconds} seconds.");
+            throw new TransientFaultException(
+                HubFailure.Unreachable, $"'{Printable.Address(address)}' did not answer within {Silence.Longest.TotalSeconds} seconds.");
         }
         catch (HttpRequestException error) when (error.HttpRequestError is HttpRequestError.NameResolutionError or HttpRequestError.SecureConnectionError or HttpRequestError.ProxyTunnelError)
         {
@@ -129,10 +130,10 @@ internal sealed class HubHttp : IDisposable
     private static bool IsSameOrigin(Uri one, Uri other) =>
         Uri.Compare(one, other, UriComponents.SchemeAndServer, UriFormat.UriEscaped, StringComparison.OrdinalIgnoreCase) == 0;
 
-    private static TimeSpan? RetryAfter(HttpResponseMessage response) => response.Headers.RetryAfter switch
+    private TimeSpan? RetryAfter(HttpResponseMessage response) => response.Headers.RetryAfter switch
     {
         { Delta: { } delay } => delay,
-        { Date: { } moment } => TimeSpan.FromTicks(Math.Max(0, (moment - DateTimeOffset.UtcNow).Ticks)),
+        { Date: { } moment } => TimeSpan.FromTicks(Math.Max(0, (moment - _time.GetUtcNow()).Ticks)),
         _ => null,
     };
 }

@@ -22,6 +22,12 @@ public sealed class HubToken
     /// <inheritdoc/>
     public override string ToString() => "(access token)";
 
+    /// <summary>Whether a text shows it, in whatever capitals: names of hosts lose theirs.</summary>
+    internal bool IsIn(string text) => text.Contains(Value, StringComparison.OrdinalIgnoreCase);
+
+    /// <summary>A text that does not show it.</summary>
+    internal string HiddenIn(string text) => text.Replace(Value, ToString(), StringComparison.OrdinalIgnoreCase);
+
     /// <summary>The token in a variable or file; null where there is none, or nothing that a header can carry.</summary>
     internal static HubToken? FromText(string? text) => text?.Trim() is { } value && IsUsable(value) ? new HubToken(value) : null;
 

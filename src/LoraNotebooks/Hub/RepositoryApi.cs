@@ -96,17 +96,12 @@ internal sealed partial class RepositoryApi(HubHttp http, HubSettings settings, 
 
     private Uri Address(string path) => new($"{settings.Endpoint.AbsoluteUri.TrimEnd('/')}/{path}");
 
-    private string Said(HttpResponseMessage response)
-    {
-        var message = Header(response, "X-Error-Message");
-        var safe = message is not null && settings.Token is { } token ? message.Replace(token.Value, token.ToString(), StringComparison.Ordinal) : message;
-        return safe is null ? "" : $" (it says: {Printable.Text(safe)})";
-    }
+    private static string Said(HttpResponseMessage response) =>
+        Header(response, "X-Error-Message") is { } message ? $" (it says: {Printable.Text(message)})" : "";
 
     private async Task<string> ReadTextAsync(HttpResponseMessage response, CancellationToken cancellation)
     {
-        using var silence = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
-        silence.CancelAfter(HubHttp.LongestSilence);
+        using var silence = http.Await(cancellation);
         try
         {
             await response.Content.LoadIntoBufferAsync(LongestListing, silence.Token).ConfigureAwait(false);

@@ -70,6 +70,106 @@ public sealed class CaptionTests
         Assert.Throws<ArgumentOutOfRangeException>(() => Table.Redundant(0));
     }
 
+    [Theory]
+    [InlineData(1.0, true)]
+    [InlineData(1e-9, true)]
+    [InlineData(0.0, false)]
+    [InlineData(1.0000001, false)]
+    [InlineData(double.NaN, false)]
+    public void Redundant_Share_IsAPartAboveZero(double share, bool isOne)
+    {
+        if (isOne)
+        {
+            Table.Redundant(share);
+            return;
+        }
+
+        Assert.Throws<ArgumentOutOfRangeException>(() => Table.Redundant(share));
+    }
+
+    [Fact]
+    public void Redundant_ShareThatIsNoBinaryFraction_CountsWholeImages()
+    {
+        // 7 of 10 images: 0.7 in floating point is less than 7.0 / 10 or not, as its last bit has it.
+        for (var count = 1; count <= 50; count++)
+        {
+            for (var share = 1; share <= count; share++)
+            {
+                var table = new TagTable(Enumerable.Range(0, count).Select(i => new CaptionedImage($"{i}", i < share ? "a" : "b")));
+                Assert.Contains(table.Redundant(share * (1.0 / count)), static tag => tag.Tag == "a");
+                Assert.DoesNotContain(table.Redundant(Math.Min(1, (share + 0.001) / count)), tag => tag.Tag == "a" && share < count);
+            }
+        }
+    }
+
+    [Fact]
+    public void Redundant_WithoutAShare_IsFourFifths()
+    {
+        Assert.Equal(["1girl"], Table.Redundant().Select(static tag => tag.Tag));
+        Assert.Empty(Table.Redundant(0.81));
+        Assert.Empty(Table.Redundant(except: "1GIRL"));
+    }
+
+    [Fact]
+    public void Tags_EquallyFrequent_AreInAlphabeticalOrderAsFirstSpelt()
+    {
+        var table = new TagTable([new("1", "b, B, a"), new("2", "c, A"), new("3", " ,, ")]);
+        Assert.Equal(
+            [("a", "1 2", 2.0 / 3), ("b", "1", 1.0 / 3), ("c", "2", 1.0 / 3)],
+            table.Tags.Select(static tag => (tag.Tag, string.Join(' ', tag.Files), tag.Share)));
+    }
+
+    [Fact]
+    public void Edits_ThatCannotBe_SayWhatWasExpected()
+    {
+        Assert.StartsWith(
+            "unwanted: got 'a, b', expected one tag: not empty, without commas, line breaks and outer spaces",
+            Assert.Throws<ArgumentException>(() => Table.Prune("a, b")).Message);
+        Assert.StartsWith("old: got '', expected one tag", Assert.Throws<ArgumentException>(() => Table.Replace("", "a")).Message);
+        Assert.StartsWith("tag: got ' a', expected one tag", Assert.Throws<ArgumentException>(() => Table.Add(" a")).Message);
+        Assert.StartsWith("word: got 'a\n', expected one tag", Assert.Throws<ArgumentException>(() => Table.WithTriggerWord("a\n")).Message);
+        Assert.StartsWith(
+            "The replacement of 'hat' is empty, expected a tag. Use Prune to remove a tag.",
+            Assert.Throws<ArgumentException>(() => Table.Replace("hat", " , ")).Message);
+        Assert.StartsWith(
+            "Got a line break in 'a\rb', expected one line: a caption is the first line of its file.",
+            Assert.Throws<ArgumentException>(() => Table.Replace("hat", "a\rb")).Message);
+        Assert.StartsWith(
+            "No caption has the tag 'cat'. The most frequent tags are 1girl, Blue hair, hat, a boy with a dog, smile.",
+            Assert.Throws<ArgumentException>(() => Table.Replace("cat", "a")).Message);
+        Assert.StartsWith(
+            "No caption has the tag 'cat'. There are no tags.",
+            Assert.Throws<ArgumentException>(() => new TagTable([new("1", "")]).Replace("cat", "a")).Message);
+        Assert.StartsWith(
+            "The table has no 8.png, 9.png. Give names as in Captions, for example 1.png.",
+            Assert.Throws<ArgumentException>(() => Table.Add("a", files: ["8.png", "1.png", "9.png"])).Message);
+        var many = new TagTable([new("1", string.Join(", ", Enumerable.Range(0, 12).Select(static i => $"t{i:D2}")))]);
+        Assert.Contains("are t00, t01, t02, t03, t04, t05, t06, t07.", Assert.Throws<ArgumentException>(() => many.Replace("cat", "a")).Message);
+    }
+
+    [Theory]
+    [InlineData("a,  b", "b", "b, a")]
+    [InlineData("b,  a, b", "b", "b,  a, b")]
+    [InlineData("a, B, b", "b", "b, a")]
+    [InlineData("B, a", "b", "b, a")]
+    [InlineData("", "b", "b")]
+    public void WithTriggerWord_Caption_HasItFirstAndOnce(string caption, string word, string expected) =>
+        Assert.Equal(expected, new TagTable([new("1", caption)]).WithTriggerWord(word).Captions[0].Caption);
+
+    [Theory]
+    [InlineData("a,  b", "c", "a, b, c")]
+    [InlineData("a,  C", "c", "a,  C")]
+    public void Add_Tag_LeavesCaptionsThatHaveItToTheLetter(string caption, string tag, string expected) =>
+        Assert.Equal(expected, new TagTable([new("1", caption)]).Add(tag).Captions[0].Caption);
+
+    [Theory]
+    [InlineData("a,  b", "A", "c", "c, b")]
+    [InlineData("a, b, c", "a", "C, d", "C, d, b")]
+    [InlineData("b,  c", "a", "d", "b,  c")]
+    [InlineData("a, b", "a", "a", "a, b")]
+    public void Replace_Tag_TakesItsPlaceAndStaysOnce(string caption, string old, string replacement, string expected) =>
+        Assert.Equal(expected, new TagTable([new("1", caption), new("2", "a")]).Replace(old, replacement).Captions[0].Caption);
+
     [Fact]
     public void Draw_WithoutOptions_KeepsTheCaptionToTheLetter()
     {

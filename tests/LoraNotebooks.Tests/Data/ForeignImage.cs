@@ -87,7 +87,8 @@ internal static class ForeignImage
 
     private static byte[] RiffChunk(string type, byte[] content) => [.. type.Select(static c => (byte)c), .. Little(content.Length), .. content, .. new byte[content.Length % 2]];
 
-    private static byte[] Chunk(string type, byte[] content)
+    /// <summary>A part of a PNG with its checksum.</summary>
+    public static byte[] Chunk(string type, byte[] content)
     {
         byte[] named = [.. type.Select(static c => (byte)c), .. content];
         var crc = uint.MaxValue;

@@ -205,6 +205,62 @@ public sealed class ImageDatasetTests
     }
 
     [Fact]
+    public void LoadPixels_IndicesOrFaults_AreThoseAskedFor()
+    {
+        using var folder = new DatasetFolder();
+        folder.Image("a.png", "a", 4, 4).Image("b.png", "b", 4, 4).Image("c.png", "c", 8, 4).Image("d.png", "d", 4, 8);
+        var dataset = folder.Open();
+
+        using var pixels = dataset.LoadPixels([1, 0, 1]);
+        Assert.Equal(
+            dataset.Items[1].Load().Pixels.ToArray().Concat(dataset.Items[0].Load().Pixels.ToArray()).Concat(dataset.Items[1].Load().Pixels.ToArray()),
+            pixels.bytes.ToArray());
+        Assert.Contains(
+            "Pixels of no images were asked for, expected one index or more.",
+            Assert.Throws<ArgumentException>(() => dataset.LoadPixels([])).Message);
+        Assert.Equal(
+            ["c.png: got 8×4, expected 4×4 as a.png. Prepare the dataset instead.", "d.png: got 4×8, expected 4×4 as a.png. Prepare the dataset instead."],
+            Assert.Throws<DatasetException>(() => dataset.LoadPixels()).Report.Errors.Select(issue => $"{issue.File}: {issue.Message}"));
+
+        folder.Bytes("a.png", [1]).Bytes("b.png", [2]);
+        Assert.Equal(["a.png", "b.png"], Assert.Throws<DatasetException>(() => dataset.LoadPixels([0, 1])).Report.Errors.Select(issue => issue.File));
+        Assert.Equal(["a.png"], Assert.Throws<DatasetException>(() => dataset.LoadPixels([0, 2])).Report.Errors.Select(issue => issue.File));
+    }
+
+    [Fact]
+    public void Open_ImagesFarBelow_AreNamedDownToTheEighthFolder()
+    {
+        using var folder = new DatasetFolder();
+        folder.Image("a.png", "a").Image("1/2/3/4/5/6/7/8/b.png").Image("1/2/3/4/5/6/7/8/9/c.png");
+        Directory.CreateSymbolicLink(folder["1/around"], folder.Path);
+
+        Assert.Equal(["1/2/3/4/5/6/7/8"], folder.Open().Report.Issues.Select(issue => issue.File));
+    }
+
+    [Fact]
+    public void Item_Fields_AreReadByTheirKind()
+    {
+        using var folder = new DatasetFolder();
+        folder.Image("a.png", "a").Image("b.png", "b").Text(
+            "metadata.jsonl", """{"file_name": "b.png", "split": 7, "note": "n", "note": "last", "loss_weight": 0.25, "regularization": true}""");
+        var dataset = folder.Open();
+        var (plain, item) = (dataset.Items.Single(entry => entry.File == "a.png"), dataset.Items.Single(entry => entry.File == "b.png"));
+
+        Assert.Equal((null, "last", null), (item.Field("split"), item.Field("note"), item.Field("absent")));
+        Assert.Equal((0.25, true, 1.0, false), (item.LossWeight, item.IsRegularization, plain.LossWeight, plain.IsRegularization));
+        Assert.Equal(["loss_weight", "note", "regularization", "split"], item.Fields.Keys.Order());
+        Assert.Empty(plain.Fields);
+        Assert.Equal((folder["a.png"], 1), (plain.Path, plain.Repeats));
+
+        var one = dataset.Where(entry => entry.IsRegularization);
+        Assert.Equal((folder.Path, 1), (one.Folder, one.Count));
+        Assert.Same(dataset.Report, one.Report);
+        Assert.Equal(
+            ["changed", "a"],
+            dataset.WithCaptions(new TagTable([new("b.png", "changed"), new("x.png", "none")])).Items.Select(entry => entry.Caption));
+    }
+
+    [Fact]
     public void ComputeHash_AnyChangeOfData_ChangesIt()
     {
         using var folder = new DatasetFolder();

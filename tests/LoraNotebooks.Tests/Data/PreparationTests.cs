@@ -75,6 +75,27 @@ public sealed class PreparationTests
     }
 
     [Fact]
+    public void Prepare_WithProgress_TellsOneAtATime()
+    {
+        using var folder = new DatasetFolder();
+        for (var i = 0; i < 30; i++)
+        {
+            folder.Image($"{i:00}.png", "a");
+        }
+
+        var (inside, most) = (0, 0);
+        var progress = new Immediate<PreparationProgress>(_ =>
+        {
+            most = Math.Max(most, Interlocked.Increment(ref inside));
+            Thread.Sleep(1);
+            Interlocked.Decrement(ref inside);
+        });
+        ImageDataset.Open(folder.Path, progress: progress).Prepare(Small, progress);
+
+        Assert.Equal(1, most);
+    }
+
+    [Fact]
     public void Prepare_WithProgress_CountsErrorsAndGoesOn()
     {
         using var folder = new DatasetFolder();

@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using LoraNotebooks.Data;
 using SkiaSharp;
 using static LoraNotebooks.Tests.Data.DatasetFolder;
+using static TorchSharp.torch;
 
 namespace LoraNotebooks.Tests.Data;
 
@@ -190,6 +191,68 @@ public sealed class RgbImageTests
         Assert.Equal([3, 4, 6], tensor.shape);
         Assert.Equal(image[2, 1].Green / 127.5f - 1, tensor[1, 1, 2].item<float>(), 1e-6f);
         Assert.Equal(image.Pixels.ToArray(), RgbImage.FromTensor(tensor).Pixels.ToArray());
+    }
+
+    [Fact]
+    public void FromTensor_Values_AreClampedAndRounded()
+    {
+        float[] values = [-2, -1, -0.9999f, 0, 0.0001f, 0.999f, 1, 1.5f, -0.5f, 0.5f, 0.25f, -0.25f];
+        using var pixels = tensor(values, [3, 2, 2]);
+
+        var image = RgbImage.FromTensor(pixels);
+
+        Assert.Equal((2, 2), (image.Width, image.Height));
+        for (var i = 0; i < 12; i++)
+        {
+            var exact = (Math.Clamp((double)values[i], -1, 1) + 1) * 127.5;
+            Assert.Equal(exact, image.Pixels[3 * (i % 4) + i / 4], 0.501);
+        }
+
+        Assert.Equal(values, pixels.data<float>().ToArray());
+        Assert.Contains("has the shape [3, H, W], got [1, 2, 2]", Assert.Throws<ArgumentException>(() => RgbImage.FromTensor(zeros(1, 2, 2))).Message);
+        Assert.Contains("got [1, 3, 2, 2]", Assert.Throws<ArgumentException>(() => RgbImage.FromTensor(zeros(1, 3, 2, 2))).Message);
+    }
+
+    [Theory]
+    [InlineData(float.NaN)]
+    [InlineData(float.PositiveInfinity)]
+    [InlineData(float.NegativeInfinity)]
+    public void FromTensor_NumberThatIsNotFinite_IsRefused(float value)
+    {
+        using var pixels = zeros(3, 2, 2);
+        pixels[2, 1, 0] = value;
+        Assert.Contains("got some that are not", Assert.Throws<ArgumentException>(() => RgbImage.FromTensor(pixels)).Message);
+    }
+
+    [Fact]
+    public void ToTensor_SeveralImages_AreABatchInOrder()
+    {
+        RgbImage[] images = [Picture(3, 2, 1), Picture(3, 2, 2)];
+        using var batch = RgbImage.ToTensor(images);
+
+        Assert.Equal([2, 3, 2, 3], batch.shape);
+        for (var i = 0; i < 2 * 18; i++)
+        {
+            var (n, channel, y, x) = (i / 18, i % 18 / 6, i % 6 / 3, i % 3);
+            Assert.Equal(images[n].Pixels[3 * (3 * y + x) + channel] / 127.5 - 1, batch[n, channel, y, x].item<float>(), 1e-6);
+        }
+    }
+
+    [Fact]
+    public void SavePng_WhoReadsMeanwhile_SeesTheFormerFileWhole()
+    {
+        using var folder = new DatasetFolder();
+        var before = Picture(4, 4, 1).EncodePng();
+        folder.Bytes("a.png", before);
+        using var reader = new FileStream(folder["a.png"], FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
+
+        Picture(4, 4, 2).SavePng(folder["a.png"]);
+
+        var read = new byte[before.Length];
+        reader.ReadExactly(read);
+        Assert.Equal(before, read);
+        Assert.Equal(Picture(4, 4, 2).Pixels.ToArray(), RgbImage.Load(folder["a.png"]).Pixels.ToArray());
+        Assert.Single(Directory.GetFiles(folder.Path));
     }
 
     [Fact]

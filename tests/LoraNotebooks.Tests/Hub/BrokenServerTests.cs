@@ -1,4 +1,5 @@
 using LoraNotebooks.Hub;
+using Microsoft.Extensions.Time.Testing;
 
 namespace LoraNotebooks.Tests.Hub;
 
@@ -228,6 +229,148 @@ public sealed class BrokenServerTests
 
         Assert.Equal(HubFailure.Damaged, error.Failure);
         Assert.Contains("HF_ENDPOINT", error.Message);
+    }
+
+    [Fact]
+    public async Task Download_BytesOfAttemptsThatFail_AreKeptAndCounted()
+    {
+        using var hub = Model();
+        hub.OnStorage = request => FakeHub.Serve(request, hub.Files[Weights]) with { BreakAfter = 10 };
+
+        var error = await hub.FailAsync();
+
+        Assert.Equal(
+            $"The connection for '{Weights}' ended after 60 of {Length} bytes. 6 attempts failed. Check the network and try again: what was fetched is " +
+            "kept. With HF_HUB_OFFLINE=1 only the cache is used.",
+            error.Message);
+        Assert.Equal(HubFailure.Unreachable, error.Failure);
+        Assert.Equal(hub.Files[Weights][..60], await File.ReadAllBytesAsync(hub.Blob(Weights) + ".incomplete"));
+        AssertNothingInTheCache(hub);
+
+        hub.OnStorage = null;
+        await AssertArrivesAsync(hub);
+        Assert.Equal(60, hub.StorageRequests[^1].From);
+    }
+
+    // A mebibyte in one attempt is worth a new set of attempts; a byte less is not.
+    [Theory]
+    [InlineData(1 << 20, true)]
+    [InlineData((1 << 20) - 1, false)]
+    public async Task Download_AttemptsThatGainMuch_AreNotCounted(int gain, bool arrives)
+    {
+        using var hub = new FakeHub((Weights, FakeHub.Bytes(8 << 20)));
+        hub.OnStorage = request => FakeHub.Serve(request, hub.Files[Weights]) with { BreakAfter = gain };
+
+        if (arrives)
+        {
+            await AssertArrivesAsync(hub);
+            Assert.Equal(Enumerable.Repeat(1.0, 7), hub.Waits.Select(wait => wait.TotalSeconds));
+            return;
+        }
+
+        Assert.Contains($"ended after {6 * gain} of {8 << 20} bytes. 6 attempts failed", (await hub.FailAsync()).Message);
+    }
+
+    [Theory]
+    [InlineData(0, false)]
+    [InlineData(1, false)]
+    [InlineData(Length - 1, false)]
+    [InlineData(Length, false)]
+    [InlineData(Length + 1, true)]
+    public async Task Download_BytesFromBefore_AreGoneOnWithUnlessTheyAreTooMany(int before, bool anew)
+    {
+        using var hub = Model();
+        Directory.CreateDirectory(Path.GetDirectoryName(hub.Blob(Weights))!);
+        await File.WriteAllBytesAsync(hub.Blob(Weights) + ".incomplete", [.. hub.Files[Weights].Take(before), .. new byte[Math.Max(0, before - Length)]]);
+
+        await AssertArrivesAsync(hub);
+
+        Assert.Equal(before == Length ? [] : [before == 0 || anew ? null : before], hub.StorageRequests.Select(request => request.From));
+        Assert.Empty(hub.Waits);
+        Assert.False(File.Exists(hub.Blob(Weights) + ".incomplete"));
+    }
+
+    [Fact]
+    public async Task Download_WholeButDamagedBytesFromBefore_AreFetchedAnew()
+    {
+        using var hub = Model();
+        Directory.CreateDirectory(Path.GetDirectoryName(hub.Blob(Weights))!);
+        await File.WriteAllBytesAsync(hub.Blob(Weights) + ".incomplete", FakeHub.Bytes(Length, seed: 5));
+
+        await AssertArrivesAsync(hub);
+
+        Assert.Equal([null], hub.StorageRequests.Select(request => request.From));
+        Assert.Equal([1.0], hub.Waits.Select(wait => wait.TotalSeconds));
+    }
+
+    [Theory]
+    [InlineData("bytes 100000-299999/*", true)]
+    [InlineData("bytes 100000-299999/300000", true)]
+    [InlineData("bytes 100000-299999/999999", false)]
+    [InlineData("bytes */300000", false)]
+    [InlineData(null, false)]
+    public async Task Download_RangeOfTheRest_IsTakenWhereItBeginsRight(string? range, bool isTaken)
+    {
+        using var hub = Model();
+        hub.OnStorage = request => request.From is { } from && hub.StorageRequests.Count == 2
+            ? range is null ? new Reply(206, hub.Files[Weights][from..]) : new Reply(206, hub.Files[Weights][from..]).With("Content-Range", range)
+            : FakeHub.Serve(request, hub.Files[Weights]) with { BreakAfter = request.From is null && hub.StorageRequests.Count == 1 ? 100_000 : null };
+
+        await AssertArrivesAsync(hub);
+
+        Assert.Equal(isTaken ? [null, 100_000] : [null, 100_000, null], hub.StorageRequests.Select(request => request.From));
+    }
+
+    [Theory]
+    [InlineData(206, "bytes 7-299999/300000", "is not served from byte 0 of 300000 on, as was asked (it has bytes 7-299999/300000)")]
+    [InlineData(416, null, "is not served from byte 0 of 300000 on, as was asked (it has no range)")]
+    [InlineData(204, null, "is answered with 204")]
+    public async Task Download_AnswerThatIsNotTheFile_SaysWhatItIs(int status, string? range, string message)
+    {
+        using var hub = Model();
+        hub.OnStorage = _ => range is null ? new Reply(status) : new Reply(status, hub.Files[Weights]).With("Content-Range", range);
+
+        var error = await hub.FailAsync();
+
+        Assert.StartsWith($"'{Weights}' {message}. 6 attempts failed. A proxy", error.Message);
+        Assert.Equal(HubFailure.Damaged, error.Failure);
+    }
+
+    [Fact]
+    public async Task Download_CompressedAnswer_IsNotTheFile()
+    {
+        using var hub = Model();
+        hub.OnStorage = request => FakeHub.Serve(request, hub.Files[Weights]).With("Content-Encoding", "gzip");
+
+        var error = await hub.FailAsync();
+
+        Assert.StartsWith($"'{Weights}' is announced with {Length} bytes gzip; expected {Length} bytes as they are.", error.Message);
+        AssertNothingInTheCache(hub);
+    }
+
+    [Fact]
+    public async Task Download_SilenceWithinAFile_EndsAfterHalfAMinuteAndKeepsWhatCame()
+    {
+        using var hub = Model();
+        var time = new FakeTimeProvider();
+        var silence = new TaskCompletionSource();
+        hub.OnStorage = request => FakeHub.Serve(request, hub.Files[Weights]) with { SilentAfter = request.From is null ? 1000 : null, Silence = silence.Task };
+        using var client = hub.Client(time: time);
+
+        var download = client.DownloadAsync(FakeHub.Id);
+        var incomplete = new FileInfo(hub.Blob(Weights) + ".incomplete");
+        while (hub.Waits.Count == 0)
+        {
+            await Task.Delay(5);
+            incomplete.Refresh();
+            time.Advance(TimeSpan.FromSeconds(incomplete is { Exists: true, Length: 1000 } ? 10 : 0));
+        }
+
+        await download;
+        silence.SetResult();
+
+        Assert.Equal([null, 1000], hub.StorageRequests.Select(request => request.From));
+        Assert.Equal([1.0], hub.Waits.Select(wait => wait.TotalSeconds));
     }
 
     private static Reply Linked(FakeHub hub, string etag, int size) => new(302)

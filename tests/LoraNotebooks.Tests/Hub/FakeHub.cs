@@ -20,8 +20,8 @@ internal sealed class FakeHub : IDisposable
     public FakeHub(params (string Name, byte[] Content)[] files)
     {
         Files = files.ToDictionary(file => file.Name, file => file.Content);
-        _hub = new LocalServer(request => OnHub?.Invoke(request) ?? Answer(request));
-        _storage = new LocalServer(request => OnStorage?.Invoke(request) ?? Serve(request, Files[request.Path[1..].Split('?')[0]]));
+        _hub = new LocalServer(AnswerAsHub);
+        _storage = new LocalServer(AnswerAsStorage);
         Settings = new HubSettings { CacheFolder = Cache, Endpoint = _hub.Address, Token = new HubToken(Secret) };
     }
 
@@ -47,7 +47,7 @@ internal sealed class FakeHub : IDisposable
     public List<TimeSpan> Waits { get; } = [];
 
     /// <summary>The room on the disk; default plenty.</summary>
-    public long FreeBytes { get; set; } = long.MaxValue;
+    public long? FreeBytes { get; set; } = long.MaxValue;
 
     public string RepositoryFolder => Path.Combine(Cache, "models--painters--tiny");
 
@@ -71,7 +71,12 @@ internal sealed class FakeHub : IDisposable
 
     public string Etag(string name) => IsLarge(name) ? Sha256(Files[name]) : GitBlob(Files[name]);
 
-    public HubClient Client(HubSettings? settings = null) => new(settings ?? Settings, Wait, _ => FreeBytes);
+    public HubClient Client(HubSettings? settings = null, TimeProvider? time = null, HttpMessageHandler? network = null) =>
+        new(settings ?? Settings, Wait, _ => FreeBytes, time, network);
+
+    public Reply AnswerAsHub(Request request) => OnHub?.Invoke(request) ?? Usual(request);
+
+    public Reply AnswerAsStorage(Request request) => OnStorage?.Invoke(request) ?? Serve(request, Files[request.Path[1..].Split('?')[0]]);
 
     public async Task<string> DownloadAsync(DownloadOptions? options = null, IProgress<DownloadProgress>? progress = null, HubId? id = null, CancellationToken cancellation = default)
     {
@@ -105,7 +110,8 @@ internal sealed class FakeHub : IDisposable
         return Task.CompletedTask;
     }
 
-    private Reply Answer(Request request)
+    /// <summary>As the real hub answers.</summary>
+    public Reply Usual(Request request)
     {
         var resolve = $"/{Name}/resolve/{Commit}/";
         if (request.Path.StartsWith($"/api/models/{Name}/revision/", StringComparison.Ordinal))
@@ -113,12 +119,12 @@ internal sealed class FakeHub : IDisposable
             return Reply.Json(Listing(Commit, Files.Select(file => (file.Key, file.Value))));
         }
 
-        if (!request.Path.StartsWith(resolve, StringComparison.Ordinal) || !Files.TryGetValue(request.Path[resolve.Length..], out var content))
+        var name = request.Path.StartsWith(resolve, StringComparison.Ordinal) ? Uri.UnescapeDataString(request.Path[resolve.Length..]) : "";
+        if (!Files.TryGetValue(name, out var content))
         {
             return new Reply(404) { Headers = { ["X-Error-Code"] = "EntryNotFound" } };
         }
 
-        var name = request.Path[resolve.Length..];
         var whole = Serve(request, content);
         return IsLarge(name)
             ? new Reply(302)
@@ -131,7 +137,7 @@ internal sealed class FakeHub : IDisposable
                     ["X-Linked-Size"] = $"{content.Length}",
                 },
             }
-            : whole with { Headers = new(whole.Headers) { ["X-Repo-Commit"] = Commit, ["ETag"] = $"W/\"{Etag(name)}\"" } };
+            : whole.With("X-Repo-Commit", Commit).With("ETag", $"W/\"{Etag(name)}\"");
     }
 
     /// <summary>The hub's list of a repository's files.</summary>

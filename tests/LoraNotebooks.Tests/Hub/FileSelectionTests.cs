@@ -33,7 +33,7 @@ public sealed class FileSelectionTests
         var error = Assert.Throws<HubException>(() => Select(Pipeline, new DownloadOptions { Variant = "int8" }));
 
         Assert.Contains("'int8'", error.Message);
-        Assert.Contains("fp16, non_ema", error.Message);
+        Assert.Contains("it has fp16, non_ema and may have plain ones.", error.Message);
     }
 
     [Fact]
@@ -67,7 +67,138 @@ public sealed class FileSelectionTests
 
     [Fact]
     public void Select_OnlyPickles_SaysWhyNothingIsFetched() =>
-        Assert.Contains("Pickled weights", Assert.Throws<HubException>(() => Select(["model.ckpt", "pytorch_model.bin"], new DownloadOptions())).Message);
+        Assert.Equal(
+            "The model painters/tiny has no safetensors, JSON or text files. Pickled weights (.bin, .ckpt, .pt) are not fetched because reading them can " +
+            "run code; look for a version with safetensors.",
+            Assert.Throws<HubException>(() => Select(["model.ckpt", "pytorch_model.bin"], new DownloadOptions())).Message);
+
+    [Theory]
+    [InlineData("safety_checker")]
+    [InlineData("onnx")]
+    [InlineData("openvino")]
+    [InlineData("coreml")]
+    [InlineData("flax")]
+    public void Select_FolderThatNoPipelineNeeds_IsLeftOutOfAPipelineAlone(string folder)
+    {
+        AssertSelected(
+            ["model_index.json", $"{folder}/config.json", $"unet/{folder}/config.json"], new DownloadOptions(),
+            ["model_index.json", $"unet/{folder}/config.json"]);
+        AssertSelected(["config.json", $"{folder}/config.json"], new DownloadOptions(), ["config.json", $"{folder}/config.json"]);
+    }
+
+    [Theory]
+    [InlineData("fp16")]
+    [InlineData("bf16")]
+    [InlineData("fp32")]
+    [InlineData("non_ema")]
+    [InlineData("ema_only")]
+    public void Select_KnownVariant_IsTakenWhereItIsAskedForOrAlone(string variant)
+    {
+        string[] both = ["m.safetensors", $"m.{variant}.safetensors"];
+        AssertSelected(both, new DownloadOptions(), ["m.safetensors"]);
+        AssertSelected(both, new DownloadOptions { Variant = variant }, [both[1]]);
+        AssertSelected([both[1], "other.safetensors"], new DownloadOptions(), [both[1], "other.safetensors"]);
+    }
+
+    [Fact]
+    public void Select_SeveralVariantsAndNoPlainFile_TakesOneByAFixedOrder()
+    {
+        string[] variants = ["m.ema_only.safetensors", "m.non_ema.safetensors", "m.fp32.safetensors", "m.bf16.safetensors", "m.fp16.safetensors"];
+        for (var known = 1; known <= variants.Length; known++)
+        {
+            AssertSelected(variants[..known], new DownloadOptions(), [variants[known - 1]]);
+        }
+    }
+
+    [Fact]
+    public void Select_WantedVariantThatIsNotKnown_IsTakenByItsWord()
+    {
+        AssertSelected(
+            ["m.safetensors", "m.int8.safetensors", "n.safetensors"], new DownloadOptions { Variant = "int8" },
+            ["m.int8.safetensors", "n.safetensors"]);
+        AssertSelected(["m.safetensors", "m.int8.safetensors"], new DownloadOptions(), ["m.safetensors", "m.int8.safetensors"]);
+        AssertSelected([".int8.safetensors", "m.int8.safetensors"], new DownloadOptions { Variant = "int8" }, [".int8.safetensors", "m.int8.safetensors"]);
+    }
+
+    [Theory]
+    [InlineData("a.SAFETENSORS", true)]
+    [InlineData("A.Json", true)]
+    [InlineData("a.txt", true)]
+    [InlineData("a.bin", false)]
+    [InlineData("a.ckpt", false)]
+    [InlineData("a.pt", false)]
+    [InlineData("a.pth", false)]
+    [InlineData("a.pkl", false)]
+    [InlineData("a.msgpack", false)]
+    [InlineData("a.h5", false)]
+    [InlineData("a.py", false)]
+    [InlineData("README.md", false)]
+    [InlineData("json", false)]
+    [InlineData("pytorch_model.bin.index.json", false)]
+    [InlineData("flax_model.MsgPack.index.json", false)]
+    [InlineData("tf_model.h5.index.json", false)]
+    [InlineData("model.safetensors.index.json", true)]
+    public void Select_Extension_IsOfAKindThatIsReadSafely(string file, bool isTaken)
+    {
+        AssertSelected(["config.json", file], new DownloadOptions(), isTaken ? ["config.json", file] : ["config.json"]);
+        AssertSelected(["config.json", file], new DownloadOptions { Files = ["*"] }, isTaken ? ["config.json", file] : ["config.json"]);
+    }
+
+    [Theory]
+    [InlineData("unet/*", "unet/a.json;unet/deep/b.json")]
+    [InlineData("*.json", "a.json;unet/a.json;unet/deep/b.json")]
+    [InlineData("a.json", "a.json")]
+    [InlineData("A.JSON", null)]
+    [InlineData("un?t/a.json", "unet/a.json")]
+    [InlineData("unet", null)]
+    public void Select_Pattern_MatchesWholeNames(string pattern, string? expected)
+    {
+        string[] files = ["a.json", "unet/a.json", "unet/deep/b.json", "b.txt", "c.bin"];
+        if (expected is not null)
+        {
+            AssertSelected(files, new DownloadOptions { Files = [pattern] }, expected.Split(';'));
+            return;
+        }
+
+        var error = Assert.Throws<HubException>(() => Select(files, new DownloadOptions { Files = [pattern, "*.md"] }));
+        Assert.Equal(HubFailure.NotFound, error.Failure);
+        Assert.Equal(
+            $"The model painters/tiny has no safetensors, JSON or text file that matches {pattern}, *.md. Its files: a.json, unet/a.json, unet/deep/b.json, " +
+            "b.txt",
+            error.Message);
+    }
+
+    [Fact]
+    public void Select_Files_ComeSmallestFirstThenByNameAndOnce()
+    {
+        ListedFile[] files =
+        [
+            new("c.json", 20, null, null), new("b.json", 3, null, null), new("a.json", 20, null, null), new("B.json", 20, null, null),
+            new("d.json", null, null, null), new("b.json", 4, null, null),
+        ];
+
+        Assert.Equal(
+            ["d.json", "b.json", "B.json", "a.json", "c.json"],
+            FileSelection.Select(FakeHub.Id, files, new DownloadOptions()).Select(static file => file.Name));
+    }
+
+    [Fact]
+    public void Select_VariantWhereAllIsPlain_SaysToLeaveItOut()
+    {
+        var error = Assert.Throws<HubException>(() => Select(["m.safetensors"], new DownloadOptions { Variant = "fp16" }));
+
+        Assert.Equal(HubFailure.NotFound, error.Failure);
+        Assert.Equal("The model painters/tiny has no weights of the variant 'fp16'; it has only plain ones. Leave the variant out.", error.Message);
+    }
+
+    [Fact]
+    public void Select_PipelinesRoot_KeepsItsTextsAndNotItsSingleFiles()
+    {
+        AssertSelected(
+            ["model_index.json", "README.txt", "all.SAFETENSORS", "unet/m.safetensors"], new DownloadOptions(),
+            ["model_index.json", "README.txt", "unet/m.safetensors"]);
+        AssertSelected(["folder/model_index.json", "all.safetensors"], new DownloadOptions(), ["folder/model_index.json", "all.safetensors"]);
+    }
 
     private static void AssertSelected(string[] files, DownloadOptions options, string[] expected) =>
         Assert.Equal(expected.Order(StringComparer.Ordinal), Select(files, options).Order(StringComparer.Ordinal));

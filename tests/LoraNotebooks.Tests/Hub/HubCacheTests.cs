@@ -1,4 +1,5 @@
 using LoraNotebooks.Hub;
+using LoraNotebooks.Tests.Training;
 
 namespace LoraNotebooks.Tests.Hub;
 
@@ -86,6 +87,104 @@ public sealed class HubCacheTests : IDisposable
     }
 
     [Fact]
+    public void Models_Order_IsByNameThenTheLatestUsed()
+    {
+        WriteModel();
+        string[] folders =
+        [
+            $"models--b--a/snapshots/{First}", $"models--a--b/snapshots/{First}", $"models--a--b/snapshots/{Second}", $"models--old/snapshots/{First}",
+            $"datasets--a--b/snapshots/{First}", "models--none/blobs",
+        ];
+        foreach (var folder in folders)
+        {
+            Directory.CreateDirectory(Path.Combine(_folder, folder));
+        }
+
+        // An empty snapshot is as old as its folder.
+        Directory.SetLastWriteTimeUtc(Path.Combine(_folder, "models--a--b", "snapshots", First), new DateTime(2031, 1, 1, 0, 0, 0, DateTimeKind.Utc));
+        Directory.SetLastWriteTimeUtc(Path.Combine(_folder, "models--a--b", "snapshots", Second), new DateTime(2031, 1, 2, 0, 0, 0, DateTimeKind.Utc));
+        var blob = Path.Combine(_folder, "models--org--name", "blobs", "aaaa");
+        File.SetLastWriteTimeUtc(blob, new DateTime(2033, 1, 1, 0, 0, 0, DateTimeKind.Utc));
+        File.SetLastAccessTimeUtc(blob, new DateTime(2032, 1, 1, 0, 0, 0, DateTimeKind.Utc));
+
+        var models = new HubCache(_folder).Models();
+
+        Assert.Equal(["a/b", "a/b", "b/a", "old", "org/name", "org/name"], models.Select(static model => model.Name));
+        Assert.Equal([Second, First], models.Take(2).Select(static model => model.Commit));
+        Assert.Equal(new DateTime(2031, 1, 2, 0, 0, 0, DateTimeKind.Utc), models[0].LastUsedUtc);
+        Assert.Equal((0, 0L), (models[0].Files, models[0].Bytes));
+        Assert.All(models.Skip(4), static model => Assert.Equal(2033, model.LastUsedUtc.Year));
+        Assert.Equal(Path.Combine(_folder, "models--a--b", "snapshots", Second), models[0].Folder);
+    }
+
+    [Fact]
+    public void Models_OneBlobUnderTwoNames_IsCountedOnce()
+    {
+        WriteModel();
+        var snapshot = Path.Combine(_folder, "models--org--name", "snapshots", Second);
+        File.CreateSymbolicLink(Path.Combine(snapshot, "again.json"), "../../blobs/bbbb");
+        File.CreateSymbolicLink(Path.Combine(snapshot, "broken.json"), "../../blobs/gone");
+        Directory.CreateSymbolicLink(Path.Combine(_folder, "models--org--name", "snapshots", "latest"), Second);
+        File.WriteAllText(Path.Combine(_folder, "models--org--name", "refs", "half.tmp"), Second);
+
+        var model = Assert.Single(new HubCache(_folder).Models(), static model => model.Commit == Second);
+
+        Assert.Equal((3, 30L), (model.Files, model.Bytes));
+        Assert.Equal(["main"], model.Revisions);
+    }
+
+    [Theory]
+    [InlineData("1111111111111111111111111111111111111111\n", true)]
+    [InlineData("  1111111111111111111111111111111111111111", true)]
+    [InlineData("111111111111111111111111111111111111111", false)]
+    [InlineData("11111111111111111111111111111111111111111", false)]
+    [InlineData("111111111111111111111111111111111111111A", false)]
+    [InlineData("", false)]
+    public void FindSnapshot_Reference_IsACommitOrNothing(string content, bool isOne)
+    {
+        WriteModel();
+        File.WriteAllText(Path.Combine(_folder, "models--org--name", "refs", "other"), content);
+        Assert.Equal(isOne, new HubCache(_folder).FindSnapshot(HubId.Parse("org/name@other")) is not null);
+    }
+
+    [Theory]
+    [InlineData(1000, true)]
+    [InlineData(1001, false)]
+    public void FindSnapshot_LongReference_IsNone(int length, bool isOne)
+    {
+        WriteModel();
+        File.WriteAllText(Path.Combine(_folder, "models--org--name", "refs", "long"), First.PadRight(length));
+        Assert.Equal(isOne, new HubCache(_folder).FindSnapshot(HubId.Parse("org/name@long")) is not null);
+    }
+
+    [Theory]
+    [InlineData("/c/models--org--name/snapshots/1111111111111111111111111111111111111111", "org/name")]
+    [InlineData("/c/models--org--name/snapshots/1111111111111111111111111111111111111111/unet/a.json", "org/name")]
+    [InlineData("/snapshots/x/models--org--name/snapshots/1111111111111111111111111111111111111111", "org/name")]
+    [InlineData("/c/models--org--name/snapshots/main", null)]
+    [InlineData("/c/models--org--name/snapshots", null)]
+    [InlineData("/c/datasets--org--name/snapshots/1111111111111111111111111111111111111111", null)]
+    [InlineData("/c/models--name/snapshots/1111111111111111111111111111111111111111", null)]
+    [InlineData("snapshots/1111111111111111111111111111111111111111", null)]
+    [InlineData("/c/models--org--name/blobs/1111111111111111111111111111111111111111", null)]
+    public void SnapshotOf_Path_IsTheModelAtItsCommit(string path, string? name) =>
+        Assert.Equal(name is null ? null : $"{name}@{First}", HubCache.SnapshotOf(path.Replace('/', Path.DirectorySeparatorChar))?.ToString());
+
+    [Fact]
+    public void FindFile_FileThatIsThere_IsItsPathInTheSnapshot()
+    {
+        WriteModel();
+        var cache = new HubCache(Path.Combine(_folder, ".", "x", ".."));
+
+        Assert.Equal(_folder, cache.Folder);
+        Assert.Equal(
+            Path.Combine(_folder, "models--org--name", "snapshots", Second, "unet", "config.json"),
+            cache.FindFile(HubId.Parse("org/name"), "unet/config.json"));
+        Assert.Null(cache.FindFile(HubId.Parse("org/name@v9"), "unet/config.json"));
+        Assert.Null(cache.FindFile(HubId.Parse("org/name"), "unet"));
+    }
+
+    [Fact]
     public void Models_NoCache_IsEmpty() => Assert.Empty(new HubCache(Path.Combine(_folder, "missing")).Models());
 
     [Fact]
@@ -113,6 +212,57 @@ public sealed class HubCacheTests : IDisposable
         Assert.Contains(_folder, hub);
         Assert.Contains("lora-notebooks model download org/name --revision v1", hub);
         Assert.Contains(Path.GetFullPath("no/such/folder"), path);
+    }
+
+    // Name of the hub, whether the network is off; what the message says from the cache on.
+    [Theory]
+    [InlineData("org/name", false, "does not hold org/name at revision main. Fetch it: lora-notebooks model download org/name. Or give the path of a folder.")]
+    [InlineData(
+        "org/name@v1", false,
+        "does not hold org/name at revision v1. Fetch it: lora-notebooks model download org/name --revision v1. Or give the path of a folder.")]
+    [InlineData(
+        "org/name", true,
+        "does not hold org/name at revision main. Fetch it on a machine with network (HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set here): lora-notebooks " +
+        "model download org/name. Or give the path of a folder.")]
+    public void Resolve_ModelThatIsNotCached_SaysHowToFetchIt(string source, bool offline, string message)
+    {
+        var error = Assert.Throws<FileNotFoundException>(() => ModelSource.Resolve(source, new HubSettings { CacheFolder = _folder, Offline = offline }));
+
+        Assert.Equal($"There is no model '{source}': no folder '{Path.GetFullPath(source)}', and the cache '{_folder}' {message}", error.Message);
+        Assert.Equal(Path.GetFullPath(source), error.FileName);
+    }
+
+    [Fact]
+    public async Task Resolve_PathThatIsNone_SaysSo()
+    {
+        var path = Path.Combine(_folder, "none");
+        var error = Assert.Throws<FileNotFoundException>(() => ModelSource.Resolve(path));
+
+        Assert.Equal(
+            $"There is no model '{path}': no folder and no file '{path}', and it is not a name on the hub (org/name or org/name@revision). Correct the path.",
+            error.Message);
+        Assert.Equal(path, error.FileName);
+        Assert.Equal(error.Message, (await Assert.ThrowsAsync<FileNotFoundException>(() => ModelSource.ResolveOrDownloadAsync(path))).Message);
+        Assert.Equal(_folder, await ModelSource.ResolveOrDownloadAsync(_folder));
+        Assert.Equal(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ModelSource.Resolve("~"));
+        Assert.Throws<ArgumentException>(() => ModelSource.Resolve(" "));
+    }
+
+    [Fact]
+    public async Task ResolveOrDownload_OptionsAndProgress_ReachTheDownload()
+    {
+        using var hub = new FakeHub(("config.json", "{}"u8.ToArray()), ("other.json", "[]"u8.ToArray()));
+        var reports = new List<DownloadProgress>();
+        using var stop = new CancellationTokenSource();
+
+        var folder = await ModelSource.ResolveOrDownloadAsync(
+            FakeHub.Name, new DownloadOptions { Files = ["other*"] }, hub.Settings, new Immediate<DownloadProgress>(reports.Add), stop.Token);
+        stop.Cancel();
+
+        Assert.Equal(["other.json"], Directory.GetFiles(folder).Select(Path.GetFileName));
+        Assert.Equal(["other.json"], reports.Select(static report => report.File).Distinct());
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(
+            () => ModelSource.ResolveOrDownloadAsync($"{FakeHub.Name}@v2", settings: hub.Settings, cancellationToken: stop.Token));
     }
 
     [Fact]

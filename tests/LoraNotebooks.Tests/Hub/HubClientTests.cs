@@ -1,4 +1,5 @@
 using LoraNotebooks.Hub;
+using LoraNotebooks.Tests.Training;
 
 namespace LoraNotebooks.Tests.Hub;
 
@@ -108,30 +109,119 @@ public sealed class HubClientTests
     }
 
     [Fact]
-    public async Task DownloadAsync_TooLittleRoom_FailsBeforeAnyFile()
+    public async Task DownloadAsync_Blob_HasItsNameOnlyWhenItIsWhole()
     {
         using var hub = Model();
-        hub.FreeBytes = 90_000;
+        var (before, after) = (new List<bool>(), new List<bool>());
+        var progress = new Immediate<DownloadProgress>(report => (report.IsFileDone ? after : before).Add(File.Exists(hub.Blob(report.File))));
+        hub.OnStorage = _ =>
+        {
+            before.Add(File.Exists(hub.Blob(Weights)) || Directory.Exists(hub.SnapshotFolder) || !File.Exists(hub.Blob(Weights) + ".incomplete"));
+            return null;
+        };
 
-        var error = await hub.FailAsync();
+        await hub.DownloadAsync(progress: progress);
 
-        Assert.Equal(HubFailure.DiskFull, error.Failure);
-        Assert.Contains("HF_HOME", error.Message);
-        Assert.DoesNotContain(hub.HubRequests, request => request.Method == "GET" && request.Path.Contains("/resolve/"));
-        Assert.Empty(hub.StorageRequests);
+        Assert.DoesNotContain(true, before);
+        Assert.Equal([true, true, true], after);
     }
 
     [Fact]
-    public async Task DownloadAsync_RoomForTheRestOfAnIncompleteFile_IsEnough()
+    public async Task DownloadAsync_BranchThatMoved_ReplacesTheReferenceAndNotItsContent()
     {
         using var hub = Model();
-        Directory.CreateDirectory(Path.GetDirectoryName(hub.Blob(Weights))!);
-        await File.WriteAllBytesAsync(hub.Blob(Weights) + ".incomplete", hub.Files[Weights][..50_000]);
-        hub.FreeBytes = 60_000;
+        var reference = Path.Combine(hub.RepositoryFolder, "refs", "main");
+        Directory.CreateDirectory(Path.GetDirectoryName(reference)!);
+        await File.WriteAllTextAsync(reference, new string('a', 40));
+        var tag = Path.Combine(hub.Cache, "CACHEDIR.TAG");
+        await File.WriteAllTextAsync(tag, "mine");
+
+        // Who reads the file meanwhile goes on reading the former one whole.
+        using (var reader = new StreamReader(new FileStream(reference, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete)))
+        {
+            await hub.DownloadAsync();
+            Assert.Equal(new string('a', 40), await reader.ReadToEndAsync());
+        }
+
+        Assert.Equal(FakeHub.Commit, await File.ReadAllTextAsync(reference));
+        Assert.Equal("mine", await File.ReadAllTextAsync(tag));
+        Assert.Equal(["main"], Directory.GetFiles(Path.GetDirectoryName(reference)!).Select(Path.GetFileName));
+
+        // Where it says so already it is not written again.
+        var written = new DateTime(2001, 2, 3, 4, 5, 6, DateTimeKind.Utc);
+        File.SetLastWriteTimeUtc(reference, written);
+        await hub.DownloadAsync();
+        Assert.Equal(written, File.GetLastWriteTimeUtc(reference));
+    }
+
+    [Fact]
+    public async Task DownloadAsync_Cache_HoldsTheseFilesAndNoOthers()
+    {
+        using var hub = Model();
+
+        await hub.DownloadAsync(id: FakeHub.Id.At("v1"));
+
+        const string repository = "models--painters--tiny";
+        string[] expected =
+        [
+            "CACHEDIR.TAG",
+            $"{repository}/refs/v1",
+            .. hub.Files.Keys.Select(name => $".locks/{repository}/{hub.Etag(name)}.lock"),
+            .. hub.Files.Keys.Select(name => $"{repository}/blobs/{hub.Etag(name)}"),
+            .. hub.Files.Keys.Select(name => $"{repository}/snapshots/{FakeHub.Commit}/{name}"),
+        ];
+        Assert.Equal(
+            expected.Order(StringComparer.Ordinal),
+            Directory.GetFiles(hub.Cache, "*", SearchOption.AllDirectories).Select(
+                path => Path.GetRelativePath(hub.Cache, path)).Order(StringComparer.Ordinal));
+        Assert.Equal(
+            "Signature: 8a477f597d28d172789f06886806bc55\n# This folder is a cache of models: everything in it can be downloaded again.\n",
+            await File.ReadAllTextAsync(Path.Combine(hub.Cache, "CACHEDIR.TAG")));
+    }
+
+    [Fact]
+    public async Task DownloadAsync_EqualFiles_AreFetchedOnceAndLinkedTwice()
+    {
+        using var hub = new FakeHub(("a.safetensors", FakeHub.Bytes(10)), ("b/c.safetensors", FakeHub.Bytes(10)));
+        var reports = new List<DownloadProgress>();
+
+        var snapshot = await hub.DownloadAsync(progress: new Immediate<DownloadProgress>(reports.Add));
+
+        Assert.Single(hub.StorageRequests);
+        Assert.All(reports, static report => Assert.Equal((1, 1, 10L), (report.FileNumber, report.Files, report.Total)));
+        Assert.Equal($"../../blobs/{hub.Etag("a.safetensors")}", new FileInfo(Path.Combine(snapshot, "a.safetensors")).LinkTarget);
+        Assert.Equal($"../../../blobs/{hub.Etag("a.safetensors")}", new FileInfo(Path.Combine(snapshot, "b", "c.safetensors")).LinkTarget);
+    }
+
+    [Fact]
+    public async Task DownloadAsync_SnapshotWithoutLinks_IsMendedFromItsBlob()
+    {
+        using var hub = Model();
+        var snapshot = await hub.DownloadAsync();
+        File.Delete(Path.Combine(snapshot, Weights));
+        await File.WriteAllTextAsync(Path.Combine(snapshot, Weights), "another length");
 
         await hub.DownloadAsync();
 
-        Assert.Equal(50_000, Assert.Single(hub.StorageRequests).From);
+        Assert.Single(hub.StorageRequests);
+        Assert.Equal(hub.Files[Weights], await File.ReadAllBytesAsync(Path.Combine(snapshot, Weights)));
+    }
+
+    [Fact]
+    public async Task DownloadAsync_SecondFileThatIsNotTheFile_LeavesTheFirstAndNoSnapshot()
+    {
+        using var hub = new FakeHub(("a.safetensors", FakeHub.Bytes(10)), ("b.safetensors", FakeHub.Bytes(20, seed: 2)));
+        hub.OnStorage = request => request.Path.StartsWith("/b", StringComparison.Ordinal) ? new Reply(200, FakeHub.Bytes(20, seed: 3)) : null;
+
+        await hub.FailAsync();
+
+        Assert.Equal(["a.safetensors"], hub.Files.Keys.Where(name => File.Exists(hub.Blob(name))));
+        Assert.False(Directory.Exists(hub.SnapshotFolder));
+        Assert.False(Directory.Exists(Path.Combine(hub.RepositoryFolder, "refs")));
+
+        hub.OnStorage = null;
+        await hub.DownloadAsync();
+        Assert.Equal(1, hub.StorageRequests.Count(static request => request.Path.StartsWith("/a", StringComparison.Ordinal)));
     }
 
     [Fact]
@@ -166,7 +256,9 @@ public sealed class HubClientTests
         using var stop = new CancellationTokenSource();
         using (new FileStream(path, FileMode.Create, FileAccess.ReadWrite, FileShare.None))
         {
-            var waiting = hub.DownloadAsync(progress: new Listener(report => _ = report.File == Weights && !report.IsFileDone ? stop.CancelAsync() : null), cancellation: stop.Token);
+            var waiting = hub.DownloadAsync(
+                progress: new Immediate<DownloadProgress>(report => _ = report.File == Weights && !report.IsFileDone ? stop.CancelAsync() : null),
+                cancellation: stop.Token);
 
             await Assert.ThrowsAnyAsync<OperationCanceledException>(() => waiting);
         }
@@ -174,6 +266,36 @@ public sealed class HubClientTests
         Assert.Empty(hub.StorageRequests);
         await hub.DownloadAsync();
         Assert.Single(hub.StorageRequests);
+    }
+
+    [Fact]
+    public async Task DownloadAsync_LockThatBecomesFree_IsTaken()
+    {
+        using var hub = Model();
+        var path = Path.Combine(hub.Cache, ".locks", "models--painters--tiny", hub.Etag(Weights) + ".lock");
+        Directory.CreateDirectory(Path.GetDirectoryName(path)!);
+        var held = new FileStream(path, FileMode.Create, FileAccess.ReadWrite, FileShare.None);
+        var asked = new TaskCompletionSource();
+        var download = Task.Run(
+            () => hub.DownloadAsync(progress: new Immediate<DownloadProgress>(report => _ = report.File == Weights && asked.TrySetResult())));
+
+        await asked.Task;
+        Assert.False(download.IsCompleted);
+        Assert.Empty(hub.StorageRequests);
+        held.Dispose();
+        await download;
+
+        Assert.Single(hub.StorageRequests);
+    }
+
+    [Fact]
+    public async Task DownloadAsync_AfterDispose_IsRefused()
+    {
+        using var hub = Model();
+        var client = hub.Client();
+        client.Dispose();
+
+        await Assert.ThrowsAsync<ObjectDisposedException>(() => client.DownloadAsync(FakeHub.Id));
     }
 
     [Fact]
@@ -208,7 +330,7 @@ public sealed class HubClientTests
         using var hub = Model();
         var reports = new List<DownloadProgress>();
 
-        await hub.DownloadAsync(progress: new Listener(reports.Add));
+        await hub.DownloadAsync(progress: new Immediate<DownloadProgress>(reports.Add));
 
         var done = reports.Where(report => report.IsFileDone).ToList();
         Assert.Equal([Config, "model_index.json", Weights], done.Select(report => report.File));
@@ -216,10 +338,5 @@ public sealed class HubClientTests
         Assert.All(done, report => Assert.Equal(report.FileTotal, report.FileBytes));
         Assert.Equal(hub.Files.Values.Sum(content => content.Length), done[^1].Bytes);
         Assert.Equal(done[^1].Total, done[^1].Bytes);
-    }
-
-    private sealed class Listener(Action<DownloadProgress> report) : IProgress<DownloadProgress>
-    {
-        public void Report(DownloadProgress value) => report(value);
     }
 }

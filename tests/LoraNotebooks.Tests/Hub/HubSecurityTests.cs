@@ -20,6 +20,52 @@ public sealed class HubSecurityTests
         Assert.Null(Assert.Single(hub.StorageRequests).Header("Authorization"));
     }
 
+    // Endpoint; where it says that the weights are; whether that address may be asked, and told the token.
+    [Theory]
+    [InlineData("https://hub.example", "https://hub.example/else", true)]
+    [InlineData("https://hub.example", "https://HUB.example:443/else", true)]
+    [InlineData("https://hub.example", "/else", true)]
+    [InlineData("https://hub.example/mirror", "https://hub.example/else", true)]
+    [InlineData("https://hub.example", "https://storage.example/else", false)]
+    [InlineData("https://hub.example", "https://cdn.hub.example/else", false)]
+    [InlineData("https://hub.example", "https://hub.example.storage.example/else", false)]
+    [InlineData("https://hub.example", "https://hub.example:8443/else", false)]
+    [InlineData("https://hub.example", "https://hub.example@storage.example/else", false)]
+    [InlineData("https://hub.example", "http://hub.example/else", null)]
+    [InlineData("https://hub.example", "http://127.0.0.1/else", null)]
+    [InlineData("http://hub.example", "http://hub.example/else", false)]
+    [InlineData("http://hub.example", "https://hub.example/else", false)]
+    [InlineData("http://hub.example", "http://storage.example/else", null)]
+    [InlineData("http://hub.example", "http://127.0.0.1/else", null)]
+    [InlineData("http://127.0.0.1:8080", "http://127.0.0.1:8080/else", true)]
+    [InlineData("http://localhost:8080", "http://localhost:8080/else", true)]
+    [InlineData("http://127.0.0.1:8080", "http://127.0.0.1:8081/else", false)]
+    [InlineData("http://127.0.0.1:8080", "http://localhost:8080/else", false)]
+    [InlineData("http://127.0.0.1:8080", "http://storage.example/else", null)]
+    public async Task Token_AndRedirects_AreForTheHubByASafeWayAlone(string endpoint, string location, bool? isTold)
+    {
+        using var hub = new FakeHub((Weights, FakeHub.Bytes(1000)));
+        using var network = new FakeNetwork(hub, new Uri(endpoint));
+        hub.OnHub = request => request.Path == "/else" ? FakeHub.Serve(request, hub.Files[Weights]).With("ETag", hub.Etag(Weights))
+            : hub.Usual(request with { Path = request.Path.Replace("/mirror", "") }) is { Status: 302 } link ? link.With("Location", location)
+            : hub.Usual(request with { Path = request.Path.Replace("/mirror", "") });
+        hub.OnStorage = request => FakeHub.Serve(request, hub.Files[Weights]);
+        using var client = hub.Client(network.Settings, network: network);
+
+        var error = await Record.ExceptionAsync(() => client.DownloadAsync(FakeHub.Id));
+
+        Assert.Equal(isTold is null ? HubFailure.Refused : null, (error as HubException)?.Failure);
+        Assert.DoesNotContain(FakeHub.Secret, $"{error}");
+        Assert.DoesNotContain(FakeHub.Secret, string.Concat(network.Sent.Select(static sent => sent.Address)));
+        var last = network.Sent[^1];
+        Assert.Equal(isTold is not null, last.Address.AbsolutePath == "/else");
+        Assert.Equal(isTold == true ? $"Bearer {FakeHub.Secret}" : null, isTold is null ? null : last.Request.Header("Authorization"));
+
+        // Of the hub itself all is asked with the token, if it cannot be overheard.
+        var isSafe = endpoint.StartsWith("https", StringComparison.Ordinal) || !endpoint.Contains("example");
+        Assert.All(network.Sent.Take(3), sent => Assert.Equal(isSafe ? $"Bearer {FakeHub.Secret}" : null, sent.Request.Header("Authorization")));
+    }
+
     [Fact]
     public void Token_InTexts_IsNotShown()
     {
@@ -37,7 +83,43 @@ public sealed class HubSecurityTests
 
         var error = await hub.FailAsync();
 
-        Assert.Contains("is unknown", error.Message);
+        Assert.Contains("(it says: token (access token) is unknown)", error.Message);
+    }
+
+    // What a server can put the token into: what it says of it, how it names its answer, a file, a blob, a commit, another address, a part of a file.
+    [Theory]
+    [InlineData("message")]
+    [InlineData("reason")]
+    [InlineData("busy")]
+    [InlineData("file")]
+    [InlineData("etag")]
+    [InlineData("commit")]
+    [InlineData("location")]
+    [InlineData("range")]
+    [InlineData("encoding")]
+    public async Task Token_ThatTheServerRepeatsAnywhere_IsNotInTheError(string place)
+    {
+        using var hub = Model();
+        const string said = FakeHub.Secret;
+        Func<Request, Reply?> answer = place switch
+        {
+            "message" => _ => new Reply(418).With("X-Error-Message", $"no {said}"),
+            "reason" => _ => new Reply(418) { Reason = $"Not by {said}" },
+            "busy" => _ => new Reply(503) { Reason = $"Not by {said}" },
+            "file" => _ => Reply.Json(FakeHub.Listing(FakeHub.Commit, [($"{said}:a.json", [])])),
+            "etag" => request => request.Method == "HEAD" ? new Reply(200, [1]).With("ETag", $"+{said}") : null,
+            "commit" => request => request.Method == "HEAD" ? new Reply(200, [1]).With("ETag", "a").With("X-Repo-Commit", said) : null,
+            "location" => _ => Reply.To($"ftp://{said}/{said}"),
+            "range" => request => IsConfig(request) ? new Reply(206, [1]).With("Content-Range", $"{said} 5-9/10") : null,
+            _ => request => IsConfig(request) ? new Reply(200, "{}"u8.ToArray()).With("Content-Encoding", said) : null,
+        };
+        hub.OnHub = answer;
+
+        var error = await hub.FailAsync();
+
+        Assert.DoesNotContain(said, error.ToString(), StringComparison.OrdinalIgnoreCase);
+
+        static bool IsConfig(Request request) => request.Method == "GET" && request.Path.EndsWith("config.json", StringComparison.Ordinal);
     }
 
     [Fact]

@@ -19,13 +19,24 @@ internal sealed record Reply(int Status, byte[]? Body = null)
 {
     public Dictionary<string, string> Headers { get; init; } = [];
 
+    /// <summary>What stands beside the status.</summary>
+    public string Reason { get; init; } = "Answer";
+
     /// <summary>The length that is announced; default the body's, -1 announces none.</summary>
     public int? Announced { get; init; }
 
     /// <summary>The bytes after which the connection breaks off; default none.</summary>
     public int? BreakAfter { get; init; }
 
+    /// <summary>The bytes after which nothing comes until <see cref="Silence"/> ends; default none.</summary>
+    public int? SilentAfter { get; init; }
+
+    public Task Silence { get; init; } = Task.CompletedTask;
+
     public static Reply Json(string text) => new(200, Encoding.UTF8.GetBytes(text));
+
+    /// <summary>The answer with one more header, or another value of it.</summary>
+    public Reply With(string header, string value) => this with { Headers = new(Headers) { [header] = value } };
 
     public static Reply To(string location) => new(302) { Headers = { ["Location"] = location } };
 }
@@ -114,7 +125,7 @@ internal sealed class LocalServer : IDisposable
     private static async Task WriteAsync(NetworkStream stream, Request request, Reply reply)
     {
         var body = reply.Body ?? [];
-        var head = new StringBuilder($"HTTP/1.1 {reply.Status} Answer\r\nConnection: close\r\n");
+        var head = new StringBuilder($"HTTP/1.1 {reply.Status} {reply.Reason}\r\nConnection: close\r\n");
         if (reply.Announced != -1)
         {
             head.Append(CultureInfo.InvariantCulture, $"Content-Length: {reply.Announced ?? body.Length}\r\n");
@@ -128,7 +139,11 @@ internal sealed class LocalServer : IDisposable
         await stream.WriteAsync(Encoding.ASCII.GetBytes(head.Append("\r\n").ToString()));
         if (request.Method != "HEAD")
         {
-            await stream.WriteAsync(body.AsMemory(0, Math.Min(reply.BreakAfter ?? body.Length, body.Length)));
+            var sent = body.AsMemory(0, Math.Min(reply.BreakAfter ?? body.Length, body.Length));
+            var first = reply.SilentAfter ?? sent.Length;
+            await stream.WriteAsync(sent[..first]);
+            await reply.Silence;
+            await stream.WriteAsync(sent[first..]);
         }
     }
 }

@@ -33,6 +33,83 @@ public sealed class ProcessorTests
     }
 
     [Fact]
+    public void FromCpuId_ProcessorWithoutNumbers_IsItsMakers()
+    {
+        var processor = Processor.FromCpuId(static (leaf, _) => leaf == 0 ? (0, 0x68747541, 0x444D4163, 0x69746E65) : (0, 0, 0, 0));
+
+        Assert.Equal(
+            ("AuthenticAMD", "AuthenticAMD", null, null, null),
+            (processor.Vendor, processor.ToString(), processor.Family, processor.Model, processor.Stepping));
+        Assert.Empty(processor.Instructions);
+    }
+
+    // Base family and model have four bits each; the further ones count where the family is 6 or 15.
+    [Theory]
+    [InlineData(0x00FF0F00, 15 + 15, 240)]
+    [InlineData(0x0FF00F00, 15 + 255, 0)]
+    [InlineData(0x000F0E70, 14, 7)]
+    [InlineData(0x0FFF06F1, 6, 255)]
+    public void FromCpuId_Signature_IsFamilyAndModel(int signature, int family, int model)
+    {
+        var processor = Processor.FromCpuId((leaf, _) => leaf == 0 ? (1, 0, 0, 0) : leaf == 1 ? (signature, 0, 0, 0) : (0, 0, 0, 0));
+
+        Assert.Equal((family, model, signature & 15), (processor.Family, processor.Model, processor.Stepping));
+    }
+
+    [Theory]
+    [InlineData("CPU part\t: 0XD4b\nCPU revision\t: 12\nCPU architecture: AArch64", null, 0xD4B, 12)]
+    [InlineData("cpu part: 13\ncpu part: 14\nCPU revision: -1\nno colon", null, 13, null)]
+    [InlineData("CPU part: 0x\nCPU architecture: 8: 9", null, null, null)]
+    public void FromCpuInfo_Numbers_AreReadWhereTheyAreSome(string text, int? family, int? model, int? stepping)
+    {
+        var processor = Processor.FromCpuInfo(text);
+
+        Assert.Equal((family, model, stepping), (processor.Family, processor.Model, processor.Stepping));
+    }
+
+    [Theory]
+    [InlineData("Intel64 Family 6 Model 8F Stepping 8, GenuineIntel", "GenuineIntel", "Intel64 (family 6, model 143, stepping 8)")]
+    [InlineData("ARMv8  (64-bit) Family 8 Model D4B Revision A,", "unknown", "ARMv8 (64-bit) (family 8, model 3403, stepping 10)")]
+    [InlineData("ARMv8 Family 8 Model D4B Revision 0", "unknown", "ARMv8 (family 8, model 3403, stepping 0)")]
+    public void FromIdentifier_Texts_AreTakenApart(string text, string vendor, string expected)
+    {
+        var processor = Processor.FromIdentifier(text);
+
+        Assert.Equal((vendor, expected), (processor.Vendor, processor.ToString()));
+    }
+
+    [Theory]
+    [InlineData(null, null, null, "p")]
+    [InlineData(1, null, null, "p (family 1)")]
+    [InlineData(null, 2, null, "p (model 2)")]
+    [InlineData(1, 2, 3, "p (family 1, model 2, stepping 3)")]
+    public void ToString_Numbers_AreThoseThatAreKnown(int? family, int? model, int? stepping, string expected) =>
+        Assert.Equal(expected, $"{new Processor { Vendor = "v", Name = "p", Family = family, Model = model, Stepping = stepping }}");
+
+    [Theory]
+    [InlineData(null, "default")]
+    [InlineData("", "default")]
+    [InlineData("AVX2", "AVX2")]
+    public void Kernels_Variable_BoundsThem(string? bound, string expected)
+    {
+        var before = Environment.GetEnvironmentVariable("ONEDNN_MAX_CPU_ISA");
+        Environment.SetEnvironmentVariable("ONEDNN_MAX_CPU_ISA", bound);
+        try
+        {
+            Assert.Equal(expected, Processor.Kernels());
+        }
+        finally
+        {
+            Environment.SetEnvironmentVariable("ONEDNN_MAX_CPU_ISA", before);
+        }
+    }
+
+    [Fact]
+    public void ToString_SeveralThreads_AreCounted() => Assert.Equal(
+        "p, 2 threads, libtorch 2.10.0, kernels: default",
+        $"{new Machine { Processor = new() { Vendor = "v", Name = "p" }, LibTorch = "2.10.0", Threads = 2, Kernels = "default" }}");
+
+    [Fact]
     public void FromCpuInfo_ArmServer_TellsImplementerAndPart()
     {
         var processor = Processor.FromCpuInfo("processor\t: 0\nBogoMIPS\t: 2100.00\nCPU implementer\t: 0x41\nCPU architecture: 8\nCPU variant\t: 0x1\nCPU part\t: 0xd40\nCPU revision\t: 1\n\nprocessor\t: 1\nCPU part\t: 0xd41\n");
@@ -79,6 +156,7 @@ public sealed class ProcessorTests
         Assert.True(NativeRuntime.IsLoaded);
         Assert.Equal(Processor.Current, machine.Processor);
         Assert.Equal(NativeRuntime.LibTorchVersion, machine.LibTorch);
+        Assert.Equal(machine, Machine.Here(loadLibTorch: false));
         Assert.Equal((get_num_threads(), CheckedConvolution.Describe()), (machine.Threads, machine.Kernels));
         Assert.Equal($"{machine}", Machine.Describe());
         Assert.Equal("p (family 1), 1 thread, libtorch 2, kernels: AVX2", $"{new Machine { Processor = new() { Vendor = "v", Name = "p", Family = 1 }, LibTorch = "2", Threads = 1, Kernels = "AVX2" }}");
