@@ -85,6 +85,7 @@ public sealed class CellOutputsTests
         before[0]["text"] = "changed";
         _outputs.Write("b", isError: false);
         Assert.Equal("""{"name":"stdout","output_type":"stream","text":["ab"]}""", Text());
+        Assert.Equal("changed", (string?)before[0]["text"]);
     }
 
     [Fact]

@@ -8,12 +8,28 @@ public sealed class CellTraceListenerTests
     [Fact]
     public void Install_ListenerOfNet_MakesRoomUntilTheEnd()
     {
-        var before = Trace.Listeners.Cast<TraceListener>().ToArray();
-        var listener = new CellTraceListener();
-        listener.Install();
-        Assert.Equal([.. before.Where(other => other is not DefaultTraceListener), listener], Trace.Listeners.Cast<TraceListener>());
-        listener.Remove();
-        Assert.Equal(before, Trace.Listeners.Cast<TraceListener>());
+        // Whether .NET's own is there depends on what hosts the tests.
+        TraceListener[] before = [.. Trace.Listeners.Cast<TraceListener>()];
+        using var other = new ConsoleTraceListener();
+        TraceListener[] listeners = [new DefaultTraceListener(), other];
+        Trace.Listeners.Clear();
+        try
+        {
+            Trace.Listeners.AddRange(listeners);
+            using var listener = new CellTraceListener();
+            listener.Install();
+            Assert.Equal([other, listener], Trace.Listeners.Cast<TraceListener>());
+            listener.Remove();
+            Assert.Equal(listeners, Trace.Listeners.Cast<TraceListener>());
+            Trace.Listeners.RemoveAt(0);
+            listener.Install();
+            Assert.Equal([other, listener], Trace.Listeners.Cast<TraceListener>());
+        }
+        finally
+        {
+            Trace.Listeners.Clear();
+            Trace.Listeners.AddRange(before);
+        }
     }
 
     [Theory]
