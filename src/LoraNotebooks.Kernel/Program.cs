@@ -12,21 +12,8 @@ if (args is ["run", ..] && !RunSupervisor.TakeRole())
 // Before cells get threads of their own.
 NativeRuntime.Prepare();
 
-var root = new RootCommand("LoraNotebooks: LoRA fine-tuning in C# notebooks.")
-{
-    RunCommand.Create(),
-    LabCommand.Create(),
-    KernelCommand.Create(),
-    CheckCommand.Create(),
-    StripCommand.Create(),
-    DoctorCommand.Create(),
-    LoraCommand.Create(),
-    PretrainCommand.Create(),
-    ModelCommand.Create(),
-};
-
 // After Ctrl+C a cell has a few seconds to end by itself, and the results are written.
-var exit = await root.Parse(args).InvokeAsync(new InvocationConfiguration { ProcessTerminationTimeout = TimeSpan.FromSeconds(30) });
+var exit = await CommandLine.Create().Parse(args).InvokeAsync(new InvocationConfiguration { ProcessTerminationTimeout = TimeSpan.FromSeconds(30) });
 
 // Threads that cells left behind would keep the process alive.
 Environment.Exit(exit);

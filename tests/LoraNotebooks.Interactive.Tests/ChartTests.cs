@@ -122,6 +122,46 @@ public class ChartTests
         Assert.Single(marks.Zip(marks.Skip(1), (a, b) => b - a).Distinct());
     }
 
+    [Theory]
+    [InlineData(60, 1, 59)]
+    [InlineData(61, 1, 60)]      // the last epoch has not ended
+    [InlineData(62, 2, 30)]      // 61 ends are too many: every second stays
+    [InlineData(121, 2, 60)]
+    [InlineData(123, 4, 30)]
+    public void Growing_Epochs_HaveAMarkForEachThenForEverySecondThenForEveryFourth(int epochs, int every, int marks)
+    {
+        var growing = new GrowingLossChart();
+        foreach (var epoch in Enumerable.Range(1, epochs))
+        {
+            growing.Add(Some.Step(2 * epoch - 1, 1_000, epoch, 500, 0.5));
+            growing.Add(Some.Step(2 * epoch, 1_000, epoch, 500, 0.5));
+        }
+
+        Assert.Equal(
+            Enumerable.Range(1, epochs - 1).Where(epoch => epoch % every == 0).Select(epoch => (2.0 * epoch, $"epoch {epoch}")),
+            growing.ToChart().Chart.Marks.Select(mark => (mark.X, mark.Label)));
+        Assert.Equal(marks, growing.ToChart().Chart.Marks.Count);
+    }
+
+    [Fact]
+    public void Growing_Series_BearTheNumbersAndNamesOfTheRun()
+    {
+        static (string, string, string)[] Of(double? textRate)
+        {
+            var growing = new GrowingLossChart();
+            foreach (var step in Enumerable.Range(1, 3))
+            {
+                growing.Add(Some.Step(10 * step, 40, 1, 1, 0.5 * step) with { SmoothedLoss = 0.25 * step, UNetLearningRate = 2 * step, TextEncoderLearningRate = textRate * step });
+            }
+
+            return [.. growing.ToChart().Chart.Series.Select(series => (series.Name, string.Join(' ', series.X), string.Join(' ', series.Y)))];
+        }
+
+        (string, string, string)[] losses = [("loss", "10 20 30", "0.5 1 1.5"), ("loss, smoothed", "10 20 30", "0.25 0.5 0.75")];
+        Assert.Equal([("learning rate", "10 20 30", "2 4 6"), .. losses], Of(null));
+        Assert.Equal([("learning rate, UNet", "10 20 30", "2 4 6"), ("text encoder", "10 20 30", "3 6 9"), .. losses], Of(3));
+    }
+
     [Fact]
     public void Figure_LossThatIsNotANumber_IsAGap()
     {

@@ -40,6 +40,10 @@ internal static partial class Some
         SecondsLeft = (steps - step) / 2.0,
     };
 
+    /// <summary>What a reader reads of markup, piece by piece.</summary>
+    public static string[] Words(string html) =>
+        [.. Markup().Split(html).Select(text => System.Net.WebUtility.HtmlDecode(text).Trim()).Where(text => text.Length > 0)];
+
     public static XyzResult Result(string prompt = "a cat", string[]? replacements = null) =>
         new XyzGrid(new XyzSettings { Prompt = prompt }, XyzAxis.PromptSearchReplace([prompt, .. replacements ?? ["a dog"]]), XyzAxis.Seed(1, 2)).Run(new Painter());
 
@@ -71,6 +75,9 @@ internal static partial class Some
         Assert.DoesNotContain('<', rest);
         Assert.DoesNotContain('>', rest);
     }
+
+    [GeneratedRegex("<[^>]*>")]
+    private static partial Regex Markup();
 
     // Every attribute value is quoted and holds no bracket.
     [GeneratedRegex("""<(?<end>/)?(?<name>[a-z0-9]+)(?: (?<attribute>[a-z-]+)="[^"<>]*")*>""")]

@@ -51,7 +51,7 @@ internal static class Series
             for (var j = from + 1; j < to; j++)
             {
                 low = IsBelow(values[j], values[low]) ? j : low;
-                high = IsBelow(values[high], values[j]) ? j : high;
+                high = IsAbove(values[j], values[high]) ? j : high;
             }
 
             kept.Add(Math.Min(low, high));
@@ -82,5 +82,8 @@ internal static class Series
     }
 
     /// <summary>Whether a value is lower than another; what is not finite never hides what is.</summary>
-    public static bool IsBelow(double a, double b) => a < b || (!double.IsFinite(b) && double.IsFinite(a));
+    public static bool IsBelow(double a, double b) => double.IsFinite(a) && (a < b || !double.IsFinite(b));
+
+    /// <summary>Whether a value is higher than another; what is not finite never hides what is.</summary>
+    public static bool IsAbove(double a, double b) => IsBelow(-a, -b);
 }

@@ -101,6 +101,6 @@ internal sealed class GrowingSeries
     {
         public Stretch With(Stretch next) => new(
             Series.IsBelow(next.Low.Y, Low.Y) ? next.Low : Low,
-            Series.IsBelow(High.Y, next.High.Y) ? next.High : High);
+            Series.IsAbove(next.High.Y, High.Y) ? next.High : High);
     }
 }

@@ -21,6 +21,7 @@ public abstract class LiveMonitor : RichDisplay, IDisposable
     private readonly List<LiveDisplay> _outputs = [];
     private RunState _state;
     private string? _fault;
+    private long? _settled;
     private bool _isOver;
 
     private protected LiveMonitor(string title, TimeProvider? time)
@@ -61,8 +62,8 @@ public abstract class LiveMonitor : RichDisplay, IDisposable
     /// <summary>Whether the end was shown. Asked under the gate.</summary>
     private protected bool IsOver => _isOver;
 
-    /// <summary>The time since the monitor was made.</summary>
-    private protected TimeSpan Elapsed => _time.GetElapsedTime(_started);
+    /// <summary>The time since the monitor was made, until the work ended. Asked under the gate.</summary>
+    private protected TimeSpan Elapsed => _time.GetElapsedTime(_started, _settled ?? _time.GetTimestamp());
 
     /// <summary>Whether all of the work has been reported. Asked under the gate.</summary>
     private protected abstract bool IsWhole { get; }
@@ -70,7 +71,7 @@ public abstract class LiveMonitor : RichDisplay, IDisposable
     /// <summary>Ends in good order: shows the final state. Reports that come later are ignored.</summary>
     public void Complete() => End(null);
 
-    /// <summary>Ends because of a fault, whose message is shown; after a cancellation the work was stopped.</summary>
+    /// <summary>Ends because of a fault, whose message is shown unless all of the work was done before; after a cancellation the work was stopped.</summary>
     public void Fail(Exception fault)
     {
         ArgumentNullException.ThrowIfNull(fault);
@@ -105,7 +106,7 @@ public abstract class LiveMonitor : RichDisplay, IDisposable
     }
 
     /// <summary>Seconds that the rest will take if it goes on as it went so far.</summary>
-    private protected double SecondsLeft(int done, int total) => done == 0 ? double.NaN : Elapsed.TotalSeconds / done * (total - done);
+    private protected static double SecondsLeft(TimeSpan elapsed, int done, int total) => elapsed.TotalSeconds / done * (total - done);
 
     /// <summary>Settles how the work ended, and takes the Stop button away; the outputs may go on.</summary>
     private protected void Settle(string? fault = null)
@@ -117,6 +118,7 @@ public abstract class LiveMonitor : RichDisplay, IDisposable
                 return;
             }
 
+            _settled = _time.GetTimestamp();
             _fault = fault;
             _state = fault is not null ? RunState.Failed : IsWhole ? RunState.Finished : RunState.Stopped;
         }

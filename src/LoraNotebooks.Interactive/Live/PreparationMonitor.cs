@@ -68,7 +68,7 @@ public sealed class PreparationMonitor : LiveMonitor, IProgress<PreparationProgr
     /// <remarks>While images are coming the text changes at every tenth only, so that a terminal is not flooded.</remarks>
     public override string ToText()
     {
-        var (state, last, _) = Snapshot();
+        var (state, last, _, _) = Snapshot();
         return ProgressPanel.IsGoingOn(state)
             ? last is null ? $"{Title}: starting" : $"{Title}: {10 * (int)(10 * Share(last))} % of {Numbers.Of(last.Total, "image")}"
             : $"{Title}: {ProgressPanel.Word(state)} {(last is null ? "before the first image" : $"after {Numbers.Of(last.Done, "image")} of {last.Total}")}{(Fault is null ? "" : $": {Fault}")}";
@@ -79,16 +79,16 @@ public sealed class PreparationMonitor : LiveMonitor, IProgress<PreparationProgr
 
     private Html Draw(BriefImages images)
     {
-        var (state, last, pictures) = Snapshot();
+        var (state, last, at, pictures) = Snapshot();
         (string, string)[] figures = last is null
             ? []
             :
             [
                 ("images", $"{Numbers.Count(last.Done)} of {Numbers.Count(last.Total)}"),
                 .. last.Errors > 0 ? [("errors", Numbers.Count(last.Errors))] : Array.Empty<(string, string)>(),
-                ("speed", $"{Numbers.Short(Math.Round(last.Done / Math.Max(1e-3, _lastAt.TotalSeconds), 1))} images/s"),
-                ("elapsed", Numbers.Time(_lastAt)),
-                .. ProgressPanel.IsGoingOn(state) ? [("left", Numbers.Time(SecondsLeft(last.Done, last.Total))), ("file", last.File)] : Array.Empty<(string, string)>(),
+                ("speed", $"{Numbers.Short(Math.Round(last.Done / Math.Max(1e-3, at.TotalSeconds), 1))} images/s"),
+                ("elapsed", Numbers.Time(at)),
+                .. ProgressPanel.IsGoingOn(state) ? [("left", Numbers.Time(SecondsLeft(at, last.Done, last.Total))), ("file", last.File)] : Array.Empty<(string, string)>(),
             ];
         images.Begin();
         return Html.Concat(
@@ -102,11 +102,11 @@ public sealed class PreparationMonitor : LiveMonitor, IProgress<PreparationProgr
 
     private static double Share(PreparationProgress? last) => last is { Total: > 0 } ? (double)last.Done / last.Total : 0;
 
-    private (RunState State, PreparationProgress? Last, PreparedImage[] Pictures) Snapshot()
+    private (RunState State, PreparationProgress? Last, TimeSpan At, PreparedImage[] Pictures) Snapshot()
     {
         lock (Gate)
         {
-            return (State, _last, [.. _pictures]);
+            return (State, _last, _lastAt, [.. _pictures]);
         }
     }
 }

@@ -109,11 +109,17 @@ public sealed class XyzMonitor : LiveMonitor, IProgress<XyzProgress>
 
     private Html Panel(int done)
     {
+        TimeSpan elapsed;
+        lock (Gate)
+        {
+            elapsed = Elapsed;
+        }
+
         (string, string)[] figures =
         [
             ("images", $"{Numbers.Count(done)} of {Numbers.Count(_grid.Count)}"),
-            ("elapsed", Numbers.Time(Elapsed)),
-            ("left", Numbers.Time(SecondsLeft(done, _grid.Count))),
+            ("elapsed", Numbers.Time(elapsed)),
+            ("left", Numbers.Time(SecondsLeft(elapsed, done, _grid.Count))),
         ];
         return ProgressPanel.Of(Title, State, (double)done / _grid.Count, ProgressPanel.IsGoingOn(State) ? figures : figures[..2], Fault);
     }

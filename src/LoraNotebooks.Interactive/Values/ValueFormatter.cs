@@ -65,7 +65,13 @@ internal static class ValueFormatter
             return named;
         }
 
-        if (items.Length == 0 || CommonType(items) is not { } type || IsScalar(type) || typeof(IEnumerable).IsAssignableFrom(type))
+        if (items.Length == 0)
+        {
+            return null;
+        }
+
+        var type = CommonType(items);
+        if (IsScalar(type) || typeof(IEnumerable).IsAssignableFrom(type))
         {
             return null;
         }
@@ -98,19 +104,19 @@ internal static class ValueFormatter
         _ => [.. members.Select(member => member.Read(item))],
     };
 
-    /// <summary>The nearest type that all items have in common; null if that is only object.</summary>
-    private static Type? CommonType(object[] items)
+    /// <summary>The nearest type that all items have in common.</summary>
+    private static Type CommonType(object[] items)
     {
         var type = items[0].GetType();
         foreach (var item in items)
         {
-            while (type is not null && !type.IsInstanceOfType(item))
+            while (!type.IsInstanceOfType(item))
             {
-                type = type.BaseType;
+                type = type.BaseType!;
             }
         }
 
-        return type == typeof(object) || type == typeof(ValueType) ? null : type;
+        return type;
     }
 
     /// <summary>Whether a line of text says more of values of this type than their properties would.</summary>

@@ -48,10 +48,10 @@ internal sealed class CellOutputs(int number, Action<string, bool> streamed, Act
                 _outputs.Add(new Entry(new JsonObject { ["name"] = name, ["output_type"] = "stream", ["text"] = "" }, last));
             }
 
-            var before = last.Length;
-            last.Append(text.AsSpan(0, Math.Min(text.Length, MaximumStreamLength - _streamLength)));
+            var (before, room) = (last.Length, MaximumStreamLength - _streamLength);
+            last.Append(text.AsSpan(0, Math.Min(text.Length, room)));
             _streamLength += last.Length - before;
-            _streamIsFull = _streamLength >= MaximumStreamLength;
+            _streamIsFull = text.Length > room;
             if (_streamIsFull)
             {
                 last.Append("\n… the rest is not kept in the notebook.\n");

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using LoraNotebooks.Formats;
 using LoraNotebooks.Interactive;
 using LoraNotebooks.Kernel.Html;
@@ -14,13 +13,14 @@ namespace LoraNotebooks.Kernel.Running;
 /// <param name="target">Where the results go, without the extension.</param>
 /// <param name="options">What is written, and the time limits.</param>
 /// <param name="progress">Told of everything that happens.</param>
-internal sealed class NotebookRun(Notebook notebook, string folder, string target, RunOptions options, IRunProgress progress)
+/// <param name="time">The clock of the limits and of what is said of the time.</param>
+internal sealed class NotebookRun(Notebook notebook, string folder, string target, RunOptions options, IRunProgress progress, TimeProvider time)
 {
     private static readonly TimeSpan FinalizerLimit = TimeSpan.FromSeconds(5);
 
     private readonly IReadOnlyList<(NotebookCell Cell, string Title)> _cells = CellTitles.Of(notebook);
     private readonly Dictionary<string, TimeSpan> _durations = new(StringComparer.Ordinal);
-    private readonly Stopwatch _clock = new();
+    private readonly long _started = time.GetTimestamp();
     private readonly RunOutcome _planned = new(
         RunExit.Ok,
         options.Formats.HasFlag(RunFormats.Notebook) ? target + ".ipynb" : null,
@@ -36,6 +36,8 @@ internal sealed class NotebookRun(Notebook notebook, string folder, string targe
     private RunOutcome? _strayed;
     private bool _isWritten;
 
+    private TimeSpan Elapsed => time.GetElapsedTime(_started);
+
     private string Title => CellTitles.Heading(notebook) ?? Path.GetFileName(target);
 
     /// <summary>The notebook as it goes: the result itself, else, where somebody could finish the run after a crash, a file for that.</summary>
@@ -48,8 +50,7 @@ internal sealed class NotebookRun(Notebook notebook, string folder, string targe
     /// <exception cref="IOException">A result cannot be written; the other one was, if it could be.</exception>
     public async Task<RunOutcome> ExecuteAsync(CancellationToken cancellation)
     {
-        _clock.Start();
-        var writer = new OutputWriter(notebook, Written);
+        var writer = new OutputWriter(notebook, Written, time);
         void FinishHere(object? sender, EventArgs e) => EndWithProcess(writer, cancellation);
         AppDomain.CurrentDomain.ProcessExit += FinishHere;
         try
@@ -155,7 +156,7 @@ internal sealed class NotebookRun(Notebook notebook, string folder, string targe
         last?.AddError(error);
         if (running is not null)
         {
-            progress.CellEnded(succeeded: false, Stopwatch.GetElapsedTime(_cellStart));
+            progress.CellEnded(succeeded: false, time.GetElapsedTime(_cellStart));
         }
 
         var outcome = _planned with
@@ -170,7 +171,7 @@ internal sealed class NotebookRun(Notebook notebook, string folder, string targe
         }
         finally
         {
-            progress.NotebookEnded(outcome, _clock.Elapsed);
+            progress.NotebookEnded(outcome, Elapsed);
             Environment.ExitCode = (int)outcome.Exit;
         }
     }
@@ -196,7 +197,7 @@ internal sealed class NotebookRun(Notebook notebook, string folder, string targe
                         Title = Title,
                         BaseFolder = folder,
                         Durations = _durations,
-                        Footer = Footer(_clock.Elapsed, machine),
+                        Footer = Footer(Elapsed, machine),
                     }));
                 }
             }
@@ -205,16 +206,15 @@ internal sealed class NotebookRun(Notebook notebook, string folder, string targe
 
     private async Task<CellResult> ExecuteAsync(CSharpSession session, OutputWriter writer, NotebookCell cell, int number, CancellationToken cancellation)
     {
-        var left = options.Timeout - _clock.Elapsed;
+        var left = options.Timeout - Elapsed;
         var isOwnLimit = options.CellTimeout is not null && !(left < options.CellTimeout);
-        using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
-        if ((isOwnLimit ? options.CellTimeout : left) is { } limit)
-        {
-            stop.CancelAfter(limit > TimeSpan.Zero ? limit : TimeSpan.Zero);
-        }
+        using var limit = (isOwnLimit ? options.CellTimeout : left) is { } most
+            ? new CancellationTokenSource(most > TimeSpan.Zero ? most : TimeSpan.Zero, time)
+            : new CancellationTokenSource();
+        using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellation, limit.Token);
 
         var outputs = new CellOutputs(number, progress.Output, progress.Status, () => session.Cancellation);
-        _cellStart = Stopwatch.GetTimestamp();
+        _cellStart = time.GetTimestamp();
         Volatile.Write(ref _last, outputs);
         Volatile.Write(ref _running, outputs);
         writer.Begin(cell, number, outputs);

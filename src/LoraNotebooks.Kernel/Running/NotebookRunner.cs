@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using LoraNotebooks.Kernel.Notebooks;
 
 namespace LoraNotebooks.Kernel.Running;
@@ -14,6 +13,9 @@ namespace LoraNotebooks.Kernel.Running;
 /// </remarks>
 public sealed class NotebookRunner(IRunProgress progress)
 {
+    /// <summary>The clock of the limits and of what is said of the time; default the system's.</summary>
+    internal TimeProvider Time { get; init; } = TimeProvider.System;
+
     /// <summary>Runs a notebook.</summary>
     /// <param name="path">The notebook; relative paths in its cells start from its folder, which is the current directory meanwhile.</param>
     /// <param name="options">What is written and where, parameters, time limits.</param>
@@ -27,16 +29,16 @@ public sealed class NotebookRunner(IRunProgress progress)
         var notebook = Prepare(path, options);
         path = Path.GetFullPath(path);
         var folder = Path.GetDirectoryName(path)!;
-        var run = new NotebookRun(notebook, folder, Target(path, options), options, progress);
+        var run = new NotebookRun(notebook, folder, Target(path, options), options, progress, Time);
 
         var before = Environment.CurrentDirectory;
-        var clock = Stopwatch.StartNew();
+        var started = Time.GetTimestamp();
         progress.NotebookStarted(path, run.CellCount);
         Environment.CurrentDirectory = folder;
         try
         {
             var outcome = await run.ExecuteAsync(cancellation).ConfigureAwait(false);
-            progress.NotebookEnded(outcome, clock.Elapsed);
+            progress.NotebookEnded(outcome, Time.GetElapsedTime(started));
             return outcome;
         }
         finally

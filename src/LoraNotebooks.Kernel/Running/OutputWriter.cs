@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Text.Json.Nodes;
 using LoraNotebooks.Kernel.Notebooks;
 using LoraNotebooks.Tensors;
@@ -24,19 +23,22 @@ internal sealed class OutputWriter : IAsyncDisposable
     private readonly Lock _gate = new();
     private readonly Notebook _notebook;
     private readonly string? _path;
+    private readonly TimeProvider _time;
     private readonly Dictionary<NotebookCell, CellOutputs> _outputs = [];
     private readonly CancellationTokenSource _stop = new();
     private readonly Task _writing;
     private bool _isStale = true;
-    private readonly long _begun = Stopwatch.GetTimestamp();
+    private readonly long _begun;
     private TimeSpan _spent;
 
     /// <summary>Takes the outputs of an earlier run out of the notebook, except those of cells that are skipped.</summary>
     /// <param name="notebook">Takes the outputs; nobody else may change it meanwhile.</param>
     /// <param name="path">The file; null where none is wanted.</param>
-    public OutputWriter(Notebook notebook, string? path)
+    /// <param name="time">The clock; default the system's.</param>
+    public OutputWriter(Notebook notebook, string? path, TimeProvider? time = null)
     {
-        (_notebook, _path) = (notebook, path);
+        (_notebook, _path, _time) = (notebook, path, time ?? TimeProvider.System);
+        _begun = _time.GetTimestamp();
         foreach (var cell in notebook.Cells.Where(cell => cell.Kind == CellKind.Code && !cell.IsSkipped()))
         {
             cell.SetOutputs([]);
@@ -66,7 +68,7 @@ internal sealed class OutputWriter : IAsyncDisposable
     {
         lock (_gate)
         {
-            if (_spent > Allowance + Stopwatch.GetElapsedTime(_begun) / Share)
+            if (_spent > Allowance + _time.GetElapsedTime(_begun) / Share)
             {
                 return;
             }
@@ -121,7 +123,7 @@ internal sealed class OutputWriter : IAsyncDisposable
 
     private async Task WriteRepeatedlyAsync()
     {
-        using var timer = new PeriodicTimer(Interval);
+        using var timer = new PeriodicTimer(Interval, _time);
         try
         {
             while (await timer.WaitForNextTickAsync(_stop.Token).ConfigureAwait(false))
@@ -137,7 +139,7 @@ internal sealed class OutputWriter : IAsyncDisposable
 
     private void Write()
     {
-        var start = Stopwatch.GetTimestamp();
+        var start = _time.GetTimestamp();
         foreach (var (cell, outputs) in _outputs)
         {
             if (outputs.TakeChanges() is { } changed)
@@ -151,7 +153,7 @@ internal sealed class OutputWriter : IAsyncDisposable
         {
             _notebook.Save(_path);
             _isStale = false;
-            _spent += Stopwatch.GetElapsedTime(start);
+            _spent += _time.GetElapsedTime(start);
             Writes++;
         }
     }

@@ -77,7 +77,8 @@ internal static class RunSupervisor
         return (int)outcome.Exit;
     }
 
-    private static string Describe(int exit) => OperatingSystem.IsWindows()
+    /// <summary>What an exit code that no run has says of its end.</summary>
+    internal static string Describe(int exit) => OperatingSystem.IsWindows()
         ? exit == unchecked((int)0xC00000FD) ? "a stack overflow" : string.Create(CultureInfo.InvariantCulture, $"exit code 0x{exit:X8}")
         : exit switch
         {

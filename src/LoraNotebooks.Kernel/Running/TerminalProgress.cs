@@ -15,9 +15,10 @@ internal sealed class TerminalProgress : IRunProgress
     private const int LongestLine = 1 << 16;
 
     /// <summary>The least time between two looks at a line that is being overwritten, such as a progress bar: no eye follows more.</summary>
-    private const int GlanceMilliseconds = 100;
+    private static readonly TimeSpan GlanceInterval = TimeSpan.FromMilliseconds(100);
 
     private readonly IAnsiConsole _console;
+    private readonly TimeProvider _time;
     private readonly bool _live;
     private readonly Lock _gate = new();
     private TerminalText _lines = new();
@@ -35,9 +36,11 @@ internal sealed class TerminalProgress : IRunProgress
     }
 
     /// <summary>Shows progress on <paramref name="console"/>.</summary>
-    public TerminalProgress(IAnsiConsole console)
+    /// <param name="console">The console.</param>
+    /// <param name="time">The clock; default the system's.</param>
+    public TerminalProgress(IAnsiConsole console, TimeProvider? time = null)
     {
-        _console = console;
+        (_console, _time) = (console, time ?? TimeProvider.System);
         _live = console.Profile.Capabilities.Interactive && console.Profile.Capabilities.Ansi && console.Profile.Out.IsTerminal;
         if (!console.Profile.Out.IsTerminal)
         {
@@ -71,7 +74,7 @@ internal sealed class TerminalProgress : IRunProgress
         {
             _cell = Name(number, cells, title);
             _news = "";
-            _lastNews = Environment.TickCount64;
+            _lastNews = _time.GetTimestamp();
             ShowStatus(_cell);
         }
     }
@@ -100,9 +103,9 @@ internal sealed class TerminalProgress : IRunProgress
             {
                 EndLine();
             }
-            else if (Environment.TickCount64 - _lastGlance >= GlanceMilliseconds)
+            else if (_time.GetElapsedTime(_lastGlance) >= GlanceInterval)
             {
-                _lastGlance = Environment.TickCount64;
+                _lastGlance = _time.GetTimestamp();
                 Status(_lines.UnfinishedLine.ToString());
             }
         }
@@ -123,9 +126,9 @@ internal sealed class TerminalProgress : IRunProgress
             _news = line.Length <= MaximumStatus ? line.ToString() : line[..MaximumStatus].ToString() + "…";
             var where = _cell.Length > 0 ? _cell + " · " : "";
             ShowStatus(where + _news);
-            if (!_live && Environment.TickCount64 - _lastNews >= NewsInterval.TotalMilliseconds)
+            if (!_live && _time.GetElapsedTime(_lastNews) >= NewsInterval)
             {
-                _lastNews = Environment.TickCount64;
+                _lastNews = _time.GetTimestamp();
                 Line($"  [grey]…  {Escape(where + _news)}[/]");
             }
         }

@@ -165,9 +165,7 @@ internal static partial class CellErrors
         return name is "Initialize" or "Factory" || name.StartsWith('<') ? "" : name;
     }
 
-    private static string TypeName(Type type) => (type.FullName ?? type.Name) is var name && name.IndexOf('`', StringComparison.Ordinal) is > 0 and var tick
-        ? name[..tick]
-        : name.Replace('+', '.');
+    private static string TypeName(Type type) => Arity().Replace((type.FullName ?? type.Name).Split('[')[0], "").Replace('+', '.');
 
     // libtorch appends its own C++ stack to every message; the first part says what was wrong.
     private static string Message(Exception error)
@@ -176,6 +174,9 @@ internal static partial class CellErrors
         var native = message.IndexOf("\nException raised from ", StringComparison.Ordinal);
         return (native > 0 ? message[..native] : message).Trim();
     }
+
+    [GeneratedRegex("`[0-9]+")]
+    private static partial Regex Arity();
 
     [GeneratedRegex("<+([A-Za-z_][A-Za-z0-9_]*)>")]
     private static partial Regex GeneratedName();

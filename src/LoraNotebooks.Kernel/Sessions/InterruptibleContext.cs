@@ -96,8 +96,9 @@ internal sealed class InterruptibleContext : SynchronizationContext
             {
                 Run(() => piece.Callback(piece.State));
             }
-            catch (OperationCanceledException) when (_isEnded)
+            catch (Exception error) when (_isEnded && CellErrors.IsStop(error))
             {
+                // The end may also come as an interruption, of what the runtime itself waits for when a piece is over.
                 // Nobody waits for this piece any more, and no other may come to this thread.
                 Thread.Sleep(Timeout.Infinite);
             }

@@ -112,7 +112,8 @@ internal static partial class PackageRestorer
             && tooNew.TryGetValue(request.Id, out var major) && major != "0" && request.Version != $"[*,{major}.0.0)";
     }
 
-    private static string ProjectXml(IEnumerable<PackageRequest> requests, string configFolder, IEnumerable<string> sources)
+    /// <summary>The project that is restored; also what the answer is kept under.</summary>
+    internal static string ProjectXml(IEnumerable<PackageRequest> requests, string configFolder, IEnumerable<string> sources)
     {
         var references = requests
             .OrderBy(request => request.Id, StringComparer.OrdinalIgnoreCase)
@@ -133,7 +134,7 @@ internal static partial class PackageRestorer
     }
 
     /// <summary>The files that an assets file names, or null if one of them is gone.</summary>
-    private static RestoredPackages? ReadAssets(string json)
+    internal static RestoredPackages? ReadAssets(string json)
     {
         var root = JsonNode.Parse(json)!;
         var folders = root["packageFolders"]!.AsObject().Select(folder => folder.Key).ToArray();
@@ -259,7 +260,7 @@ internal static partial class PackageRestorer
     }
 
     /// <summary>The packages that each package of an assets file needs; NuGet writes the file also where it found only some of them.</summary>
-    private static ILookup<string, string> Dependencies(string json) => (
+    internal static ILookup<string, string> Dependencies(string json) => (
         from target in JsonNode.Parse(json)?["targets"] as JsonObject ?? []
         from package in target.Value as JsonObject ?? []
         from needed in package.Value?["dependencies"] as JsonObject ?? []

@@ -69,7 +69,7 @@ internal static class UsingDeclarations
             var end = underscore.Span.End;
             var type = code[declaration.Declaration.Type.SpanStart..declaration.Declaration.Type.Span.End];
             var text = $"{type} {name}";
-            if (text.Length > end - start || text.Contains('\n', StringComparison.Ordinal))
+            if (text.Length > end - start || code.AsSpan(start..end).Contains('\n'))
             {
                 return "_";
             }

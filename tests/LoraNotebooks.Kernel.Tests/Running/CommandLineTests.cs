@@ -35,7 +35,7 @@ public sealed class CommandLineTests : IDisposable
             notebook.Save(_folder.File(name + ".ipynb"));
         }
 
-        var (exit, text) = await ToolProcess.RunAsync(_folder.Path, "run", "a.ipynb", "b.ipynb");
+        var (exit, text) = await ToolProcess.RunHereAsync(_folder.Path, "run", "a.ipynb", "b.ipynb");
         Assert.True(exit == 0, text);
         Assert.True(File.Exists(_folder.File("artifacts/a.html")));
         Assert.True(File.Exists(_folder.File("artifacts/b.html")));
@@ -54,7 +54,7 @@ public sealed class CommandLineTests : IDisposable
     [InlineData(1, "Unrecognized command", "launch")]
     public async Task Program_BadArguments_SaysWhatIsWrong(int expected, string message, params string[] arguments)
     {
-        var (exit, text) = await ToolProcess.RunAsync(_folder.Path, arguments);
+        var (exit, text) = await ToolProcess.RunHereAsync(_folder.Path, arguments);
         Assert.Equal(expected, exit);
         Assert.Contains(message, text, StringComparison.Ordinal);
     }
@@ -63,7 +63,7 @@ public sealed class CommandLineTests : IDisposable
     public async Task Run_NotANotebook_ExitsWithFour()
     {
         _folder.Write("text.ipynb", "plain text");
-        var (exit, text) = await ToolProcess.RunAsync(_folder.Path, "run", "text.ipynb");
+        var (exit, text) = await ToolProcess.RunHereAsync(_folder.Path, "run", "text.ipynb");
         Assert.Equal((int)RunExit.NotANotebook, exit);
         Assert.Contains("text.ipynb is not a notebook", text, StringComparison.Ordinal);
     }
@@ -72,9 +72,9 @@ public sealed class CommandLineTests : IDisposable
     public async Task Run_CellTimeout_ExitsWithTwoAndNamesTheLimit()
     {
         Make("slow", "await Task.Delay(60_000, Cancellation);");
-        var (exit, text) = await ToolProcess.RunAsync(_folder.Path, "run", "slow.ipynb", "--cell-timeout", "3s", "--timeout", "5m", "--format", "html");
+        var (exit, text) = await ToolProcess.RunHereAsync(_folder.Path, "run", "slow.ipynb", "--cell-timeout", "1s", "--timeout", "5m", "--format", "html");
         Assert.Equal((int)RunExit.TimedOut, exit);
-        Assert.Contains("did not end within 3.0 s, the limit for each cell", text, StringComparison.Ordinal);
+        Assert.Contains("did not end within 1.0 s, the limit for each cell", text, StringComparison.Ordinal);
         Assert.Equal(["slow.html"], Directory.GetFiles(_folder.File("artifacts")).Select(Path.GetFileName));
     }
 
@@ -97,7 +97,7 @@ public sealed class CommandLineTests : IDisposable
     {
         Make("good", "var a = 1;", "a");
         Make("bad", "var a = one;", "var b = two;", "3");
-        var (exit, text) = await ToolProcess.RunAsync(_folder.Path, "check", "good.ipynb", "bad.ipynb");
+        var (exit, text) = await ToolProcess.RunHereAsync(_folder.Path, "check", "good.ipynb", "bad.ipynb");
         Assert.Equal(1, exit);
         Assert.Contains("good.ipynb: 2 cells compile.", text, StringComparison.Ordinal);
         Assert.Contains("bad.ipynb: 2 of 3 cells do not compile.", text, StringComparison.Ordinal);
@@ -113,7 +113,7 @@ public sealed class CommandLineTests : IDisposable
         notebook.Add(CellKind.Code, "int wrong = \"text\";", "raises-exception");
         notebook.Add(CellKind.Code, "neither = this;", "skip");
         notebook.Save(_folder.File("tagged.ipynb"));
-        var (exit, text) = await ToolProcess.RunAsync(_folder.Path, "check", "tagged.ipynb");
+        var (exit, text) = await ToolProcess.RunHereAsync(_folder.Path, "check", "tagged.ipynb");
         Assert.True(exit == 0, text);
     }
 
@@ -121,12 +121,12 @@ public sealed class CommandLineTests : IDisposable
     public async Task Check_Outputs_ReportsWhatIsMissingAndAcceptsARun()
     {
         Make("n", "Console.WriteLine(1);");
-        var (missing, text) = await ToolProcess.RunAsync(_folder.Path, "check", "--outputs", "n.ipynb");
+        var (missing, text) = await ToolProcess.RunHereAsync(_folder.Path, "check", "--outputs", "n.ipynb");
         Assert.Equal(1, missing);
         Assert.Contains("It has no stored outputs.", text, StringComparison.Ordinal);
         Assert.Contains("run n.ipynb --output . --format ipynb", text, StringComparison.Ordinal);
         Assert.Equal(0, (await ToolProcess.RunAsync(_folder.Path, "run", "n.ipynb", "--output", ".", "--format", "ipynb")).Exit);
-        Assert.Equal(0, (await ToolProcess.RunAsync(_folder.Path, "check", "--outputs", "n.ipynb")).Exit);
+        Assert.Equal(0, (await ToolProcess.RunHereAsync(_folder.Path, "check", "--outputs", "n.ipynb")).Exit);
 
         // What computes nothing needs no libtorch, and tells of none.
         Assert.Equal(["processor", "instructions"], Notebook.Load(_folder.File("n.ipynb")).Machine!.Select(static fact => fact.Key));
@@ -137,16 +137,16 @@ public sealed class CommandLineTests : IDisposable
     {
         var path = Make("n", "Console.WriteLine(1);");
         var before = await File.ReadAllBytesAsync(path);
-        Assert.Equal(0, (await ToolProcess.RunAsync(_folder.Path, "run", "n.ipynb", "--output", ".", "--format", "ipynb")).Exit);
-        Assert.Equal(1, (await ToolProcess.RunAsync(_folder.Path, "strip", "--check", "n.ipynb")).Exit);
+        Assert.Equal(0, (await ToolProcess.RunHereAsync(_folder.Path, "run", "n.ipynb", "--output", ".", "--format", "ipynb")).Exit);
+        Assert.Equal(1, (await ToolProcess.RunHereAsync(_folder.Path, "strip", "--check", "n.ipynb")).Exit);
         Assert.NotEqual(before, await File.ReadAllBytesAsync(path));
-        Assert.Equal(0, (await ToolProcess.RunAsync(_folder.Path, "strip", "n.ipynb")).Exit);
+        Assert.Equal(0, (await ToolProcess.RunHereAsync(_folder.Path, "strip", "n.ipynb")).Exit);
         Assert.Equal(before, await File.ReadAllBytesAsync(path));
         var written = File.GetLastWriteTimeUtc(path);
-        var (exit, text) = await ToolProcess.RunAsync(_folder.Path, "strip", "n.ipynb");
+        var (exit, text) = await ToolProcess.RunHereAsync(_folder.Path, "strip", "n.ipynb");
         Assert.Equal((0, written), (exit, File.GetLastWriteTimeUtc(path)));
         Assert.Contains("nothing to strip", text, StringComparison.Ordinal);
-        Assert.Equal(0, (await ToolProcess.RunAsync(_folder.Path, "strip", "--check", "n.ipynb")).Exit);
+        Assert.Equal(0, (await ToolProcess.RunHereAsync(_folder.Path, "strip", "--check", "n.ipynb")).Exit);
     }
 
     private string Make(string name, params string[] cells)

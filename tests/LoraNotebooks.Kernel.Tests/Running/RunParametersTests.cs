@@ -78,6 +78,19 @@ public sealed class RunParametersTests : IDisposable
     [InlineData("prompt", "20", "prompt = \"20\";")]
     [InlineData("prompt", "null", "prompt = \"null\";")]
     [InlineData("prompt", "two\nlines", "prompt = \"two\\nlines\";")]
+    [InlineData("rate", "1d", "rate = 1d;")]
+    [InlineData("weight", "-1D", "weight = -1f;")]
+    [InlineData("price", "1d", "price = 1m;")]
+    [InlineData("cap", "+4", "cap = +4;")]
+    [InlineData("letter", "'\\n'", "letter = '\\n';")]
+    [InlineData("letter", "'\\''", "letter = '\\'';")]
+    [InlineData("anything", "\"text\"", "anything = \"text\";")]
+    [InlineData("anything", "null", "anything = null;")]
+    [InlineData("small", "0b1111_0000", "small = 0b1111_0000;")]
+    [InlineData("seed", "5L", "seed = 5L;")]
+    [InlineData("prompt", "back\\slash\ttab\0", "prompt = \"back\\\\slash\\ttab\\0\";")]
+    [InlineData("prompt", "true", "prompt = \"true\";")]
+    [InlineData("suffix", "", "suffix = \"\";")]
     [InlineData("prompt", "$\"{steps}\"", "prompt = \"$\\\"{steps}\\\"\";")]
     [InlineData("suffix", "null", "suffix = null;")]
     [InlineData("suffix", "z", "suffix = \"z\";")]
@@ -106,6 +119,17 @@ public sealed class RunParametersTests : IDisposable
     [InlineData("ranks", "[..ranks]", "expected a C# literal of type int[]")]
     [InlineData("kind", "ScheduleKind.Steep", "expected one of ScheduleKind.Constant")]
     [InlineData("kind", "Other.Cosine", "expected one of ScheduleKind.Constant")]
+    [InlineData("kind", "Cosine", "expected one of ScheduleKind.Constant")]
+    [InlineData("kind", "leKind.Cosine", "expected one of ScheduleKind.Constant")]
+    [InlineData("kind", "ScheduleKind.Cosine.Cosine", "expected one of ScheduleKind.Constant")]
+    [InlineData("ranks", "[1, 2 + 3]", "expected a C# literal of type int[]")]
+    [InlineData("ranks", "new[] { 1 }", "expected a C# literal of type int[]")]
+    [InlineData("grid", "[[1], 2]", "expected a C# literal of type int[][]")]
+    [InlineData("fast", "!true", "expected a C# literal of type bool")]
+    [InlineData("steps", "~1", "expected a C# literal of type int")]
+    [InlineData("steps", "-+1", "expected a C# literal of type int")]
+    [InlineData("steps", "(20)", "expected a C# literal of type int")]
+    [InlineData("steps", "20 20", "expected a C# literal of type int")]
     [InlineData("time", "20", "its type TimeSpan has no literals")]
     [InlineData("fixedSize", "32", "fixedSize is a const")]
     [InlineData("step", "32", "There is no parameter step. This notebook has: anything, cap, class")]
@@ -116,6 +140,68 @@ public sealed class RunParametersTests : IDisposable
         Assert.Contains(expected, error.Message, StringComparison.Ordinal);
         Assert.DoesNotContain("fixedSize,", error.Message, StringComparison.Ordinal);
         Assert.Single(notebook.Cells);
+    }
+
+    [Theory]
+    [InlineData("sbyte", "expected a C# literal of type sbyte, for example 20.")]
+    [InlineData("byte", "expected a C# literal of type byte, for example 20.")]
+    [InlineData("short", "expected a C# literal of type short, for example 20.")]
+    [InlineData("ushort", "expected a C# literal of type ushort, for example 20.")]
+    [InlineData("uint", "expected a C# literal of type uint, for example 20.")]
+    [InlineData("long?", "expected a C# literal of type long?, for example 20.")]
+    [InlineData("ulong", "expected a C# literal of type ulong, for example 20.")]
+    [InlineData("float", "expected a C# literal of type float, for example 1e-4.")]
+    [InlineData("double", "expected a C# literal of type double, for example 1e-4.")]
+    [InlineData("decimal", "expected a C# literal of type decimal, for example 1e-4.")]
+    [InlineData("bool", "expected a C# literal of type bool, for example true.")]
+    [InlineData("char", "expected a C# literal of type char, for example 'a'.")]
+    [InlineData("object", "expected a C# literal of type object, for example 20 or \"text\".")]
+    [InlineData("string[]", "expected a C# literal of type string[], for example [\"text\", \"text\"].")]
+    [InlineData("List<double>", "expected a C# literal of type List<double>, for example [1e-4, 1e-4].")]
+    [InlineData("bool[][]", "expected a C# literal of type bool[][], for example [[true, true], [true, true]].")]
+    [InlineData("DayOfWeek?", "expected one of DayOfWeek.Sunday, DayOfWeek.Monday, DayOfWeek.Tuesday, DayOfWeek.Wednesday, DayOfWeek.Thursday, DayOfWeek.Friday, DayOfWeek.Saturday.")]
+    [InlineData("Mode", "expected a C# literal, for example 20, 1e-4, true, \"text\" or [1, 2, 4].")]
+    [InlineData("Version", "its type Version has no literals. Declare the parameter as a number, a text, a bool, an enum or a list of these.")]
+    [InlineData("Dictionary<int, int>", "its type Dictionary<int, int> has no literals. Declare the parameter as a number, a text, a bool, an enum or a list of these.")]
+    public void Inject_NoConstant_IsRefusedWithWhatTheTypeTakes(string type, string expected)
+    {
+        var error = Assert.Throws<RunParameterException>(() => RunParameters.Inject(WithParameters($"{type} value = default;"), _folder.Path, new Dictionary<string, string> { ["value"] = "1 + 1" }));
+        Assert.Equal("value=1 + 1: " + expected, error.Message);
+    }
+
+    [Theory]
+    [InlineData("const int a = 1;", "a is a const in the cell tagged \"parameters\" and cannot be set. Declare it as a variable to make it a parameter.")]
+    [InlineData("readonly int a = 1;", "a is readonly in the cell tagged \"parameters\" and cannot be set. Declare it as a variable to make it a parameter.")]
+    [InlineData("int c = 1; int b = 2; const int d = 3; readonly int e = 4;", "There is no parameter a. This notebook has: b, c.")]
+    [InlineData("int a = \"\";", "")] // a cell that does not compile fails by itself
+    public void Inject_NameThatCannotBeSet_SaysWhy(string declarations, string expected)
+    {
+        var values = new Dictionary<string, string> { ["a"] = "2" };
+        if (expected.Length == 0)
+        {
+            RunParameters.Inject(WithParameters(declarations), _folder.Path, values);
+            return;
+        }
+
+        Assert.Equal(expected, Assert.Throws<RunParameterException>(() => RunParameters.Inject(WithParameters(declarations), _folder.Path, values)).Message);
+    }
+
+    [Fact]
+    public void Inject_NotebookWithResultsOfEarlierRuns_HoldsOneCellBehindTheFirstTaggedOne()
+    {
+        var notebook = Notebook.Create();
+        notebook.Add(CellKind.Markdown, "prose", "parameters");
+        notebook.Add(CellKind.Code, "// first", "injected-parameters");
+        notebook.Add(CellKind.Code, "int a = 1; int b = 2;", "parameters");
+        notebook.Add(CellKind.Code, "// earlier", "injected-parameters");
+        notebook.Add(CellKind.Code, "// earlier still", "injected-parameters");
+        notebook.Add(CellKind.Code, "int a = 5;", "parameters");
+        RunParameters.Inject(notebook, _folder.Path, new Dictionary<string, string>());
+        Assert.Equal(6, notebook.Cells.Count);
+        RunParameters.Inject(notebook, _folder.Path, new Dictionary<string, string> { ["b"] = "3", ["a"] = "-1" });
+        Assert.Equal(
+            ["prose", "int a = 1; int b = 2;", "// Given on the command line\nb = 3;\na = -1;", "int a = 5;"],
+            notebook.Cells.Select(cell => cell.Source));
     }
 
     [Fact]
@@ -132,7 +218,7 @@ public sealed class RunParametersTests : IDisposable
         var notebook = Notebook.Create();
         notebook.Add(CellKind.Code, "var steps = 1;");
         var error = Assert.Throws<RunParameterException>(() => RunParameters.Inject(notebook, _folder.Path, new Dictionary<string, string> { ["steps"] = "2" }));
-        Assert.Contains("tagged \"parameters\"", error.Message, StringComparison.Ordinal);
+        Assert.Equal("The notebook has no code cell tagged \"parameters\", so it takes no -p. Add the tag to the cell that declares its settings.", error.Message);
     }
 
     [Fact]

@@ -66,6 +66,19 @@ public sealed class CellConsoleTests : IDisposable
     }
 
     [Fact]
+    public async Task Console_EveryColour_HasTheCodeOfATerminal()
+    {
+        // ConsoleColor counts in the order of DOS, a terminal by red, green and blue; the bright ones are 60 further.
+        int[] order = [0, 4, 2, 6, 1, 5, 3, 7];
+        await RunAsync("""
+            foreach (var colour in Enum.GetValues<ConsoleColor>()) { Console.ForegroundColor = colour; Console.Write("l"); Console.ResetColor(); }
+            foreach (var colour in Enum.GetValues<ConsoleColor>()) { Console.BackgroundColor = colour; Console.Write("g"); Console.ResetColor(); }
+            """);
+        IEnumerable<string> Codes(int first, string letter) => Enumerable.Range(0, 16).Select(i => $"\u001b[0m\u001b[{first + order[i % 8] + (i < 8 ? 0 : 60)}m{letter}");
+        Assert.Equal(string.Concat([.. Codes(30, "l"), .. Codes(40, "g")]), Text());
+    }
+
+    [Fact]
     public async Task Console_DebugAndTrace_ArriveIndented()
     {
         await RunAsync("""
