@@ -28,7 +28,7 @@ internal sealed class Collectors : IDisposable
     {
         while (!isOver)
         {
-            GC.Collect();
+            GC.Collect(0); // the scalars in question are young
         }
     }
 }

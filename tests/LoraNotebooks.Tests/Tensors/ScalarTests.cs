@@ -89,7 +89,7 @@ public sealed class ScalarTests
         var failures = 0;
         using (new Collectors(3))
         {
-            for (var i = 0; i < 100_000; i++)
+            for (var i = 0; i < 30_000; i++)
             {
                 using var step = NewDisposeScope();
                 failures += Same(x.Plus(2.5), sum) && Same(x.Times(3), thrice) ? 0 : 1;
