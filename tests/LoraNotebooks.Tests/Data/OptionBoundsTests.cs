@@ -112,7 +112,13 @@ public sealed class OptionBoundsTests
         Assert.Equal(
             new PreparationOptions
             {
-                Resolution = 512, ResolutionStep = 64, Crop = CropMode.Given, Mirror = false, Repeats = 1, TriggerWord = null, AllowUpscaling = false,
+                Resolution = 512,
+                ResolutionStep = 64,
+                Crop = CropMode.Given,
+                Mirror = false,
+                Repeats = 1,
+                TriggerWord = null,
+                AllowUpscaling = false,
             },
             new PreparationOptions());
     }

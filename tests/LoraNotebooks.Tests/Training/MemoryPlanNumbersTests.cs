@@ -100,8 +100,11 @@ public sealed class MemoryPlanNumbersTests
         var training = new TensorLedger(2, recordsGradients: true);
         if (textRate is not null)
         {
-            new ClipTextWalk(Outline.TextEncoders[0], training) { Companion = static path =>
-                path.EndsWith("q_proj", StringComparison.Ordinal) ? new LayerCompanion(3, 0) : null }.Run(batch, 9);
+            new ClipTextWalk(Outline.TextEncoders[0], training)
+            {
+                Companion = static path =>
+                path.EndsWith("q_proj", StringComparison.Ordinal) ? new LayerCompanion(3, 0) : null
+            }.Run(batch, 9);
         }
 
         UNet(training).Run(batch, 6, 6, 9, textRate is not null);
@@ -147,8 +150,16 @@ public sealed class MemoryPlanNumbersTests
     public void Need_Sums_AreWeightsAndTheLargestOfWhatComesOneAfterAnother(long weights, long step, long update, long drawing, long encoding, long decoding,
         long toDraw, long toTrain)
     {
-        var need = new MemoryNeed(ScalarType.Float32, 16) { Weights = weights, Adapter = weights == 0 ? 0 : 3, Update = update, TrainingStep = step,
-            Encoding = encoding, DrawingStep = drawing, Decoding = decoding };
+        var need = new MemoryNeed(ScalarType.Float32, 16)
+        {
+            Weights = weights,
+            Adapter = weights == 0 ? 0 : 3,
+            Update = update,
+            TrainingStep = step,
+            Encoding = encoding,
+            DrawingStep = drawing,
+            Decoding = decoding
+        };
 
         Assert.Equal((toDraw, toTrain), (need.ToDraw, need.ToTrain));
     }
@@ -266,8 +277,15 @@ public sealed class MemoryPlanNumbersTests
             needs[0] = needs[0] with { Weights = 900, Adapter = 2100 };
         }
 
-        var plan = Told(needs, 1000) with { Config = Config with { BatchSize = batch, GradientAccumulation = accumulation,
-            TextEncoderLearningRate = trainsBoth ? 1 : null } };
+        var plan = Told(needs, 1000) with
+        {
+            Config = Config with
+            {
+                BatchSize = batch,
+                GradientAccumulation = accumulation,
+                TextEncoderLearningRate = trainsBoth ? 1 : null
+            }
+        };
 
         List<string> expected = [$"Nothing fits into 1 KB: the least, {needs[1].Type} at 8 pixels, needs 2 KB."];
         var smaller = $"Set BatchSize to 1 and GradientAccumulation to {batch * accumulation}: the same updates, with the tensors of one image at a time.";

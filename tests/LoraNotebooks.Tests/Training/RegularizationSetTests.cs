@@ -14,8 +14,12 @@ namespace LoraNotebooks.Tests.Training;
 
 public sealed class RegularizationSetTests : IDisposable
 {
-    private static readonly RegularizationOptions Options = new() { Prompts = ["portrait", "portrait, long hair"], Count = 5,
-        Generation = new() { Steps = 2, Seed = 7 } };
+    private static readonly RegularizationOptions Options = new()
+    {
+        Prompts = ["portrait", "portrait, long hair"],
+        Count = 5,
+        Generation = new() { Steps = 2, Seed = 7 }
+    };
 
     private readonly TemporaryFolder folder = new();
     private readonly StableDiffusionPipeline pipeline = TinyPipeline.Create();
@@ -52,8 +56,12 @@ public sealed class RegularizationSetTests : IDisposable
     public void OpenOrCreate_PromptsAndBatches_ShareTheCountAndTheSeeds(int prompts, int batch, int count, int[] prompt, int[] seeds, int told)
     {
         string[] texts = ["portrait", "portrait, long hair", "blue shirt"];
-        var options = new RegularizationOptions { Prompts = texts[..prompts], Count = count,
-            Generation = new() { Steps = 2, Seed = 7, BatchSize = batch, Guidance = 1, Width = 8, Height = 16, Prompt = "not this", Count = 9 } };
+        var options = new RegularizationOptions
+        {
+            Prompts = texts[..prompts],
+            Count = count,
+            Generation = new() { Steps = 2, Seed = 7, BatchSize = batch, Guidance = 1, Width = 8, Height = 16, Prompt = "not this", Count = 9 }
+        };
         var steps = new List<int>();
 
         var images = RegularizationSet.OpenOrCreate(folder.In("class"), pipeline, options, new Immediate<int>(steps.Add));

@@ -27,8 +27,11 @@ public sealed class ResumeSettingsTests : IDisposable
         ["SampleEveryEpochs"] = static config => config with { SampleEveryEpochs = 3 },
         ["SamplePrompts"] = static config => config with { SampleEveryEpochs = 1, SamplePrompts = ["long hair", "shirt"] },
         ["SampleOptions"] = static config =>
-            config with { SampleEveryEpochs = 1,
-            SampleOptions = new() { Seed = 3, Steps = 2, Count = 2, Guidance = 3, Width = 8, Eta = 1, NegativePrompt = "shirt" } },
+            config with
+            {
+                SampleEveryEpochs = 1,
+                SampleOptions = new() { Seed = 3, Steps = 2, Count = 2, Guidance = 3, Width = 8, Eta = 1, NegativePrompt = "shirt" }
+            },
     };
 
     /// <summary>What of a model's scheduler decides training; the rest is for drawing.</summary>
@@ -59,8 +62,11 @@ public sealed class ResumeSettingsTests : IDisposable
                 || name.EndsWith(".UseEffectiveConv2d", StringComparison.Ordinal))
             {
                 // Settings of this method alone.
-                first = first with { UNetLora = first.UNetLora with { Method = AdapterMethod.Lokr },
-                    TextEncoderLora = first.TextEncoderLora with { Method = AdapterMethod.Lokr } };
+                first = first with
+                {
+                    UNetLora = first.UNetLora with { Method = AdapterMethod.Lokr },
+                    TextEncoderLora = first.TextEncoderLora with { Method = AdapterMethod.Lokr }
+                };
             }
 
             var second = Changes.With(first, name);

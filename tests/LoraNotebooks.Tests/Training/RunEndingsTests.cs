@@ -28,8 +28,14 @@ public sealed class RunEndingsTests : IDisposable
     [InlineData(2, null, null, new string[0], new int[0])]
     public void Train_CheckpointsAndSamples_ComeAfterTheirEpochsAndNoOthers(int epochs, int? save, int? sample, string[] checkpoints, int[] samples)
     {
-        var config = Config() with { Epochs = epochs, SaveEveryEpochs = save, SampleEveryEpochs = sample, SamplePrompts = ["portrait"],
-            SampleOptions = new() { Steps = 1, Guidance = 1 } };
+        var config = Config() with
+        {
+            Epochs = epochs,
+            SaveEveryEpochs = save,
+            SampleEveryEpochs = sample,
+            SamplePrompts = ["portrait"],
+            SampleOptions = new() { Steps = 1, Guidance = 1 }
+        };
         var drawn = new List<(int Epoch, int Steps)>();
         var steps = 0;
         var trainer = new LoraTrainer { Samples = new Immediate<TrainingSample>(picture => drawn.Add((picture.Epoch, steps))) };
@@ -47,8 +53,15 @@ public sealed class RunEndingsTests : IDisposable
     [Fact]
     public void Train_AtACheckpoint_AdapterStateAndRecordAreThoseOfItsStep()
     {
-        var config = Config() with { SaveEveryEpochs = 2, ClipSkip = 2, TextEncoderLearningRate = 1e-3, SampleEveryEpochs = 2, SamplePrompts = ["portrait"],
-            SampleOptions = new() { Steps = 1 } };
+        var config = Config() with
+        {
+            SaveEveryEpochs = 2,
+            ClipSkip = 2,
+            TextEncoderLearningRate = 1e-3,
+            SampleEveryEpochs = 2,
+            SamplePrompts = ["portrait"],
+            SampleOptions = new() { Steps = 1 }
+        };
         JsonNode? record = null;
         double[] weights = [];
         string[] files = [];
@@ -103,8 +116,14 @@ public sealed class RunEndingsTests : IDisposable
     [InlineData(0, 4, false, 4, "tiny", 6)]
     public void Train_Cancelled_IsSoBeforeItsLastStepOnly(int step, int picture, bool cancelled, int steps, string file, int pictures)
     {
-        var config = Config() with { Epochs = 2, BatchSize = 1, SampleEveryEpochs = 1, SamplePrompts = ["portrait", "long hair"],
-            SampleOptions = new() { Steps = 1, Guidance = 1 } };
+        var config = Config() with
+        {
+            Epochs = 2,
+            BatchSize = 1,
+            SampleEveryEpochs = 1,
+            SamplePrompts = ["portrait", "long hair"],
+            SampleOptions = new() { Steps = 1, Guidance = 1 }
+        };
         using var source = new CancellationTokenSource();
         var drawn = 0;
         var trainer = new LoraTrainer
@@ -212,8 +231,11 @@ public sealed class RunEndingsTests : IDisposable
     public void Train_SampleThatCannotBeTold_LeavesTheRecordOfItsFault()
     {
         var config = Config() with { SampleEveryEpochs = 2, SamplePrompts = ["portrait"], SampleOptions = new() { Steps = 1 } };
-        var trainer = new LoraTrainer { Samples = new Immediate<TrainingSample>(static sample =>
-            { if (sample.Epoch == 2) { throw new NotSupportedException("no pictures"); } }) };
+        var trainer = new LoraTrainer
+        {
+            Samples = new Immediate<TrainingSample>(static sample =>
+            { if (sample.Epoch == 2) { throw new NotSupportedException("no pictures"); } })
+        };
 
         Assert.Throws<NotSupportedException>(() => trainer.Train(config, pipeline, TinyRun.Dataset));
 

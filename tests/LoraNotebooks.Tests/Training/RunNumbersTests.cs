@@ -202,8 +202,13 @@ public sealed class RunNumbersTests : IDisposable
     [Fact]
     public void Train_Result_TellsTheRun()
     {
-        var config = TinyRun.Config(folder.Path) with { SaveEveryEpochs = 3, SampleEveryEpochs = 4, SamplePrompts = ["portrait"],
-            SampleOptions = new() { Steps = 1, Seed = 5, Count = 3, BatchSize = 2 } };
+        var config = TinyRun.Config(folder.Path) with
+        {
+            SaveEveryEpochs = 3,
+            SampleEveryEpochs = 4,
+            SamplePrompts = ["portrait"],
+            SampleOptions = new() { Steps = 1, Seed = 5, Count = 3, BatchSize = 2 }
+        };
         config = config with { UNetLora = config.UNetLora with { Dropout = 0.5 } };
         var samples = new List<TrainingSample>();
 

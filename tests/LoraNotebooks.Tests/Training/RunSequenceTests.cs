@@ -112,8 +112,11 @@ public sealed class RunSequenceTests : IDisposable
             Epochs = 12,
             SaveEveryEpochs = 1,
             TextEncoderLearningRate = 5e-4,
-            Schedule = new() { Kind = ScheduleKind.PiecewiseConstant,
-                Pieces = [.. factors.Select((factor, i) => new RatePiece(factor, i + 1)).Take(11), new(1)] },
+            Schedule = new()
+            {
+                Kind = ScheduleKind.PiecewiseConstant,
+                Pieces = [.. factors.Select((factor, i) => new RatePiece(factor, i + 1)).Take(11), new(1)]
+            },
         };
         using (var begun = StableDiffusionLora.Create(pipeline, "tiny", config.UNetLora, config.TextEncoderLora,
             new TrainingSeeds(3).Derive(TrainingSeeds.Use.Weights)))

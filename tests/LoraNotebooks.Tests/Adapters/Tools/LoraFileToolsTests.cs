@@ -73,8 +73,19 @@ public sealed class LoraFileToolsTests : IDisposable
     {
         Dictionary<string, string> notes = new()
         {
-            ["ss_base_model_version"] = "sd_v1", ["ss_v2"] = "False", ["ss_sd_model_name"] = "x", ["ss_sd_model_hash"] = "1", ["ss_new_sd_model_hash"] = "2", ["ss_clip_skip"] = "None", ["modelspec.sai_model_spec"] = "1.0.0",
-            ["modelspec.architecture"] = "stable-diffusion-v1/lora", ["modelspec.implementation"] = "y", ["modelspec.prediction_type"] = "epsilon", ["modelspec.resolution"] = "512x512", ["ss_output_name"] = "z", ["note"] = "n",
+            ["ss_base_model_version"] = "sd_v1",
+            ["ss_v2"] = "False",
+            ["ss_sd_model_name"] = "x",
+            ["ss_sd_model_hash"] = "1",
+            ["ss_new_sd_model_hash"] = "2",
+            ["ss_clip_skip"] = "None",
+            ["modelspec.sai_model_spec"] = "1.0.0",
+            ["modelspec.architecture"] = "stable-diffusion-v1/lora",
+            ["modelspec.implementation"] = "y",
+            ["modelspec.prediction_type"] = "epsilon",
+            ["modelspec.resolution"] = "512x512",
+            ["ss_output_name"] = "z",
+            ["note"] = "n",
         };
         var other = notes.ToDictionary();
         other["ss_clip_skip"] = "2";

@@ -154,8 +154,14 @@ public sealed class LoraInspectionTests : IDisposable
         var config = new LoraConfig { Rank = 1, Alpha = 2, UseRsLora = true, TargetModules = ["proj_in"], UseLoraBias = true };
         Dictionary<string, Tensor> tensors = new()
         {
-            ["down_blocks.0.proj_in.lora_A.weight"] = ones(1, 3), ["down_blocks.0.proj_in.lora_B.weight"] = ones(4, 1), ["down_blocks.0.proj_in.lora_B.bias"] = ones(4), ["down_blocks.0.proj_in.base_layer.bias"] = ones(4),
-            ["down_blocks.0.lora_proj.lora_A.weight"] = ones(1, 3), ["down_blocks.0.lora_proj.lora_B.weight"] = ones(4, 1), ["head.weight"] = ones(2, 2), ["scale"] = ones(1),
+            ["down_blocks.0.proj_in.lora_A.weight"] = ones(1, 3),
+            ["down_blocks.0.proj_in.lora_B.weight"] = ones(4, 1),
+            ["down_blocks.0.proj_in.lora_B.bias"] = ones(4),
+            ["down_blocks.0.proj_in.base_layer.bias"] = ones(4),
+            ["down_blocks.0.lora_proj.lora_A.weight"] = ones(1, 3),
+            ["down_blocks.0.lora_proj.lora_B.weight"] = ones(4, 1),
+            ["head.weight"] = ones(2, 2),
+            ["scale"] = ones(1),
         };
         PeftFolder.Write(folder.In("a", "unet"), new LoraState(tensors, config: config.ToPeftJson()));
 

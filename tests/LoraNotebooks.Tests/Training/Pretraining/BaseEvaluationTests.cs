@@ -34,8 +34,12 @@ public sealed class BaseEvaluationTests : IDisposable
         var levels = Numbers(rand([3, 1, 1, 1], generator: again));
         var noise = Numbers(randn([3, 3, 64, 64], generator: again));
         var p = Numbers(pixels);
-        foreach (var (picture, channel, row, column) in from n in new[] { 0, 1, 2 } from c in new[] { 0, 2 } from y in new[] { 0, 1, 31, 62,
-            63 } from x in new[] { 0, 2, 40, 61, 63 } select (n, c, y, x))
+        foreach (var (picture, channel, row, column) in from n in new[] { 0, 1, 2 }
+                                                        from c in new[] { 0, 2 }
+                                                        from y in new[] { 0, 1, 31, 62,
+            63 }
+                                                        from x in new[] { 0, 2, 40, 61, 63 }
+                                                        select (n, c, y, x))
         {
             double Source(int y, int x)
             {

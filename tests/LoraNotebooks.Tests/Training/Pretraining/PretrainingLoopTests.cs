@@ -181,8 +181,19 @@ public sealed class PretrainingLoopTests : IDisposable
 
         Assert.All(wrong, static pair => Assert.Equal([pair.Fault], pair.Wrong.Validate()));
         Assert.Empty(good.Validate());
-        Assert.Empty((good with { AutoencoderSteps = 1, AutoencoderBatch = 1, DecoderSteps = 0, DenoiserSteps = 1, DenoiserBatch = 1, AverageDecay = 0,
-            KlWeight = 0, SaveEvery = 1, AutoencoderLearningRate = 0.5, DenoiserLearningRate = 0.5 }).Validate());
+        Assert.Empty((good with
+        {
+            AutoencoderSteps = 1,
+            AutoencoderBatch = 1,
+            DecoderSteps = 0,
+            DenoiserSteps = 1,
+            DenoiserBatch = 1,
+            AverageDecay = 0,
+            KlWeight = 0,
+            SaveEvery = 1,
+            AutoencoderLearningRate = 0.5,
+            DenoiserLearningRate = 0.5
+        }).Validate());
         Assert.Throws<ArgumentException>((good with { SaveEvery = 0 }).ThrowIfInvalid);
     }
 
