@@ -1,4 +1,3 @@
-using System.Text.Json.Nodes;
 using LoraNotebooks.Kernel.Notebooks;
 using LoraNotebooks.Kernel.Running;
 
@@ -53,26 +52,5 @@ public sealed class CellCodeTests : IDisposable
         Assert.Equal(expected, refusal?[..expected!.Length]);
     }
 
-    private Notebook Make(params (string Language, string Source)[] cells)
-    {
-        var json = new JsonObject
-        {
-            ["cells"] = new JsonArray([.. cells.Select(cell => (JsonNode)new JsonObject
-            {
-                ["cell_type"] = "code",
-                ["metadata"] = new JsonObject
-                {
-                    ["polyglot_notebook"] = new JsonObject { ["kernelName"] = cell.Language.Split(' ')[0] },
-                    ["tags"] = new JsonArray([.. cell.Language.Split(' ')[1..].Select(tag => (JsonNode)tag)]),
-                },
-                ["source"] = cell.Source,
-                ["outputs"] = new JsonArray(),
-                ["execution_count"] = null,
-            })]),
-            ["metadata"] = new JsonObject(),
-            ["nbformat"] = 4,
-            ["nbformat_minor"] = 5,
-        };
-        return Notebook.Load(_folder.Write("n.ipynb", json.ToJsonString()));
-    }
+    private Notebook Make(params (string Language, string Source)[] cells) => Notebook.Load(PolyglotNotebook.Write(_folder, cells));
 }

@@ -90,26 +90,5 @@ public sealed class UnusualCellTests : NotebookRunning
         Assert.Equal(["skipped 1/2", "2/2 1"], progress.Cells);
     }
 
-    private string Polyglot(params (string Language, string Source)[] cells)
-    {
-        var json = new JsonObject
-        {
-            ["cells"] = new JsonArray([.. cells.Select(cell => (JsonNode)new JsonObject
-            {
-                ["cell_type"] = "code",
-                ["metadata"] = new JsonObject
-                {
-                    ["polyglot_notebook"] = new JsonObject { ["kernelName"] = cell.Language.Split(' ')[0] },
-                    ["tags"] = new JsonArray([.. cell.Language.Split(' ')[1..].Select(tag => (JsonNode)tag)]),
-                },
-                ["source"] = cell.Source,
-                ["outputs"] = new JsonArray(),
-                ["execution_count"] = null,
-            })]),
-            ["metadata"] = new JsonObject { ["kernelspec"] = new JsonObject { ["name"] = ".net-csharp", ["language"] = "C#", ["display_name"] = ".NET (C#)" } },
-            ["nbformat"] = 4,
-            ["nbformat_minor"] = 5,
-        };
-        return Folder.Write("polyglot.ipynb", json.ToJsonString());
-    }
+    private string Polyglot(params (string Language, string Source)[] cells) => PolyglotNotebook.Write(Folder, cells);
 }

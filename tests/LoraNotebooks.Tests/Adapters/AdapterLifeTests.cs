@@ -245,7 +245,7 @@ public sealed class AdapterLifeTests : IDisposable
         var (W, b) = (line.get_parameter("weight")!.detach().clone(), line.get_parameter("bias")!.detach().clone());
         using var adapted = new AdaptedModel(model);
         adapted.Add("a", Config with { Bias = BiasTraining.All, UseLoraBias = false }, generator);
-        Randomize(adapted, "a");
+        adapted.Randomize("a", generator);
         Assert.Equal(["line.lora_A.weight", "line.lora_B.weight", "conv.lora_A.weight", "conv.lora_B.weight", "line.base_layer.bias", "norm.bias"], adapted.NamedParameters("a").Select(static p => p.Name));
         adapted.Merge("a");
 
@@ -319,26 +319,7 @@ public sealed class AdapterLifeTests : IDisposable
         Assert.All(before, static p => Assert.True(p.Parameter.IsInvalid));
     }
 
-    private AdaptedModel Trained(params string[] names)
-    {
-        var adapted = new AdaptedModel(model);
-        foreach (var name in names)
-        {
-            adapted.Add(name, Config, generator);
-            Randomize(adapted, name);
-        }
-
-        return adapted;
-    }
-
-    private void Randomize(AdaptedModel adapted, string name)
-    {
-        using var noGrad = no_grad();
-        foreach (var (_, parameter) in adapted.NamedParameters(name))
-        {
-            parameter.copy_(randn(parameter.shape, generator: generator));
-        }
-    }
+    private AdaptedModel Trained(params string[] names) => TrainedAdapters.On(model, Config, generator, names);
 
     /// <summary>s·B·A of each adapter by a plain loop.</summary>
     private static Dictionary<string, Nd> Deltas(AdaptedModel adapted, string path) => adapted.Names.ToDictionary(static name => name, name => PlainAdapter.Delta(

@@ -29,10 +29,10 @@ public sealed class AdapterStateTests : IDisposable
     {
         using var adapted = new AdaptedModel(model);
         adapted.Add("a", Config with { Rank = 4, Alpha = 3, UseRsLora = true, AlphaPattern = new Dictionary<string, double> { ["conv"] = 6 }, Dropout = 0.5 }, generator);
-        Randomize(adapted, "a");
+        adapted.Randomize("a", generator);
         using var state = adapted.ToState("a");
         var copy = state.Tensors["line.lora_A.weight"].clone();
-        Randomize(adapted, "a");
+        adapted.Randomize("a", generator);
 
         Assert.Equal([("conv", 12.0), ("line", 6.0)], state.Alphas.OrderBy(static pair => pair.Key, StringComparer.Ordinal).Select(static pair => (pair.Key, pair.Value)));
         Assert.Equal(0, Fixtures.MaxDifference(copy, state.Tensors["line.lora_A.weight"]));
@@ -127,24 +127,5 @@ public sealed class AdapterStateTests : IDisposable
             Assert.Throws<InvalidDataException>(() => adapted.LoadState("a", new LoraState(tensors))).Message);
     }
 
-    private AdaptedModel Trained(params string[] names)
-    {
-        var adapted = new AdaptedModel(model);
-        foreach (var name in names)
-        {
-            adapted.Add(name, Config, generator);
-            Randomize(adapted, name);
-        }
-
-        return adapted;
-    }
-
-    private void Randomize(AdaptedModel adapted, string name)
-    {
-        using var noGrad = no_grad();
-        foreach (var (_, parameter) in adapted.NamedParameters(name))
-        {
-            parameter.copy_(randn(parameter.shape, generator: generator));
-        }
-    }
+    private AdaptedModel Trained(params string[] names) => TrainedAdapters.On(model, Config, generator, names);
 }
