@@ -26,6 +26,16 @@ internal static class Checkout
         return process.ExitCode;
     }
 
+    /// <summary>Runs <c>dotnet</c> and throws if it fails.</summary>
+    /// <exception cref="InvalidOperationException">It did not end with 0.</exception>
+    public static void Run(string folder, params IReadOnlyList<string> arguments)
+    {
+        if (Dotnet(folder, arguments) is not 0 and var exit)
+        {
+            throw new InvalidOperationException($"dotnet {string.Join(' ', arguments)} ended with {exit}; its output above says why.");
+        }
+    }
+
     private static string FindRoot()
     {
         for (var folder = new DirectoryInfo(AppContext.BaseDirectory); folder is not null; folder = folder.Parent)

@@ -1,32 +1,39 @@
+using System.Globalization;
 using System.Text.Json;
 
 namespace Quality;
 
 /// <summary>A change of the code that Stryker made, and what the tests made of it.</summary>
+/// <param name="Id">The number that switches it on.</param>
 /// <param name="File">The file, from its project's folder on.</param>
 /// <param name="Line">Where it begins.</param>
 /// <param name="Kind">The mutator, e.g. "Equality mutation".</param>
 /// <param name="Original">The code that was replaced, on one line.</param>
 /// <param name="Replacement">What stood there instead, on one line.</param>
-/// <param name="Status">Killed, Timeout, Survived, NoCoverage, Ignored or CompileError.</param>
-internal sealed record Mutant(string File, int Line, string Kind, string Original, string Replacement, string Status)
+/// <param name="Status">Killed, Timeout, Crashed, Survived, NoCoverage, Ignored or CompileError; Pending before it was tried.</param>
+/// <param name="By">The test that failed; empty if none did.</param>
+internal sealed record Mutant(int Id, string File, int Line, string Kind, string Original, string Replacement, string Status, string By = "")
 {
-    /// <summary>Whether a test failed, or ran on without end.</summary>
-    public bool IsNoticed => Status is "Killed" or "Timeout";
+    /// <summary>Whether a test failed, ran on without end, or the process ended.</summary>
+    public bool IsNoticed => Status is "Killed" or "Timeout" or "Crashed";
 
     /// <summary>Whether all tests passed, or none came there.</summary>
     public bool IsUnnoticed => Status is "Survived" or "NoCoverage";
 }
 
-/// <summary>Reads reports of the mutation-testing-elements schema, which Stryker writes.</summary>
+/// <summary>Reads pages with a report of the mutation-testing-elements schema, which Stryker writes.</summary>
 internal static class MutationReport
 {
+    private static ReadOnlySpan<byte> Beginning => "app.report = "u8;
+
     /// <summary>Every mutant of a report.</summary>
-    /// <param name="path">The JSON file.</param>
+    /// <param name="path">The page; the report is an object in its script.</param>
     /// <param name="project">The mutated project's folder, from which files are named.</param>
     public static IReadOnlyList<Mutant> Read(string path, string project)
     {
-        using var report = JsonDocument.Parse(File.ReadAllBytes(path));
+        var page = File.ReadAllBytes(path);
+        var script = new Utf8JsonReader(page.AsSpan(page.AsSpan().IndexOf(Beginning) + Beginning.Length));
+        using var report = JsonDocument.ParseValue(ref script);
         List<Mutant> mutants = [];
         foreach (var file in report.RootElement.GetProperty("files").EnumerateObject())
         {
@@ -35,13 +42,15 @@ internal static class MutationReport
             foreach (var mutant in file.Value.GetProperty("mutants").EnumerateArray())
             {
                 var (start, end) = (Position(mutant, "start"), Position(mutant, "end"));
+                var status = mutant.GetProperty("status").GetString()!;
                 mutants.Add(new(
+                    int.Parse(mutant.GetProperty("id").GetString()!, CultureInfo.InvariantCulture),
                     name,
                     start.Line,
                     mutant.GetProperty("mutatorName").GetString()!,
                     OneLine(Cut(lines, start, end)),
                     OneLine(mutant.GetProperty("replacement").GetString()!),
-                    mutant.GetProperty("status").GetString()!));
+                    status is "Ignored" or "CompileError" ? status : "Pending"));
             }
         }
 
