@@ -29,6 +29,7 @@ public sealed class PackagingTests
         Assert.Equal("LoraNotebooks", metadata["id"]);
         Assert.NotEmpty(metadata["description"]);
         Assert.NotEmpty(metadata["authors"]);
+        Assert.Equal("MIT", metadata["license"]);
         Assert.Contains("TorchSharp", package.Dependencies());
         Assert.DoesNotContain(package.Dependencies(), id => id.StartsWith("libtorch", StringComparison.OrdinalIgnoreCase));
     }
