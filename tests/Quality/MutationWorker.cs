@@ -51,6 +51,7 @@ internal static class MutationWorker
         var start = new ProcessStartInfo("dotnet", ["exec", "--depsfile", tests + ".deps.json", "--runtimeconfig", tests + ".runtimeconfig.json", ProgramOf(project), "worker", job])
         {
             WorkingDirectory = Mutants.TestsOf(project),
+            RedirectStandardInput = true,
             RedirectStandardOutput = true,
             RedirectStandardError = true,
         };
@@ -68,6 +69,15 @@ internal static class MutationWorker
     /// <summary>Does a job; the lines that it writes are read by <see cref="MutationTrial"/>.</summary>
     public static int Run(string path)
     {
+        // The input ends with the process that started this one; a change that runs on without end would outlive it.
+        new Thread(static () =>
+        {
+            while (Console.In.Read() >= 0)
+            {
+            }
+
+            Environment.Exit(1);
+        }) { IsBackground = true }.Start();
         var job = JsonSerializer.Deserialize<MutationJob>(File.ReadAllBytes(path))!;
         using var output = new StreamWriter(job.Output, append: true) { AutoFlush = true };
         var control = new Control(Assembly.Load(Mutants.AssemblyOf(job.Project)));

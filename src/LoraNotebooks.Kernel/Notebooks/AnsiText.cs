@@ -28,9 +28,9 @@ internal static partial class AnsiText
             }
 
             start = code.Index + code.Length;
-            if (code.ValueSpan is ['\u001b', '[', .. var parameters, 'm'])
+            if (code.Value is ['\u001b', '[', .. var parameters, 'm'])
             {
-                (letters, isBold) = Apply(parameters.ToString().Split(';'), letters, isBold);
+                (letters, isBold) = Apply(parameters.Split(';'), letters, isBold);
             }
         }
 
