@@ -11,6 +11,9 @@ internal sealed class MutationTrial
     // Changes per process: what an earlier one leaves behind goes with its process.
     private const int Portion = 100;
 
+    // Seconds of tests, the quickest first, that a change gets; one that is still unnoticed then counts as unnoticed.
+    private const double Budget = 20;
+
     // How long tests may take with a change: a start, and thrice what they took without.
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(10);
 
@@ -78,15 +81,20 @@ internal sealed class MutationTrial
             }
         }
 
-        // The costly ones first, so that the processes end together.
-        TryIn(Portion, mutants.Where(mutant => always.ContainsKey(mutant.Id)).Select(mutant => new MutationTry(mutant.Id, always[mutant.Id])));
+        TryIn(Portion, mutants.Where(mutant => always.ContainsKey(mutant.Id)).Select(mutant => new MutationTry(mutant.Id, Affordable(always[mutant.Id]))));
 
         // What a type or a cache keeps was there before the change was on: this needs a process of its own, and all tests that come by the same file.
         var ofFile = mutants.GroupBy(static mutant => mutant.File).ToDictionary(
             static file => file.Key,
             file => _tests.Where(test => file.Any(mutant => test.Covered.Contains(mutant.Id) || test.Once.Contains(mutant.Id))).Select(static test => test.Id).ToArray());
         var again = mutants.Where(mutant => once.ContainsKey(mutant.Id) && (!_results.TryGetValue(mutant.Id, out var result) || result.Status == "Survived"));
-        TryIn(1, again.Select(mutant => new MutationTry(mutant.Id, [.. once[mutant.Id].Union(always.GetValueOrDefault(mutant.Id, [])).Union(ofFile[mutant.File])])));
+        TryIn(1, again.Select(mutant => new MutationTry(mutant.Id, Affordable(once[mutant.Id].Union(always.GetValueOrDefault(mutant.Id, [])).Union(ofFile[mutant.File])))));
+    }
+
+    private string[] Affordable(IEnumerable<string> tests)
+    {
+        var seconds = 0.0;
+        return [.. tests.TakeWhile(test => (seconds += _seconds[test]) <= Budget || seconds == _seconds[test])];
     }
 
     private Dictionary<int, List<string>> TestsBy(Func<TestCoverage, IReadOnlyList<int>> select)

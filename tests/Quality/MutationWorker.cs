@@ -93,11 +93,13 @@ internal static class MutationWorker
             return 0;
         }
 
+        // What noticed a change mostly notices its neighbours.
+        Dictionary<string, int> noticed = [];
         foreach (var attempt in job.Tries)
         {
             output.WriteLine($"start\t{attempt.Mutant}");
             control.Activate(attempt.Mutant);
-            var failed = tests.FirstFailure(attempt.Tests);
+            var failed = tests.FirstFailure([.. attempt.Tests.OrderByDescending(id => noticed.GetValueOrDefault(id))]);
             if (failed is null)
             {
                 output.WriteLine($"passed\t{attempt.Mutant}");
@@ -106,6 +108,7 @@ internal static class MutationWorker
             {
                 // A test that fails on after the change is off fails for what an earlier one left behind.
                 control.Activate(None);
+                noticed[failed] = noticed.GetValueOrDefault(failed) + 1;
                 var isClean = job.Fresh || tests.FirstFailure([failed]) is null;
                 output.WriteLine($"{(isClean ? "failed" : "unclean")}\t{attempt.Mutant}\t{tests.NameOf(failed)}");
                 if (!isClean)
@@ -131,13 +134,20 @@ internal static class MutationWorker
             tests.FirstFailure([id]);
             return control.Captured();
         });
+        var second = tests.Ids.ToDictionary(static id => id, id =>
+        {
+            tests.FirstFailure([id]);
+            return control.Captured().All;
+        });
+
+        // Counting takes its time, which is none of the tests' own.
+        control.StopCapture();
         foreach (var id in tests.Ids)
         {
             var watch = Stopwatch.StartNew();
             var failed = tests.FirstFailure([id]) is not null;
             var seconds = watch.Elapsed.TotalSeconds;
-            var (covered, _) = control.Captured();
-            var (before, statics) = first[id];
+            var (covered, (before, statics)) = (second[id], first[id]);
             output.WriteLine(JsonSerializer.Serialize(new TestCoverage(id, tests.NameOf(id), seconds, failed, [.. covered.Except(statics)], [.. before.Except(covered).Union(statics)])));
         }
     }
@@ -169,6 +179,12 @@ internal static class MutationWorker
             _type.GetField("CaptureCoverage")!.SetValue(null, true);
             _childFiles = $"covered-{Environment.ProcessId}";
             Environment.SetEnvironmentVariable("STRYKER_COVERAGE_FILE", _childFiles + ".txt");
+        }
+
+        public void StopCapture()
+        {
+            _type.GetField("CaptureCoverage")!.SetValue(null, false);
+            Environment.SetEnvironmentVariable("STRYKER_COVERAGE_FILE", null);
         }
 
         /// <summary>What was come by since the last call, here and in ended child processes; of these, what runs as a type is loaded.</summary>
