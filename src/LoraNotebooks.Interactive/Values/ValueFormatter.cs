@@ -119,7 +119,8 @@ internal static class ValueFormatter
         return type;
     }
 
-    /// <summary>Whether a line of text says more of values of this type than their properties would; numbers, dates and the members of enums are formattable.</summary>
+    /// <summary>Whether a line of text says more of values of this type than their properties would.</summary>
+    /// <remarks>Numbers, dates and the members of enums are formattable.</remarks>
     private static bool IsScalar(Type type) =>
         type == typeof(string) || type == typeof(byte[]) || type == typeof(torch.Tensor)
         || Contents.IsJsonToken(type) || type == typeof(JsonElement) || type == typeof(JsonDocument)

@@ -109,7 +109,8 @@ public sealed class CaptionFileTests
 
         Assert.Equal(
             ["a.txt: tag, once, twice\n", "b.txt: once, twice\nkept", "c.caption: tag, once, twice\n", "e.txt: twice\n"],
-            Directory.GetFiles(folder.Path).Where(CaptionFinder.IsCaption).Order(StringComparer.Ordinal).Select(file => $"{Path.GetFileName(file)}: {File.ReadAllText(file)}"));
+            Directory.GetFiles(folder.Path).Where(CaptionFinder.IsCaption).Order(StringComparer.Ordinal)
+                .Select(file => $"{Path.GetFileName(file)}: {File.ReadAllText(file)}"));
         Assert.Equal("tag, once, twice", folder.Open().Items.Single(static item => item.File == "d.png").Caption);
     }
 

@@ -157,7 +157,9 @@ public sealed class ImageDatasetTests
     public void Open_NoFolderOrNoImages_SaysSo()
     {
         using var folder = new DatasetFolder();
-        Assert.StartsWith($"There is no folder {folder["absent"]}.", Assert.Throws<DirectoryNotFoundException>(() => ImageDataset.Open(folder["absent"])).Message);
+        Assert.StartsWith(
+            $"There is no folder {folder["absent"]}.",
+            Assert.Throws<DirectoryNotFoundException>(() => ImageDataset.Open(folder["absent"])).Message);
         Assert.Throws<ArgumentException>("folder", () => ImageDataset.Open(""));
         var error = Assert.Single(Assert.Throws<DatasetException>(() => folder.Open()).Report.Errors);
         Assert.Equal(
