@@ -21,6 +21,12 @@ public sealed class TensorTextTests : IDisposable
     }
 
     [Theory]
+    [InlineData(2_000, true)]
+    [InlineData(1_999, false)]
+    public void Of_LargeTensor_IsMeasuredUpToTheMostValues(long most, bool isMeasured) =>
+        Assert.Equal(isMeasured, TensorText.Of(torch.zeros(2_000), isInner: false, most).Contains("mean"));
+
+    [Theory]
     [InlineData(torch.ScalarType.Float32)]
     [InlineData(torch.ScalarType.Float64)]
     [InlineData(torch.ScalarType.Float16)]

@@ -57,12 +57,15 @@ public class TypeNamesTests
         Assert.True(TypeNames.IsAnonymous(new { A = 1 }.GetType()));
         Assert.False(TypeNames.IsAnonymous(typeof(NotAnonymousType)));
         Assert.False(TypeNames.IsAnonymous(typeof(Generated)));
+        Assert.False(TypeNames.IsAnonymous(typeof(HeirOfAnonymousType)));
     }
 
     private sealed class NotAnonymousType;
 
     [CompilerGenerated]
-    private sealed class Generated;
+    private class Generated;
+
+    private sealed class HeirOfAnonymousType : Generated;
 
     private static class Outer<T>
     {

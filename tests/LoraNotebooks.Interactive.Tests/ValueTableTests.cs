@@ -74,6 +74,11 @@ public class ValueTableTests
         }
 
         Assert.Equal(["4 rows", "A", "B", "1", "null", "3", "2", "(InvalidOperationException: no more)"], Words(Named()));
+        foreach (var text in new[] { Text(Items()), Text(Named()) })
+        {
+            Assert.Contains("\nnull", text);
+            Assert.Contains("\n(InvalidOperationException: no more)", text);
+        }
     }
 
     [Fact]
@@ -92,6 +97,24 @@ public class ValueTableTests
         Assert.Equal(["1 row", "Key", "Value", "a", "1"], Words(new[] { KeyValuePair.Create("a", 1) }));
         Assert.Equal(["1 row", "Key", "Value", "7", "b"], Words(new Hashtable { [7] = "b" }));
         Assert.Equal(["a", "1", "b", "2"], Words(new Dictionary<string, int> { ["a"] = 1, ["b"] = 2 })[^4..]);
+    }
+
+    [Fact]
+    public void Format_TuplesOfAnyLength_HaveAColumnForEachItem()
+    {
+        Assert.Equal(Expected(7), Words(new[] { (1, 2, 3, 4, 5, 6, 7) }));
+        Assert.Equal(Expected(8), Words(new[] { (1, 2, 3, 4, 5, 6, 7, 8) }));
+        Assert.Equal(Expected(15), Words(new[] { (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15) }));
+
+        static string[] Expected(int length) =>
+            ["1 row", .. Enumerable.Range(1, length).Select(static i => $"Item{i}"), .. Enumerable.Range(1, length).Select(static i => $"{i}")];
+    }
+
+    [Fact]
+    public void Format_DictionariesWithoutEntries_AreNoTable()
+    {
+        Dictionary<string, int>[] rows = [[], []];
+        Assert.Equal((null, "[[], []]"), (Html(rows), Text(rows)));
     }
 
     [Fact]

@@ -49,6 +49,8 @@ public class ValueTextTests
         ["empty"] = (Array.Empty<int>(), "[]"),
         ["tuple of nine"] = ((1, 2, 3, 4, 5, 6, 7, 8, 9), "(1, 2, 3, 4, 5, 6, 7, 8, 9)"),
         ["side by side"] = (Twice(new Leaf { A = 1 }), "[Leaf { A = 1 }, Leaf { A = 1 }]"),
+        ["dictionary of texts"] = (new Dictionary<string, string> { ["a"] = "b" }, "[[\"a\"] = \"b\"]"),
+        ["tensor inside"] = (new { A = TorchSharp.torch.zeros(2) }, "new { A = [2], type = Float32, device = cpu }"),
         ["without members"] = (new Bare(), "Bare"),
         ["without members inside"] = (new { A = new Bare() }, "new { A = Bare }"),
         ["speaks for itself"] = (new { A = new Speaker() }, "new { A = I speak }"),
@@ -60,6 +62,7 @@ public class ValueTextTests
         ["asynchronous method"] = (Async(7), "Task, completed: 7"),
         ["asynchronous method without a value"] = (Async(), "Task, completed"),
         ["task of a text"] = (Task.FromResult("a"), "Task, completed: \"a\""),
+        ["task inside"] = (new { A = Task.FromResult("a") }, "new { A = Task, completed: \"a\" }"),
         ["task of several faults"] = (Task.WhenAll(Task.FromException(new IOException("one")), Task.FromException(new IOException("two"))), "Task, failed (IOException: one)"),
         ["element"] = (JsonDocument.Parse("[1, \"a\"]").RootElement, "[1, \"a\"]"),
         ["document"] = (JsonDocument.Parse("{\"a\": 1}"), "{\"a\": 1}"),
@@ -73,6 +76,8 @@ public class ValueTextTests
         ["a member more"] = (new TwentyOne(), $"TwentyOne {{ U = 0, {string.Join(", ", "ABCDEFGHIJKLMNOPQRS".Select(name => $"{name} = 0"))}, … (21 in all) }}"),
         ["a hundred items"] = (Enumerable.Range(0, 100).ToArray(), $"[{string.Join(", ", Enumerable.Range(0, 100))}]"),
         ["an item more"] = (Enumerable.Range(0, 101).ToArray(), $"[{string.Join(", ", Enumerable.Range(0, 100))}, … (101 in all)]"),
+        ["an item more, old list"] = (new ArrayList(Enumerable.Range(0, 101).ToArray()), $"[{string.Join(", ", Enumerable.Range(0, 100))}, … (101 in all)]"),
+        ["an item more, own list"] = (new Counted(101), $"[{string.Join(", ", Enumerable.Range(0, 100))}, … (101 in all)]"),
         ["an item more, uncounted"] = (Enumerable.Range(0, 101).Where(i => i >= 0), $"[{string.Join(", ", Enumerable.Range(0, 100))}, …]"),
         ["five hundred letters inside"] = (new { A = new string('x', 500) }, $"new {{ A = \"{new string('x', 500)}\" }}"),
         ["a letter more inside"] = (new { A = new string('x', 501) }, $"new {{ A = \"{new string('x', 460)}… (501 characters in all)\" }}"),
@@ -156,6 +161,10 @@ public class ValueTextTests
         var items = Enumerable.Range(0, 100).Select(_ => (object)new Counting(() => asked++)).ToArray();
         Assert.Equal("[counted, counted, …", ValueText.Of(items, 19));
         Assert.Equal(3, asked);
+        Assert.Equal("counted, counted, c…", ValueText.Cell(items, 19));
+        Assert.Equal(6, asked);
+        Assert.Equal("new { A = …", ValueText.Of(new { A = "long", B = items[0] }, 10));
+        Assert.Equal(6, asked);
     }
 
     [Fact]
@@ -193,6 +202,7 @@ public class ValueTextTests
         Assert.Equal("abc…", ValueText.Line("abcd", 3));
         Assert.Equal("a b c d", ValueText.Line("a\nb\u0007c\u0085d", 7));
         Assert.Equal("a b", ValueText.Line("a\r\nb", 4));
+        Assert.Equal("a b c", ValueText.Line("a\u2028b\u2029c", 5));
     }
 
     [Theory]
@@ -202,6 +212,7 @@ public class ValueTextTests
     [InlineData(typeof(object), false)]
     [InlineData(typeof(Value), false)]
     [InlineData(typeof(Written), false)]
+    [InlineData(typeof(Heir), true)]
     public void SpeaksForItself_Type_DoesWhereItsAuthorWroteATextForIt(Type type, bool expected)
     {
         Assert.Equal(expected, ValueText.SpeaksForItself(type));
@@ -238,7 +249,21 @@ public class ValueTextTests
 
     private struct Value;
 
-    private sealed record Written(int A);
+    private record Written(int A);
+
+    private sealed record Heir(int A) : Written(A)
+    {
+        public override string ToString() => "I speak";
+    }
+
+    private sealed class Counted(int count) : IReadOnlyCollection<int>
+    {
+        public int Count => count;
+
+        public IEnumerator<int> GetEnumerator() => Enumerable.Range(0, count).GetEnumerator();
+
+        IEnumerator IEnumerable.GetEnumerator() => GetEnumerator();
+    }
 
     private sealed class Leaf
     {

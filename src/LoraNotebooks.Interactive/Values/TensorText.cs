@@ -14,11 +14,12 @@ internal static class TensorText
     /// <summary>The text; the tensor is only read.</summary>
     /// <param name="tensor">Any tensor, also a disposed one.</param>
     /// <param name="isInner">Whether it stands among other values, where only its facts find room.</param>
-    public static string Of(torch.Tensor tensor, bool isInner) =>
+    /// <param name="mostMeasured">The most values of which there are statistics.</param>
+    public static string Of(torch.Tensor tensor, bool isInner, long mostMeasured = MostMeasured) =>
         tensor.IsInvalid ? "a disposed tensor"
         : isInner ? Facts(tensor)
         : tensor.numel() <= MostValues && HasValues(tensor) ? Values(tensor)
-        : Facts(tensor) + Statistics(tensor);
+        : Facts(tensor) + Statistics(tensor, mostMeasured);
 
     private static bool HasValues(torch.Tensor tensor) => tensor.device_type != DeviceType.META && !tensor.is_sparse;
 
@@ -32,9 +33,9 @@ internal static class TensorText
     private static string Facts(torch.Tensor tensor) =>
         $"[{string.Join("x", tensor.shape)}], type = {tensor.dtype}, device = {tensor.device}{(tensor.requires_grad ? ", requires_grad" : "")}";
 
-    private static string Statistics(torch.Tensor tensor)
+    private static string Statistics(torch.Tensor tensor, long mostMeasured)
     {
-        if (!HasValues(tensor) || tensor.numel() > MostMeasured || tensor.is_complex())
+        if (!HasValues(tensor) || tensor.numel() > mostMeasured || tensor.is_complex())
         {
             return "";
         }

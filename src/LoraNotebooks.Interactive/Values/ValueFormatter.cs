@@ -76,7 +76,7 @@ internal static class ValueFormatter
             return null;
         }
 
-        var members = type == typeof(DictionaryEntry) || TypeNames.IsPair(type) ? Members.Of(type).Where(member => member.Name is "Key" or "Value").ToArray() : Members.Of(type);
+        var members = Members.Of(type);
         return members.Count == 0 ? null : (members.Select(member => member.Name), sample.Items.Select(item => Row(item, members)));
     }
 
@@ -120,8 +120,9 @@ internal static class ValueFormatter
     }
 
     /// <summary>Whether a line of text says more of values of this type than their properties would.</summary>
+    /// <remarks>Numbers, dates and the members of enums are formattable.</remarks>
     private static bool IsScalar(Type type) =>
-        type.IsPrimitive || type.IsEnum || type == typeof(string) || type == typeof(byte[]) || type == typeof(torch.Tensor)
+        type == typeof(string) || type == typeof(byte[]) || type == typeof(torch.Tensor)
         || Contents.IsJsonToken(type) || type == typeof(JsonElement) || type == typeof(JsonDocument)
         || typeof(JsonNode).IsAssignableFrom(type) || typeof(IFormattable).IsAssignableFrom(type) || typeof(Type).IsAssignableFrom(type)
         || typeof(Delegate).IsAssignableFrom(type) || typeof(Exception).IsAssignableFrom(type) || typeof(Task).IsAssignableFrom(type)

@@ -53,7 +53,7 @@ internal sealed class ValueText
     public static string Line(string text, int most)
     {
         var cut = text.Length > most ? string.Concat(text.AsSpan(0, most), "…") : text;
-        return cut.Any(char.IsControl) ? string.Concat(cut.ReplaceLineEndings(" ").Select(c => char.IsControl(c) ? ' ' : c)) : cut;
+        return string.Concat(cut.ReplaceLineEndings(" ").Select(c => char.IsControl(c) ? ' ' : c));
     }
 
     /// <summary>Whether a type's author wrote its <c>ToString</c>. What the compiler writes for records follows references without end.</summary>
@@ -164,11 +164,6 @@ internal sealed class ValueText
         var isFirst = true;
         foreach (var item in items)
         {
-            if (IsFull)
-            {
-                return;
-            }
-
             Add(isFirst ? "" : ", ");
             Write(item, depth + 1);
             isFirst = false;
@@ -261,12 +256,5 @@ internal sealed class ValueText
     private void AddLong(string text, int most) =>
         Add(text.Length <= most ? text : $"{text.AsSpan(0, Math.Max(0, most - 40))}… ({Numbers.Count(text.Length)} characters in all)");
 
-    private void Add(string? text)
-    {
-        var room = _most + 1 - _text.Length;
-        if (room > 0 && text is not null)
-        {
-            _text.Append(text, 0, Math.Min(text.Length, room));
-        }
-    }
+    private void Add(string? text) => _text.Append(text);
 }

@@ -21,7 +21,7 @@ internal static class CmykJpeg
 
     /// <summary>Whether bytes are a JPEG of four colours without Adobe's mark.</summary>
     public static bool IsPlain(ReadOnlySpan<byte> bytes) =>
-        Find(bytes) is { Frame: { } frame, IsMarked: false } && bytes[frame + 9] == Colours;
+        bytes is [0xFF, 0xD8, ..] && Find(bytes) is { Frame: { } frame, IsMarked: false } && bytes[frame + 9] == Colours;
 
     /// <summary>The picture; see <see cref="ImageCodec.Decode"/>.</summary>
     /// <param name="bytes">For which <see cref="IsPlain"/> holds.</param>
@@ -46,7 +46,7 @@ internal static class CmykJpeg
     {
         var frame = Find(bytes).Frame!.Value;
         var tables = Enumerable.Range(0, Colours).Select(i => (int)bytes[frame + 12 + (3 * i)]).ToHashSet();
-        var free = Enumerable.Range(0, Colours).Where(table => !tables.Contains(table)).Append(-1).First();
+        var free = Enumerable.Range(0, Colours).FirstOrDefault(table => !tables.Contains(table), -1);
         if (free < 0)
         {
             // All are used: the table of a component that becomes flat is free, as nothing else uses it.
@@ -64,16 +64,11 @@ internal static class CmykJpeg
         return [.. head, 0xFF, QuantizationTables, 0, TableLength + 3, (byte)free, .. new byte[TableLength], .. bytes[end..]];
     }
 
-    /// <summary>Where the frame's header begins, with its marker, and whether Adobe's mark stands before the picture.</summary>
+    /// <summary>Where a JPEG's frame header begins, with its marker, and whether Adobe's mark stands before the picture.</summary>
     private static (int? Frame, bool IsMarked) Find(ReadOnlySpan<byte> bytes)
     {
         int? frame = null;
         var isMarked = false;
-        if (bytes is not [0xFF, 0xD8, ..])
-        {
-            return (null, false);
-        }
-
         for (var at = 2; at + 4 <= bytes.Length && bytes[at] == 0xFF;)
         {
             var marker = bytes[at + 1];
@@ -83,7 +78,8 @@ internal static class CmykJpeg
                 continue;
             }
 
-            var next = at + 2 + BinaryPrimitives.ReadUInt16BigEndian(bytes[(at + 2)..]);
+            // A length counts its own two bytes; one that does not is taken for these alone, as by libjpeg (jdmarker.c).
+            var next = at + 2 + Math.Max((ushort)2, BinaryPrimitives.ReadUInt16BigEndian(bytes[(at + 2)..]));
             if (marker == StartOfScan || next > bytes.Length)
             {
                 break;

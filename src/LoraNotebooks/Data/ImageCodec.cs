@@ -125,7 +125,7 @@ internal static class ImageCodec
     }
 
     private static SKEncodedOrigin Origin(SKCodec codec, byte[] bytes) =>
-        codec.EncodedOrigin == SKEncodedOrigin.TopLeft && codec.EncodedFormat == SKEncodedImageFormat.Png ? PngChunks.Orientation(bytes) : codec.EncodedOrigin;
+        codec.EncodedFormat == SKEncodedImageFormat.Png ? PngChunks.Orientation(bytes) : codec.EncodedOrigin;
 
     /// <summary>Whether the stored rows are the upright image's columns (EXIF orientations 5 to 8).</summary>
     private static bool IsTurned(SKEncodedOrigin origin) => origin >= SKEncodedOrigin.LeftTop;

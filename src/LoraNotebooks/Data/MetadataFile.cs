@@ -20,8 +20,6 @@ internal static class MetadataFile
     /// <summary>Whether a file is called so, in whatever capitals.</summary>
     public static bool IsName(string file) => string.Equals(Path.GetFileName(file), Name, StringComparison.OrdinalIgnoreCase);
 
-    private static readonly Dictionary<string, JsonElement> NoFields = [];
-
     /// <summary>Fields that mean something here, so that another kind of value would be left out without a word.</summary>
     private static readonly Dictionary<string, (string Expected, Func<JsonElement, bool> IsRight)> Meanings = new()
     {
@@ -95,8 +93,8 @@ internal static class MetadataFile
             return null;
         }
 
-        var path = file.Contains('\0') ? "" : PathOf(file, folder);
-        if (!path.StartsWith(folder + Path.DirectorySeparatorChar, StringComparison.Ordinal))
+        var path = file.Contains('\0') ? null : PathOf(file, folder);
+        if (path is null || !path.StartsWith(folder + Path.DirectorySeparatorChar, StringComparison.Ordinal))
         {
             report(DatasetFault.InvalidMetadata, $"got the file_name {file}, expected one inside this folder. Move the image here.");
             return null;
@@ -109,8 +107,9 @@ internal static class MetadataFile
             report(DatasetFault.InvalidMetadata, $"{property.Name} of {file}: got {property.Value.GetRawText()}, expected {Meanings[property.Name].Expected}.");
         }
 
-        var fields = entry.EnumerateObject().Where(static property => property.Name is not ("file_name" or "text" or "crop")).ToList();
-        return new MetadataLine(path, text, crop, fields.Count == 0 ? NoFields : fields.GroupBy(static p => p.Name).ToDictionary(static g => g.Key, static g => g.Last().Value));
+        var fields = entry.EnumerateObject().Where(static property => property.Name is not ("file_name" or "text" or "crop"))
+            .GroupBy(static property => property.Name).ToDictionary(static group => group.Key, static group => group.Last().Value);
+        return new MetadataLine(path, text, crop, fields);
     }
 
     private static bool IsTruth(JsonElement value) => value.ValueKind is JsonValueKind.True or JsonValueKind.False;

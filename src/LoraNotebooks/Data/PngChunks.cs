@@ -8,27 +8,28 @@ namespace LoraNotebooks.Data;
 internal static class PngChunks
 {
     private const int OrientationTag = 0x0112;
+    private const int EntryLength = 12;
 
     /// <summary>How the stored picture lies; upright where the file says nothing.</summary>
     public static SKEncodedOrigin Orientation(ReadOnlySpan<byte> png)
     {
         var exif = Chunk(png, "eXIf"u8);
-        if (exif.Length < 14 || exif[0] != exif[1] || exif[0] is not ((byte)'I' or (byte)'M'))
+        if (exif is not ([(byte)'I', (byte)'I', 42, 0, _, _, _, _, ..] or [(byte)'M', (byte)'M', 0, 42, _, _, _, _, ..]))
         {
             return SKEncodedOrigin.TopLeft;
         }
 
         var isLittle = exif[0] == 'I';
         var directory = (long)Number(exif[4..], 4, isLittle);
-        if (directory + 2 > exif.Length)
+        if (directory + 2 + EntryLength > exif.Length)
         {
             return SKEncodedOrigin.TopLeft;
         }
 
         var count = (int)Number(exif[(int)directory..], 2, isLittle);
-        for (var i = 0; i < count && directory + 2 + (12 * (i + 1)) <= exif.Length; i++)
+        for (var i = 0; i < count && directory + 2 + (EntryLength * (i + 1)) <= exif.Length; i++)
         {
-            var entry = exif.Slice((int)directory + 2 + (12 * i), 12);
+            var entry = exif.Slice((int)directory + 2 + (EntryLength * i), EntryLength);
             if (Number(entry, 2, isLittle) == OrientationTag)
             {
                 return Number(entry[8..], 2, isLittle) is >= 1 and <= 8 and var origin ? (SKEncodedOrigin)origin : SKEncodedOrigin.TopLeft;

@@ -39,7 +39,7 @@ public sealed record PreparationOptions
     [
         .. OptionFaults.Unless(ResolutionStep >= 8 && ResolutionStep % 8 == 0, $"ResolutionStep: got {ResolutionStep}, expected a multiple of 8, usually 64"),
         .. OptionFaults.Unless(
-            Resolution > 0 && (ResolutionStep < 1 || Resolution % ResolutionStep == 0),
+            Resolution > 0 && (ResolutionStep <= 0 || Resolution % ResolutionStep == 0),
             $"Resolution: got {Resolution}, expected a positive multiple of {ResolutionStep} (ResolutionStep), for example {Nearest(Resolution, ResolutionStep)}"),
         .. OptionFaults.Unless(Enum.IsDefined(Crop), $"Crop: got {Crop}, expected {string.Join(" or ", Enum.GetNames<CropMode>())}"),
         .. OptionFaults.Unless(Repeats >= 1, $"Repeats: got {Repeats}, expected 1 or more"),

@@ -196,7 +196,6 @@ public sealed class PreparedDataset
         var temporary = $"{target}.{Guid.NewGuid():N}.tmp";
         try
         {
-            Directory.CreateDirectory(temporary);
             Parallel.ForEach(Images, image =>
             {
                 image.Image.SavePng(Path.Combine(temporary, image.Name + ".png"));

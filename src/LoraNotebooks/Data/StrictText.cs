@@ -24,7 +24,8 @@ internal static class StrictText
         }
         catch (DecoderFallbackException error)
         {
-            var found = string.Join(' ', (error.BytesUnknown ?? []).Select(static b => b.ToString("x2")));
+            // The decoder always tells them; only an exception made elsewhere may lack them.
+            var found = string.Join(' ', error.BytesUnknown!.Select(static b => b.ToString("x2")));
             return (null, $"got the bytes {found} at position {error.Index}, expected UTF-8. Save it as UTF-8.");
         }
     }

@@ -108,7 +108,8 @@ public sealed class TagTable
         var unknown = chosen?.Except(Captions.Select(static caption => caption.File)).ToList() ?? [];
         if (unknown.Count > 0)
         {
-            throw new ArgumentException($"The table has no {string.Join(", ", unknown)}. Give names as in Captions, for example {Captions.FirstOrDefault()?.File}.", nameof(files));
+            var remedy = Captions.Count == 0 ? "It is empty." : $"Give names as in Captions, for example {Captions[0].File}.";
+            throw new ArgumentException($"The table has no {string.Join(", ", unknown)}. {remedy}", nameof(files));
         }
 
         return Edit((file, captionTags) => chosen?.Contains(file) == false || captionTags.Contains(tag, CaptionTags.Comparer)

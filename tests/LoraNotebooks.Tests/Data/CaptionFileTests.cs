@@ -11,12 +11,13 @@ public sealed class CaptionFileTests
     [InlineData("tag\r\nsecond\r\n", "new\r\nsecond\r\n")]
     [InlineData("\uFEFFtag\nsecond", "new\nsecond")]
     [InlineData("  tag  \n", "new\n")]
+    [InlineData("\nsecond", "new\nsecond")]
     public void SaveCaptions_FirstLine_IsReplacedAndTheRestIsKept(string before, string after)
     {
         using var folder = new DatasetFolder();
-        var dataset = folder.Image("a.png", before).Open();
+        var dataset = folder.Image("a.png", before).Open(new() { RequireCaptions = false });
 
-        dataset.WithCaptions(dataset.Tags.Replace("tag", "new")).SaveCaptions();
+        dataset.WithCaptions(new TagTable([new("a.png", "new")])).SaveCaptions();
 
         Assert.Equal(after, File.ReadAllText(folder["a.txt"]));
     }
@@ -92,6 +93,25 @@ public sealed class CaptionFileTests
 
         once.WithCaptions(once.Tags.Replace("new", "last")).SaveCaptions();
         Assert.Equal(["tag, last\n", "last\n", "by hand"], new[] { "a.txt", "b.txt", "c.txt" }.Select(file => File.ReadAllText(folder[file])));
+    }
+
+    [Fact]
+    public void SaveCaptions_Again_GoesWhereTheCaptionsStandByThen()
+    {
+        using var folder = new DatasetFolder();
+        folder.Image("a.png", "tag").Image("b.png").Image("c.png").Text("c.caption", "tag").Image("d.png").Image("e.png");
+        var dataset = folder.Text("metadata.jsonl", """{"file_name": "d.png", "text": "tag"}""").Open(new() { RequireCaptions = false });
+        string[] all = ["a.png", "b.png", "c.png", "d.png"];
+
+        var once = dataset.WithCaptions(dataset.Tags.Add("once", files: all)).SaveCaptions();
+        folder.Text("b.txt", "by hand\nkept");
+        once.WithCaptions(once.Tags.Add("twice", files: [.. all, "e.png"])).SaveCaptions();
+
+        Assert.Equal(
+            ["a.txt: tag, once, twice\n", "b.txt: once, twice\nkept", "c.caption: tag, once, twice\n", "e.txt: twice\n"],
+            Directory.GetFiles(folder.Path).Where(CaptionFinder.IsCaption).Order(StringComparer.Ordinal)
+                .Select(file => $"{Path.GetFileName(file)}: {File.ReadAllText(file)}"));
+        Assert.Equal("tag, once, twice", folder.Open().Items.Single(static item => item.File == "d.png").Caption);
     }
 
     [Fact]

@@ -143,6 +143,8 @@ public sealed class CaptionTests
         Assert.StartsWith(
             "The table has no 8.png, 9.png. Give names as in Captions, for example 1.png.",
             Assert.Throws<ArgumentException>(() => Table.Add("a", files: ["8.png", "1.png", "9.png"])).Message);
+        Assert.StartsWith("The table has no 1.png. It is empty.", Assert.Throws<ArgumentException>(() => new TagTable([]).Add("a", files: ["1.png"])).Message);
+        Assert.StartsWith("Got a line break in '\na'", Assert.Throws<ArgumentException>(() => Table.Replace("hat", "\na")).Message);
         var many = new TagTable([new("1", string.Join(", ", Enumerable.Range(0, 12).Select(static i => $"t{i:D2}")))]);
         Assert.Contains("are t00, t01, t02, t03, t04, t05, t06, t07.", Assert.Throws<ArgumentException>(() => many.Replace("cat", "a")).Message);
     }
@@ -166,6 +168,7 @@ public sealed class CaptionTests
     [InlineData("a,  b", "A", "c", "c, b")]
     [InlineData("a, b, c", "a", "C, d", "C, d, b")]
     [InlineData("b,  c", "a", "d", "b,  c")]
+    [InlineData("b,  B", "a", "d", "b,  B")]
     [InlineData("a, b", "a", "a", "a, b")]
     public void Replace_Tag_TakesItsPlaceAndStaysOnce(string caption, string old, string replacement, string expected) =>
         Assert.Equal(expected, new TagTable([new("1", caption), new("2", "a")]).Replace(old, replacement).Captions[0].Caption);

@@ -62,6 +62,10 @@ public sealed class DatasetMessageTests
         (
             "two captions", static f => f.Image("b.png", "one").Text("b.caption", "two"),
             "error ConflictingCaption b.png: got different captions: b.txt says \"one\"; b.caption says \"two\". Make them equal or remove one."),
+        (
+            "two captions and an empty one",
+            static f => f.Image("b.png", "one").Text("b.caption", "two").Text("metadata.jsonl", """{"file_name": "b.png", "text": " "}"""),
+            "error ConflictingCaption b.png: got different captions: b.txt says \"one\"; b.caption says \"two\". Make them equal or remove one."),
         ("two captions, one empty", static f => f.Image("b.png", "one").Text("b.caption", " "), ""),
         ("two equal captions", static f => f.Image("b.png", "one").Text("b.caption", "one \n"), ""),
         (
@@ -86,6 +90,9 @@ public sealed class DatasetMessageTests
         (
             "same name", static f => f.Image("b.png", "b").Bytes("b.jpg", Jpeg),
             "error DuplicateName b.jpg: shares its name with b.png, so that one caption file would serve both. Rename one."),
+        (
+            "same name thrice", static f => f.Image("b.png", "b").Bytes("b.jpg", Jpeg).Bytes("b.jpeg", Encode(Picture(16, 16, 6), SKEncodedImageFormat.Jpeg)),
+            "error DuplicateName b.jpeg: shares its name with b.jpg, b.png, so that one caption file would serve both. Rename one."),
         (
             "same name in other capitals", static f => f.Image("b.png", "b").Bytes("B.jpg", Jpeg).Text("B.txt", "B"),
             "error DuplicateName B.jpg: shares its name with b.png, so that one caption file would serve both. Rename one."),
@@ -126,6 +133,9 @@ public sealed class DatasetMessageTests
         (
             "crop beyond the image", static f => f.Image("b.png", "b").Text("metadata.jsonl", """{"file_name": "b.png", "crop": [8, 0, 9, 8]}"""),
             "error InvalidCrop b.png: the crop x 8, y 0, 9×8 reaches beyond the image of 16×16. Correct it in metadata.jsonl."),
+        (
+            "crop below the image", static f => f.Image("b.png", "b").Text("metadata.jsonl", """{"file_name": "b.png", "crop": [0, 8, 8, 9]}"""),
+            "error InvalidCrop b.png: the crop x 0, y 8, 8×9 reaches beyond the image of 16×16. Correct it in metadata.jsonl."),
         ("crop to the edge", static f => f.Image("b.png", "b").Text("metadata.jsonl", """{"file_name": "b.png", "crop": [8, 8, 8, 8]}"""), ""),
     ];
 
@@ -144,6 +154,35 @@ public sealed class DatasetMessageTests
         Assert.Equal(
             expected,
             string.Join('\n', issues.Select(static issue => $"{issue.Severity.ToString().ToLowerInvariant()} {issue.Fault} {issue.File}: {issue.Message}")));
+    }
+
+    [Theory]
+    [InlineData(ImageChecks.Header)]
+    [InlineData(ImageChecks.Full)]
+    public void Inspect_NoImage_CallsItTheFile(ImageChecks checks)
+    {
+        using var folder = new DatasetFolder();
+
+        var issue = Assert.Single(ImageDataset.Inspect(folder.Text("b.png", "words").Text("b.txt", "b").Path, new() { Checks = checks }).Issues);
+
+        Assert.Equal(
+            (DatasetFault.CorruptImage, "the file is not an image that can be read (PNG, JPEG, WebP, BMP, GIF). Convert it or remove it."),
+            (issue.Fault, issue.Message));
+    }
+
+    [Fact]
+    public void Inspect_CaptionFilesOfOneKind_AreNamedByTheAlphabet()
+    {
+        using var folder = new DatasetFolder();
+        folder.Image("b.png", "one");
+        if (File.Exists(folder["b.TXT"]))
+        {
+            return; // a file system for which capitals are no difference
+        }
+
+        var issue = Assert.Single(ImageDataset.Inspect(folder.Text("b.TXT", "two").Path).Issues);
+
+        Assert.Equal("got different captions: b.TXT says \"two\"; b.txt says \"one\". Make them equal or remove one.", issue.Message);
     }
 
     // Lines of metadata.jsonl that are broken, and what is said of them after "line 2: ".
@@ -213,14 +252,18 @@ public sealed class DatasetMessageTests
     [InlineData("5_sks cat", 5, "sks cat")]
     [InlineData("5", 1, "")]
     [InlineData("plain", 1, "")]
+    [InlineData("2024", 1, "")]
+    [InlineData("2024_sks cat", 2024, "sks cat")]
     public void Open_RootCalledLikeARepeatFolder_IsOneWhereItHasAName(string root, int repeats, string caption)
     {
         using var folder = new DatasetFolder();
         folder.Image($"{root}/a.png");
 
-        var item = Assert.Single(ImageDataset.Open(folder[root], new() { RequireCaptions = false }).Items);
+        var dataset = ImageDataset.Open(folder[root], new() { RequireCaptions = false });
 
+        var item = Assert.Single(dataset.Items);
         Assert.Equal((repeats, caption), (item.Repeats, item.Caption));
+        Assert.Equal(repeats > 200, dataset.Report.Warnings.Any(static issue => issue.Fault == DatasetFault.ManyRepeats));
     }
 
     // A picture and perhaps its crop, at a resolution of 16.

@@ -17,7 +17,11 @@ public sealed class ForeignFilesTests
     public void Decode_CmykWithoutAMark_HasZeroAsNoInk(byte cyan, byte magenta, byte yellow, byte black, int red, int green, int blue)
     {
         byte[] ink = [cyan, magenta, yellow, black];
-        byte[][] files = [ForeignImage.Jpeg(ink), ForeignImage.Jpeg(ink, table: static i => i), ForeignImage.Jpeg(ink, table: static i => i % 2)];
+        byte[][] files =
+        [
+            ForeignImage.Jpeg(ink), ForeignImage.Jpeg(ink, table: static i => i), ForeignImage.Jpeg(ink, table: static i => i % 2),
+            ForeignImage.Jpeg(ink, table: static _ => 1),
+        ];
 
         Assert.All(files, file => AssertColour((red, green, blue), RgbImage.Decode(file)[5, 5], 2));
         AssertColour((red, green, blue), RgbImage.Decode(ForeignImage.Jpeg([.. ink.Select(static value => (byte)(255 - value))], transform: 0))[5, 5], 2);

@@ -1,3 +1,4 @@
+using System.Text.Json;
 using LoraNotebooks.Data;
 using SkiaSharp;
 using static LoraNotebooks.Tests.Data.DatasetFolder;
@@ -64,9 +65,9 @@ public sealed class ImageDatasetTests
     public void Open_RepeatFolders_GiveRepeatsAndCaptions()
     {
         using var folder = new DatasetFolder();
-        folder.Image("top.png", "top").Image("3_sks cat/a.png").Image("3_sks cat/b.png", "own").Image("other/c.png", "unused").Image("10_x/d.png", seed: 77).Text("metadata.jsonl", """{"file_name": "10_x/d.png", "text": "stated"}""");
+        folder.Image("top.png", "top").Image("3_sks cat/a.png").Image("3_sks cat/b.png", "own").Image("3_dog/e.png", "dog").Image("other/c.png", "unused").Image("10_x/d.png", seed: 77).Text("metadata.jsonl", """{"file_name": "10_x/d.png", "text": "stated"}""");
         var dataset = folder.Open();
-        Assert.Equal([("10_x/d.png", "stated", 10), ("top.png", "top", 1), ("3_sks cat/a.png", "sks cat", 3), ("3_sks cat/b.png", "own", 3)], dataset.Items.Select(item => (item.File, item.Caption, item.Repeats)));
+        Assert.Equal([("10_x/d.png", "stated", 10), ("top.png", "top", 1), ("3_dog/e.png", "dog", 3), ("3_sks cat/a.png", "sks cat", 3), ("3_sks cat/b.png", "own", 3)], dataset.Items.Select(item => (item.File, item.Caption, item.Repeats)));
         Assert.Equal([(DatasetFault.MissingCaption, "3_sks cat/a.png"), (DatasetFault.IgnoredFolder, "other")], dataset.Report.Issues.Select(issue => (issue.Fault, issue.File)));
     }
 
@@ -156,16 +157,23 @@ public sealed class ImageDatasetTests
     public void Open_NoFolderOrNoImages_SaysSo()
     {
         using var folder = new DatasetFolder();
-        Assert.Throws<DirectoryNotFoundException>(() => ImageDataset.Open(folder["absent"]));
-        Assert.Equal(DatasetFault.NoImages, Assert.Single(Assert.Throws<DatasetException>(() => folder.Open()).Report.Errors).Fault);
+        Assert.StartsWith(
+            $"There is no folder {folder["absent"]}.",
+            Assert.Throws<DirectoryNotFoundException>(() => ImageDataset.Open(folder["absent"])).Message);
+        Assert.Throws<ArgumentException>("folder", () => ImageDataset.Open(""));
+        var error = Assert.Single(Assert.Throws<DatasetException>(() => folder.Open()).Report.Errors);
+        Assert.Equal(
+            (DatasetFault.NoImages, "got no images, expected files that end in .png, .jpg, .jpeg, .webp or .bmp, here or in subfolders called N_name."),
+            (error.Fault, error.Message));
     }
 
     [Fact]
-    public void Open_SameFileTwice_Warns()
+    public void Open_SameFileTwice_WarnsWhereFilesAreReadWhole()
     {
         using var folder = new DatasetFolder();
         folder.Image("a.png", "a", seed: 1).Image("b.png", "b", seed: 1);
         Assert.Equal(DatasetFault.DuplicateImage, Assert.Single(folder.Open().Report.Warnings).Fault);
+        Assert.Empty(folder.Open(new() { Checks = ImageChecks.Header }).Report.Warnings);
     }
 
     [Fact]
@@ -242,7 +250,9 @@ public sealed class ImageDatasetTests
     {
         using var folder = new DatasetFolder();
         folder.Image("a.png", "a").Image("b.png", "b").Text(
-            "metadata.jsonl", """{"file_name": "b.png", "split": 7, "note": "n", "note": "last", "loss_weight": 0.25, "regularization": true}""");
+            "metadata.jsonl", """
+            {"file_name": "b.png", "text": "b", "crop": [0, 0, 8, 8], "split": 7, "note": "n", "note": "last", "loss_weight": 0.25, "regularization": true}
+            """);
         var dataset = folder.Open();
         var (plain, item) = (dataset.Items.Single(entry => entry.File == "a.png"), dataset.Items.Single(entry => entry.File == "b.png"));
 
@@ -250,6 +260,7 @@ public sealed class ImageDatasetTests
         Assert.Equal((0.25, true, 1.0, false), (item.LossWeight, item.IsRegularization, plain.LossWeight, plain.IsRegularization));
         Assert.Equal(["loss_weight", "note", "regularization", "split"], item.Fields.Keys.Order());
         Assert.Empty(plain.Fields);
+        Assert.Equal(1, (plain with { Fields = new Dictionary<string, JsonElement> { ["loss_weight"] = item.Fields["note"] } }).LossWeight);
         Assert.Equal((folder["a.png"], 1), (plain.Path, plain.Repeats));
 
         var one = dataset.Where(entry => entry.IsRegularization);

@@ -87,6 +87,7 @@ public sealed class ImageDecodingTests
         byte[][] damaged =
         [
             [], exif[..13], exif[..21], [(byte)'I', (byte)'M', .. exif[2..]], [(byte)'X', (byte)'X', .. exif[2..]],
+            [.. exif[..2], 43, .. exif[3..]], [.. exif[..3], 1, .. exif[4..]],
             [.. exif[..4], 0xFF, 0xFF, 0xFF, 0xFF, .. exif[8..]], [.. exif[..4], 25, 0, 0, 0, .. exif[8..]],
         ];
 
@@ -158,6 +159,7 @@ public sealed class ImageDecodingTests
         }
 
         Assert.False(CmykJpeg.IsPlain([.. plain[..2], .. adobe, .. plain[2..]]));
+        Assert.False(CmykJpeg.IsPlain([.. plain[..2], 0xFF, .. adobe, .. adobe, .. plain[2..]]));
         Assert.True(CmykJpeg.IsPlain([.. plain, .. adobe]));
         Assert.False(CmykJpeg.IsPlain(ForeignImage.Jpeg([1, 2, 3])));
         Assert.False(CmykJpeg.IsPlain(ForeignImage.Jpeg([1])));
@@ -170,6 +172,63 @@ public sealed class ImageDecodingTests
         {
             Assert.Equal(length >= frame + 2 + 20, CmykJpeg.IsPlain(plain[..length]));
         }
+    }
+
+    [Fact]
+    public void IsPlain_FrameHeader_IsToldByItsMarkerAndHoldsItsComponents()
+    {
+        var plain = ForeignImage.Jpeg([60, 120, 200, 40]);
+        var frame = plain.AsSpan().IndexOf((byte[])[0xFF, 0xC0]);
+        byte[] frames = [0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF];
+        for (byte marker = 0xBF; marker <= 0xD0; marker++)
+        {
+            Assert.Equal(frames.Contains(marker), CmykJpeg.IsPlain([.. plain[..(frame + 1)], marker, .. plain[(frame + 2)..]]));
+        }
+
+        // A header of another length, with which the file ends or goes on.
+        for (var length = 2; length <= 20; length++)
+        {
+            byte[] head = [.. plain[..(frame + 2)], 0, (byte)length, .. plain[(frame + 4)..(frame + 2 + length)]];
+            Assert.Equal(length == 20, CmykJpeg.IsPlain(head));
+            Assert.Equal(length == 20, CmykJpeg.IsPlain([.. head, .. plain[(frame + 22)..]]));
+        }
+
+        byte[] comment = [0xFF, 0xFE, 0, 16, .. new byte[14]];
+        Assert.True(CmykJpeg.IsPlain([.. plain[..(frame + 22)], .. comment, .. plain[(frame + 22)..]]));
+        Assert.True(CmykJpeg.IsPlain([.. plain[..frame], 0xFF, .. plain[frame..]]));
+    }
+
+    [Theory]
+    [InlineData(0)]
+    [InlineData(1)]
+    [InlineData(2)]
+    public void Decode_MarkWithoutContent_IsPassedOver(byte length)
+    {
+        var plain = ForeignImage.Jpeg([60, 120, 200, 40]);
+        byte[] file = [.. plain[..2], 0xFF, 0xEE, 0, length, .. plain[2..]];
+
+        Assert.True(CmykJpeg.IsPlain(file));
+        Assert.Equal(RgbImage.Decode(plain)[3, 3], RgbImage.Decode(file)[3, 3]);
+    }
+
+    [Fact]
+    public void Decode_CmykProducts_AreDividedAndRoundedToTheNearest()
+    {
+        // All products with a flat ink of 128: the three inks along the rows, black down the columns.
+        var products = new Queue<RgbImage>([Ramp(static (x, _) => x), Ramp(static (_, y) => y)]);
+
+        var image = CmykJpeg.Decode(ForeignImage.Jpeg([1, 2, 3, 4]), _ => products.Dequeue());
+
+        for (var i = 0; i < 129 * 129; i++)
+        {
+            var left = (255 - Ink(i % 129)) * (255 - Ink(i / 129)) / 255;
+            Assert.Equal((byte)Math.Floor(left + 0.5), image[i % 129, i / 129].Green);
+        }
+
+        static double Ink(int product) => Math.Min(255, Math.Floor((product * 255 / 128.0) + 0.5));
+
+        static RgbImage Ramp(Func<int, int, int> value) =>
+            new(129, 129, [.. Enumerable.Range(0, 3 * 129 * 129).Select(i => (byte)value(i / 3 % 129, i / 3 / 129))]);
     }
 
     [Theory]

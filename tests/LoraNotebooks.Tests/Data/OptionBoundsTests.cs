@@ -58,6 +58,9 @@ public sealed class OptionBoundsTests
             new PreparationOptions { TriggerWord = "a,b" },
             "TriggerWord: got 'a,b', expected one tag: not empty, without commas, line breaks and outer spaces, or null for none"),
         (
+            new PreparationOptions { TriggerWord = ",a" },
+            "TriggerWord: got ',a', expected one tag: not empty, without commas, line breaks and outer spaces, or null for none"),
+        (
             new PreparationOptions { TriggerWord = " a" },
             "TriggerWord: got ' a', expected one tag: not empty, without commas, line breaks and outer spaces, or null for none"),
         (

@@ -21,6 +21,7 @@ public sealed class PreparedDatasetTests
         ([Good, Good with { Name = "b", Image = Picture(4, 3) }], "b: got 4×3, expected 4×2 as a"),
         ([Good with { Caption = "a\nb" }], "a: got a caption with line breaks or zero bytes, expected one line"),
         ([Good with { Caption = "a\rb" }], "a: got a caption with line breaks or zero bytes, expected one line"),
+        ([Good with { Caption = "\0" }], "a: got a caption with line breaks or zero bytes, expected one line"),
         ([Good with { Caption = "a\0b" }], "a: got a caption with line breaks or zero bytes, expected one line"),
         ([Good with { LossWeight = -0.1 }], "a: got the loss weight -0.1, expected 0 or more"),
         ([Good with { LossWeight = double.NaN }], "a: got the loss weight NaN, expected 0 or more"),
@@ -58,7 +59,9 @@ public sealed class PreparedDatasetTests
 
         Assert.Equal(("a", 4, 2, 1, 1), (dataset.Images[0].Caption, dataset.Width, dataset.Height, dataset.Count, dataset.ImagesPerEpoch));
         Assert.Equal((false, 1.0, new ImageOrigin(4, 2, 0, 0), false, 1), (Good.IsRegularization, Good.LossWeight, Good.Origin, Good.Mirrored, Good.Repeats));
-        Assert.Empty(dataset.Report.Issues);
+        Assert.Equal(("", 0), (dataset.Report.Folder, dataset.Report.Issues.Count));
+        Assert.Equal(Good, Good with { Origin = new(4, 2, 0, 0) });
+        Assert.NotEqual(Good, Good with { Origin = new(4, 2, 0, 1) });
     }
 
     // Training repeats, class repeats; the repeats of the class images taken.
@@ -283,12 +286,13 @@ public sealed class PreparedDatasetTests
         using var folder = new DatasetFolder();
         folder.Image("3_x/a.png", "a").Image("3_x_a.png", "a", seed: 2).Image("3_x_a_mirrored.png", "a", seed: 3);
         folder.Image("b_mirrored.png", "a", seed: 4).Image("B.png", "a", seed: 5).Image("3_X_A_2.png", "a", seed: 6);
+        folder.Image("C_mirrored.png", "a", seed: 7).Image("c.png", "a", seed: 8);
 
         var images = folder.Open().Prepare(Small with { Mirror = true }).Images;
 
         Assert.Equal(images.Count, images.Select(static image => image.Name.ToUpperInvariant()).Distinct().Count());
         Assert.Equal(
-            ["3_X_A_2", "3_x_a", "3_x_a_mirrored_2", "B", "b_mirrored_2", "3_x_a_3"],
+            ["3_X_A_2", "3_x_a", "3_x_a_mirrored_2", "B", "C_mirrored", "b_mirrored_2", "c_2", "3_x_a_3"],
             images.Where(static image => !image.Mirrored).Select(static image => image.Name));
     }
 

@@ -162,7 +162,7 @@ public sealed class RgbImageTests
         Assert.Contains("damaged or cut off", Fault("cut.png"));
         Assert.Contains("damaged or cut off", Fault("header.png"));
         Assert.Contains("not an image", Fault("words.png"));
-        Assert.Throws<FileNotFoundException>(() => RgbImage.Load(folder["absent.png"]));
+        Assert.All(["absent.png", "absent/a.png", "."], file => Assert.Throws<FileNotFoundException>(() => RgbImage.Load(folder[file])));
 
         string Fault(string file)
         {
