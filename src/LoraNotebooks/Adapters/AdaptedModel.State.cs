@@ -92,10 +92,8 @@ public sealed partial class AdaptedModel
         faults.AddRange(state.Tensors.Keys.Where(name => !parameters.ContainsKey(name)).Order(StringComparer.Ordinal).Select(name => $"unexpected: {name} {Shape(state.Tensors[name])}"));
         faults.AddRange(parameters.Where(pair => state.Tensors.TryGetValue(pair.Key, out var tensor) && !tensor.shape.SequenceEqual(pair.Value.shape))
             .Select(pair => $"wrong shape: {pair.Key} is {Shape(state.Tensors[pair.Key])}, expected {Shape(pair.Value)}"));
-        if (faults.Count > 0)
-        {
-            throw new InvalidDataException($"The weights of adapter '{adapter.Name}' do not fit ({Listing.Count(faults.Count, "fault")}); was it trained for another model?\n{Listing.Lines(faults)}");
-        }
+        Faults.ThrowIfAny(faults, found => new InvalidDataException(
+            $"The weights of adapter '{adapter.Name}' do not fit ({Listing.Count(found.Count, "fault")}); was it trained for another model?\n{Listing.Lines(found)}"));
 
         using var noGrad = no_grad();
         foreach (var (name, parameter) in parameters)

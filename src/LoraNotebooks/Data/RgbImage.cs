@@ -1,4 +1,3 @@
-using LoraNotebooks.Formats;
 using LoraNotebooks.Tensors;
 using static TorchSharp.torch;
 

@@ -1,6 +1,4 @@
 using System.Text.Json.Nodes;
-using LoraNotebooks.Formats;
-using LoraNotebooks.Models;
 
 namespace LoraNotebooks.Diffusion;
 
@@ -96,7 +94,7 @@ public sealed partial record SchedulerConfig
             OtherSettings = reader.Rest(),
             Origin = new(json.Select(static pair => pair.Key).ToHashSet(StringComparer.Ordinal)),
         };
-        ConfigFaults.ThrowIfAny(source, [.. reader.Faults, .. config.Validate()]);
+        Faults.ThrowIfAnyIn(source, [.. reader.Faults, .. config.Validate()]);
         return config;
     }
 

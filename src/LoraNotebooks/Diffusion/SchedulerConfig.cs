@@ -1,5 +1,4 @@
 using System.Text.Json.Nodes;
-using LoraNotebooks.Models;
 
 namespace LoraNotebooks.Diffusion;
 
@@ -99,7 +98,7 @@ public sealed partial record SchedulerConfig
     /// <summary>Every fault of the settings, each with what was got, what is expected and what to do; empty when there is none.</summary>
     public IReadOnlyList<string> Validate()
     {
-        var faults = new ConfigFaults();
+        var faults = new Faults();
         faults.Require(NumTrainTimesteps is >= 1 and <= MostTimesteps, $"num_train_timesteps: got {NumTrainTimesteps}, expected 1 to {MostTimesteps}; Stable Diffusion has 1000.");
         if (TrainedBetas is not null)
         {
@@ -117,7 +116,7 @@ public sealed partial record SchedulerConfig
         faults.Require(SolverOrder is >= 1 and <= 3, $"solver_order: got {SolverOrder}, expected 1 to 3.");
         faults.Require(SolverType is "midpoint" or "heun" or "bh1" or "bh2", $"solver_type: got {SolverType}, expected midpoint or heun, for UniPC bh1 or bh2.");
         faults.Require(AlgorithmType is "dpmsolver++" or "sde-dpmsolver++", $"algorithm_type: got {AlgorithmType}, expected dpmsolver++ or sde-dpmsolver++.");
-        return faults.All;
+        return faults;
     }
 
     /// <summary>How the noise levels are spaced.</summary>
@@ -131,5 +130,5 @@ public sealed partial record SchedulerConfig
 
     /// <summary>Throws when the settings have faults.</summary>
     /// <exception cref="ArgumentException">Lists every fault.</exception>
-    public void ThrowIfInvalid() => ConfigFaults.ThrowIfAny(Validate());
+    public void ThrowIfInvalid() => Faults.ThrowIfAny(Validate());
 }

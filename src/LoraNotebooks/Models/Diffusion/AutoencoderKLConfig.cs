@@ -1,5 +1,4 @@
 using System.Text.Json.Nodes;
-using LoraNotebooks.Formats;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Models.Diffusion;
@@ -102,7 +101,7 @@ public sealed record AutoencoderKLConfig
             MidBlockAddAttention = reader.Value("mid_block_add_attention", defaults.MidBlockAddAttention),
             Extra = reader.Rest(),
         };
-        ConfigFaults.ThrowIfAny(path, [.. reader.Faults, .. config.Validate()]);
+        Faults.ThrowIfAnyIn(path, [.. reader.Faults, .. config.Validate()]);
         return config;
     }
 
@@ -130,7 +129,7 @@ public sealed record AutoencoderKLConfig
     /// <summary>Everything that is wrong or not supported: what was got, what is expected, what to do. Empty if all is well.</summary>
     public IReadOnlyList<string> Validate()
     {
-        var faults = new ConfigFaults();
+        var faults = new Faults();
         faults.AddRange(Fixed.Faults(Extra));
         faults.Positive("in_channels", InChannels);
         faults.Positive("out_channels", OutChannels);
@@ -144,10 +143,10 @@ public sealed record AutoencoderKLConfig
             $"block_out_channels: got [{string.Join(", ", BlockOutChannels)}], expected positive multiples of norm_num_groups ({NormNumGroups})");
         faults.Levels("down_block_types", DownBlockTypes, BlockOutChannels.Count, [DownEncoderBlock]);
         faults.Levels("up_block_types", UpBlockTypes, BlockOutChannels.Count, [UpDecoderBlock]);
-        return faults.All;
+        return faults;
     }
 
     /// <summary>Throws if <see cref="Validate"/> finds faults.</summary>
     /// <exception cref="ArgumentException">Something is wrong; the message lists everything.</exception>
-    public void ThrowIfInvalid() => ConfigFaults.ThrowIfAny(Validate());
+    public void ThrowIfInvalid() => Faults.ThrowIfAny(Validate());
 }

@@ -1,5 +1,4 @@
 using System.Text.Json.Nodes;
-using LoraNotebooks.Formats;
 
 namespace LoraNotebooks.Models.Diffusion;
 
@@ -161,7 +160,7 @@ public sealed record UNetConfig
             ProjectionClassEmbeddingsInputDim = reader.Optional<int>("projection_class_embeddings_input_dim"),
             Extra = reader.Rest(),
         };
-        ConfigFaults.ThrowIfAny(path, [.. reader.Faults, .. config.Validate()]);
+        Faults.ThrowIfAnyIn(path, [.. reader.Faults, .. config.Validate()]);
         return config;
     }
 
@@ -176,16 +175,16 @@ public sealed record UNetConfig
         ["freq_shift"] = FreqShift,
         ["down_block_types"] = ConfigWriter.Node(DownBlockTypes),
         ["up_block_types"] = ConfigWriter.Node(UpBlockTypes),
-        ["only_cross_attention"] = ConfigWriter.Node(OnlyCrossAttention),
+        ["only_cross_attention"] = PerBlockJson.Node(OnlyCrossAttention),
         ["block_out_channels"] = ConfigWriter.Node(BlockOutChannels),
-        ["layers_per_block"] = ConfigWriter.Node(LayersPerBlock),
+        ["layers_per_block"] = PerBlockJson.Node(LayersPerBlock),
         ["downsample_padding"] = DownsamplePadding,
         ["dropout"] = PythonJson.Float(Dropout),
         ["norm_num_groups"] = NormNumGroups,
         ["norm_eps"] = PythonJson.Float(NormEps),
-        ["cross_attention_dim"] = ConfigWriter.Node(CrossAttentionDim),
-        ["transformer_layers_per_block"] = ConfigWriter.Node(TransformerLayersPerBlock),
-        ["attention_head_dim"] = ConfigWriter.Node(AttentionHeadDim),
+        ["cross_attention_dim"] = PerBlockJson.Node(CrossAttentionDim),
+        ["transformer_layers_per_block"] = PerBlockJson.Node(TransformerLayersPerBlock),
+        ["attention_head_dim"] = PerBlockJson.Node(AttentionHeadDim),
         ["use_linear_projection"] = UseLinearProjection,
         ["upcast_attention"] = UpcastAttention,
         ["addition_embed_type"] = AdditionEmbedType,
@@ -196,7 +195,7 @@ public sealed record UNetConfig
     /// <summary>Everything that is wrong or not supported: what was got, what is expected, what to do. Empty if all is well.</summary>
     public IReadOnlyList<string> Validate()
     {
-        var faults = new ConfigFaults();
+        var faults = new Faults();
         faults.AddRange(Fixed.Faults(Extra));
         faults.Positive("in_channels", InChannels);
         faults.Positive("out_channels", OutChannels);
@@ -224,12 +223,12 @@ public sealed record UNetConfig
         faults.Require(
             BlockOutChannels.Zip(AttentionHeadDim.IsUniform ? Enumerable.Repeat(AttentionHeadDim[0], levels) : AttentionHeadDim).All(static level => level.Second <= level.First),
             $"attention_head_dim: got {AttentionHeadDim} heads, expected at most the channels of each level, [{string.Join(", ", BlockOutChannels)}]");
-        return faults.All;
+        return faults;
     }
 
     /// <summary>Throws if <see cref="Validate"/> finds faults.</summary>
     /// <exception cref="ArgumentException">Something is wrong; the message lists everything.</exception>
-    public void ThrowIfInvalid() => ConfigFaults.ThrowIfAny(Validate());
+    public void ThrowIfInvalid() => Faults.ThrowIfAny(Validate());
 
     /// <summary>The transformers of a level of the contracting path (level 0 is the highest resolution), or null where it has none.</summary>
     internal TransformerOptions? DownTransformer(int level) => DownBlockTypes[level] == CrossAttnDownBlock ? Transformer(level) : null;

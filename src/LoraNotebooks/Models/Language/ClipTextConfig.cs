@@ -74,7 +74,7 @@ public sealed record ClipTextConfig
             HasProjection = reader.List<string>("architectures", []).Contains(WithProjection),
             Extra = reader.Rest(),
         };
-        ConfigFaults.ThrowIfAny(path, [.. reader.Faults, .. config.Validate()]);
+        Faults.ThrowIfAnyIn(path, [.. reader.Faults, .. config.Validate()]);
         return config;
     }
 
@@ -98,7 +98,7 @@ public sealed record ClipTextConfig
     /// <summary>Everything that is wrong or not supported: what was got, what is expected. Empty if all is well.</summary>
     public IReadOnlyList<string> Validate()
     {
-        var faults = new ConfigFaults();
+        var faults = new Faults();
         faults.Positive("vocab_size", VocabSize);
         faults.Positive("hidden_size", HiddenSize);
         faults.Positive("intermediate_size", IntermediateSize);
@@ -109,10 +109,10 @@ public sealed record ClipTextConfig
         faults.Require(NumAttentionHeads <= 0 || HiddenSize % NumAttentionHeads == 0, $"num_attention_heads: got {NumAttentionHeads}, expected a divisor of hidden_size ({HiddenSize})");
         faults.Require(HiddenAct is "quick_gelu" or "gelu", $"hidden_act: got {HiddenAct}, expected quick_gelu or gelu");
         faults.Require(LayerNormEps > 0, $"layer_norm_eps: got {LayerNormEps}, expected a number above 0");
-        return faults.All;
+        return faults;
     }
 
     /// <summary>Throws if <see cref="Validate"/> finds faults.</summary>
     /// <exception cref="ArgumentException">Something is wrong; the message lists everything.</exception>
-    public void ThrowIfInvalid() => ConfigFaults.ThrowIfAny(Validate());
+    public void ThrowIfInvalid() => Faults.ThrowIfAny(Validate());
 }

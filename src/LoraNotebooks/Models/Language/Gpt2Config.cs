@@ -1,5 +1,4 @@
 using System.Text.Json.Nodes;
-using LoraNotebooks.Formats;
 
 namespace LoraNotebooks.Models.Language;
 
@@ -84,7 +83,7 @@ public sealed record Gpt2Config : CausalLanguageConfig
             TieWordEmbeddings = reader.Value("tie_word_embeddings", defaults.TieWordEmbeddings),
             Extra = reader.Rest(),
         };
-        ConfigFaults.ThrowIfAny(path, [.. reader.Faults, .. config.Validate()]);
+        Faults.ThrowIfAnyIn(path, [.. reader.Faults, .. config.Validate()]);
         return config;
     }
 
@@ -110,7 +109,7 @@ public sealed record Gpt2Config : CausalLanguageConfig
     /// <inheritdoc/>
     public override IReadOnlyList<string> Validate()
     {
-        var faults = new ConfigFaults();
+        var faults = new Faults();
         faults.AddRange(Fixed.Faults(Extra));
         faults.Positive("vocab_size", VocabSize);
         faults.Positive("n_embd", HiddenSize);
@@ -122,6 +121,6 @@ public sealed record Gpt2Config : CausalLanguageConfig
         faults.Require(NumAttentionHeads <= 0 || HiddenSize % NumAttentionHeads == 0, $"n_head: got {NumAttentionHeads}, expected a divisor of n_embd ({HiddenSize})");
         faults.Require(Activation.Names.Contains(HiddenAct), $"activation_function: got {HiddenAct}, expected one of {string.Join(", ", Activation.Names)}");
         faults.Require(LayerNormEps > 0, $"layer_norm_epsilon: got {LayerNormEps}, expected a number above 0");
-        return faults.All;
+        return faults;
     }
 }

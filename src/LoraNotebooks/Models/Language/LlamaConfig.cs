@@ -46,7 +46,7 @@ public sealed record LlamaConfig : RotaryDecoderConfig
             MlpBias = reader.Value("mlp_bias", false),
         };
         config = config with { Extra = reader.Rest() };
-        ConfigFaults.ThrowIfAny(path, [.. reader.Faults, .. config.Validate()]);
+        Faults.ThrowIfAnyIn(path, [.. reader.Faults, .. config.Validate()]);
         return config;
     }
 

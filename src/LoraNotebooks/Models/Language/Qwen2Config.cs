@@ -62,7 +62,7 @@ public sealed record Qwen2Config : RotaryDecoderConfig
             LayerTypes = reader.List("layer_types", defaults.LayerTypes),
         };
         config = config with { Extra = reader.Rest() };
-        ConfigFaults.ThrowIfAny(path, [.. reader.Faults, .. config.Validate()]);
+        Faults.ThrowIfAnyIn(path, [.. reader.Faults, .. config.Validate()]);
         return config;
     }
 
@@ -79,12 +79,12 @@ public sealed record Qwen2Config : RotaryDecoderConfig
     /// <inheritdoc/>
     public override IReadOnlyList<string> Validate()
     {
-        var faults = new ConfigFaults();
+        var faults = new Faults();
         faults.AddRange(base.Validate());
         faults.Require(!UseSlidingWindow || SlidingWindow is > 0, $"sliding_window: got {SlidingWindow?.ToString() ?? "null"} with use_sliding_window, expected a positive whole number");
         faults.Require(LayerTypes.Count == 0 || LayerTypes.Count == NumHiddenLayers, $"layer_types: got {LayerTypes.Count} entries, expected {NumHiddenLayers}, one per layer, or none");
         var unknown = LayerTypes.Where(static type => type is not (Full or Sliding)).Distinct().ToList();
         faults.Require(unknown.Count == 0, $"layer_types: got {string.Join(", ", unknown)}, expected only {Full} or {Sliding}");
-        return faults.All;
+        return faults;
     }
 }

@@ -1,5 +1,4 @@
 using System.Text.Json.Nodes;
-using LoraNotebooks.Formats;
 
 namespace LoraNotebooks.Models.Language;
 
@@ -67,7 +66,7 @@ public abstract record RotaryDecoderConfig : CausalLanguageConfig
     /// <inheritdoc/>
     public override IReadOnlyList<string> Validate()
     {
-        var faults = new ConfigFaults();
+        var faults = new Faults();
         faults.AddRange(Fixed.Faults(Extra));
         faults.Positive("vocab_size", VocabSize);
         faults.Positive("hidden_size", HiddenSize);
@@ -88,7 +87,7 @@ public abstract record RotaryDecoderConfig : CausalLanguageConfig
         faults.Require(Activation.Names.Contains(HiddenAct), $"hidden_act: got {HiddenAct}, expected one of {string.Join(", ", Activation.Names)}");
         faults.Require(RmsNormEps > 0, $"rms_norm_eps: got {RmsNormEps}, expected a number above 0");
         Rotary.Validate(faults);
-        return faults.All;
+        return faults;
     }
 
     /// <summary>Reads what is common; the rest of the keys is left to the caller.</summary>

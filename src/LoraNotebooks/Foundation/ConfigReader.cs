@@ -1,20 +1,19 @@
 using System.Text.Json.Nodes;
-using LoraNotebooks.Formats;
 
-namespace LoraNotebooks.Models;
+namespace LoraNotebooks.Foundation;
 
-/// <summary>Reads typed values from a model's config.json, collecting every fault instead of stopping at the first.</summary>
+/// <summary>Reads typed values from a configuration file, collecting every fault instead of stopping at the first.</summary>
 /// <param name="source">The JSON object.</param>
 internal sealed class ConfigReader(JsonObject source)
 {
     private readonly HashSet<string> read = new(StringComparer.Ordinal);
     private readonly string prefix = "";
 
-    private ConfigReader(JsonObject source, string prefix, List<string> faults)
+    private ConfigReader(JsonObject source, string prefix, Faults faults)
         : this(source) => (this.prefix, Faults) = (prefix, faults);
 
     /// <summary>The faults found so far, those of parts among them.</summary>
-    public List<string> Faults { get; } = [];
+    public Faults Faults { get; } = [];
 
     /// <summary>Reads a JSON file that holds one object.</summary>
     /// <param name="path">The file.</param>
@@ -80,20 +79,17 @@ internal sealed class ConfigReader(JsonObject source)
         };
     }
 
-    /// <summary>One value or one per level, or its default where the key is absent or null.</summary>
-    /// <typeparam name="T">The type of a value.</typeparam>
+    /// <summary>Whether a key is there and not null.</summary>
     /// <param name="key">The key.</param>
-    /// <param name="defaultValue">The value of an absent key.</param>
-    public PerBlock<T> PerBlock<T>(string key, PerBlock<T> defaultValue)
+    public bool Has(string key)
     {
         read.Add(key);
-        return source[key] switch
-        {
-            null => defaultValue,
-            JsonArray array => new PerBlock<T>((IEnumerable<T>)Items<T>(key, array)),
-            var node => new PerBlock<T>(Convert(key, node, defaultValue[0])),
-        };
+        return source[key] is not null;
     }
+
+    /// <summary>Whether a key holds a list.</summary>
+    /// <param name="key">The key.</param>
+    public bool HasList(string key) => source[key] is JsonArray;
 
     /// <summary>The keys that were not asked for, with copies of their values.</summary>
     public IReadOnlyDictionary<string, JsonNode?> Rest() =>
