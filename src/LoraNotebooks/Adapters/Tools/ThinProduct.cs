@@ -50,7 +50,7 @@ internal sealed record ThinProduct(string Module, string DownPart, string UpPart
     {
         using var scope = NewDisposeScope();
         var (a, b) = (StoredA(state), StoredB(state));
-        return !Fits(state) ? $"A is [{string.Join(", ", a.shape)}] and B [{string.Join(", ", b.shape)}], expected [r, in…] and [out, r…]"
+        return !Fits(state) ? $"A is {Shapes.Text(a.shape)} and B {Shapes.Text(b.shape)}, expected [r, in…] and [out, r…]"
             : !double.IsFinite(Scale(state)) || !Finite.Is(a) || !Finite.Is(b) ? "some numbers are not finite, expected finite ones"
             : null;
     }
