@@ -1,3 +1,4 @@
+using LoraNotebooks.Foundation;
 using LoraNotebooks.Data;
 using static TorchSharp.torch;
 
@@ -17,7 +18,7 @@ public sealed class MatrixDisplay : RichDisplay
         var all = matrices.ToList();
         if (all.FirstOrDefault(m => m.Matrix.dim() != 2) is { Matrix: not null } odd)
         {
-            throw new ArgumentException($"'{odd.Label}' has the shape [{string.Join(", ", odd.Matrix.shape)}], expected a matrix [rows, columns].", nameof(matrices));
+            throw new ArgumentException($"'{odd.Label}' has the shape {Shapes.Text(odd.Matrix.shape)}, expected a matrix [rows, columns].", nameof(matrices));
         }
 
         var longest = all.Count == 0 ? 1 : all.Max(m => m.Matrix.shape.Max());

@@ -1,3 +1,4 @@
+using LoraNotebooks.Foundation;
 using LoraNotebooks.Training;
 using TorchSharp;
 
@@ -34,8 +35,8 @@ public sealed class MemoryPlanDisplay : RichDisplay
 
     private string Facts()
     {
-        var stored = string.Join(", ", Plan.Model.Stored.Select(part => $"{Numbers.Bytes(part.Bytes)} {(part.Name.StartsWith("F8", StringComparison.Ordinal) ? part.Name : Name(part.Type))}"));
-        return $"{Path.GetFileName(Path.TrimEndingDirectorySeparator(Plan.Model.Source))}, {stored} on the disk{(Plan.AvailableBytes is { } free ? $"; {Numbers.Bytes(free)} of memory free" : "")}";
+        var stored = string.Join(", ", Plan.Model.Stored.Select(part => $"{ByteSize.Text(part.Bytes)} {(part.Name.StartsWith("F8", StringComparison.Ordinal) ? part.Name : Name(part.Type))}"));
+        return $"{Path.GetFileName(Path.TrimEndingDirectorySeparator(Plan.Model.Source))}, {stored} on the disk{(Plan.AvailableBytes is { } free ? $"; {ByteSize.Text(free)} of memory free" : "")}";
     }
 
     private Html Networks()
@@ -56,11 +57,11 @@ public sealed class MemoryPlanDisplay : RichDisplay
         var rows = Plan.Needs.Select(need => Look.Tr(
             Look.Cell($"{need.Resolution} px", "right"),
             Look.Cell(Whole(Name(need.Type))),
-            Look.Cell(Numbers.Bytes(need.Weights), "right"),
-            Look.Cell(Numbers.Bytes(need.Adapter + need.Update), "right"),
-            Look.Cell("≈ " + Numbers.Bytes(need.TrainingStep), "right"),
-            Look.Cell("≈ " + Numbers.Bytes(need.ToDraw), "right"),
-            Look.Cell(Html.Element("b", "≈ " + Numbers.Bytes(need.ToTrain)), "right"),
+            Look.Cell(ByteSize.Text(need.Weights), "right"),
+            Look.Cell(ByteSize.Text(need.Adapter + need.Update), "right"),
+            Look.Cell("≈ " + ByteSize.Text(need.TrainingStep), "right"),
+            Look.Cell("≈ " + ByteSize.Text(need.ToDraw), "right"),
+            Look.Cell(Html.Element("b", "≈ " + ByteSize.Text(need.ToTrain)), "right"),
             Look.Cell(Verdict(need))));
         return Look.Grid(rows.Prepend(head));
     }

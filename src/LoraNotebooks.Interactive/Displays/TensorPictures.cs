@@ -1,3 +1,4 @@
+using LoraNotebooks.Foundation;
 using LoraNotebooks.Data;
 using TorchSharp;
 
@@ -41,7 +42,7 @@ public static class TensorPictures
         var odd = values.Count(value => !double.IsFinite(value));
         string[] facts =
         [
-            $"{tensor.dtype} [{string.Join(", ", tensor.shape)}]",
+            $"{tensor.dtype} {Shapes.Text(tensor.shape)}",
             $"{Numbers.Short(black)} is black, {Numbers.Short(white)} white",
             .. shown < shape[0] ? [$"the first {shown} of {Numbers.Count(shape[0])}"] : Array.Empty<string>(),
             .. outside > 0 ? [$"{Numbers.Of(outside, "value")} clamped"] : Array.Empty<string>(),
@@ -68,7 +69,7 @@ public static class TensorPictures
     }
 
     private static ArgumentException Unknown(torch.Tensor tensor) =>
-        new($"Got a tensor of shape [{string.Join(", ", tensor.shape)}]; pictures are [H, W], or have 1, 3 or 4 channels: [C, H, W], [H, W, C], [N, C, H, W] or [N, H, W, C]. Choose channels with tensor[.., 0..3].", nameof(tensor));
+        new($"Got a tensor of shape {Shapes.Text(tensor.shape)}; pictures are [H, W], or have 1, 3 or 4 channels: [C, H, W], [H, W, C], [N, C, H, W] or [N, H, W, C]. Choose channels with tensor[.., 0..3].", nameof(tensor));
 
     private static (double Black, double White) Range(torch.ScalarType type, float[] values)
     {

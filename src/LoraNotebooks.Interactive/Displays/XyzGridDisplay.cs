@@ -1,4 +1,5 @@
 using LoraNotebooks.Comparison;
+using LoraNotebooks.Foundation;
 
 namespace LoraNotebooks.Interactive;
 
@@ -79,7 +80,7 @@ public sealed class XyzGridDisplay : RichDisplay
     }
 
     /// <summary>Saves <see cref="ToPng"/>.</summary>
-    public void SavePng(string path) => Formats.AtomicFile.WriteAllBytes(path, ToPng());
+    public void SavePng(string path) => AtomicFile.WriteAllBytes(path, ToPng());
 
     private string Facts()
     {

@@ -1,4 +1,4 @@
-using LoraNotebooks.Formats;
+using LoraNotebooks.Foundation;
 using Spectre.Console;
 
 namespace LoraNotebooks.Interactive;

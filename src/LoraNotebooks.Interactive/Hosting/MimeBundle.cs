@@ -1,4 +1,4 @@
-using System.Globalization;
+using LoraNotebooks.Foundation;
 using System.Text;
 using System.Text.Json.Nodes;
 
@@ -80,7 +80,7 @@ public sealed class MimeBundle
         {
             var (type, bytes) = sizes.MaxBy(entry => entry.Value);
             sizes.Remove(type);
-            dropped.Add(string.Create(CultureInfo.InvariantCulture, $"{type} ({bytes / 1e6:0.0} MB)"));
+            dropped.Add($"{type} ({ByteSize.Text(bytes)})");
         }
 
         if (dropped.Count == 0)
@@ -88,7 +88,7 @@ public sealed class MimeBundle
             return limited;
         }
 
-        var note = string.Create(CultureInfo.InvariantCulture, $"Left out because an output keeps at most {mostBytes / 1e6:0.#} MB: {string.Join(", ", dropped)}. Show fewer or smaller things.");
+        var note = $"Left out because an output keeps at most {ByteSize.Text(mostBytes)}: {string.Join(", ", dropped)}. Show fewer or smaller things.";
         var kept = limited._data.Where(entry => entry.Key == MimeTypes.PlainText || sizes.ContainsKey(entry.Key)).ToDictionary();
         var result = new MimeBundle(new(kept, StringComparer.Ordinal));
         var withNote = result.With(MimeTypes.PlainText, string.Join('\n', new[] { result.Text(MimeTypes.PlainText), note }.Where(line => !string.IsNullOrEmpty(line))));

@@ -1,3 +1,4 @@
+using LoraNotebooks.Foundation;
 using LoraNotebooks.Hub;
 using Spectre.Console;
 
@@ -18,7 +19,7 @@ internal static class DownloadTerminal
             {
                 if (progress.IsFileDone)
                 {
-                    System.Console.Error.WriteLine($"{progress.FileNumber} of {progress.Files}  {progress.File}  {ByteText.Of(progress.FileTotal)}");
+                    System.Console.Error.WriteLine($"{progress.FileNumber} of {progress.Files}  {progress.File}  {ByteSize.Text(progress.FileTotal)}");
                 }
             }));
         }
@@ -50,7 +51,7 @@ internal static class DownloadTerminal
     private static void Show(ProgressTask bar, DownloadProgress progress)
     {
         var name = progress.File.Length <= LongestName ? progress.File : "…" + progress.File[^LongestName..];
-        var speed = progress.BytesPerSecond > 0 ? $"  {ByteText.Of((long)progress.BytesPerSecond)}/s" : "";
+        var speed = progress.BytesPerSecond > 0 ? $"  {ByteSize.Text((long)progress.BytesPerSecond)}/s" : "";
         bar.Description = Markup.Escape($"{progress.FileNumber}/{progress.Files} {name}{speed}");
         bar.MaxValue = Math.Max(1, progress.Total);
         bar.Value = progress.Bytes;

@@ -1,3 +1,4 @@
+using LoraNotebooks.Foundation;
 using System.Globalization;
 using System.Text.Encodings.Web;
 using System.Text.Json;
@@ -26,7 +27,7 @@ internal static class LoraTables
     public static void Write(LoraInspection inspection, bool allLayers)
     {
         var methods = inspection.Layers.GroupBy(static layer => $"{layer.Method}{(layer.IsDora ? " with dora_scale" : "")}").Select(static group => $"{group.Count()} {group.Key}");
-        Line($"{inspection.Path}: {inspection.Kind}, {Bytes(inspection.Bytes)}, {inspection.Parameters:N0} numbers ({string.Join(", ", inspection.DTypes)}), {inspection.Layers.Count} layers ({string.Join(", ", methods)})");
+        Line($"{inspection.Path}: {inspection.Kind}, {ByteSize.Text(inspection.Bytes)}, {inspection.Parameters:N0} numbers ({string.Join(", ", inspection.DTypes)}), {inspection.Layers.Count} layers ({string.Join(", ", methods)})");
         Line($"for {inspection.For}{(inspection.Tool is null ? "" : $", made with {inspection.Tool}")}");
         Console.WriteLine();
         if (allLayers)
@@ -79,7 +80,7 @@ internal static class LoraTables
     public static void WriteSizes(string source, string destination) => WriteSizes([source], destination);
 
     public static void WriteSizes(IReadOnlyList<string> sources, string destination) =>
-        Line($"{destination}: {Bytes(Size(destination))}{(sources.Count == 0 ? "" : $", from {string.Join(" + ", sources.Select(static source => Bytes(Size(source))))}")}");
+        Line($"{destination}: {ByteSize.Text(Size(destination))}{(sources.Count == 0 ? "" : $", from {string.Join(" + ", sources.Select(static source => ByteSize.Text(Size(source))))}")}");
 
     /// <summary>A section of which the first few tell enough; all are in the JSON.</summary>
     private static void Findings(string title, IReadOnlyList<string> lines)
@@ -117,8 +118,6 @@ internal static class LoraTables
     private static string Short(string value) => value.Length <= LongestValue ? value : $"{value[..LongestValue]}… ({value.Length} characters)";
 
     private static long Size(string path) => File.Exists(path) ? new FileInfo(path).Length : Directory.EnumerateFiles(path, "*", SearchOption.AllDirectories).Sum(static file => new FileInfo(file).Length);
-
-    private static string Bytes(long bytes) => bytes < 1_000_000 ? Invariant($"{bytes / 1000.0:F1} KB") : Invariant($"{bytes / 1_000_000.0:F1} MB");
 
     private static string Invariant(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);
 

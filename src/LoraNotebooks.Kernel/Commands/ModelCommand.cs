@@ -1,3 +1,4 @@
+using LoraNotebooks.Foundation;
 using System.CommandLine;
 using System.Globalization;
 using LoraNotebooks.Hub;
@@ -65,7 +66,7 @@ internal static class ModelCommand
                 table.AddRow(
                     new Text(model.Name),
                     new Text(string.Join(' ', model.Revisions.Append(model.Commit[..Math.Min(8, model.Commit.Length)]))),
-                    new Text(ByteText.Of(model.Bytes)),
+                    new Text(ByteSize.Text(model.Bytes)),
                     new Text(model.Files.ToString(CultureInfo.InvariantCulture)),
                     new Text(model.LastUsedUtc.ToLocalTime().ToString("yyyy-MM-dd HH:mm", CultureInfo.InvariantCulture)));
             }

@@ -1,5 +1,5 @@
 using System.CommandLine;
-using LoraNotebooks.Formats;
+using LoraNotebooks.Foundation;
 using LoraNotebooks.Kernel.Notebooks;
 using LoraNotebooks.Kernel.Running;
 

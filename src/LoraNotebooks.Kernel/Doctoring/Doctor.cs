@@ -1,3 +1,4 @@
+using LoraNotebooks.Foundation;
 using System.Diagnostics;
 using System.Globalization;
 using System.Runtime.InteropServices;
@@ -13,7 +14,7 @@ namespace LoraNotebooks.Kernel.Doctoring;
 public static class Doctor
 {
     private const int NeededSdk = 10;
-    private const double ComfortableMemoryGiB = 4;
+    private const long ComfortableMemory = 4_000_000_000;
 
     private static readonly string[] ThreadVariables = ["OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_PROC_BIND", "OMP_WAIT_POLICY", "KMP_AFFINITY"];
 
@@ -65,11 +66,11 @@ public static class Doctor
 
     private static Check Memory()
     {
-        var available = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / (double)(1 << 30);
-        var found = string.Create(CultureInfo.InvariantCulture, $"{available:0.0} GiB for this process");
-        return available >= ComfortableMemoryGiB
+        var available = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
+        var found = $"{ByteSize.Text(available)} for this process";
+        return available >= ComfortableMemory
             ? new Check("Memory", Health.Ok, found)
-            : new Check("Memory", Health.Warn, found, "The notebooks on the embedded model need about 2 GiB; larger models need more. Close other programs or raise the container's limit.");
+            : new Check("Memory", Health.Warn, found, "The notebooks on the embedded model need about 2 GB; larger models need more. Close other programs or raise the container's limit.");
     }
 
     private static (Check Check, bool Loaded) Natives()

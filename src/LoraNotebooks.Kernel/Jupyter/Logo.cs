@@ -1,5 +1,5 @@
 using System.Globalization;
-using LoraNotebooks.Formats;
+using LoraNotebooks.Foundation;
 using SkiaSharp;
 
 namespace LoraNotebooks.Kernel.Jupyter;

@@ -1,7 +1,7 @@
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
-using LoraNotebooks.Formats;
+using LoraNotebooks.Foundation;
 
 namespace LoraNotebooks.Kernel.Notebooks;
 

@@ -1,4 +1,4 @@
-using LoraNotebooks.Formats;
+using LoraNotebooks.Foundation;
 using LoraNotebooks.Interactive;
 using LoraNotebooks.Kernel.Html;
 using LoraNotebooks.Kernel.Notebooks;

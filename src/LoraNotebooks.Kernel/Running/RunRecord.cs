@@ -1,5 +1,5 @@
 using System.Text.Json;
-using LoraNotebooks.Formats;
+using LoraNotebooks.Foundation;
 using LoraNotebooks.Kernel.Html;
 using LoraNotebooks.Kernel.Notebooks;
 using LoraNotebooks.Kernel.Sessions;

@@ -6,7 +6,7 @@ using System.Text;
 using System.Text.Json.Nodes;
 using System.Text.RegularExpressions;
 using System.Xml.Linq;
-using LoraNotebooks.Formats;
+using LoraNotebooks.Foundation;
 
 namespace LoraNotebooks.Kernel.Sessions;
 

@@ -26,10 +26,7 @@ public sealed partial class AdaptedModel
         }
 
         var faults = points.Values.Select(point => MergeFault(point, chosen)).OfType<string>().ToList();
-        if (faults.Count > 0)
-        {
-            throw new InvalidOperationException($"Nothing was merged, because of {Listing.Count(faults.Count, "layer")}:\n{Listing.Lines(faults)}");
-        }
+        Faults.ThrowIfAny(faults, static found => new InvalidOperationException($"Nothing was merged, because of {Listing.Count(found.Count, "layer")}:\n{Listing.Lines(found)}"));
 
         foreach (var point in points.Values)
         {

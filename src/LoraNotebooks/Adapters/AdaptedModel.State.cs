@@ -88,14 +88,12 @@ public sealed partial class AdaptedModel
     {
         var parameters = adapter.Layers.SelectMany(static layer => layer.Parameters.Select(pair => (Name: $"{layer.Path}.{pair.Key}", pair.Value))).ToDictionary(static p => p.Name, static p => p.Value, StringComparer.Ordinal);
         var faults = new List<string>();
-        faults.AddRange(parameters.Keys.Where(name => !state.Tensors.ContainsKey(name)).Order(StringComparer.Ordinal).Select(name => $"missing: {name} {Shape(parameters[name])}"));
-        faults.AddRange(state.Tensors.Keys.Where(name => !parameters.ContainsKey(name)).Order(StringComparer.Ordinal).Select(name => $"unexpected: {name} {Shape(state.Tensors[name])}"));
+        faults.AddRange(parameters.Keys.Where(name => !state.Tensors.ContainsKey(name)).Order(StringComparer.Ordinal).Select(name => $"missing: {name} {Shapes.Text(parameters[name].shape)}"));
+        faults.AddRange(state.Tensors.Keys.Where(name => !parameters.ContainsKey(name)).Order(StringComparer.Ordinal).Select(name => $"unexpected: {name} {Shapes.Text(state.Tensors[name].shape)}"));
         faults.AddRange(parameters.Where(pair => state.Tensors.TryGetValue(pair.Key, out var tensor) && !tensor.shape.SequenceEqual(pair.Value.shape))
-            .Select(pair => $"wrong shape: {pair.Key} is {Shape(state.Tensors[pair.Key])}, expected {Shape(pair.Value)}"));
-        if (faults.Count > 0)
-        {
-            throw new InvalidDataException($"The weights of adapter '{adapter.Name}' do not fit ({Listing.Count(faults.Count, "fault")}); was it trained for another model?\n{Listing.Lines(faults)}");
-        }
+            .Select(pair => $"wrong shape: {pair.Key} is {Shapes.Text(state.Tensors[pair.Key].shape)}, expected {Shapes.Text(pair.Value.shape)}"));
+        Faults.ThrowIfAny(faults, found => new InvalidDataException(
+            $"The weights of adapter '{adapter.Name}' do not fit ({Listing.Count(found.Count, "fault")}); was it trained for another model?\n{Listing.Lines(found)}"));
 
         using var noGrad = no_grad();
         foreach (var (name, parameter) in parameters)
@@ -103,6 +101,4 @@ public sealed partial class AdaptedModel
             parameter.copy_(state.Tensors[name]);
         }
     }
-
-    private static string Shape(Tensor tensor) => $"[{string.Join(", ", tensor.shape)}]";
 }

@@ -32,7 +32,7 @@ public sealed record AdapterReport(string Name, IReadOnlyList<AdapterReportRow> 
         text.Append(CultureInfo.InvariantCulture, $"{Name}: {Parameters:N0} of {BaseParameters:N0} parameters ({Percentage:F2} %) in {Rows.Count} layers");
         foreach (var row in Rows)
         {
-            text.Append(CultureInfo.InvariantCulture, $"\n  {row.Target}  {row.Kind} [{string.Join(", ", row.Shape)}]  ");
+            text.Append(CultureInfo.InvariantCulture, $"\n  {row.Target}  {row.Kind} {Shapes.Text(row.Shape)}  ");
             text.Append(row.Rank is null ? "whole" : string.Create(CultureInfo.InvariantCulture, $"r {row.Rank} α {row.Alpha}"));
             text.Append(CultureInfo.InvariantCulture, $"  {row.Parameters:N0} ({row.Percentage:F2} %)");
         }

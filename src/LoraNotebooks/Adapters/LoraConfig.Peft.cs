@@ -75,9 +75,8 @@ public sealed partial record LoraConfig
             Carried = fields.Rest(),
         };
         fields.Faults.AddRange(config.Validate());
-        return fields.Faults.Count == 0
-            ? config
-            : throw new InvalidDataException($"The adapter's configuration has {Listing.Count(fields.Faults.Count, "unsupported or wrong value")}:\n{Listing.Lines(fields.Faults)}");
+        Faults.ThrowIfAny(fields.Faults, static faults => new InvalidDataException($"The adapter's configuration has {Faults.Text(faults, Listing.Most)}"));
+        return config;
     }
 
     /// <summary>The settings that the weights of a file without configuration tell: r from their shapes, α beside them.</summary>
@@ -106,10 +105,9 @@ public sealed partial record LoraConfig
             RankPattern = Exceptions(ranks, rank),
             AlphaPattern = Exceptions(alphas, alpha),
         };
-        var faults = config.Validate();
-        return faults.Count == 0
-            ? config
-            : throw new InvalidDataException($"The weights tell settings that cannot be, {Listing.Count(faults.Count, "fault")}:\n{Listing.Lines([.. faults])}\nDownload or save the file again.");
+        Faults.ThrowIfAny(config.Validate(), static faults => new InvalidDataException(
+            $"The weights tell settings that cannot be, {Listing.Count(faults.Count, "fault")}:\n{Listing.Lines(faults)}\nDownload or save the file again."));
+        return config;
     }
 
     /// <summary>These settings as an adapter_config.json that PEFT reads, <see cref="Carried"/> fields included.</summary>

@@ -119,68 +119,53 @@ public sealed partial record LoraConfig
     /// <summary>Every fault of these settings: what was got, what is expected. Empty if there is none.</summary>
     public IReadOnlyList<string> Validate()
     {
-        var faults = new List<string>();
-        Require(Enum.IsDefined(Method), $"Method: got {(int)Method}, expected one of {string.Join(", ", Enum.GetNames<AdapterMethod>())}");
-        Require(Method == AdapterMethod.Lora || !(UseLoraBias || UseRsLora || Dropout != 0), $"UseLoraBias, UseRsLora, Dropout: got one of them with {Method}, expected them with {AdapterMethod.Lora} only");
-        Require(DecomposeFactor is -1 or > 0, $"DecomposeFactor: got {DecomposeFactor}, expected -1 or at least 1");
-        Require(Rank >= 1, $"Rank: got {Rank}, expected at least 1; 4 to 32 is usual");
-        Require(double.IsFinite(Alpha) && Alpha > 0, $"Alpha: got {Alpha}, expected a positive number; the rank or half of it is usual");
-        Require(Dropout is >= 0 and < 1, $"Dropout: got {Dropout}, expected 0 (none) or more and less than 1");
-        Require(TargetModules.Any(), "TargetModules: got none, expected names of layers, a regular expression or ModuleSelection.AllLinear");
+        var faults = new Faults();
+        faults.Defined(nameof(Method), Method);
+        faults.Require(Method == AdapterMethod.Lora || !(UseLoraBias || UseRsLora || Dropout != 0), $"UseLoraBias, UseRsLora, Dropout: got one of them with {Method}, expected them with {AdapterMethod.Lora} only");
+        faults.Expect(DecomposeFactor is -1 or > 0, nameof(DecomposeFactor), DecomposeFactor, "-1 or at least 1");
+        faults.Expect(Rank >= 1, nameof(Rank), Rank, "at least 1; 4 to 32 is usual");
+        faults.Expect(double.IsFinite(Alpha) && Alpha > 0, nameof(Alpha), Alpha, "a positive number; the rank or half of it is usual");
+        faults.Expect(Dropout is >= 0 and < 1, nameof(Dropout), Dropout, "0 (none) or more and less than 1");
+        faults.Require(TargetModules.Any(), "TargetModules: got none, expected names of layers, a regular expression or ModuleSelection.AllLinear");
         foreach (var (key, selection) in new[] { (nameof(TargetModules), TargetModules), (nameof(ExcludeModules), ExcludeModules) })
         {
-            Require(selection is null || !selection.Any(string.IsNullOrWhiteSpace), $"{key}: got an empty name, expected names of layers");
-            Require(selection?.Fault is null, $"{key}: got '{selection}', expected a regular expression: {selection?.Fault}");
+            faults.Require(selection is null || !selection.Any(string.IsNullOrWhiteSpace), $"{key}: got an empty name, expected names of layers");
+            faults.Require(selection?.Fault is null, $"{key}: got '{selection}', expected a regular expression: {selection?.Fault}");
         }
 
         foreach (var (key, rank) in RankPattern)
         {
-            Require(rank >= 1, $"RankPattern['{key}']: got {rank}, expected at least 1");
+            faults.Expect(rank >= 1, $"RankPattern['{key}']", rank, "at least 1");
             RequirePattern(nameof(RankPattern), key);
         }
 
         foreach (var (key, alpha) in AlphaPattern)
         {
-            Require(double.IsFinite(alpha) && alpha > 0, $"AlphaPattern['{key}']: got {alpha}, expected a positive number");
+            faults.Positive($"AlphaPattern['{key}']", alpha);
             RequirePattern(nameof(AlphaPattern), key);
         }
 
-        Require(LayersToTransform.All(static index => index >= 0), $"LayersToTransform: got {string.Join(", ", LayersToTransform)}, expected numbers of blocks from 0 on");
-        Require(LayersToTransform.Count == 0 || !(TargetModules.IsRegex || TargetModules.IsAllLinear), "LayersToTransform: got it together with a regular expression or all-linear, expected names in TargetModules; put the blocks into the expression");
-        Require(LayersPattern.Count == 0 || LayersToTransform.Count > 0, "LayersPattern: got it without LayersToTransform, expected both or none");
+        faults.Require(LayersToTransform.All(static index => index >= 0), $"LayersToTransform: got {string.Join(", ", LayersToTransform)}, expected numbers of blocks from 0 on");
+        faults.Require(LayersToTransform.Count == 0 || !(TargetModules.IsRegex || TargetModules.IsAllLinear), "LayersToTransform: got it together with a regular expression or all-linear, expected names in TargetModules; put the blocks into the expression");
+        faults.Require(LayersPattern.Count == 0 || LayersToTransform.Count > 0, "LayersPattern: got it without LayersToTransform, expected both or none");
         foreach (var pattern in LayersPattern)
         {
             RequirePattern(nameof(LayersPattern), pattern);
         }
 
-        Require(!ModulesToSave.Any(string.IsNullOrWhiteSpace), "ModulesToSave: got an empty name, expected names of layers");
+        faults.Require(!ModulesToSave.Any(string.IsNullOrWhiteSpace), "ModulesToSave: got an empty name, expected names of layers");
         return faults;
-
-        void Require(bool condition, string fault)
-        {
-            if (!condition)
-            {
-                faults.Add(fault);
-            }
-        }
 
         void RequirePattern(string key, string pattern)
         {
             var fault = ModuleSelection.Compile(pattern).Fault;
-            Require(fault is null, $"{key}: got '{pattern}', expected a regular expression: {fault}");
+            faults.Require(fault is null, $"{key}: got '{pattern}', expected a regular expression: {fault}");
         }
     }
 
     /// <summary>Throws if there are faults.</summary>
     /// <exception cref="ArgumentException">There are; the message lists them all.</exception>
-    public void ThrowIfInvalid()
-    {
-        var faults = Validate();
-        if (faults.Count > 0)
-        {
-            throw new ArgumentException($"The LoRA configuration has {Listing.Count(faults.Count, "fault")}:\n{Listing.Lines(faults)}");
-        }
-    }
+    public void ThrowIfInvalid() => Faults.ThrowIfAny(Validate(), "The LoRA configuration", Listing.Most);
 
     /// <summary>Whether a key of <see cref="RankPattern"/> means a module.</summary>
     internal static bool PatternMatches(string key, string path) => ModuleSelection.IsMatch(ModuleSelection.Compile($@"^(.*\.)?({key})$").Expression!, path);

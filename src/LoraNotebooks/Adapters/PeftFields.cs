@@ -8,7 +8,7 @@ internal sealed class PeftFields(JsonObject json)
 {
     private readonly HashSet<string> read = new(StringComparer.Ordinal);
 
-    public List<string> Faults { get; } = [];
+    public Faults Faults { get; } = [];
 
     public int Integer(string key, int otherwise) => Read(key, otherwise, "a whole number", static (JsonNode node, out int value) => TryValue(node, out value));
 

@@ -164,11 +164,6 @@ internal sealed class TargetFinder(IReadOnlyDictionary<string, nn.Module> module
         return row[^1];
     }
 
-    private static void ThrowIfAny(List<string> faults)
-    {
-        if (faults.Count > 0)
-        {
-            throw new ArgumentException($"The adapter does not fit the model:\n{Listing.Lines(faults)}");
-        }
-    }
+    private static void ThrowIfAny(List<string> faults) =>
+        Faults.ThrowIfAny(faults, static found => new ArgumentException($"The adapter does not fit the model:\n{Listing.Lines(found)}"));
 }

@@ -1,7 +1,6 @@
 using System.Globalization;
 using System.Text;
 using LoraNotebooks.Data;
-using LoraNotebooks.Formats;
 
 namespace LoraNotebooks.Comparison;
 

@@ -21,16 +21,18 @@ public sealed record CaptionOptions
     public double TagDropout { get; init; }
 
     /// <summary>Every fault of the options; empty when there is none.</summary>
-    public IReadOnlyList<string> Validate() =>
-    [
-        .. OptionFaults.Unless(KeepTokens >= 0, $"KeepTokens: got {KeepTokens}, expected 0 or more"),
-        .. OptionFaults.Unless(CaptionDropout is >= 0 and <= 1, $"CaptionDropout: got {CaptionDropout}, expected a probability from 0 to 1"),
-        .. OptionFaults.Unless(TagDropout is >= 0 and <= 1, $"TagDropout: got {TagDropout}, expected a probability from 0 to 1"),
-    ];
+    public IReadOnlyList<string> Validate()
+    {
+        var faults = new Faults();
+        faults.NotNegative(nameof(KeepTokens), KeepTokens);
+        faults.Expect(CaptionDropout is >= 0 and <= 1, nameof(CaptionDropout), CaptionDropout, "a probability from 0 to 1");
+        faults.Expect(TagDropout is >= 0 and <= 1, nameof(TagDropout), TagDropout, "a probability from 0 to 1");
+        return faults;
+    }
 
     /// <summary>Throws when the options have faults.</summary>
     /// <exception cref="ArgumentException">Lists every fault.</exception>
-    public void ThrowIfInvalid() => OptionFaults.ThrowIfAny(nameof(CaptionOptions), Validate());
+    public void ThrowIfInvalid() => Faults.ThrowIfAny(Validate(), nameof(CaptionOptions));
 
     /// <summary>Whether captions stay as they are.</summary>
     public bool ChangeNothing => !Shuffle && CaptionDropout == 0 && TagDropout == 0;

@@ -35,29 +35,16 @@ public sealed record ImageDatasetOptions
     public int? MaxTokenLength { get; init; } = 75;
 
     /// <summary>Every fault of the options; empty when there is none.</summary>
-    public IReadOnlyList<string> Validate() =>
-    [
-        .. OptionFaults.Unless(
-            MaxTokenLength is null or > 0,
-            $"MaxTokenLength: got {MaxTokenLength}, expected a positive number of tokens, or null for no limit"),
-        .. OptionFaults.Unless(Resolution is null or > 0, $"Resolution: got {Resolution}, expected a positive number of pixels, or null for no limit"),
-        .. OptionFaults.Unless(Resolution is null || Checks != ImageChecks.None, "Checks: got None together with a Resolution, expected Header or Full, because sizes are not read otherwise"),
-    ];
+    public IReadOnlyList<string> Validate()
+    {
+        var faults = new Faults();
+        faults.Expect(MaxTokenLength is null or > 0, nameof(MaxTokenLength), MaxTokenLength, "a positive number of tokens, or null for no limit");
+        faults.Expect(Resolution is null or > 0, nameof(Resolution), Resolution, "a positive number of pixels, or null for no limit");
+        faults.Require(Resolution is null || Checks != ImageChecks.None, "Checks: got None together with a Resolution, expected Header or Full, because sizes are not read otherwise");
+        return faults;
+    }
 
     /// <summary>Throws when the options have faults.</summary>
     /// <exception cref="ArgumentException">Lists every fault.</exception>
-    public void ThrowIfInvalid() => OptionFaults.ThrowIfAny(nameof(ImageDatasetOptions), Validate());
-}
-
-internal static class OptionFaults
-{
-    public static IEnumerable<string> Unless(bool condition, string fault) => condition ? [] : [fault];
-
-    public static void ThrowIfAny(string options, IReadOnlyList<string> faults)
-    {
-        if (faults.Count > 0)
-        {
-            throw new ArgumentException($"{options} has {faults.Count} wrong value{(faults.Count == 1 ? "" : "s")}:\n- {string.Join("\n- ", faults)}");
-        }
-    }
+    public void ThrowIfInvalid() => Faults.ThrowIfAny(Validate(), nameof(ImageDatasetOptions));
 }

@@ -35,20 +35,24 @@ public sealed record PreparationOptions
     public bool AllowUpscaling { get; init; }
 
     /// <summary>Every fault of the options; empty when there is none.</summary>
-    public IReadOnlyList<string> Validate() =>
-    [
-        .. OptionFaults.Unless(ResolutionStep >= 8 && ResolutionStep % 8 == 0, $"ResolutionStep: got {ResolutionStep}, expected a multiple of 8, usually 64"),
-        .. OptionFaults.Unless(
+    public IReadOnlyList<string> Validate()
+    {
+        var faults = new Faults();
+        faults.Expect(ResolutionStep >= 8 && ResolutionStep % 8 == 0, nameof(ResolutionStep), ResolutionStep, "a multiple of 8, usually 64");
+        faults.Expect(
             Resolution > 0 && (ResolutionStep <= 0 || Resolution % ResolutionStep == 0),
-            $"Resolution: got {Resolution}, expected a positive multiple of {ResolutionStep} (ResolutionStep), for example {Nearest(Resolution, ResolutionStep)}"),
-        .. OptionFaults.Unless(Enum.IsDefined(Crop), $"Crop: got {Crop}, expected {string.Join(" or ", Enum.GetNames<CropMode>())}"),
-        .. OptionFaults.Unless(Repeats >= 1, $"Repeats: got {Repeats}, expected 1 or more"),
-        .. OptionFaults.Unless(TriggerWord is null || CaptionTags.Fault(TriggerWord) is null, $"TriggerWord: {CaptionTags.Fault(TriggerWord)}, or null for none"),
-    ];
+            nameof(Resolution),
+            Resolution,
+            $"a positive multiple of {ResolutionStep} (ResolutionStep), for example {Nearest(Resolution, ResolutionStep)}");
+        faults.Defined(nameof(Crop), Crop);
+        faults.Expect(Repeats >= 1, nameof(Repeats), Repeats, "1 or more");
+        faults.Require(TriggerWord is null || CaptionTags.Fault(TriggerWord) is null, $"TriggerWord: {CaptionTags.Fault(TriggerWord)}, or null for none");
+        return faults;
+    }
 
     /// <summary>Throws when the options have faults.</summary>
     /// <exception cref="ArgumentException">Lists every fault.</exception>
-    public void ThrowIfInvalid() => OptionFaults.ThrowIfAny(nameof(PreparationOptions), Validate());
+    public void ThrowIfInvalid() => Faults.ThrowIfAny(Validate(), nameof(PreparationOptions));
 
     private static int Nearest(int resolution, int step) => Math.Max(1, (resolution + step / 2) / Math.Max(1, step)) * step;
 }

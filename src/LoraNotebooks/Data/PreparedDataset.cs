@@ -4,7 +4,6 @@ using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
-using LoraNotebooks.Formats;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Data;
@@ -313,9 +312,9 @@ public sealed class PreparedDataset
         }
     }
 
-    private static void ThrowIfInvalid(IReadOnlyList<PreparedImage> images) => OptionFaults.ThrowIfAny(nameof(PreparedDataset),
+    private static void ThrowIfInvalid(IReadOnlyList<PreparedImage> images) => Faults.ThrowIfAny(
     [
-        .. OptionFaults.Unless(images.Count > 0, "Images: got none, expected one or more"),
+        .. (string[])(images.Count > 0 ? [] : ["Images: got none, expected one or more"]),
         .. images.Where(image => image.Image.Width != images[0].Image.Width || image.Image.Height != images[0].Image.Height)
             .Select(image => $"{image.Name}: got {image.Image.Width}×{image.Image.Height}, expected {images[0].Image.Width}×{images[0].Image.Height} as {images[0].Name}"),
         .. images.Where(static image => image.Caption.AsSpan().IndexOfAny("\r\n\0") >= 0).Select(static image => $"{image.Name}: got a caption with line breaks or zero bytes, expected one line"),
@@ -325,5 +324,5 @@ public sealed class PreparedDataset
         .. images.Where(static image => image.Repeats < 1).Select(static image => $"{image.Name}: got {image.Repeats} repeats, expected 1 or more"),
         .. images.Where(static image => image.Name.Length == 0 || image.Name != Path.GetFileName(image.Name)).Select(static image => $"'{image.Name}': expected a file name without folder"),
         .. images.GroupBy(static image => image.Name, StringComparer.OrdinalIgnoreCase).Where(static group => group.Count() > 1).Select(static group => $"{group.Key}: got {group.Count()} images of this name, expected one"),
-    ]);
+    ], nameof(PreparedDataset), Listing.Most);
 }

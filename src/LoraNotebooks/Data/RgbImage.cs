@@ -1,4 +1,3 @@
-using LoraNotebooks.Formats;
 using LoraNotebooks.Tensors;
 using static TorchSharp.torch;
 
@@ -82,7 +81,7 @@ public sealed class RgbImage
         ArgumentNullException.ThrowIfNull(tensor);
         if (tensor.dim() != 3 || tensor.shape[0] != 3)
         {
-            throw new ArgumentException($"An image tensor has the shape [3, H, W], got [{string.Join(", ", tensor.shape)}].", nameof(tensor));
+            throw new ArgumentException($"An image tensor has the shape [3, H, W], got {Shapes.Text(tensor.shape)}.", nameof(tensor));
         }
 
         if (!Finite.Is(tensor))

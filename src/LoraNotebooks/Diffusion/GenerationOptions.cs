@@ -1,4 +1,3 @@
-using LoraNotebooks.Models;
 using LoraNotebooks.Models.Language;
 
 namespace LoraNotebooks.Diffusion;
@@ -54,20 +53,20 @@ public sealed record GenerationOptions
     /// <summary>Every fault of the settings, each with what was got and what is expected; empty when there is none.</summary>
     public IReadOnlyList<string> Validate()
     {
-        var faults = new ConfigFaults();
-        faults.Require(Width is null or > 0, $"Width: got {Width}, expected a positive number of pixels");
-        faults.Require(Height is null or > 0, $"Height: got {Height}, expected a positive number of pixels");
+        var faults = new Faults();
+        faults.Expect(Width is null or > 0, nameof(Width), Width, "a positive number of pixels");
+        faults.Expect(Height is null or > 0, nameof(Height), Height, "a positive number of pixels");
         faults.Positive(nameof(Steps), Steps);
-        faults.Require(double.IsFinite(Guidance), $"Guidance: got {Guidance}, expected a finite number; 1 is no guidance, 3 to 12 are usual");
+        faults.Expect(double.IsFinite(Guidance), nameof(Guidance), Guidance, "a finite number; 1 is no guidance, 3 to 12 are usual");
         faults.Positive(nameof(Count), Count);
         faults.Positive(nameof(BatchSize), BatchSize);
-        faults.Require(Eta is >= 0 and <= 1, $"Eta: got {Eta}, expected 0 to 1");
+        faults.InRange(nameof(Eta), Eta, 0, 1);
         faults.Positive(nameof(ClipSkip), ClipSkip);
-        faults.AddRange(Reading.Validate().Select(fault => $"Reading.{fault}"));
-        return faults.All;
+        faults.Within(nameof(Reading), Reading.Validate());
+        return faults;
     }
 
     /// <summary>Throws when the settings have faults.</summary>
     /// <exception cref="ArgumentException">Lists every fault.</exception>
-    public void ThrowIfInvalid() => ConfigFaults.ThrowIfAny(Validate());
+    public void ThrowIfInvalid() => Faults.ThrowIfAny(Validate());
 }

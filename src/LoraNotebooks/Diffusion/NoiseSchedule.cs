@@ -82,7 +82,7 @@ public sealed class NoiseSchedule
     {
         if (!original.shape.SequenceEqual(noise.shape) || timesteps.dim() != 1 || timesteps.size(0) != original.size(0))
         {
-            throw new ArgumentException($"Got samples [{string.Join(", ", original.shape)}], noise [{string.Join(", ", noise.shape)}] and timesteps [{string.Join(", ", timesteps.shape)}]; expected samples and noise of one shape [N, …] and timesteps [N].");
+            throw new ArgumentException($"Got samples {Shapes.Text(original.shape)}, noise {Shapes.Text(noise.shape)} and timesteps {Shapes.Text(timesteps.shape)}; expected samples and noise of one shape [N, …] and timesteps [N].");
         }
 
         using var scope = NewDisposeScope();

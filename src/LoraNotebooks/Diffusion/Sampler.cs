@@ -1,4 +1,3 @@
-using LoraNotebooks.Models;
 using LoraNotebooks.Tensors;
 using static TorchSharp.torch;
 
@@ -106,7 +105,7 @@ public abstract class Sampler : IDisposable
         if (kind is null)
         {
             kind = KindOf(config);
-            ConfigFaults.ThrowIfAny(config.UnsupportedSettings());
+            Faults.ThrowIfAny(config.UnsupportedSettings());
         }
         else
         {

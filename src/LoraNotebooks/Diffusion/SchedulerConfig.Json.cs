@@ -1,6 +1,4 @@
 using System.Text.Json.Nodes;
-using LoraNotebooks.Formats;
-using LoraNotebooks.Models;
 
 namespace LoraNotebooks.Diffusion;
 
@@ -47,6 +45,47 @@ public sealed partial record SchedulerConfig
         ["sigma_max"] = null,
     };
 
+    /// <summary>The settings that only some samplers have.</summary>
+    private static readonly ConfigKeys<SchedulerConfig> SamplerKeys = NewKeys()
+        .Value("use_karras_sigmas", c => c.UseKarrasSigmas, (c, uses) => c with { UseKarrasSigmas = uses })
+        .Value("use_exponential_sigmas", c => c.UseExponentialSigmas, (c, uses) => c with { UseExponentialSigmas = uses })
+        .Choice("final_sigmas_type", c => c.FinalSigma, (c, sigma) => c with { FinalSigma = sigma }, FinalSigmas)
+        .Value("solver_order", c => c.SolverOrder, (c, order) => c with { SolverOrder = order },
+            (faults, key, order) => faults.Expect(order is >= 1 and <= 3, key, order, "1 to 3."))
+        .Value("solver_type", c => c.SolverType, (c, type) => c with { SolverType = type },
+            (faults, key, type) => faults.Expect(type is "midpoint" or "heun" or "bh1" or "bh2", key, type, "midpoint or heun, for UniPC bh1 or bh2."))
+        .Value("algorithm_type", c => c.AlgorithmType, (c, type) => c with { AlgorithmType = type },
+            (faults, key, type) => faults.Expect(type is "dpmsolver++" or "sde-dpmsolver++", key, type, "dpmsolver++ or sde-dpmsolver++."))
+        .Value("lower_order_final", c => c.LowerOrderFinal, (c, ends) => c with { LowerOrderFinal = ends })
+        .Value("euler_at_final", c => c.EulerAtFinal, (c, ends) => c with { EulerAtFinal = ends })
+        .List("disable_corrector", c => c.DisableCorrector, (c, steps) => c with { DisableCorrector = steps });
+
+    /// <summary>What stands in the file.</summary>
+    private static readonly ConfigKeys<SchedulerConfig> Keys = NewKeys()
+        .Value("_class_name", c => c.ClassName, (c, name) => c with { ClassName = name })
+        .Value("num_train_timesteps", c => c.NumTrainTimesteps, (c, count) => c with { NumTrainTimesteps = count },
+            (faults, key, count) => faults.Expect(count is >= 1 and <= MostTimesteps, key, count, $"1 to {MostTimesteps}; Stable Diffusion has 1000."))
+        .Value("beta_start", c => c.BetaStart, (c, beta) => c with { BetaStart = beta })
+        .Value("beta_end", c => c.BetaEnd, (c, beta) => c with { BetaEnd = beta })
+        .Choice("beta_schedule", c => c.BetaSchedule, (c, schedule) => c with { BetaSchedule = schedule }, BetaSchedules)
+        .Key(
+            "trained_betas",
+            c => c.TrainedBetas,
+            (c, betas) => c with { TrainedBetas = betas },
+            (reader, _) => reader.List<double>("trained_betas", []) is { Count: > 0 } betas ? betas : null,
+            betas => betas is null ? null : ConfigWriter.Node(betas),
+            (faults, key, betas) => faults.Require(betas is null || betas.All(beta => beta is > 0 and <= 1), $"{key}: got a value outside (0, 1]; each β is a variance."))
+        .Choice("prediction_type", c => c.PredictionType, (c, type) => c with { PredictionType = type }, PredictionTypes)
+        .Value("rescale_betas_zero_snr", c => c.RescaleBetasZeroSnr, (c, rescales) => c with { RescaleBetasZeroSnr = rescales })
+        .Choice("timestep_spacing", c => c.TimestepSpacing, (c, spacing) => c with { TimestepSpacing = spacing }, Spacings)
+        .Value("steps_offset", c => c.StepsOffset, (c, offset) => c with { StepsOffset = offset },
+            (faults, key, offset) => faults.Expect(offset >= 0, key, offset, "0 or more; Stable Diffusion has 1."))
+        .Value("set_alpha_to_one", c => c.SetAlphaToOne, (c, sets) => c with { SetAlphaToOne = sets })
+        .Value("clip_sample", c => c.ClipSample, (c, clips) => c with { ClipSample = clips })
+        .Value("clip_sample_range", c => c.ClipSampleRange, (c, range) => c with { ClipSampleRange = range },
+            (faults, key, range) => faults.Expect(range > 0, key, range, "more than 0."))
+        .Including(SamplerKeys);
+
     /// <summary>Reads a <c>scheduler_config.json</c>. An absent key has the default of upstream's class that the file names.</summary>
     /// <param name="path">The file.</param>
     /// <exception cref="FileNotFoundException">There is no such file.</exception>
@@ -65,39 +104,24 @@ public sealed partial record SchedulerConfig
     /// <exception cref="InvalidDataException">The object asks for what is not supported; all faults are listed.</exception>
     internal static SchedulerConfig FromJson(JsonObject json, string source)
     {
-        var reader = new ConfigReader(json);
-        var defaults = new SchedulerConfig();
-        var name = reader.Value("_class_name", defaults.ClassName);
-        var bySigma = !name.StartsWith("DDIM", StringComparison.Ordinal) && !name.StartsWith("DDPM", StringComparison.Ordinal) && !name.StartsWith("PNDM", StringComparison.Ordinal);
-        var config = new SchedulerConfig
+        var name = json["_class_name"] is JsonValue value && value.TryGetValue<string>(out var given) ? given : new SchedulerConfig().ClassName;
+        return Keys.Read(json, Defaults(name) with { Origin = new(json.Select(static pair => pair.Key).ToHashSet(StringComparer.Ordinal)) }, source, static config => config.Validate());
+    }
+
+    /// <summary>The settings of upstream's class where its file says nothing.</summary>
+    private static SchedulerConfig Defaults(string className)
+    {
+        var (isDdim, isDdpm, isPndm) = (Is("DDIM"), Is("DDPM"), Is("PNDM"));
+        return new()
         {
-            ClassName = name,
-            NumTrainTimesteps = reader.Value("num_train_timesteps", defaults.NumTrainTimesteps),
-            BetaStart = reader.Value("beta_start", defaults.BetaStart),
-            BetaEnd = reader.Value("beta_end", defaults.BetaEnd),
-            BetaSchedule = Choice(reader, "beta_schedule", BetaSchedules, defaults.BetaSchedule),
-            TrainedBetas = reader.List<double>("trained_betas", []) is { Count: > 0 } trained ? trained : null,
-            PredictionType = Choice(reader, "prediction_type", PredictionTypes, defaults.PredictionType),
-            RescaleBetasZeroSnr = reader.Value("rescale_betas_zero_snr", defaults.RescaleBetasZeroSnr),
-            TimestepSpacing = Choice(reader, "timestep_spacing", Spacings, bySigma ? TimestepSpacing.Linspace : TimestepSpacing.Leading),
-            StepsOffset = reader.Value("steps_offset", defaults.StepsOffset),
-            SetAlphaToOne = reader.Value("set_alpha_to_one", name.StartsWith("DDIM", StringComparison.Ordinal)),
-            ClipSample = reader.Value("clip_sample", name.StartsWith("DD", StringComparison.Ordinal)),
-            ClipSampleRange = reader.Value("clip_sample_range", defaults.ClipSampleRange),
-            UseKarrasSigmas = reader.Value("use_karras_sigmas", defaults.UseKarrasSigmas),
-            UseExponentialSigmas = reader.Value("use_exponential_sigmas", defaults.UseExponentialSigmas),
-            FinalSigma = Choice(reader, "final_sigmas_type", FinalSigmas, defaults.FinalSigma),
-            SolverOrder = reader.Value("solver_order", defaults.SolverOrder),
-            SolverType = reader.Value("solver_type", name.StartsWith("UniPC", StringComparison.Ordinal) ? "bh2" : defaults.SolverType),
-            AlgorithmType = reader.Value("algorithm_type", defaults.AlgorithmType),
-            LowerOrderFinal = reader.Value("lower_order_final", defaults.LowerOrderFinal),
-            EulerAtFinal = reader.Value("euler_at_final", defaults.EulerAtFinal),
-            DisableCorrector = reader.List<int>("disable_corrector", []),
-            OtherSettings = reader.Rest(),
-            Origin = new(json.Select(static pair => pair.Key).ToHashSet(StringComparer.Ordinal)),
+            ClassName = className,
+            TimestepSpacing = isDdim || isDdpm || isPndm ? TimestepSpacing.Leading : TimestepSpacing.Linspace,
+            SetAlphaToOne = isDdim,
+            ClipSample = Is("DD"),
+            SolverType = Is("UniPC") ? "bh2" : "midpoint",
         };
-        ConfigFaults.ThrowIfAny(source, [.. reader.Faults, .. config.Validate()]);
-        return config;
+
+        bool Is(string beginning) => className.StartsWith(beginning, StringComparison.Ordinal);
     }
 
     private FileOrigin Origin { get; init; } = new(null);
@@ -108,47 +132,14 @@ public sealed partial record SchedulerConfig
     /// </summary>
     internal JsonObject ToJson()
     {
-        var known = Known();
-        var absent = FromJson(new JsonObject { ["_class_name"] = ClassName }, ClassName).Known();
-        foreach (var key in known.Keys.Where(key => JsonNode.DeepEquals(known[key], absent[key]) && (Origin.Keys is { } ofFile ? !ofFile.Contains(key) : SamplerKeys.Contains(key))).ToList())
-        {
-            known.Remove(key);
-        }
-
-        return ConfigWriter.Join(OtherSettings, known);
+        var absent = Keys.Write(Defaults(ClassName)).ToDictionary();
+        var ofSamplers = SamplerKeys.Write(this).Select(static pair => pair.Key).ToHashSet(StringComparer.Ordinal);
+        return ConfigWriter.Join(
+            OtherSettings,
+            Keys.Write(this).Where(pair => !JsonNode.DeepEquals(pair.Value, absent[pair.Key]) || (Origin.Keys is { } ofFile ? ofFile.Contains(pair.Key) : !ofSamplers.Contains(pair.Key))));
     }
 
-    /// <summary>The settings that only some samplers have.</summary>
-    private static readonly HashSet<string> SamplerKeys = new(StringComparer.Ordinal)
-    {
-        "use_karras_sigmas", "use_exponential_sigmas", "final_sigmas_type", "solver_order", "solver_type", "algorithm_type", "lower_order_final", "euler_at_final", "disable_corrector",
-    };
-
-    private Dictionary<string, JsonNode?> Known() => new()
-    {
-        ["_class_name"] = ClassName,
-        ["num_train_timesteps"] = NumTrainTimesteps,
-        ["beta_start"] = PythonJson.Float(BetaStart),
-        ["beta_end"] = PythonJson.Float(BetaEnd),
-        ["beta_schedule"] = BetaSchedules[BetaSchedule],
-        ["trained_betas"] = TrainedBetas is null ? null : ConfigWriter.Node(TrainedBetas),
-        ["prediction_type"] = PredictionTypes[PredictionType],
-        ["rescale_betas_zero_snr"] = RescaleBetasZeroSnr,
-        ["timestep_spacing"] = Spacings[TimestepSpacing],
-        ["steps_offset"] = StepsOffset,
-        ["set_alpha_to_one"] = SetAlphaToOne,
-        ["clip_sample"] = ClipSample,
-        ["clip_sample_range"] = PythonJson.Float(ClipSampleRange),
-        ["use_karras_sigmas"] = UseKarrasSigmas,
-        ["use_exponential_sigmas"] = UseExponentialSigmas,
-        ["final_sigmas_type"] = FinalSigmas[FinalSigma],
-        ["solver_order"] = SolverOrder,
-        ["solver_type"] = SolverType,
-        ["algorithm_type"] = AlgorithmType,
-        ["lower_order_final"] = LowerOrderFinal,
-        ["euler_at_final"] = EulerAtFinal,
-        ["disable_corrector"] = ConfigWriter.Node(DisableCorrector),
-    };
+    private static ConfigKeys<SchedulerConfig> NewKeys() => new(static c => c.OtherSettings, static (c, rest) => c with { OtherSettings = rest });
 
     /// <summary>Every carried setting that asks the configuration's own sampler for what it does not do.</summary>
     internal IReadOnlyList<string> UnsupportedSettings() =>
@@ -156,22 +147,6 @@ public sealed partial record SchedulerConfig
         .. OtherSettings.Where(static pair => pair.Value is not null && OnlyValues.TryGetValue(pair.Key, out var value) && !JsonNode.DeepEquals(value, pair.Value))
             .Select(static pair => $"{pair.Key}: got {pair.Value!.ToJsonString()}, expected {OnlyValues[pair.Key]?.ToJsonString() ?? "null"}; name a sampler for the run to go without it."),
     ];
-
-    private static T Choice<T>(ConfigReader reader, string key, Dictionary<T, string> names, T defaultValue)
-        where T : struct, Enum
-    {
-        var text = reader.Value(key, names[defaultValue]);
-        foreach (var (value, name) in names)
-        {
-            if (name == text)
-            {
-                return value;
-            }
-        }
-
-        reader.Faults.Add($"{key}: got {text}, expected {string.Join(", ", names.Values)}");
-        return defaultValue;
-    }
 
     /// <summary>The keys that the file of these settings had, or null if a program made them. Settings are equal wherever they come from, so all origins are, too.</summary>
     private sealed record FileOrigin(HashSet<string>? Keys)

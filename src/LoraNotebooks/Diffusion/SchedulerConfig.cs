@@ -1,5 +1,4 @@
 using System.Text.Json.Nodes;
-using LoraNotebooks.Models;
 
 namespace LoraNotebooks.Diffusion;
 
@@ -99,25 +98,18 @@ public sealed partial record SchedulerConfig
     /// <summary>Every fault of the settings, each with what was got, what is expected and what to do; empty when there is none.</summary>
     public IReadOnlyList<string> Validate()
     {
-        var faults = new ConfigFaults();
-        faults.Require(NumTrainTimesteps is >= 1 and <= MostTimesteps, $"num_train_timesteps: got {NumTrainTimesteps}, expected 1 to {MostTimesteps}; Stable Diffusion has 1000.");
+        var faults = Keys.Validate(this);
         if (TrainedBetas is not null)
         {
             faults.Require(TrainedBetas.Count == NumTrainTimesteps, $"trained_betas: got {TrainedBetas.Count} values, expected one for each of the {NumTrainTimesteps} timesteps.");
-            faults.Require(TrainedBetas.All(beta => beta is > 0 and <= 1), "trained_betas: got a value outside (0, 1]; each β is a variance.");
         }
         else if (BetaSchedule != BetaSchedule.SquaredCosCapV2)
         {
             faults.Require(BetaStart > 0 && BetaStart <= BetaEnd && BetaEnd < 1, $"beta_start, beta_end: got {BetaStart} and {BetaEnd}, expected 0 < start ≤ end < 1.");
         }
 
-        faults.Require(StepsOffset >= 0, $"steps_offset: got {StepsOffset}, expected 0 or more; Stable Diffusion has 1.");
-        faults.Require(ClipSampleRange > 0, $"clip_sample_range: got {ClipSampleRange}, expected more than 0.");
         faults.Require(!UseKarrasSigmas || !UseExponentialSigmas, "use_karras_sigmas, use_exponential_sigmas: got both, expected at most one; turn one off.");
-        faults.Require(SolverOrder is >= 1 and <= 3, $"solver_order: got {SolverOrder}, expected 1 to 3.");
-        faults.Require(SolverType is "midpoint" or "heun" or "bh1" or "bh2", $"solver_type: got {SolverType}, expected midpoint or heun, for UniPC bh1 or bh2.");
-        faults.Require(AlgorithmType is "dpmsolver++" or "sde-dpmsolver++", $"algorithm_type: got {AlgorithmType}, expected dpmsolver++ or sde-dpmsolver++.");
-        return faults.All;
+        return faults;
     }
 
     /// <summary>How the noise levels are spaced.</summary>
@@ -131,5 +123,5 @@ public sealed partial record SchedulerConfig
 
     /// <summary>Throws when the settings have faults.</summary>
     /// <exception cref="ArgumentException">Lists every fault.</exception>
-    public void ThrowIfInvalid() => ConfigFaults.ThrowIfAny(Validate());
+    public void ThrowIfInvalid() => Faults.ThrowIfAny(Validate());
 }

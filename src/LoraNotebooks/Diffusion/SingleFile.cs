@@ -82,7 +82,7 @@ internal sealed class SingleFile
             var text = isXL
                 ? new TextEncoders(tokenizers[0], encoders[0], tokenizers[1], encoders[1]) { ForceZerosForEmptyPrompt = true }
                 : new TextEncoders(tokenizers[0], encoders[0]);
-            ConfigFaults.ThrowIfAny(checkpoint.Path, StableDiffusionPipeline.Faults(text, unet, vae, scheduler));
+            Faults.ThrowIfAnyIn(checkpoint.Path, StableDiffusionPipeline.Misfits(text, unet, vae, scheduler));
             return new StableDiffusionPipeline(text, unet, vae, scheduler);
 
             T Add<T>(T network, Func<string, OriginalTensor> place, ScalarType type)
@@ -159,7 +159,7 @@ internal sealed class SingleFile
         var config = path is null ? infer() : load(path);
         if (path is null)
         {
-            ConfigFaults.ThrowIfAny($"{checkpoint.Path}, {part} by its shapes", faults(config));
+            Faults.ThrowIfAnyIn($"{checkpoint.Path}, {part} by its shapes", faults(config));
         }
 
         ModelFolder.RequireWeights(path ?? checkpoint.Path, count(config), checkpoint.Weights);

@@ -39,7 +39,7 @@ public sealed class StableDiffusionPipeline : IDisposable
         ArgumentNullException.ThrowIfNull(vae);
         ArgumentNullException.ThrowIfNull(scheduler);
         (Text, UNet, Vae, Scheduler) = (text, unet, vae, scheduler);
-        ConfigFaults.ThrowIfAny(Faults(text, unet, vae, scheduler));
+        Faults.ThrowIfAny(Misfits(text, unet, vae, scheduler));
     }
 
     /// <summary>The tokenizers and text encoders, two of each in SDXL.</summary>
@@ -89,7 +89,7 @@ public sealed class StableDiffusionPipeline : IDisposable
                 : new TextEncoders(TokenizerOf("tokenizer"), encoder);
             var unet = Keep(UNet2DConditionModel.FromFolder(Path.Combine(folder, "unet"), dtype, device, variant));
             var vae = Keep(AutoencoderKL.FromFolder(Path.Combine(folder, "vae"), dtype, device, variant));
-            ConfigFaults.ThrowIfAny(folder, Faults(text, unet, vae, scheduler));
+            Faults.ThrowIfAnyIn(folder, Misfits(text, unet, vae, scheduler));
             return new StableDiffusionPipeline(text, unet, vae, scheduler) { Source = Path.GetFullPath(folder) };
         }
         catch
@@ -342,13 +342,13 @@ public sealed class StableDiffusionPipeline : IDisposable
     }
 
     /// <summary>Everything in which components do not fit each other.</summary>
-    internal static IReadOnlyList<string> Faults(TextEncoders text, UNet2DConditionModel unet, AutoencoderKL vae, SchedulerConfig scheduler)
+    internal static IReadOnlyList<string> Misfits(TextEncoders text, UNet2DConditionModel unet, AutoencoderKL vae, SchedulerConfig scheduler)
     {
-        var faults = new ConfigFaults();
+        var faults = new Faults();
         faults.AddRange(scheduler.Validate());
         faults.AddRange(text.Validate(unet.Config));
         faults.Require(unet.Config.InChannels == vae.Config.LatentChannels, $"the autoencoder has {vae.Config.LatentChannels} latent channels, the UNet expects {unet.Config.InChannels}");
-        return faults.All;
+        return faults;
     }
 
     /// <summary>The UNet's answer under classifier-free guidance: uncond + g·(cond − uncond), both halves in one batch.</summary>

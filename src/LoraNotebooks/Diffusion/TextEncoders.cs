@@ -1,4 +1,3 @@
-using LoraNotebooks.Models;
 using LoraNotebooks.Models.Diffusion;
 using LoraNotebooks.Models.Language;
 using static TorchSharp.torch;
@@ -62,7 +61,7 @@ public sealed class TextEncoders : IDisposable
     public IReadOnlyList<string> Validate(UNetConfig unet)
     {
         ArgumentNullException.ThrowIfNull(unet);
-        var faults = new ConfigFaults();
+        var faults = new Faults();
         foreach (var (tokenizer, text) in Tokenizers.Zip(Encoders, static (tokenizer, encoder) => (tokenizer, encoder.Config)))
         {
             faults.Require(tokenizer.VocabularySize <= text.VocabSize, $"the tokenizer has {tokenizer.VocabularySize} tokens, the text encoder only {text.VocabSize} embeddings, expected at least as many");
@@ -80,7 +79,7 @@ public sealed class TextEncoders : IDisposable
             faults.Require(!unet.HasAddedConditions || pooled.ProjectionDim == unet.TextEmbedsDim, $"the second text encoder projects to size {pooled.ProjectionDim}, the UNet expects {unet.TextEmbedsDim}");
         }
 
-        return faults.All;
+        return faults;
     }
 
     /// <summary>Token ids of prompts, padded and truncated to the tokenizers' length.</summary>

@@ -154,7 +154,7 @@ public static class PeftFolder
             }
             else if (Others.Any(other => name.Contains(other, StringComparison.Ordinal) && (other == ".lora_mid." || !other.Contains(own, StringComparison.Ordinal))))
             {
-                strange.Add($"{name} [{string.Join(", ", tensor.shape)}]");
+                strange.Add($"{name} {Shapes.Text(tensor.shape)}");
             }
             else
             {

@@ -1,6 +1,5 @@
 using System.IO.Enumeration;
 using System.Text;
-using LoraNotebooks.Formats;
 
 namespace LoraNotebooks.Hub;
 

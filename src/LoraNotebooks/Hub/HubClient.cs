@@ -1,5 +1,3 @@
-using System.Globalization;
-
 namespace LoraNotebooks.Hub;
 
 /// <summary>
@@ -130,7 +128,7 @@ public sealed class HubClient : IDisposable
         var needed = blobs.Sum(file => file.Size - (new FileInfo(repository.IncompletePath(file.Etag)) is { Exists: true } begun ? Math.Min(begun.Length, file.Size) : 0));
         if (_freeBytes(_settings.CacheFolder) is { } free && free < needed)
         {
-            throw new HubException(HubFailure.DiskFull, string.Create(CultureInfo.InvariantCulture, $"The download needs {needed / 1e9:0.00} GB, but the disk of {_settings.CacheFolder} has {free / 1e9:0.00} GB free. {DiskSpace.Advice}"));
+            throw new HubException(HubFailure.DiskFull, $"The download needs {ByteSize.Text(needed)}, but the disk of {_settings.CacheFolder} has {ByteSize.Text(free)} free. {DiskSpace.Advice}");
         }
     }
 }

@@ -190,8 +190,7 @@ public static class NativeRuntime
     {
         var image = File.ReadAllBytes(original);
         var hash = Convert.ToHexStringLower(SHA256.HashData(image))[..16];
-        var folder = Path.Combine(CacheFolder, "native", hash);
-        var target = Path.Combine(folder, Path.GetFileName(original));
+        var target = Path.Combine(CacheFolder, "native", hash, Path.GetFileName(original));
         if (File.Exists(target))
         {
             return target;
@@ -202,10 +201,7 @@ public static class NativeRuntime
             return null;
         }
 
-        Directory.CreateDirectory(folder);
-        var temporary = target + "." + Environment.ProcessId + ".tmp";
-        File.WriteAllBytes(temporary, image);
-        File.Move(temporary, target, overwrite: true);
+        AtomicFile.WriteAllBytes(target, image);
         return target;
     }
 

@@ -1,5 +1,4 @@
 using System.Globalization;
-using LoraNotebooks.Models;
 
 namespace LoraNotebooks.Training;
 
@@ -152,7 +151,7 @@ public sealed record LearningRateSchedule
     /// <summary>Every fault of these settings: what was got, what is expected. Empty if there is none.</summary>
     public IReadOnlyList<string> Validate()
     {
-        var faults = new ConfigFaults();
+        var faults = new Faults();
         faults.Require(Enum.IsDefined(Kind), $"Kind: got {Kind}, expected one of {string.Join(", ", Enum.GetNames<ScheduleKind>())}");
         faults.Require(IsLength(Warmup), $"Warmup: got {Warmup}, expected 0 (none), a part of all steps below 1, or a whole number of steps");
         faults.Require(Cycles is null || (double.IsFinite(Cycles.Value) && Cycles > 0), $"Cycles: got {Cycles}, expected a positive number");
@@ -167,12 +166,12 @@ public sealed record LearningRateSchedule
             Pieces.Zip(Pieces.Skip(1)).All(static pair => pair.Second.Until is null || pair.Second.Until > pair.First.Until),
             $"Pieces: got {string.Join(", ", Pieces)}, expected each to end after the one before");
         faults.Require(Pieces.All(piece => double.IsFinite(piece.Factor) && piece.Factor >= 0), $"Pieces: got {string.Join(", ", Pieces)}, expected factors of 0 or more");
-        return faults.All;
+        return faults;
     }
 
     /// <summary>Throws if there are faults.</summary>
     /// <exception cref="ArgumentException">There are; the message lists them all.</exception>
-    public void ThrowIfInvalid() => ConfigFaults.ThrowIfAny(Validate());
+    public void ThrowIfInvalid() => Faults.ThrowIfAny(Validate());
 
     /// <summary>The wave's height, from 1 to 0 over half a cycle.</summary>
     private double Wave(double p) => (1 + Math.Cos(Math.PI * 2 * (Cycles ?? 0.5) * p)) / 2;

@@ -156,19 +156,11 @@ public sealed record MemoryPlan
         text.Append(CultureInfo.InvariantCulture, $"{Path.GetFileName(Model.Source)}: {Components.Sum(static component => component.Parameters):N0} weights, of which the LoRA trains {Trained:N0} beside them");
         foreach (var need in Needs)
         {
-            text.Append(CultureInfo.InvariantCulture, $"\n  {need.Type,-8} {need.Resolution,5} px  weights {Text(need.Weights)}, to draw {Text(need.ToDraw)}, to train {Text(need.ToTrain)}{(Fits(need) ? "" : "  does not fit")}");
+            text.Append(CultureInfo.InvariantCulture, $"\n  {need.Type,-8} {need.Resolution,5} px  weights {ByteSize.Text(need.Weights)}, to draw {ByteSize.Text(need.ToDraw)}, to train {ByteSize.Text(need.ToTrain)}{(Fits(need) ? "" : "  does not fit")}");
         }
 
         return text.AppendJoin("", Advice.Select(static line => "\n" + line)).ToString();
     }
-
-    /// <summary>Bytes as people read them.</summary>
-    private static string Text(long bytes) => bytes switch
-    {
-        < 1_000_000 => string.Create(CultureInfo.InvariantCulture, $"{bytes / 1e3:0.#} KB"),
-        < 1_000_000_000 => string.Create(CultureInfo.InvariantCulture, $"{bytes / 1e6:0.#} MB"),
-        _ => string.Create(CultureInfo.InvariantCulture, $"{bytes / 1e9:0.0#} GB"),
-    };
 
     private static IEnumerable<int> DefaultResolutions(PipelineOutline model)
     {
@@ -188,7 +180,7 @@ public sealed record MemoryPlan
         if (fitting.Count > 0)
         {
             var largest = fitting.Max(static need => need.Resolution);
-            yield return $"Of {Text(available)} free: training fits up to {largest} pixels in {string.Join(", ", fitting.Where(need => need.Resolution == largest).Select(static need => need.Type))}.";
+            yield return $"Of {ByteSize.Text(available)} free: training fits up to {largest} pixels in {string.Join(", ", fitting.Where(need => need.Resolution == largest).Select(static need => need.Type))}.";
             if (fitting.Any(static need => need.Type == ScalarType.Float16))
             {
                 yield return "Prefer BFloat16 to Float16 for training where the device has it: Float16's range is narrow, and gradients vanish in it.";
@@ -198,7 +190,7 @@ public sealed record MemoryPlan
         }
 
         var least = Needs.MinBy(static need => need.ToTrain)!;
-        yield return $"Nothing fits into {Text(available)}: the least, {least.Type} at {least.Resolution} pixels, needs {Text(least.ToTrain)}.";
+        yield return $"Nothing fits into {ByteSize.Text(available)}: the least, {least.Type} at {least.Resolution} pixels, needs {ByteSize.Text(least.ToTrain)}.";
         if (Config.BatchSize > 1)
         {
             yield return $"Set BatchSize to 1 and GradientAccumulation to {Config.BatchSize * Config.GradientAccumulation}: the same updates, with the tensors of one image at a time.";

@@ -1,5 +1,4 @@
 using LoraNotebooks.Diffusion;
-using LoraNotebooks.Models;
 
 namespace LoraNotebooks.Training;
 
@@ -18,14 +17,14 @@ public sealed record RegularizationOptions
     /// <summary>Every fault of these settings: what was got, what is expected. Empty if there is none.</summary>
     public IReadOnlyList<string> Validate()
     {
-        var faults = new ConfigFaults();
+        var faults = new Faults();
         faults.Require(Prompts.Count > 0 && Prompts.All(prompt => prompt.AsSpan().IndexOfAny("\r\n\0") < 0), $"Prompts: got {Prompts.Count} with {Prompts.Count(prompt => prompt.AsSpan().IndexOfAny("\r\n\0") >= 0)} of several lines, expected one or more of one line each");
         faults.Positive(nameof(Count), Count);
         faults.AddRange(Generation.Validate().Select(fault => $"Generation.{fault}"));
-        return faults.All;
+        return faults;
     }
 
     /// <summary>Throws if there are faults.</summary>
     /// <exception cref="ArgumentException">There are; the message lists them all.</exception>
-    public void ThrowIfInvalid() => ConfigFaults.ThrowIfAny(Validate());
+    public void ThrowIfInvalid() => Faults.ThrowIfAny(Validate());
 }

@@ -5,7 +5,6 @@ using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
 using LoraNotebooks.Data;
 using LoraNotebooks.Diffusion;
-using LoraNotebooks.Formats;
 
 namespace LoraNotebooks.Training;
 

@@ -1,7 +1,6 @@
 using LoraNotebooks.Adapters;
 using LoraNotebooks.Data;
 using LoraNotebooks.Diffusion;
-using LoraNotebooks.Models;
 using LoraNotebooks.Models.Language;
 
 namespace LoraNotebooks.Training;
@@ -17,7 +16,7 @@ internal static class SettingPairs
     /// <summary>What cannot work together. Settings that are wrong alone are not looked at.</summary>
     public static IReadOnlyList<string> Faults(TrainingConfig config)
     {
-        var faults = new ConfigFaults();
+        var faults = new Faults();
         faults.Require(
             config.UNetLearningRate != 0 || config.TextEncoderLearningRate is { } rate && rate != 0,
             $"UNetLearningRate, TextEncoderLearningRate: got {config.UNetLearningRate} and {Told(config.TextEncoderLearningRate)}, expected one of them to be positive: nothing would be trained");
@@ -40,7 +39,7 @@ internal static class SettingPairs
                 $"Schedule.FinalRate: got {config.Schedule.FinalRate} with a rate of {rateOf} for {name}, expected a smaller one: a polynomial falls from the rate to it");
         }
 
-        return faults.All;
+        return faults;
     }
 
     /// <summary>What works, but not as it seems.</summary>
@@ -129,17 +128,17 @@ internal static class SettingPairs
     /// <summary>What cannot work with these images.</summary>
     public static IReadOnlyList<string> Faults(TrainingConfig config, PreparedDataset dataset)
     {
-        var faults = new ConfigFaults();
+        var faults = new Faults();
         faults.Require(
             dataset.Images.Any(image => image.LossWeight * (image.IsRegularization ? config.PriorLossWeight : 1) > 0),
             "LossWeight, PriorLossWeight: got 0 for every image, expected more for some: nothing would be learnt");
-        return faults.All;
+        return faults;
     }
 
     /// <summary>What cannot work with this model; what the noise schedule says is found where it is made.</summary>
     public static IReadOnlyList<string> Faults(TrainingConfig config, StableDiffusionPipeline pipeline)
     {
-        var faults = new ConfigFaults();
+        var faults = new Faults();
         var layers = pipeline.Text.LargestClipSkip;
         faults.Require(config.ClipSkip <= layers, $"ClipSkip: got {config.ClipSkip}, expected 1 to {layers}, for which the text encoder has layers");
         if (config.SampleEveryEpochs is not null)
@@ -159,7 +158,7 @@ internal static class SettingPairs
                 $"SampleOptions.Steps: got {options.Steps}, expected at most {pipeline.Scheduler.NumTrainTimesteps}, the model's number of timesteps");
         }
 
-        return faults.All;
+        return faults;
     }
 
     /// <summary>What is not seen of captions and prompts by this model.</summary>

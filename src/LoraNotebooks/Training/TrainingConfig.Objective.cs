@@ -1,5 +1,4 @@
 using LoraNotebooks.Diffusion;
-using LoraNotebooks.Models;
 
 namespace LoraNotebooks.Training;
 
@@ -72,16 +71,16 @@ public sealed partial record TrainingConfig
     internal NoiseSchedule NoiseScheduleFor(SchedulerConfig scheduler)
     {
         var schedule = new NoiseSchedule(ZeroTerminalSnr ? scheduler with { RescaleBetasZeroSnr = true } : scheduler);
-        var faults = new ConfigFaults();
+        var faults = new Faults();
         faults.Require(!ZeroTerminalSnr || schedule.PredictionType != PredictionType.Epsilon, "ZeroTerminalSnr: got true for a model that predicts ε, expected one that predicts v: at the last timestep ε is the whole input, so that nothing can be learnt from it");
         faults.Require(!ScaleVPredLossLikeNoisePred || schedule.PredictionType == PredictionType.VPrediction, $"ScaleVPredLossLikeNoisePred: got true for a model that predicts {schedule.PredictionType}, expected one that predicts v");
         faults.Require(VPredLikeLoss is null || schedule.PredictionType == PredictionType.Epsilon, $"VPredLikeLoss: got {VPredLikeLoss} for a model that predicts {schedule.PredictionType}, expected one that predicts ε");
         faults.Require(MinTimestep < (MaxTimestep ?? schedule.NumTrainTimesteps) && (MaxTimestep ?? 0) <= schedule.NumTrainTimesteps, $"MinTimestep, MaxTimestep: got {MinTimestep} and {MaxTimestep?.ToString() ?? "none"}, expected 0 ≤ min < max ≤ {schedule.NumTrainTimesteps}, the model's number of timesteps");
-        ConfigFaults.ThrowIfAny(faults.All);
+        Faults.ThrowIfAny(faults);
         return schedule;
     }
 
-    private void ValidateObjective(ConfigFaults faults)
+    private void ValidateObjective(Faults faults)
     {
         faults.Require(Enum.IsDefined(LossType), $"LossType: got {LossType}, expected one of {string.Join(", ", Enum.GetNames<LossType>())}");
         faults.Require(Enum.IsDefined(HuberSchedule), $"HuberSchedule: got {HuberSchedule}, expected one of {string.Join(", ", Enum.GetNames<HuberSchedule>())}");

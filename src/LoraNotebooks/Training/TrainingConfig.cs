@@ -1,7 +1,6 @@
 using LoraNotebooks.Adapters;
 using LoraNotebooks.Data;
 using LoraNotebooks.Diffusion;
-using LoraNotebooks.Models;
 using LoraNotebooks.Models.Language;
 
 namespace LoraNotebooks.Training;
@@ -114,7 +113,7 @@ public sealed partial record TrainingConfig
     /// <summary>Every fault of these settings, alone and together: what was got, what is expected. Empty if there is none.</summary>
     public IReadOnlyList<string> Validate()
     {
-        var faults = new ConfigFaults();
+        var faults = new Faults();
         faults.Require(!string.IsNullOrWhiteSpace(Name) && Name.IndexOfAny(InvalidNameCharacters) < 0, $"Name: got '{Name}', expected a file name without folder");
         faults.Require(!string.IsNullOrWhiteSpace(OutputFolder), $"OutputFolder: got '{OutputFolder}', expected a folder");
         faults.Positive(nameof(Epochs), Epochs);
@@ -141,10 +140,10 @@ public sealed partial record TrainingConfig
         faults.AddRange(TrainsTextEncoder ? TextEncoderLora.Validate().Select(fault => $"TextEncoderLora.{fault}") : []);
         faults.AddRange(SampleOptions.Validate().Select(fault => $"SampleOptions.{fault}"));
         faults.AddRange(SettingPairs.Faults(this));
-        return faults.All;
+        return faults;
     }
 
     /// <summary>Throws if there are faults.</summary>
     /// <exception cref="ArgumentException">There are; the message lists them all.</exception>
-    public void ThrowIfInvalid() => ConfigFaults.ThrowIfAny(Validate());
+    public void ThrowIfInvalid() => Faults.ThrowIfAny(Validate());
 }

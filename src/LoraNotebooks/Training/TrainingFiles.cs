@@ -4,7 +4,6 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using LoraNotebooks.Data;
 using LoraNotebooks.Diffusion;
-using LoraNotebooks.Formats;
 using LoraNotebooks.Tensors;
 using static TorchSharp.torch;
 

@@ -1,6 +1,5 @@
 using LoraNotebooks.Data;
 using LoraNotebooks.Diffusion;
-using LoraNotebooks.Models;
 
 namespace LoraNotebooks.Training;
 
@@ -59,7 +58,7 @@ public sealed record TrainingPlan
     {
         ArgumentNullException.ThrowIfNull(dataset);
         var plan = For(config, dataset.Count, dataset.ImagesPerEpoch) with { RegularizationImagesPerEpoch = dataset.Images.Where(image => image.IsRegularization).Sum(image => image.Repeats) };
-        ConfigFaults.ThrowIfAny(SettingPairs.Faults(config, dataset));
+        Faults.ThrowIfAny(SettingPairs.Faults(config, dataset));
         return plan with { Warnings = [.. plan.Warnings, .. SettingPairs.Warnings(config, dataset), .. dataset.Report.Summary] };
     }
 
@@ -72,7 +71,7 @@ public sealed record TrainingPlan
     {
         ArgumentNullException.ThrowIfNull(pipeline);
         var plan = For(config, dataset);
-        ConfigFaults.ThrowIfAny(SettingPairs.Faults(config, pipeline));
+        Faults.ThrowIfAny(SettingPairs.Faults(config, pipeline));
         return plan with { Warnings = [.. plan.Warnings, .. SettingPairs.Warnings(config, dataset, pipeline)] };
     }
 

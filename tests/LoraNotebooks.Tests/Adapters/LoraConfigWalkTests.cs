@@ -194,7 +194,7 @@ public sealed class LoraConfigWalkTests
         {
             var fault = Assert.Single(row.Config.Validate());
             Assert.StartsWith(row.Fault, fault);
-            Assert.Equal($"The LoRA configuration has 1 fault:\n- {fault}", Assert.Throws<ArgumentException>(row.Config.ThrowIfInvalid).Message);
+            Assert.Equal($"The LoRA configuration has 1 unsupported or wrong value:\n- {fault}", Assert.Throws<ArgumentException>(row.Config.ThrowIfInvalid).Message);
         });
     }
 
@@ -277,7 +277,7 @@ public sealed class LoraConfigWalkTests
         var config = Good with { RankPattern = Enumerable.Range(10, 12).ToDictionary(static i => $"k{i}", static _ => 0) };
 
         Assert.Equal(
-            $"The LoRA configuration has 12 faults:\n{string.Join('\n', Enumerable.Range(10, 10).Select(static i => $"- RankPattern['k{i}']: got 0, expected at least 1"))}\n- and 2 more", Assert.Throws<ArgumentException>(config.ThrowIfInvalid).Message);
+            $"The LoRA configuration has 12 unsupported or wrong values:\n{string.Join('\n', Enumerable.Range(10, 10).Select(static i => $"- RankPattern['k{i}']: got 0, expected at least 1"))}\n- and 2 more", Assert.Throws<ArgumentException>(config.ThrowIfInvalid).Message);
     }
 
     /// <summary>What most layers have is the rule, the others are exceptions; of as many the smaller.</summary>

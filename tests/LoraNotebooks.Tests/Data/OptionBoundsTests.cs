@@ -46,7 +46,7 @@ public sealed class OptionBoundsTests
         (new PreparationOptions { ResolutionStep = 0 }, "ResolutionStep: got 0, expected a multiple of 8, usually 64"),
         (new PreparationOptions { ResolutionStep = -8 }, "ResolutionStep: got -8, expected a multiple of 8, usually 64"),
         (new PreparationOptions { Crop = CropMode.Centre }, null),
-        (new PreparationOptions { Crop = (CropMode)2 }, "Crop: got 2, expected Centre or Given"),
+        (new PreparationOptions { Crop = (CropMode)2 }, "Crop: got 2, expected one of Centre, Given"),
         (new PreparationOptions { Mirror = true }, null),
         (new PreparationOptions { Repeats = 1 }, null),
         (new PreparationOptions { Repeats = 0 }, "Repeats: got 0, expected 1 or more"),
@@ -80,7 +80,7 @@ public sealed class OptionBoundsTests
             Assert.Equal(fault is null ? [] : [fault], (IReadOnlyList<string>)type.GetMethod("Validate")!.Invoke(options, null)!);
 
             var error = Record.Exception(() => type.GetMethod("ThrowIfInvalid")!.Invoke(options, null))?.InnerException;
-            Assert.Equal(fault is null ? null : $"{type.Name} has 1 wrong value:\n- {fault}", error?.Message);
+            Assert.Equal(fault is null ? null : $"{type.Name} has 1 unsupported or wrong value:\n- {fault}", error?.Message);
             Assert.True(error is null or ArgumentException);
         }
     }
@@ -101,7 +101,7 @@ public sealed class OptionBoundsTests
 
     [Fact]
     public void ThrowIfInvalid_SeveralFaults_ListsAll() => Assert.Equal(
-        "PreparationOptions has 2 wrong values:\n- Resolution: got 100, expected a positive multiple of 64 (ResolutionStep), for example 128\n- Repeats: " +
+        "PreparationOptions has 2 unsupported or wrong values:\n- Resolution: got 100, expected a positive multiple of 64 (ResolutionStep), for example 128\n- Repeats: " +
         "got -1, expected 1 or more",
         Assert.Throws<ArgumentException>(new PreparationOptions { Resolution = 100, Repeats = -1 }.ThrowIfInvalid).Message);
 

@@ -232,16 +232,16 @@ public sealed class MemoryPlanNumbersTests
         Assert.Equal(
             """
             tiny: 1,239 weights, of which the LoRA trains 12 beside them
-              Float32     16 px  weights 2 MB, to draw 2 MB, to train 2 MB
-              BFloat16  1024 px  weights 1 KB, to draw 1 KB, to train 1 KB
+              Float32     16 px  weights 2.0 MB, to draw 2.0 MB, to train 2.0 MB
+              BFloat16  1024 px  weights 999 B, to draw 999 B, to train 999 B
               Float16      8 px  weights 12.34 GB, to draw 12.34 GB, to train 12.34 GB  does not fit
-            Of 10.0 GB free: training fits up to 1024 pixels in BFloat16.
+            Of 10.00 GB free: training fits up to 1024 pixels in BFloat16.
             """.ReplaceLineEndings("\n"),
             plan.ToString());
-        Assert.Contains("weights 1 MB,", Told([Need(ScalarType.Float32, 16, 1_000_000)], null).ToString(), StringComparison.Ordinal);
-        Assert.Contains("weights 1.0 GB,", Told([Need(ScalarType.Float32, 16, 1_000_000_000)], null).ToString(), StringComparison.Ordinal);
-        Assert.Contains("weights 1000 KB,", Told([Need(ScalarType.Float32, 16, 999_999)], null).ToString(), StringComparison.Ordinal);
-        Assert.Contains("weights 1000 MB,", Told([Need(ScalarType.Float32, 16, 999_999_999)], null).ToString(), StringComparison.Ordinal);
+        Assert.Contains("weights 1.0 MB,", Told([Need(ScalarType.Float32, 16, 1_000_000)], null).ToString(), StringComparison.Ordinal);
+        Assert.Contains("weights 1.00 GB,", Told([Need(ScalarType.Float32, 16, 1_000_000_000)], null).ToString(), StringComparison.Ordinal);
+        Assert.Contains("weights 1.0 MB,", Told([Need(ScalarType.Float32, 16, 999_999)], null).ToString(), StringComparison.Ordinal);
+        Assert.Contains("weights 1.00 GB,", Told([Need(ScalarType.Float32, 16, 999_999_999)], null).ToString(), StringComparison.Ordinal);
         Assert.EndsWith("\nHow much memory is free is not known here; compare the figures with what your device has.",
             Told([Need(ScalarType.Float32, 16, 1)], null).ToString(), StringComparison.Ordinal);
     }
@@ -254,12 +254,12 @@ public sealed class MemoryPlanNumbersTests
 
         Assert.Equal(
             [
-                "Of 0.1 KB free: training fits up to 32 pixels in BFloat16, Float16.",
+                "Of 100 B free: training fits up to 32 pixels in BFloat16, Float16.",
                 "Prefer BFloat16 to Float16 for training where the device has it: Float16's range is narrow, and gradients vanish in it.",
             ],
             Told(needs, 100).Advice);
-        Assert.Equal(["Of 0.3 KB free: training fits up to 32 pixels in Float32, BFloat16."], Told(needs[..4], 300).Advice);
-        Assert.Equal(["Of 0.1 KB free: training fits up to 16 pixels in BFloat16."], Told(needs, 60).Advice);
+        Assert.Equal(["Of 300 B free: training fits up to 32 pixels in Float32, BFloat16."], Told(needs[..4], 300).Advice);
+        Assert.Equal(["Of 60 B free: training fits up to 16 pixels in BFloat16."], Told(needs, 60).Advice);
     }
 
     [Theory]
@@ -287,7 +287,7 @@ public sealed class MemoryPlanNumbersTests
             }
         };
 
-        List<string> expected = [$"Nothing fits into 1 KB: the least, {needs[1].Type} at 8 pixels, needs 2 KB."];
+        List<string> expected = [$"Nothing fits into 1.0 kB: the least, {needs[1].Type} at 8 pixels, needs 2.0 kB."];
         var smaller = $"Set BatchSize to 1 and GradientAccumulation to {batch * accumulation}: the same updates, with the tensors of one image at a time.";
         expected.AddRange(batch > 1 ? [smaller] : []);
         expected.AddRange(isFloatOnly ? ["Load the weights in bfloat16: they and the tensors of a step take half."] : []);

@@ -59,16 +59,12 @@ internal static class LoraFileSet
     /// <summary>PEFT's kinds need settings; of a file without, the weights tell them.</summary>
     private static void WithConfigs(List<(LoraPart Part, LoraState State)> parts, Action<List<(LoraPart Part, LoraState State)>> write)
     {
-        var faults = parts.Where(static pair => pair.State.Config is null).SelectMany(static pair => Faults(pair.State).Select(fault => $"{pair.Part.Name}: {fault}")).ToList();
-        if (faults.Count > 0)
-        {
-            throw new ArgumentException($"PEFT cannot say what these weights mean; keep the kohya file:\n{Listing.Lines(faults)}");
-        }
-
+        var faults = parts.Where(static pair => pair.State.Config is null).SelectMany(static pair => Unsayable(pair.State).Select(fault => $"{pair.Part.Name}: {fault}")).ToList();
+        Faults.ThrowIfAny(faults, static found => new ArgumentException($"PEFT cannot say what these weights mean; keep the kohya file:\n{Listing.Lines(found)}"));
         write([.. parts.Select(static pair => (pair.Part, pair.State.Config is null ? new LoraState(pair.State.Tensors, pair.State.Alphas, LoraConfig.FromState(pair.State).ToPeftJson()) : pair.State))]);
     }
 
-    private static IEnumerable<string> Faults(LoraState state)
+    private static IEnumerable<string> Unsayable(LoraState state)
     {
         var unknown = state.Ranks.Keys.Where(static path => !KohyaNames.IsKnown(path)).ToList();
         if (unknown.Count > 0)

@@ -53,12 +53,9 @@ internal sealed class NetworkWeights : IDisposable
         var faults = holders.Keys.Union(other.holders.Keys).Order(StringComparer.Ordinal).Select(name =>
             !holders.TryGetValue(name, out var mine) ? $"only in '{other.path}': {name}"
             : !other.holders.TryGetValue(name, out var its) ? $"only in '{path}': {name}"
-            : !mine.Tensors[name].Shape.SequenceEqual(its.Tensors[name].Shape) ? $"other shapes: {name} is [{string.Join(", ", mine.Tensors[name].Shape)}] and [{string.Join(", ", its.Tensors[name].Shape)}]"
+            : !mine.Tensors[name].Shape.SequenceEqual(its.Tensors[name].Shape) ? $"other shapes: {name} is {Shapes.Text(mine.Tensors[name].Shape)} and {Shapes.Text(its.Tensors[name].Shape)}"
             : null).OfType<string>().ToList();
-        if (faults.Count > 0)
-        {
-            throw new InvalidDataException($"The models are not of one architecture ({Listing.Count(faults.Count, "fault")}):\n{Listing.Lines(faults)}");
-        }
+        Faults.ThrowIfAny(faults, static found => new InvalidDataException($"The models are not of one architecture ({Listing.Count(found.Count, "fault")}):\n{Listing.Lines(found)}"));
     }
 
     public void Dispose() => files.ForEach(static file => file.Dispose());

@@ -40,26 +40,13 @@ public sealed record RankChoice
     /// <exception cref="ArgumentException">There are; the message lists them all.</exception>
     public void ThrowIfInvalid()
     {
-        var faults = new List<string>();
-        if (Rank < 1)
-        {
-            faults.Add($"Rank: got {Rank}, expected at least 1");
-        }
-
-        if (ConvolutionRank < 1)
-        {
-            faults.Add($"ConvolutionRank: got {ConvolutionRank}, expected at least 1");
-        }
-
-        if (!(Rule switch { RankRule.Fixed => true, RankRule.Ratio => double.IsFinite(Target) && Target >= 1, _ => Target is > 0 and <= 1 }))
-        {
-            faults.Add($"Target: got {Target} for {Rule}, expected {(Rule == RankRule.Ratio ? "a ratio of at least 1" : "a share above 0 and at most 1")}");
-        }
-
-        if (faults.Count > 0)
-        {
-            throw new ArgumentException($"The choice of ranks has {Listing.Count(faults.Count, "fault")}:\n{Listing.Lines(faults)}");
-        }
+        var faults = new Faults();
+        faults.Expect(Rank >= 1, nameof(Rank), Rank, "at least 1");
+        faults.Expect(ConvolutionRank is null or >= 1, nameof(ConvolutionRank), ConvolutionRank, "at least 1");
+        faults.Require(
+            Rule switch { RankRule.Fixed => true, RankRule.Ratio => double.IsFinite(Target) && Target >= 1, _ => Target is > 0 and <= 1 },
+            $"Target: got {Target} for {Rule}, expected {(Rule == RankRule.Ratio ? "a ratio of at least 1" : "a share above 0 and at most 1")}");
+        Faults.ThrowIfAny(faults, "The choice of ranks");
     }
 
     /// <summary>The rank for falling singular values.</summary>

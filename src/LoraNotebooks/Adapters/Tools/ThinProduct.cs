@@ -38,11 +38,8 @@ internal sealed record ThinProduct(string Module, string DownPart, string UpPart
     /// <exception cref="InvalidDataException">Factors do not fit each other or have numbers that are not finite: all are listed.</exception>
     public static void RequireSound(string source, string network, LoraState state)
     {
-        var faults = Of(state).Select(product => (product.Module, Fault: product.FaultIn(state))).Where(static pair => pair.Fault is not null).ToList();
-        if (faults.Count > 0)
-        {
-            throw new InvalidDataException($"'{source}' has {Listing.Count(faults.Count, "damaged layer")}; download or save it again:\n{Listing.Lines([.. faults.Select(fault => $"{network}: {fault.Module}: {fault.Fault}")])}");
-        }
+        var faults = Of(state).Select(product => product.FaultIn(state) is { } fault ? $"{network}: {product.Module}: {fault}" : null).OfType<string>().ToList();
+        Faults.ThrowIfAny(faults, found => new InvalidDataException($"'{source}' has {Listing.Count(found.Count, "damaged layer")}; download or save it again:\n{Listing.Lines(found)}"));
     }
 
     /// <summary>Whether A and B are factors of one matrix.</summary>
@@ -53,7 +50,7 @@ internal sealed record ThinProduct(string Module, string DownPart, string UpPart
     {
         using var scope = NewDisposeScope();
         var (a, b) = (StoredA(state), StoredB(state));
-        return !Fits(state) ? $"A is [{string.Join(", ", a.shape)}] and B [{string.Join(", ", b.shape)}], expected [r, in…] and [out, r…]"
+        return !Fits(state) ? $"A is {Shapes.Text(a.shape)} and B {Shapes.Text(b.shape)}, expected [r, in…] and [out, r…]"
             : !double.IsFinite(Scale(state)) || !Finite.Is(a) || !Finite.Is(b) ? "some numbers are not finite, expected finite ones"
             : null;
     }

@@ -186,7 +186,7 @@ public sealed class AutoencoderKL : Module<Tensor, Tensor>
     {
         if (tensor.dim() != 4 || tensor.shape[1] != channels)
         {
-            throw new ArgumentException($"{name}: got {Shapes.Text(tensor)}, expected [N, {channels}, height, width].", name);
+            throw new ArgumentException($"{name}: got {Shapes.Text(tensor.shape)}, expected [N, {channels}, height, width].", name);
         }
     }
 }

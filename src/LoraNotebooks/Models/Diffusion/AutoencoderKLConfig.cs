@@ -1,5 +1,4 @@
 using System.Text.Json.Nodes;
-using LoraNotebooks.Formats;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Models.Diffusion;
@@ -16,13 +15,29 @@ public sealed record AutoencoderKLConfig
     private const string DownEncoderBlock = "DownEncoderBlock2D";
     private const string UpDecoderBlock = "UpDecoderBlock2D";
 
-    private static readonly FixedKeys Fixed = new(new()
-    {
-        ["_class_name"] = [ClassName],
-        ["act_fn"] = ["silu", "swish"],
-        ["latents_mean"] = [null],
-        ["latents_std"] = [null],
-    });
+    /// <summary>What stands in the file.</summary>
+    private static readonly ConfigKeys<AutoencoderKLConfig> Keys = new ConfigKeys<AutoencoderKLConfig>(c => c.Extra, (c, rest) => c with { Extra = rest })
+        .Written("_class_name", _ => ClassName)
+        .Value("in_channels", c => c.InChannels, (c, count) => c with { InChannels = count }, Check.Positive)
+        .Value("out_channels", c => c.OutChannels, (c, count) => c with { OutChannels = count }, Check.Positive)
+        .List("down_block_types", c => c.DownBlockTypes, (c, types) => c with { DownBlockTypes = types })
+        .List("up_block_types", c => c.UpBlockTypes, (c, types) => c with { UpBlockTypes = types })
+        .List("block_out_channels", c => c.BlockOutChannels, (c, counts) => c with { BlockOutChannels = counts },
+            (faults, key, counts) => faults.Require(counts.Count > 0, $"{key}: got an empty list, expected one number of channels per level"))
+        .Value("layers_per_block", c => c.LayersPerBlock, (c, count) => c with { LayersPerBlock = count }, Check.Positive)
+        .Value("latent_channels", c => c.LatentChannels, (c, count) => c with { LatentChannels = count }, Check.Positive)
+        .Value("norm_num_groups", c => c.NormNumGroups, (c, count) => c with { NormNumGroups = count }, Check.Positive)
+        .Value("sample_size", c => c.SampleSize, (c, size) => c with { SampleSize = size })
+        .Value("scaling_factor", c => c.ScalingFactor, (c, factor) => c with { ScalingFactor = factor }, Check.Positive)
+        .Optional("shift_factor", c => c.ShiftFactor, (c, shift) => c with { ShiftFactor = shift })
+        .Value("force_upcast", c => c.ForceUpcast, (c, upcasts) => c with { ForceUpcast = upcasts })
+        .Value("use_quant_conv", c => c.UseQuantConv, (c, uses) => c with { UseQuantConv = uses })
+        .Value("use_post_quant_conv", c => c.UsePostQuantConv, (c, uses) => c with { UsePostQuantConv = uses })
+        .Value("mid_block_add_attention", c => c.MidBlockAddAttention, (c, adds) => c with { MidBlockAddAttention = adds })
+        .Only("_class_name", ClassName)
+        .Only("act_fn", "silu", "swish")
+        .Only("latents_mean", [null])
+        .Only("latents_std", [null]);
 
     /// <summary>The number of channels of the image, default 3.</summary>
     public int InChannels { get; init; } = 3;
@@ -79,75 +94,24 @@ public sealed record AutoencoderKLConfig
     /// <param name="path">The file.</param>
     /// <exception cref="FileNotFoundException">There is no such file.</exception>
     /// <exception cref="InvalidDataException">The file asks for what this class does not build, or is damaged; all faults are listed.</exception>
-    public static AutoencoderKLConfig Load(string path)
-    {
-        var reader = new ConfigReader(ConfigReader.ReadObject(path));
-        var defaults = new AutoencoderKLConfig();
-        var config = new AutoencoderKLConfig
-        {
-            InChannels = reader.Value("in_channels", defaults.InChannels),
-            OutChannels = reader.Value("out_channels", defaults.OutChannels),
-            DownBlockTypes = reader.List("down_block_types", defaults.DownBlockTypes),
-            UpBlockTypes = reader.List("up_block_types", defaults.UpBlockTypes),
-            BlockOutChannels = reader.List("block_out_channels", defaults.BlockOutChannels),
-            LayersPerBlock = reader.Value("layers_per_block", defaults.LayersPerBlock),
-            LatentChannels = reader.Value("latent_channels", defaults.LatentChannels),
-            NormNumGroups = reader.Value("norm_num_groups", defaults.NormNumGroups),
-            SampleSize = reader.Value("sample_size", defaults.SampleSize),
-            ScalingFactor = reader.Value("scaling_factor", defaults.ScalingFactor),
-            ShiftFactor = reader.Optional<double>("shift_factor"),
-            ForceUpcast = reader.Value("force_upcast", defaults.ForceUpcast),
-            UseQuantConv = reader.Value("use_quant_conv", defaults.UseQuantConv),
-            UsePostQuantConv = reader.Value("use_post_quant_conv", defaults.UsePostQuantConv),
-            MidBlockAddAttention = reader.Value("mid_block_add_attention", defaults.MidBlockAddAttention),
-            Extra = reader.Rest(),
-        };
-        ConfigFaults.ThrowIfAny(path, [.. reader.Faults, .. config.Validate()]);
-        return config;
-    }
+    public static AutoencoderKLConfig Load(string path) => Keys.Read(ConfigReader.ReadObject(path), new AutoencoderKLConfig(), path, static config => config.Validate());
 
     /// <summary>The config.json of this architecture.</summary>
-    public JsonObject ToJson() => ConfigWriter.Join(Extra, new Dictionary<string, JsonNode?>
-    {
-        ["_class_name"] = ClassName,
-        ["in_channels"] = InChannels,
-        ["out_channels"] = OutChannels,
-        ["down_block_types"] = ConfigWriter.Node(DownBlockTypes),
-        ["up_block_types"] = ConfigWriter.Node(UpBlockTypes),
-        ["block_out_channels"] = ConfigWriter.Node(BlockOutChannels),
-        ["layers_per_block"] = LayersPerBlock,
-        ["latent_channels"] = LatentChannels,
-        ["norm_num_groups"] = NormNumGroups,
-        ["sample_size"] = SampleSize,
-        ["scaling_factor"] = PythonJson.Float(ScalingFactor),
-        ["shift_factor"] = ShiftFactor is { } shift ? PythonJson.Float(shift) : null,
-        ["force_upcast"] = ForceUpcast,
-        ["use_quant_conv"] = UseQuantConv,
-        ["use_post_quant_conv"] = UsePostQuantConv,
-        ["mid_block_add_attention"] = MidBlockAddAttention,
-    });
+    public JsonObject ToJson() => Keys.ToJson(this);
 
     /// <summary>Everything that is wrong or not supported: what was got, what is expected, what to do. Empty if all is well.</summary>
     public IReadOnlyList<string> Validate()
     {
-        var faults = new ConfigFaults();
-        faults.AddRange(Fixed.Faults(Extra));
-        faults.Positive("in_channels", InChannels);
-        faults.Positive("out_channels", OutChannels);
-        faults.Positive("layers_per_block", LayersPerBlock);
-        faults.Positive("latent_channels", LatentChannels);
-        faults.Positive("norm_num_groups", NormNumGroups);
-        faults.Require(ScalingFactor > 0, $"scaling_factor: got {ScalingFactor}, expected a number above 0");
-        faults.Require(BlockOutChannels.Count > 0, "block_out_channels: got an empty list, expected one number of channels per level");
+        var faults = Keys.Validate(this);
         faults.Require(
             BlockOutChannels.All(channels => channels > 0 && (NormNumGroups <= 0 || channels % NormNumGroups == 0)),
             $"block_out_channels: got [{string.Join(", ", BlockOutChannels)}], expected positive multiples of norm_num_groups ({NormNumGroups})");
         faults.Levels("down_block_types", DownBlockTypes, BlockOutChannels.Count, [DownEncoderBlock]);
         faults.Levels("up_block_types", UpBlockTypes, BlockOutChannels.Count, [UpDecoderBlock]);
-        return faults.All;
+        return faults;
     }
 
     /// <summary>Throws if <see cref="Validate"/> finds faults.</summary>
     /// <exception cref="ArgumentException">Something is wrong; the message lists everything.</exception>
-    public void ThrowIfInvalid() => ConfigFaults.ThrowIfAny(Validate());
+    public void ThrowIfInvalid() => Faults.ThrowIfAny(Validate());
 }

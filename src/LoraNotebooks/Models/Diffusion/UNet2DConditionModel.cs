@@ -163,7 +163,7 @@ public sealed class UNet2DConditionModel : Module<Tensor, Tensor, Conditioning, 
         ArgumentNullException.ThrowIfNull(conditioning);
         if (sample.dim() != 4 || sample.shape[1] != Config.InChannels)
         {
-            throw new ArgumentException($"sample: got {Shapes.Text(sample)}, expected [N, {Config.InChannels}, H, W].", nameof(sample));
+            throw new ArgumentException($"sample: got {Shapes.Text(sample.shape)}, expected [N, {Config.InChannels}, H, W].", nameof(sample));
         }
 
         var batch = sample.shape[0];
@@ -171,12 +171,12 @@ public sealed class UNet2DConditionModel : Module<Tensor, Tensor, Conditioning, 
         var textSize = Config.CrossAttentionDim[0];
         if (timesteps.dim() > 1 || (timesteps.numel() != 1 && timesteps.numel() != batch))
         {
-            throw new ArgumentException($"timesteps: got {Shapes.Text(timesteps)}, expected [{batch}], one per sample, or one for all.", nameof(timesteps));
+            throw new ArgumentException($"timesteps: got {Shapes.Text(timesteps.shape)}, expected [{batch}], one per sample, or one for all.", nameof(timesteps));
         }
 
         if (context.dim() != 3 || context.shape[0] != batch || context.shape[2] != textSize)
         {
-            throw new ArgumentException($"encoderHiddenStates: got {Shapes.Text(context)}, expected [{batch}, S, {textSize}]: the hidden states of this model's own text encoder.", nameof(conditioning));
+            throw new ArgumentException($"encoderHiddenStates: got {Shapes.Text(context.shape)}, expected [{batch}, S, {textSize}]: the hidden states of this model's own text encoder.", nameof(conditioning));
         }
 
         if (Config.HasAddedConditions)
@@ -190,7 +190,7 @@ public sealed class UNet2DConditionModel : Module<Tensor, Tensor, Conditioning, 
     {
         if (tensor is null || !tensor.shape.SequenceEqual([batch, size]))
         {
-            throw new ArgumentException($"{name}: got {(tensor is null ? "none" : Shapes.Text(tensor))}, expected [{batch}, {size}]: {meaning}.", nameof(tensor));
+            throw new ArgumentException($"{name}: got {(tensor is null ? "none" : Shapes.Text(tensor.shape))}, expected [{batch}, {size}]: {meaning}.", nameof(tensor));
         }
     }
 }

@@ -1,5 +1,4 @@
 using System.Text.Json.Nodes;
-using LoraNotebooks.Formats;
 
 namespace LoraNotebooks.Models.Diffusion;
 
@@ -18,36 +17,65 @@ public sealed record UNetConfig
     private const string UpBlock = "UpBlock2D";
     private const string TextTime = "text_time";
 
-    /// <summary>Keys whose value must be one of these, as another one would mean a network that this class does not build.</summary>
-    private static readonly FixedKeys Fixed = new(new()
-    {
-        ["_class_name"] = [ClassName],
-        ["act_fn"] = ["silu", "swish"],
-        ["attention_type"] = ["default"],
-        ["center_input_sample"] = [false],
-        ["class_embed_type"] = [null],
-        ["class_embeddings_concat"] = [false],
-        ["conv_in_kernel"] = [3],
-        ["conv_out_kernel"] = [3],
-        ["cross_attention_norm"] = [null],
-        ["dual_cross_attention"] = [false],
-        ["encoder_hid_dim"] = [null],
-        ["encoder_hid_dim_type"] = [null],
-        ["mid_block_only_cross_attention"] = [null, false],
-        ["mid_block_scale_factor"] = [1],
-        ["mid_block_type"] = ["UNetMidBlock2DCrossAttn"],
-        ["num_attention_heads"] = [null],
-        ["num_class_embeds"] = [null],
-        ["resnet_out_scale_factor"] = [1],
-        ["resnet_skip_time_act"] = [false],
-        ["resnet_time_scale_shift"] = ["default"],
-        ["reverse_transformer_layers_per_block"] = [null],
-        ["time_cond_proj_dim"] = [null],
-        ["time_embedding_act_fn"] = [null],
-        ["time_embedding_dim"] = [null],
-        ["time_embedding_type"] = ["positional"],
-        ["timestep_post_act"] = [null],
-    });
+    /// <summary>What stands in the file. Where only some values are supported, another one would mean a network that this class does not build.</summary>
+    private static readonly ConfigKeys<UNetConfig> Keys = new ConfigKeys<UNetConfig>(c => c.Extra, (c, rest) => c with { Extra = rest })
+        .Written("_class_name", _ => ClassName)
+        .Optional("sample_size", c => c.SampleSize, (c, size) => c with { SampleSize = size })
+        .Value("in_channels", c => c.InChannels, (c, count) => c with { InChannels = count }, Check.Positive)
+        .Value("out_channels", c => c.OutChannels, (c, count) => c with { OutChannels = count }, Check.Positive)
+        .Value("flip_sin_to_cos", c => c.FlipSinToCos, (c, flips) => c with { FlipSinToCos = flips })
+        // Written without a point, as upstream's default is.
+        .Key("freq_shift", c => c.FreqShift, (c, shift) => c with { FreqShift = shift }, (reader, shift) => reader.Value("freq_shift", shift), shift => shift, null)
+        .List("down_block_types", c => c.DownBlockTypes, (c, types) => c with { DownBlockTypes = types })
+        .List("up_block_types", c => c.UpBlockTypes, (c, types) => c with { UpBlockTypes = types })
+        .PerBlock("only_cross_attention", c => c.OnlyCrossAttention, (c, only) => c with { OnlyCrossAttention = only })
+        .List("block_out_channels", c => c.BlockOutChannels, (c, counts) => c with { BlockOutChannels = counts },
+            (faults, key, counts) => faults.Require(counts.Count > 0, $"{key}: got an empty list, expected one number of channels per level"))
+        .PerBlock("layers_per_block", c => c.LayersPerBlock, (c, count) => c with { LayersPerBlock = count })
+        .Value("downsample_padding", c => c.DownsamplePadding, (c, width) => c with { DownsamplePadding = width },
+            (faults, key, width) => faults.Expect(width is 0 or 1, key, width, "0 or 1"))
+        .Value("dropout", c => c.Dropout, (c, rate) => c with { Dropout = rate },
+            (faults, key, rate) => faults.Expect(rate is >= 0 and < 1, key, rate, "a rate of at least 0 and below 1"))
+        .Value("norm_num_groups", c => c.NormNumGroups, (c, count) => c with { NormNumGroups = count }, Check.Positive)
+        .Value("norm_eps", c => c.NormEps, (c, epsilon) => c with { NormEps = epsilon }, Check.Positive)
+        .PerBlock("cross_attention_dim", c => c.CrossAttentionDim, (c, size) => c with { CrossAttentionDim = size })
+        .PerBlock("transformer_layers_per_block", c => c.TransformerLayersPerBlock, (c, count) => c with { TransformerLayersPerBlock = count })
+        .PerBlock("attention_head_dim", c => c.AttentionHeadDim, (c, heads) => c with { AttentionHeadDim = heads })
+        .Value("use_linear_projection", c => c.UseLinearProjection, (c, uses) => c with { UseLinearProjection = uses })
+        .Value("upcast_attention", c => c.UpcastAttention, (c, upcasts) => c with { UpcastAttention = upcasts })
+        .OptionalText("addition_embed_type", c => c.AdditionEmbedType, (c, type) => c with { AdditionEmbedType = type },
+            (faults, key, type) => faults.Require(type is null or TextTime, $"{key}: got {type}, supported is null or {TextTime}"))
+        .Optional("addition_time_embed_dim", c => c.AdditionTimeEmbedDim, (c, size) => c with { AdditionTimeEmbedDim = size })
+        .Optional(
+            "projection_class_embeddings_input_dim",
+            c => c.ProjectionClassEmbeddingsInputDim,
+            (c, size) => c with { ProjectionClassEmbeddingsInputDim = size })
+        .Only("_class_name", ClassName)
+        .Only("act_fn", "silu", "swish")
+        .Only("attention_type", "default")
+        .Only("center_input_sample", false)
+        .Only("class_embed_type", [null])
+        .Only("class_embeddings_concat", false)
+        .Only("conv_in_kernel", 3)
+        .Only("conv_out_kernel", 3)
+        .Only("cross_attention_norm", [null])
+        .Only("dual_cross_attention", false)
+        .Only("encoder_hid_dim", [null])
+        .Only("encoder_hid_dim_type", [null])
+        .Only("mid_block_only_cross_attention", null, false)
+        .Only("mid_block_scale_factor", 1)
+        .Only("mid_block_type", "UNetMidBlock2DCrossAttn")
+        .Only("num_attention_heads", [null])
+        .Only("num_class_embeds", [null])
+        .Only("resnet_out_scale_factor", 1)
+        .Only("resnet_skip_time_act", false)
+        .Only("resnet_time_scale_shift", "default")
+        .Only("reverse_transformer_layers_per_block", [null])
+        .Only("time_cond_proj_dim", [null])
+        .Only("time_embedding_act_fn", [null])
+        .Only("time_embedding_dim", [null])
+        .Only("time_embedding_type", "positional")
+        .Only("timestep_post_act", [null]);
 
     /// <summary>The height and width of the latents that the model was trained on; informative. Default: not known.</summary>
     public int? SampleSize { get; init; }
@@ -131,80 +159,15 @@ public sealed record UNetConfig
     /// <param name="path">The file.</param>
     /// <exception cref="FileNotFoundException">There is no such file.</exception>
     /// <exception cref="InvalidDataException">The file asks for what this class does not build, or is damaged; all faults are listed.</exception>
-    public static UNetConfig Load(string path)
-    {
-        var reader = new ConfigReader(ConfigReader.ReadObject(path));
-        var defaults = new UNetConfig();
-        var config = new UNetConfig
-        {
-            SampleSize = reader.Optional<int>("sample_size"),
-            InChannels = reader.Value("in_channels", defaults.InChannels),
-            OutChannels = reader.Value("out_channels", defaults.OutChannels),
-            FlipSinToCos = reader.Value("flip_sin_to_cos", defaults.FlipSinToCos),
-            FreqShift = reader.Value("freq_shift", defaults.FreqShift),
-            DownBlockTypes = reader.List("down_block_types", defaults.DownBlockTypes),
-            UpBlockTypes = reader.List("up_block_types", defaults.UpBlockTypes),
-            OnlyCrossAttention = reader.PerBlock("only_cross_attention", defaults.OnlyCrossAttention),
-            BlockOutChannels = reader.List("block_out_channels", defaults.BlockOutChannels),
-            LayersPerBlock = reader.PerBlock("layers_per_block", defaults.LayersPerBlock),
-            DownsamplePadding = reader.Value("downsample_padding", defaults.DownsamplePadding),
-            Dropout = reader.Value("dropout", defaults.Dropout),
-            NormNumGroups = reader.Value("norm_num_groups", defaults.NormNumGroups),
-            NormEps = reader.Value("norm_eps", defaults.NormEps),
-            CrossAttentionDim = reader.PerBlock("cross_attention_dim", defaults.CrossAttentionDim),
-            TransformerLayersPerBlock = reader.PerBlock("transformer_layers_per_block", defaults.TransformerLayersPerBlock),
-            AttentionHeadDim = reader.PerBlock("attention_head_dim", defaults.AttentionHeadDim),
-            UseLinearProjection = reader.Value("use_linear_projection", defaults.UseLinearProjection),
-            UpcastAttention = reader.Value("upcast_attention", defaults.UpcastAttention),
-            AdditionEmbedType = reader.OptionalText("addition_embed_type"),
-            AdditionTimeEmbedDim = reader.Optional<int>("addition_time_embed_dim"),
-            ProjectionClassEmbeddingsInputDim = reader.Optional<int>("projection_class_embeddings_input_dim"),
-            Extra = reader.Rest(),
-        };
-        ConfigFaults.ThrowIfAny(path, [.. reader.Faults, .. config.Validate()]);
-        return config;
-    }
+    public static UNetConfig Load(string path) => Keys.Read(ConfigReader.ReadObject(path), new UNetConfig(), path, static config => config.Validate());
 
     /// <summary>The config.json of this architecture.</summary>
-    public JsonObject ToJson() => ConfigWriter.Join(Extra, new Dictionary<string, JsonNode?>
-    {
-        ["_class_name"] = ClassName,
-        ["sample_size"] = SampleSize,
-        ["in_channels"] = InChannels,
-        ["out_channels"] = OutChannels,
-        ["flip_sin_to_cos"] = FlipSinToCos,
-        ["freq_shift"] = FreqShift,
-        ["down_block_types"] = ConfigWriter.Node(DownBlockTypes),
-        ["up_block_types"] = ConfigWriter.Node(UpBlockTypes),
-        ["only_cross_attention"] = ConfigWriter.Node(OnlyCrossAttention),
-        ["block_out_channels"] = ConfigWriter.Node(BlockOutChannels),
-        ["layers_per_block"] = ConfigWriter.Node(LayersPerBlock),
-        ["downsample_padding"] = DownsamplePadding,
-        ["dropout"] = PythonJson.Float(Dropout),
-        ["norm_num_groups"] = NormNumGroups,
-        ["norm_eps"] = PythonJson.Float(NormEps),
-        ["cross_attention_dim"] = ConfigWriter.Node(CrossAttentionDim),
-        ["transformer_layers_per_block"] = ConfigWriter.Node(TransformerLayersPerBlock),
-        ["attention_head_dim"] = ConfigWriter.Node(AttentionHeadDim),
-        ["use_linear_projection"] = UseLinearProjection,
-        ["upcast_attention"] = UpcastAttention,
-        ["addition_embed_type"] = AdditionEmbedType,
-        ["addition_time_embed_dim"] = AdditionTimeEmbedDim,
-        ["projection_class_embeddings_input_dim"] = ProjectionClassEmbeddingsInputDim,
-    });
+    public JsonObject ToJson() => Keys.ToJson(this);
 
     /// <summary>Everything that is wrong or not supported: what was got, what is expected, what to do. Empty if all is well.</summary>
     public IReadOnlyList<string> Validate()
     {
-        var faults = new ConfigFaults();
-        faults.AddRange(Fixed.Faults(Extra));
-        faults.Positive("in_channels", InChannels);
-        faults.Positive("out_channels", OutChannels);
-        faults.Positive("norm_num_groups", NormNumGroups);
-        faults.Require(NormEps > 0, $"norm_eps: got {NormEps}, expected a number above 0");
-        faults.Require(Dropout is >= 0 and < 1, $"dropout: got {Dropout}, expected a rate of at least 0 and below 1");
-        faults.Require(DownsamplePadding is 0 or 1, $"downsample_padding: got {DownsamplePadding}, expected 0 or 1");
-        faults.Require(BlockOutChannels.Count > 0, "block_out_channels: got an empty list, expected one number of channels per level");
+        var faults = Keys.Validate(this);
         faults.Require(
             BlockOutChannels.All(channels => channels > 0 && (NormNumGroups <= 0 || channels % NormNumGroups == 0)),
             $"block_out_channels: got [{string.Join(", ", BlockOutChannels)}], expected positive multiples of norm_num_groups ({NormNumGroups})");
@@ -217,19 +180,18 @@ public sealed record UNetConfig
         faults.Levels("cross_attention_dim", CrossAttentionDim, levels, value => value > 0, "a positive whole number");
         faults.Levels("transformer_layers_per_block", TransformerLayersPerBlock, levels, value => value > 0, "a positive whole number");
         faults.Levels("attention_head_dim", AttentionHeadDim, levels, value => value > 0, "a positive number of heads");
-        faults.Require(AdditionEmbedType is null or TextTime, $"addition_embed_type: got {AdditionEmbedType}, supported is null or {TextTime}");
         faults.Require(
             !HasAddedConditions || (AdditionTimeEmbedDim is > 0 && TextEmbedsDim > 0),
             $"projection_class_embeddings_input_dim: got {ProjectionClassEmbeddingsInputDim?.ToString() ?? "null"} with addition_time_embed_dim {AdditionTimeEmbedDim?.ToString() ?? "null"}, expected the size of the pooled text plus {SizeConditions.Count} times that of a size's features");
         faults.Require(
             BlockOutChannels.Zip(AttentionHeadDim.IsUniform ? Enumerable.Repeat(AttentionHeadDim[0], levels) : AttentionHeadDim).All(static level => level.Second <= level.First),
             $"attention_head_dim: got {AttentionHeadDim} heads, expected at most the channels of each level, [{string.Join(", ", BlockOutChannels)}]");
-        return faults.All;
+        return faults;
     }
 
     /// <summary>Throws if <see cref="Validate"/> finds faults.</summary>
     /// <exception cref="ArgumentException">Something is wrong; the message lists everything.</exception>
-    public void ThrowIfInvalid() => ConfigFaults.ThrowIfAny(Validate());
+    public void ThrowIfInvalid() => Faults.ThrowIfAny(Validate());
 
     /// <summary>The transformers of a level of the contracting path (level 0 is the highest resolution), or null where it has none.</summary>
     internal TransformerOptions? DownTransformer(int level) => DownBlockTypes[level] == CrossAttnDownBlock ? Transformer(level) : null;

@@ -56,5 +56,5 @@ public abstract record CausalLanguageConfig
 
     /// <summary>Throws if <see cref="Validate"/> finds faults.</summary>
     /// <exception cref="ArgumentException">Something is wrong; the message lists everything.</exception>
-    public void ThrowIfInvalid() => ConfigFaults.ThrowIfAny(Validate());
+    public void ThrowIfInvalid() => Faults.ThrowIfAny(Validate());
 }

@@ -106,7 +106,7 @@ public abstract class CausalLanguageModel : Module<Tensor, Tensor>, ILayerRoles
         ArgumentNullException.ThrowIfNull(labels);
         if (logits.dim() != 3 || !labels.shape.SequenceEqual(logits.shape[..2]))
         {
-            throw new ArgumentException($"Got logits {Shapes.Text(logits)} and labels {Shapes.Text(labels)}, expected [N, T, V] and [N, T] with the same N and T.");
+            throw new ArgumentException($"Got logits {Shapes.Text(logits.shape)} and labels {Shapes.Text(labels.shape)}, expected [N, T, V] and [N, T] with the same N and T.");
         }
 
         using var scope = NewDisposeScope();
@@ -150,17 +150,17 @@ public abstract class CausalLanguageModel : Module<Tensor, Tensor>, ILayerRoles
         ArgumentNullException.ThrowIfNull(inputIds);
         if (inputIds.dim() != 2 || inputIds.numel() == 0 || inputIds.dtype != ScalarType.Int64 || inputIds.size(1) > (Config.LearnedPositions ?? long.MaxValue))
         {
-            throw new ArgumentException($"Got token ids {inputIds.dtype} {Shapes.Text(inputIds)}, expected Int64 [N, T] with T from 1{(Config.LearnedPositions is { } most ? $" to {most}, the model's positions. Truncate the text" : " on")}.");
+            throw new ArgumentException($"Got token ids {inputIds.dtype} {Shapes.Text(inputIds.shape)}, expected Int64 [N, T] with T from 1{(Config.LearnedPositions is { } most ? $" to {most}, the model's positions. Truncate the text" : " on")}.");
         }
 
         if (attentionMask is not null && !attentionMask.shape.SequenceEqual(inputIds.shape))
         {
-            throw new ArgumentException($"Got an attention mask {Shapes.Text(attentionMask)}, expected {Shapes.Text(inputIds)} as the token ids, 1 for a token and 0 for padding.");
+            throw new ArgumentException($"Got an attention mask {Shapes.Text(attentionMask.shape)}, expected {Shapes.Text(inputIds.shape)} as the token ids, 1 for a token and 0 for padding.");
         }
 
         if (positions is not null && (positions.dtype != ScalarType.Int64 || positions.dim() != 2 || positions.size(1) != inputIds.size(1) || (positions.size(0) != 1 && positions.size(0) != inputIds.size(0))))
         {
-            throw new ArgumentException($"Got positions {positions.dtype} {Shapes.Text(positions)}, expected Int64 {Shapes.Text(inputIds)} or one row of them.");
+            throw new ArgumentException($"Got positions {positions.dtype} {Shapes.Text(positions.shape)}, expected Int64 {Shapes.Text(inputIds.shape)} or one row of them.");
         }
 
         return decoder.Run(inputIds, attentionMask, positions ?? Arithmetic.Range(inputIds.size(1), ScalarType.Int64, inputIds.device).unsqueeze(0), tap);

@@ -11,6 +11,25 @@ public sealed record ClipTextConfig
 {
     private const string WithProjection = "CLIPTextModelWithProjection";
 
+    /// <summary>What stands in the file.</summary>
+    private static readonly ConfigKeys<ClipTextConfig> Keys = new ConfigKeys<ClipTextConfig>(c => c.Extra, (c, rest) => c with { Extra = rest })
+        .Group(
+            (reader, c) => c with { HasProjection = reader.List<string>("architectures", []).Contains(WithProjection) },
+            c => [new("architectures", new JsonArray(c.ClassName))],
+            (_, _) => { })
+        .Written("model_type", _ => "clip_text_model")
+        .Value("vocab_size", c => c.VocabSize, (c, count) => c with { VocabSize = count }, Check.Positive)
+        .Value("hidden_size", c => c.HiddenSize, (c, size) => c with { HiddenSize = size }, Check.Positive)
+        .Value("intermediate_size", c => c.IntermediateSize, (c, size) => c with { IntermediateSize = size }, Check.Positive)
+        .Value("num_hidden_layers", c => c.NumHiddenLayers, (c, count) => c with { NumHiddenLayers = count }, Check.Positive)
+        .Value("num_attention_heads", c => c.NumAttentionHeads, (c, count) => c with { NumAttentionHeads = count }, Check.Positive)
+        .Value("max_position_embeddings", c => c.MaxPositionEmbeddings, (c, count) => c with { MaxPositionEmbeddings = count }, Check.Positive)
+        .Value("hidden_act", c => c.HiddenAct, (c, name) => c with { HiddenAct = name },
+            (faults, key, name) => faults.Expect(name is "quick_gelu" or "gelu", key, name, "quick_gelu or gelu"))
+        .Value("layer_norm_eps", c => c.LayerNormEps, (c, epsilon) => c with { LayerNormEps = epsilon }, Check.Positive)
+        .Value("eos_token_id", c => c.EosTokenId, (c, id) => c with { EosTokenId = id })
+        .Value("projection_dim", c => c.ProjectionDim, (c, size) => c with { ProjectionDim = size }, Check.Positive);
+
     /// <summary>Rows of the token embedding, default 49408; at least the tokenizer's vocabulary size.</summary>
     public int VocabSize { get; init; } = 49408;
 
@@ -57,62 +76,21 @@ public sealed record ClipTextConfig
     public static ClipTextConfig Load(string path)
     {
         var file = ConfigReader.ReadObject(path);
-        var reader = new ConfigReader(file["text_config"] as JsonObject ?? file);
-        var defaults = new ClipTextConfig();
-        var config = new ClipTextConfig
-        {
-            VocabSize = reader.Value("vocab_size", defaults.VocabSize),
-            HiddenSize = reader.Value("hidden_size", defaults.HiddenSize),
-            IntermediateSize = reader.Value("intermediate_size", defaults.IntermediateSize),
-            NumHiddenLayers = reader.Value("num_hidden_layers", defaults.NumHiddenLayers),
-            NumAttentionHeads = reader.Value("num_attention_heads", defaults.NumAttentionHeads),
-            MaxPositionEmbeddings = reader.Value("max_position_embeddings", defaults.MaxPositionEmbeddings),
-            HiddenAct = reader.Value("hidden_act", defaults.HiddenAct),
-            LayerNormEps = reader.Value("layer_norm_eps", defaults.LayerNormEps),
-            EosTokenId = reader.Value("eos_token_id", defaults.EosTokenId),
-            ProjectionDim = reader.Value("projection_dim", defaults.ProjectionDim),
-            HasProjection = reader.List<string>("architectures", []).Contains(WithProjection),
-            Extra = reader.Rest(),
-        };
-        ConfigFaults.ThrowIfAny(path, [.. reader.Faults, .. config.Validate()]);
-        return config;
+        return Keys.Read(file["text_config"] as JsonObject ?? file, new ClipTextConfig(), path, static config => config.Validate());
     }
 
     /// <summary>The config.json of this architecture.</summary>
-    public JsonObject ToJson() => ConfigWriter.Join(Extra, new Dictionary<string, JsonNode?>
-    {
-        ["architectures"] = new JsonArray(ClassName),
-        ["model_type"] = "clip_text_model",
-        ["vocab_size"] = VocabSize,
-        ["hidden_size"] = HiddenSize,
-        ["intermediate_size"] = IntermediateSize,
-        ["num_hidden_layers"] = NumHiddenLayers,
-        ["num_attention_heads"] = NumAttentionHeads,
-        ["max_position_embeddings"] = MaxPositionEmbeddings,
-        ["hidden_act"] = HiddenAct,
-        ["layer_norm_eps"] = LayerNormEps,
-        ["eos_token_id"] = EosTokenId,
-        ["projection_dim"] = ProjectionDim,
-    });
+    public JsonObject ToJson() => Keys.ToJson(this);
 
     /// <summary>Everything that is wrong or not supported: what was got, what is expected. Empty if all is well.</summary>
     public IReadOnlyList<string> Validate()
     {
-        var faults = new ConfigFaults();
-        faults.Positive("vocab_size", VocabSize);
-        faults.Positive("hidden_size", HiddenSize);
-        faults.Positive("intermediate_size", IntermediateSize);
-        faults.Positive("num_hidden_layers", NumHiddenLayers);
-        faults.Positive("num_attention_heads", NumAttentionHeads);
-        faults.Positive("max_position_embeddings", MaxPositionEmbeddings);
-        faults.Positive("projection_dim", ProjectionDim);
+        var faults = Keys.Validate(this);
         faults.Require(NumAttentionHeads <= 0 || HiddenSize % NumAttentionHeads == 0, $"num_attention_heads: got {NumAttentionHeads}, expected a divisor of hidden_size ({HiddenSize})");
-        faults.Require(HiddenAct is "quick_gelu" or "gelu", $"hidden_act: got {HiddenAct}, expected quick_gelu or gelu");
-        faults.Require(LayerNormEps > 0, $"layer_norm_eps: got {LayerNormEps}, expected a number above 0");
-        return faults.All;
+        return faults;
     }
 
     /// <summary>Throws if <see cref="Validate"/> finds faults.</summary>
     /// <exception cref="ArgumentException">Something is wrong; the message lists everything.</exception>
-    public void ThrowIfInvalid() => ConfigFaults.ThrowIfAny(Validate());
+    public void ThrowIfInvalid() => Faults.ThrowIfAny(Validate());
 }

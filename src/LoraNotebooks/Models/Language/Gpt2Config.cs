@@ -1,5 +1,4 @@
 using System.Text.Json.Nodes;
-using LoraNotebooks.Formats;
 
 namespace LoraNotebooks.Models.Language;
 
@@ -12,11 +11,25 @@ public sealed record Gpt2Config : CausalLanguageConfig
 {
     internal const string Type = "gpt2";
 
-    private static readonly FixedKeys Fixed = new(new()
-    {
-        ["add_cross_attention"] = [false],
-        ["quantization_config"] = [null],
-    });
+    /// <summary>What stands in the file.</summary>
+    private static readonly ConfigKeys<Gpt2Config> Keys = new ConfigKeys<Gpt2Config>(c => c.Extra, (c, rest) => c with { Extra = rest })
+        .Written("architectures", _ => new JsonArray("GPT2LMHeadModel"))
+        .Written("model_type", _ => Type)
+        .Value("vocab_size", c => c.VocabSize, (c, count) => c with { VocabSize = count }, Check.Positive)
+        .Value("n_embd", c => c.HiddenSize, (c, size) => c with { HiddenSize = size }, Check.Positive)
+        .Value("n_layer", c => c.NumHiddenLayers, (c, count) => c with { NumHiddenLayers = count }, Check.Positive)
+        .Value("n_head", c => c.NumAttentionHeads, (c, count) => c with { NumAttentionHeads = count }, Check.Positive)
+        .Value("n_positions", c => c.MaxPositionEmbeddings, (c, count) => c with { MaxPositionEmbeddings = count }, Check.Positive)
+        .Optional("n_inner", c => c.IntermediateSize, (c, size) => c with { IntermediateSize = size }, Check.Positive)
+        .Value("activation_function", c => c.HiddenAct, (c, name) => c with { HiddenAct = name },
+            (faults, key, name) => faults.OneOf(key, name, Activation.Names))
+        .Value("layer_norm_epsilon", c => c.LayerNormEps, (c, epsilon) => c with { LayerNormEps = epsilon }, Check.Positive)
+        .Value("scale_attn_weights", c => c.ScaleAttnWeights, (c, scales) => c with { ScaleAttnWeights = scales })
+        .Value("scale_attn_by_inverse_layer_idx", c => c.ScaleAttnByInverseLayerIdx, (c, scales) => c with { ScaleAttnByInverseLayerIdx = scales })
+        .Value("reorder_and_upcast_attn", c => c.ReorderAndUpcastAttn, (c, upcasts) => c with { ReorderAndUpcastAttn = upcasts })
+        .Value("tie_word_embeddings", c => c.TieWordEmbeddings, (c, ties) => c with { TieWordEmbeddings = ties })
+        .Only("add_cross_attention", false)
+        .Only("quantization_config", [null]);
 
     /// <summary>The defaults.</summary>
     public Gpt2Config()
@@ -64,64 +77,17 @@ public sealed record Gpt2Config : CausalLanguageConfig
     /// <param name="path">The file.</param>
     /// <exception cref="FileNotFoundException">There is no such file.</exception>
     /// <exception cref="InvalidDataException">The file asks for what this class does not build, or is damaged; all faults are listed.</exception>
-    public static Gpt2Config Load(string path)
-    {
-        var reader = new ConfigReader(ConfigReader.ReadObject(path));
-        var defaults = new Gpt2Config();
-        var config = new Gpt2Config
-        {
-            VocabSize = reader.Value("vocab_size", defaults.VocabSize),
-            HiddenSize = reader.Value("n_embd", defaults.HiddenSize),
-            NumHiddenLayers = reader.Value("n_layer", defaults.NumHiddenLayers),
-            NumAttentionHeads = reader.Value("n_head", defaults.NumAttentionHeads),
-            MaxPositionEmbeddings = reader.Value("n_positions", defaults.MaxPositionEmbeddings),
-            IntermediateSize = reader.Optional<int>("n_inner"),
-            HiddenAct = reader.Value("activation_function", defaults.HiddenAct),
-            LayerNormEps = reader.Value("layer_norm_epsilon", defaults.LayerNormEps),
-            ScaleAttnWeights = reader.Value("scale_attn_weights", defaults.ScaleAttnWeights),
-            ScaleAttnByInverseLayerIdx = reader.Value("scale_attn_by_inverse_layer_idx", defaults.ScaleAttnByInverseLayerIdx),
-            ReorderAndUpcastAttn = reader.Value("reorder_and_upcast_attn", defaults.ReorderAndUpcastAttn),
-            TieWordEmbeddings = reader.Value("tie_word_embeddings", defaults.TieWordEmbeddings),
-            Extra = reader.Rest(),
-        };
-        ConfigFaults.ThrowIfAny(path, [.. reader.Faults, .. config.Validate()]);
-        return config;
-    }
+    public static Gpt2Config Load(string path) => Keys.Read(ConfigReader.ReadObject(path), new Gpt2Config(), path, static config => config.Validate());
 
     /// <inheritdoc/>
-    public override JsonObject ToJson() => ConfigWriter.Join(Extra, new Dictionary<string, JsonNode?>
-    {
-        ["architectures"] = new JsonArray("GPT2LMHeadModel"),
-        ["model_type"] = ModelType,
-        ["vocab_size"] = VocabSize,
-        ["n_embd"] = HiddenSize,
-        ["n_layer"] = NumHiddenLayers,
-        ["n_head"] = NumAttentionHeads,
-        ["n_positions"] = MaxPositionEmbeddings,
-        ["n_inner"] = IntermediateSize,
-        ["activation_function"] = HiddenAct,
-        ["layer_norm_epsilon"] = PythonJson.Float(LayerNormEps),
-        ["scale_attn_weights"] = ScaleAttnWeights,
-        ["scale_attn_by_inverse_layer_idx"] = ScaleAttnByInverseLayerIdx,
-        ["reorder_and_upcast_attn"] = ReorderAndUpcastAttn,
-        ["tie_word_embeddings"] = TieWordEmbeddings,
-    });
+    public override JsonObject ToJson() => Keys.ToJson(this);
 
     /// <inheritdoc/>
     public override IReadOnlyList<string> Validate()
     {
-        var faults = new ConfigFaults();
-        faults.AddRange(Fixed.Faults(Extra));
-        faults.Positive("vocab_size", VocabSize);
-        faults.Positive("n_embd", HiddenSize);
-        faults.Positive("n_layer", NumHiddenLayers);
-        faults.Positive("n_head", NumAttentionHeads);
-        faults.Positive("n_positions", MaxPositionEmbeddings);
+        var faults = Keys.Validate(this);
         faults.Require(HiddenSize <= int.MaxValue / 4, $"n_embd: got {HiddenSize}, expected at most {int.MaxValue / 4}");
-        faults.Positive("n_inner", InnerSize);
         faults.Require(NumAttentionHeads <= 0 || HiddenSize % NumAttentionHeads == 0, $"n_head: got {NumAttentionHeads}, expected a divisor of n_embd ({HiddenSize})");
-        faults.Require(Activation.Names.Contains(HiddenAct), $"activation_function: got {HiddenAct}, expected one of {string.Join(", ", Activation.Names)}");
-        faults.Require(LayerNormEps > 0, $"layer_norm_epsilon: got {LayerNormEps}, expected a number above 0");
-        return faults.All;
+        return faults;
     }
 }

@@ -8,6 +8,13 @@ public sealed record LlamaConfig : RotaryDecoderConfig
 {
     internal const string Type = "llama";
 
+    /// <summary>What stands in the file.</summary>
+    private static readonly ConfigKeys<LlamaConfig> Keys = new ConfigKeys<LlamaConfig>(c => c.Extra, (c, rest) => c with { Extra = rest })
+        .Written("architectures", _ => new JsonArray(nameof(LlamaForCausalLM)))
+        .Including(Common)
+        .Value("attention_bias", c => c.AttentionBias, (c, has) => c with { AttentionBias = has })
+        .Value("mlp_bias", c => c.MlpBias, (c, has) => c with { MlpBias = has });
+
     /// <summary>The defaults.</summary>
     public LlamaConfig()
     {
@@ -37,19 +44,10 @@ public sealed record LlamaConfig : RotaryDecoderConfig
     /// <param name="path">The file.</param>
     /// <exception cref="FileNotFoundException">There is no such file.</exception>
     /// <exception cref="InvalidDataException">The file asks for what this class does not build, or is damaged; all faults are listed.</exception>
-    public static LlamaConfig Load(string path)
-    {
-        var reader = new ConfigReader(ConfigReader.ReadObject(path));
-        var config = Read(reader, new LlamaConfig()) with
-        {
-            AttentionBias = reader.Value("attention_bias", false),
-            MlpBias = reader.Value("mlp_bias", false),
-        };
-        config = config with { Extra = reader.Rest() };
-        ConfigFaults.ThrowIfAny(path, [.. reader.Faults, .. config.Validate()]);
-        return config;
-    }
+    public static LlamaConfig Load(string path) => Keys.Read(ConfigReader.ReadObject(path), new LlamaConfig(), path, static config => config.Validate());
 
     /// <inheritdoc/>
-    public override JsonObject ToJson() => ToJson(nameof(LlamaForCausalLM), [new("attention_bias", AttentionBias), new("mlp_bias", MlpBias)]);
+    public override JsonObject ToJson() => Keys.ToJson(this);
+
+    private protected override Faults CheckKeys() => Keys.Validate(this);
 }

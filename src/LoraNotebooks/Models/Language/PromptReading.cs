@@ -37,11 +37,11 @@ public sealed record PromptReading
     /// <summary>Every fault of these settings: what was got, what is expected. Empty if there is none.</summary>
     public IReadOnlyList<string> Validate()
     {
-        var faults = new ConfigFaults();
+        var faults = new Faults();
         faults.Require(
             MaxTokenLength is null or (> 0 and <= Longest),
             $"MaxTokenLength: got {MaxTokenLength}, expected 1 to {Longest} tokens, or null for the encoder's own; 75, 150 and 225 are usual");
         faults.Require(Enum.IsDefined(Weighting), $"Weighting: got {Weighting}, expected one of {string.Join(", ", Enum.GetNames<PromptWeighting>())}");
-        return faults.All;
+        return faults;
     }
 }

@@ -41,7 +41,7 @@ public sealed class PromptTokens
         ArgumentNullException.ThrowIfNull(tokenizer);
         ArgumentNullException.ThrowIfNull(prompts);
         reading ??= new();
-        ConfigFaults.ThrowIfAny(reading.Validate());
+        Faults.ThrowIfAny(reading.Validate());
         var (length, chunks) = (tokenizer.ModelMaxLength, reading.Chunks(tokenizer.ModelMaxLength));
         var capacity = chunks * (length - 2);
         var (ids, weights) = (new List<long>(), new List<float>());

@@ -11,6 +11,15 @@ public sealed record Qwen2Config : RotaryDecoderConfig
     private const string Full = "full_attention";
     private const string Sliding = "sliding_attention";
 
+    /// <summary>What stands in the file.</summary>
+    private static readonly ConfigKeys<Qwen2Config> Keys = new ConfigKeys<Qwen2Config>(c => c.Extra, (c, rest) => c with { Extra = rest })
+        .Written("architectures", _ => new JsonArray(nameof(Qwen2ForCausalLM)))
+        .Including(Common)
+        .Value("use_sliding_window", c => c.UseSlidingWindow, (c, uses) => c with { UseSlidingWindow = uses })
+        .Optional("sliding_window", c => c.SlidingWindow, (c, length) => c with { SlidingWindow = length })
+        .Value("max_window_layers", c => c.MaxWindowLayers, (c, count) => c with { MaxWindowLayers = count })
+        .List("layer_types", c => c.LayerTypes, (c, types) => c with { LayerTypes = types }).WrittenWhere(c => c.LayerTypes.Count > 0);
+
     /// <summary>The defaults.</summary>
     public Qwen2Config()
     {
@@ -50,41 +59,22 @@ public sealed record Qwen2Config : RotaryDecoderConfig
     /// <param name="path">The file.</param>
     /// <exception cref="FileNotFoundException">There is no such file.</exception>
     /// <exception cref="InvalidDataException">The file asks for what this class does not build, or is damaged; all faults are listed.</exception>
-    public static Qwen2Config Load(string path)
-    {
-        var reader = new ConfigReader(ConfigReader.ReadObject(path));
-        var defaults = new Qwen2Config();
-        var config = Read(reader, defaults) with
-        {
-            UseSlidingWindow = reader.Value("use_sliding_window", defaults.UseSlidingWindow),
-            SlidingWindow = reader.Optional<int>("sliding_window"),
-            MaxWindowLayers = reader.Value("max_window_layers", defaults.MaxWindowLayers),
-            LayerTypes = reader.List("layer_types", defaults.LayerTypes),
-        };
-        config = config with { Extra = reader.Rest() };
-        ConfigFaults.ThrowIfAny(path, [.. reader.Faults, .. config.Validate()]);
-        return config;
-    }
+    public static Qwen2Config Load(string path) => Keys.Read(ConfigReader.ReadObject(path), new Qwen2Config(), path, static config => config.Validate());
 
     /// <inheritdoc/>
-    public override JsonObject ToJson() => ToJson(
-        nameof(Qwen2ForCausalLM),
-        [
-            new("use_sliding_window", UseSlidingWindow),
-            new("sliding_window", SlidingWindow),
-            new("max_window_layers", MaxWindowLayers),
-            .. (KeyValuePair<string, JsonNode?>[])(LayerTypes.Count > 0 ? [new("layer_types", ConfigWriter.Node(LayerTypes))] : []),
-        ]);
+    public override JsonObject ToJson() => Keys.ToJson(this);
 
     /// <inheritdoc/>
     public override IReadOnlyList<string> Validate()
     {
-        var faults = new ConfigFaults();
+        var faults = new Faults();
         faults.AddRange(base.Validate());
         faults.Require(!UseSlidingWindow || SlidingWindow is > 0, $"sliding_window: got {SlidingWindow?.ToString() ?? "null"} with use_sliding_window, expected a positive whole number");
         faults.Require(LayerTypes.Count == 0 || LayerTypes.Count == NumHiddenLayers, $"layer_types: got {LayerTypes.Count} entries, expected {NumHiddenLayers}, one per layer, or none");
         var unknown = LayerTypes.Where(static type => type is not (Full or Sliding)).Distinct().ToList();
         faults.Require(unknown.Count == 0, $"layer_types: got {string.Join(", ", unknown)}, expected only {Full} or {Sliding}");
-        return faults.All;
+        return faults;
     }
+
+    private protected override Faults CheckKeys() => Keys.Validate(this);
 }

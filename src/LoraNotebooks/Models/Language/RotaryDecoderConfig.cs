@@ -1,17 +1,27 @@
-using System.Text.Json.Nodes;
-using LoraNotebooks.Formats;
-
 namespace LoraNotebooks.Models.Language;
 
 /// <summary>The architecture that Llama brought and Qwen2 took over: rotary positions, root-mean-square norms, gated feed-forward layers, grouped queries.</summary>
 public abstract record RotaryDecoderConfig : CausalLanguageConfig
 {
-    private static readonly FixedKeys Fixed = new(new()
-    {
-        ["partial_rotary_factor"] = [null, 1],
-        ["pretraining_tp"] = [1],
-        ["quantization_config"] = [null],
-    });
+    /// <summary>What stands in the files of all such models.</summary>
+    private protected static readonly ConfigKeys<RotaryDecoderConfig> Common = new ConfigKeys<RotaryDecoderConfig>(c => c.Extra, (c, rest) => c with { Extra = rest })
+        .Written("model_type", c => c.ModelType)
+        .Value("vocab_size", c => c.VocabSize, (c, count) => c with { VocabSize = count }, Check.Positive)
+        .Value("hidden_size", c => c.HiddenSize, (c, size) => c with { HiddenSize = size }, Check.Positive)
+        .Value("intermediate_size", c => c.IntermediateSize, (c, size) => c with { IntermediateSize = size }, Check.Positive)
+        .Value("num_hidden_layers", c => c.NumHiddenLayers, (c, count) => c with { NumHiddenLayers = count }, Check.Positive)
+        .Value("num_attention_heads", c => c.NumAttentionHeads, (c, count) => c with { NumAttentionHeads = count }, Check.Positive)
+        .Value("num_key_value_heads", c => c.KeyValueHeads, (c, count) => c with { NumKeyValueHeads = count }, Check.Positive)
+        .Optional("head_dim", c => c.HeadDim, (c, size) => c with { HeadDim = size }).WrittenWhere(c => c.HeadDim is not null)
+        .Value("hidden_act", c => c.HiddenAct, (c, name) => c with { HiddenAct = name }, (faults, key, name) => faults.OneOf(key, name, Activation.Names))
+        .Value("rms_norm_eps", c => c.RmsNormEps, (c, epsilon) => c with { RmsNormEps = epsilon }, Check.Positive)
+        .Value("max_position_embeddings", c => c.MaxPositionEmbeddings, (c, count) => c with { MaxPositionEmbeddings = count }, Check.Positive)
+        .Value("tie_word_embeddings", c => c.TieWordEmbeddings, (c, ties) => c with { TieWordEmbeddings = ties })
+        .Optional("pad_token_id", c => c.PadTokenId, (c, id) => c with { PadTokenId = id })
+        .Group((reader, c) => c with { Rotary = RotaryConfig.Read(reader, c.Rotary.Theta) }, c => c.Rotary.ToJson(), (faults, c) => c.Rotary.Validate(faults))
+        .Only("partial_rotary_factor", null, 1)
+        .Only("pretraining_tp", 1)
+        .Only("quantization_config", [null]);
 
     private protected RotaryDecoderConfig()
     {
@@ -61,21 +71,16 @@ public abstract record RotaryDecoderConfig : CausalLanguageConfig
     /// <summary>Whether the feed-forward layers have a bias.</summary>
     internal abstract bool HasMlpBias { get; }
 
+    /// <summary>What is wrong with single keys.</summary>
+    private protected abstract Faults CheckKeys();
+
     /// <summary>How many tokens a layer's attention reaches back, itself included, or <see langword="null"/> for all.</summary>
     internal virtual int? WindowOf(int layer) => null;
 
     /// <inheritdoc/>
     public override IReadOnlyList<string> Validate()
     {
-        var faults = new ConfigFaults();
-        faults.AddRange(Fixed.Faults(Extra));
-        faults.Positive("vocab_size", VocabSize);
-        faults.Positive("hidden_size", HiddenSize);
-        faults.Positive("intermediate_size", IntermediateSize);
-        faults.Positive("num_hidden_layers", NumHiddenLayers);
-        faults.Positive("num_attention_heads", NumAttentionHeads);
-        faults.Positive("num_key_value_heads", KeyValueHeads);
-        faults.Positive("max_position_embeddings", MaxPositionEmbeddings);
+        var faults = CheckKeys();
         if (NumAttentionHeads > 0 && KeyValueHeads > 0)
         {
             faults.Require(NumAttentionHeads % KeyValueHeads == 0, $"num_key_value_heads: got {KeyValueHeads}, expected a divisor of num_attention_heads ({NumAttentionHeads})");
@@ -85,49 +90,6 @@ public abstract record RotaryDecoderConfig : CausalLanguageConfig
         }
 
         faults.Require(PadTokenId is null || (PadTokenId >= -(long)VocabSize && PadTokenId < VocabSize), $"pad_token_id: got {PadTokenId}, expected null or an id below vocab_size ({VocabSize})");
-        faults.Require(Activation.Names.Contains(HiddenAct), $"hidden_act: got {HiddenAct}, expected one of {string.Join(", ", Activation.Names)}");
-        faults.Require(RmsNormEps > 0, $"rms_norm_eps: got {RmsNormEps}, expected a number above 0");
-        Rotary.Validate(faults);
-        return faults.All;
+        return faults;
     }
-
-    /// <summary>Reads what is common; the rest of the keys is left to the caller.</summary>
-    private protected static T Read<T>(ConfigReader reader, T defaults)
-        where T : RotaryDecoderConfig => (T)((RotaryDecoderConfig)defaults with
-        {
-            VocabSize = reader.Value("vocab_size", defaults.VocabSize),
-            HiddenSize = reader.Value("hidden_size", defaults.HiddenSize),
-            IntermediateSize = reader.Value("intermediate_size", defaults.IntermediateSize),
-            NumHiddenLayers = reader.Value("num_hidden_layers", defaults.NumHiddenLayers),
-            NumAttentionHeads = reader.Value("num_attention_heads", defaults.NumAttentionHeads),
-            NumKeyValueHeads = reader.Optional<int>("num_key_value_heads") ?? defaults.NumKeyValueHeads,
-            HeadDim = reader.Optional<int>("head_dim"),
-            HiddenAct = reader.Value("hidden_act", defaults.HiddenAct),
-            RmsNormEps = reader.Value("rms_norm_eps", defaults.RmsNormEps),
-            MaxPositionEmbeddings = reader.Value("max_position_embeddings", defaults.MaxPositionEmbeddings),
-            TieWordEmbeddings = reader.Value("tie_word_embeddings", defaults.TieWordEmbeddings),
-            PadTokenId = reader.Optional<int>("pad_token_id"),
-            Rotary = RotaryConfig.Read(reader, defaults.Rotary.Theta),
-        });
-
-    /// <summary>The common keys and the class's own.</summary>
-    private protected JsonObject ToJson(string className, IEnumerable<KeyValuePair<string, JsonNode?>> own) => ConfigWriter.Join(Extra,
-    [
-        new("architectures", new JsonArray(className)),
-        new("model_type", ModelType),
-        new("vocab_size", VocabSize),
-        new("hidden_size", HiddenSize),
-        new("intermediate_size", IntermediateSize),
-        new("num_hidden_layers", NumHiddenLayers),
-        new("num_attention_heads", NumAttentionHeads),
-        new("num_key_value_heads", KeyValueHeads),
-        .. (KeyValuePair<string, JsonNode?>[])(HeadDim is { } d ? [new("head_dim", d)] : []),
-        new("hidden_act", HiddenAct),
-        new("rms_norm_eps", PythonJson.Float(RmsNormEps)),
-        new("max_position_embeddings", MaxPositionEmbeddings),
-        new("tie_word_embeddings", TieWordEmbeddings),
-        new("pad_token_id", PadTokenId),
-        .. Rotary.ToJson(),
-        .. own,
-    ]);
 }

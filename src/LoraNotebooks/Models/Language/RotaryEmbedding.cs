@@ -1,5 +1,4 @@
 using System.Text.Json.Nodes;
-using LoraNotebooks.Formats;
 using LoraNotebooks.Tensors;
 using static TorchSharp.torch;
 
@@ -58,7 +57,7 @@ public sealed record RotaryConfig
         return [new("rope_theta", PythonJson.Float(Theta)), new("rope_scaling", Type == Plain ? null : Parameters()), new("rope_parameters", parameters)];
     }
 
-    internal void Validate(ConfigFaults faults)
+    internal void Validate(Faults faults)
     {
         faults.Require(Theta > 0, $"rope_theta: got {Theta}, expected a number above 0");
         faults.Require(Type is Plain or Linear or Llama3, $"rope_type: got {Type}, supported is {Plain}, {Linear} or {Llama3}");

@@ -90,7 +90,7 @@ internal sealed class OriginalCheckpoint(SafetensorsFile file)
             var place = name(parameter);
             if (!Has(place.Key))
             {
-                faults.Add($"missing: {place.Key} ({network.GetName()}'s {parameter} {Shapes.Text(tensor)})");
+                faults.Add($"missing: {place.Key} ({network.GetName()}'s {parameter} {Shapes.Text(tensor.shape)})");
                 continue;
             }
 
@@ -99,7 +99,7 @@ internal sealed class OriginalCheckpoint(SafetensorsFile file)
             sources[parameter] = source;
             if (!source.Shape.SequenceEqual(tensor.shape))
             {
-                faults.Add($"wrong shape: {place.Key} is {Shapes.Text(file.Tensors[place.Key].Shape)}, expected values for {network.GetName()}'s {parameter} {Shapes.Text(tensor)}");
+                faults.Add($"wrong shape: {place.Key} is {Shapes.Text(file.Tensors[place.Key].Shape)}, expected values for {network.GetName()}'s {parameter} {Shapes.Text(tensor.shape)}");
             }
         }
 

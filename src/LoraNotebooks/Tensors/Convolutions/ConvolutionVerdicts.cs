@@ -51,10 +51,7 @@ internal sealed class ConvolutionVerdicts(string? path)
             // Another process may have written other verdicts in the meantime. Lost ones are found again.
             try
             {
-                Directory.CreateDirectory(Path.GetDirectoryName(path)!);
-                var temporary = $"{path}.{Environment.ProcessId}.tmp";
-                File.WriteAllText(temporary, JsonSerializer.Serialize(content, Json));
-                File.Move(temporary, path, overwrite: true);
+                AtomicFile.WriteAllText(path, JsonSerializer.Serialize(content, Json));
             }
             catch (Exception error) when (error is IOException or UnauthorizedAccessException)
             {

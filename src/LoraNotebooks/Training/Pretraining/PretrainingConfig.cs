@@ -1,5 +1,3 @@
-using LoraNotebooks.Models;
-
 namespace LoraNotebooks.Training.Pretraining;
 
 /// <summary>How the embedded base model is trained; see <see cref="BasePretraining"/>.</summary>
@@ -55,7 +53,7 @@ public sealed record PretrainingConfig
     /// <summary>Every fault of this configuration; empty if there is none.</summary>
     public IReadOnlyList<string> Validate()
     {
-        var faults = new ConfigFaults();
+        var faults = new Faults();
         faults.Require(File.Exists(Path.Combine(Corpus, "metadata.jsonl")), $"Corpus: {Corpus} has no metadata.jsonl; make the portraits first (datasets/README.md)");
         faults.Require(AutoencoderSteps > 0, $"AutoencoderSteps: got {AutoencoderSteps}, expected 1 or more");
         faults.Require(AutoencoderBatch > 0, $"AutoencoderBatch: got {AutoencoderBatch}, expected 1 or more");
@@ -67,12 +65,12 @@ public sealed record PretrainingConfig
         faults.Require(AverageDecay is >= 0 and < 1, $"AverageDecay: got {AverageDecay}, expected 0 to below 1");
         faults.Require(KlWeight >= 0, $"KlWeight: got {KlWeight}, expected 0 or more");
         faults.Require(SaveEvery > 0, $"SaveEvery: got {SaveEvery}, expected 1 or more");
-        return faults.All;
+        return faults;
     }
 
     /// <summary>Throws when the configuration has faults.</summary>
     /// <exception cref="ArgumentException">Lists every fault.</exception>
-    public void ThrowIfInvalid() => ConfigFaults.ThrowIfAny(Validate());
+    public void ThrowIfInvalid() => Faults.ThrowIfAny(Validate());
 }
 
 /// <summary>One reported step of the base model's training: numbers only.</summary>

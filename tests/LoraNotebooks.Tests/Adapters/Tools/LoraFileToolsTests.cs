@@ -134,7 +134,7 @@ public sealed class LoraFileToolsTests : IDisposable
         Assert.Equal(
             $"'{misfit}' has 2 damaged layers; download or save it again:\n- unet: {Line}: A is [2, 3] and B [4, 5], expected [r, in…] and [out, r…]\n- unet: {Conv}: A is [2, 3] and B [4], expected [r, in…] and [out, r…]", Refused<InvalidDataException>((misfit, 1)));
         Assert.EndsWith(": A is [2, 0] and B [4, 2], expected [r, in…] and [out, r…]", Refused<InvalidDataException>((Kohya("empty", new() { [$"{Line}.lora_A.weight"] = ones(2, 0), [$"{Line}.lora_B.weight"] = ones(4, 2) }, []), 1)));
-        Assert.Contains("The choice of ranks has 1 fault", Assert.Throws<ArgumentException>(() => LoraMerging.Merge([(good, 1)], folder.In("out"), new RankChoice { Rank = 0 })).Message);
+        Assert.Contains("The choice of ranks has 1 unsupported or wrong value", Assert.Throws<ArgumentException>(() => LoraMerging.Merge([(good, 1)], folder.In("out"), new RankChoice { Rank = 0 })).Message);
 
         string Refused<T>(params (string, double)[] sources)
             where T : Exception

@@ -1,20 +1,21 @@
+using System.Globalization;
+using System.Text.Json;
 using System.Text.Json.Nodes;
-using LoraNotebooks.Formats;
 
-namespace LoraNotebooks.Models;
+namespace LoraNotebooks.Foundation;
 
-/// <summary>Reads typed values from a model's config.json, collecting every fault instead of stopping at the first.</summary>
+/// <summary>Reads typed values from a configuration file, collecting every fault instead of stopping at the first.</summary>
 /// <param name="source">The JSON object.</param>
 internal sealed class ConfigReader(JsonObject source)
 {
     private readonly HashSet<string> read = new(StringComparer.Ordinal);
     private readonly string prefix = "";
 
-    private ConfigReader(JsonObject source, string prefix, List<string> faults)
+    private ConfigReader(JsonObject source, string prefix, Faults faults)
         : this(source) => (this.prefix, Faults) = (prefix, faults);
 
     /// <summary>The faults found so far, those of parts among them.</summary>
-    public List<string> Faults { get; } = [];
+    public Faults Faults { get; } = [];
 
     /// <summary>Reads a JSON file that holds one object.</summary>
     /// <param name="path">The file.</param>
@@ -52,6 +53,27 @@ internal sealed class ConfigReader(JsonObject source)
         return source[key] is { } node ? Convert(key, node, "") : null;
     }
 
+    /// <summary>One of some values by its name, or its default where the key is absent or null.</summary>
+    /// <typeparam name="T">The type of the values.</typeparam>
+    /// <param name="key">The key.</param>
+    /// <param name="defaultValue">The value of an absent key.</param>
+    /// <param name="names">The name of each value.</param>
+    public T Choice<T>(string key, T defaultValue, IReadOnlyDictionary<T, string> names)
+        where T : struct, Enum
+    {
+        var text = Value(key, names[defaultValue]);
+        foreach (var (value, name) in names)
+        {
+            if (name == text)
+            {
+                return value;
+            }
+        }
+
+        Faults.Add($"{prefix}{key}: got {text}, expected {string.Join(", ", names.Values)}");
+        return defaultValue;
+    }
+
     /// <summary>A reader of an object inside this one, or <see langword="null"/> where the key is absent or null.</summary>
     /// <param name="key">The key.</param>
     public ConfigReader? Part(string key)
@@ -80,24 +102,35 @@ internal sealed class ConfigReader(JsonObject source)
         };
     }
 
-    /// <summary>One value or one per level, or its default where the key is absent or null.</summary>
-    /// <typeparam name="T">The type of a value.</typeparam>
+    /// <summary>Whether a key is there, be it null.</summary>
     /// <param name="key">The key.</param>
-    /// <param name="defaultValue">The value of an absent key.</param>
-    public PerBlock<T> PerBlock<T>(string key, PerBlock<T> defaultValue)
+    public bool Names(string key) => source.ContainsKey(key);
+
+    /// <summary>Whether a key is there and not null.</summary>
+    /// <param name="key">The key.</param>
+    public bool Has(string key)
     {
         read.Add(key);
-        return source[key] switch
-        {
-            null => defaultValue,
-            JsonArray array => new PerBlock<T>((IEnumerable<T>)Items<T>(key, array)),
-            var node => new PerBlock<T>(Convert(key, node, defaultValue[0])),
-        };
+        return source[key] is not null;
     }
+
+    /// <summary>Whether a key holds a list.</summary>
+    /// <param name="key">The key.</param>
+    public bool HasList(string key) => source[key] is JsonArray;
 
     /// <summary>The keys that were not asked for, with copies of their values.</summary>
     public IReadOnlyDictionary<string, JsonNode?> Rest() =>
         source.Where(pair => !read.Contains(pair.Key)).ToDictionary(pair => pair.Key, pair => pair.Value?.DeepClone(), StringComparer.Ordinal);
+
+    /// <summary>Whether two values are the same; 1 and 1.0 are the same number.</summary>
+    public static bool Same(JsonNode? a, JsonNode? b) => JsonNode.DeepEquals(a, b) || (Number(a) is { } left && Number(b) is { } right && left == right);
+
+    /// <summary>A value as the file has it.</summary>
+    public static string Text(JsonNode? node) => node?.ToJsonString() ?? "null";
+
+    private static double? Number(JsonNode? node) => node is JsonValue value && value.GetValueKind() == JsonValueKind.Number
+        ? double.Parse(node.ToJsonString(), CultureInfo.InvariantCulture)
+        : null;
 
     /// <summary>The items up to the first that is of another type: one fault tells about a list, however long it is.</summary>
     private T[] Items<T>(string key, JsonArray array)
@@ -125,7 +158,7 @@ internal sealed class ConfigReader(JsonObject source)
 
     private T Fault<T>(string key, JsonNode? node, string expected, T fallback)
     {
-        Faults.Add($"{prefix}{key}: got {node?.ToJsonString() ?? "null"}, expected {expected}");
+        Faults.Add($"{prefix}{key}: got {Text(node)}, expected {expected}");
         return fallback;
     }
 

@@ -4,7 +4,7 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using System.Text.RegularExpressions;
 
-namespace LoraNotebooks.Formats;
+namespace LoraNotebooks.Foundation;
 
 /// <summary>
 /// JSON as Python writes it: with the bare literals <c>Infinity</c>, <c>-Infinity</c> and <c>NaN</c>, which the standard forbids

@@ -1,4 +1,4 @@
-namespace LoraNotebooks;
+namespace LoraNotebooks.Foundation;
 
 /// <summary>Many names or faults in one message: the first ten, each cut in its middle where it is long, and how many more there are, so that no message buries its point.</summary>
 internal static class Listing

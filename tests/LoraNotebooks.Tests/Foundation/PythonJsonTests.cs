@@ -1,8 +1,7 @@
 using System.Text.Json.Nodes;
-using LoraNotebooks.Formats;
 using LoraNotebooks.Tests.Models;
 
-namespace LoraNotebooks.Tests.Formats;
+namespace LoraNotebooks.Tests.Foundation;
 
 public sealed class PythonJsonTests
 {

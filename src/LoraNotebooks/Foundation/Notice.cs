@@ -1,4 +1,4 @@
-namespace LoraNotebooks;
+namespace LoraNotebooks.Foundation;
 
 /// <summary>What a user should know although the work goes on: one line on the error stream, which notebooks show in the cell.</summary>
 internal static class Notice

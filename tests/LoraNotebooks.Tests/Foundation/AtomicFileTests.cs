@@ -1,7 +1,6 @@
-using LoraNotebooks.Formats;
 using LoraNotebooks.Tests.Models;
 
-namespace LoraNotebooks.Tests.Formats;
+namespace LoraNotebooks.Tests.Foundation;
 
 /// <summary>Files are whole or absent, whatever happens while they are written.</summary>
 public sealed class AtomicFileTests : IDisposable

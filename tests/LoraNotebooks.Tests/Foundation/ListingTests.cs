@@ -1,4 +1,4 @@
-namespace LoraNotebooks.Tests;
+namespace LoraNotebooks.Tests.Foundation;
 
 /// <summary>Many names in one message, and notices on the error stream.</summary>
 public sealed class ListingTests

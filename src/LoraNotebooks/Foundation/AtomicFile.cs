@@ -1,6 +1,6 @@
 using System.Text;
 
-namespace LoraNotebooks.Formats;
+namespace LoraNotebooks.Foundation;
 
 /// <summary>Writes whole files or nothing: the content goes to a temporary name in the same folder, which is then renamed.</summary>
 /// <remarks>A reader never sees half a file, and a failed write leaves the former file as it was.</remarks>

@@ -1,7 +1,6 @@
 using System.Text.Json.Nodes;
-using LoraNotebooks.Formats;
 
-namespace LoraNotebooks.Models;
+namespace LoraNotebooks.Foundation;
 
 /// <summary>Builds a model's config.json: the keys it knows and the ones it only carries, sorted, indented by two blanks, as upstream writes it.</summary>
 internal static class ConfigWriter
@@ -24,11 +23,6 @@ internal static class ConfigWriter
 
         return new JsonObject(all);
     }
-
-    /// <summary>A single value or a list.</summary>
-    /// <typeparam name="T">The type of a value.</typeparam>
-    /// <param name="value">The value.</param>
-    public static JsonNode? Node<T>(PerBlock<T> value) => value.IsUniform ? JsonValue.Create(value[0]) : Node((IReadOnlyList<T>)value);
 
     /// <summary>A list.</summary>
     /// <typeparam name="T">The type of an item.</typeparam>
