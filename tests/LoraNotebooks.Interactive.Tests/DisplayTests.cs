@@ -87,6 +87,25 @@ public class DisplayTests
         Assert.NotEmpty(display.ToPng());
     }
 
+    /// <summary>Labels in page and picture, and nothing said of all images that an axis of another name has changed.</summary>
+    [Fact]
+    public void XyzGrid_AxisOfItsOwn_IsLabelledAndWhatItChangesIsNoCommonFact()
+    {
+        var plain = new XyzSettings { Prompt = "a cat", Seed = 5 };
+        var axis = XyzAxis.Of("effort", ["low", "high"], static (settings, effort) => settings with { Steps = effort == "low" ? 20 : 40 });
+        var own = new XyzGridDisplay(new XyzGrid(plain, axis).Run(new Painter()));
+        var known = new XyzGridDisplay(new XyzGrid(plain, XyzAxis.Steps(20, 40)).Run(new Painter()));
+
+        Assert.Contains("2 images · “a cat” · seed 5 · guidance 3", Some.Words(own.ToHtml()));
+        Assert.Equal(
+            Some.Words(known.ToHtml()).Select(static word => word switch { "steps" => "effort", "20" => "low", "40" => "high", _ => word }),
+            Some.Words(own.ToHtml()));
+        Assert.NotEqual(known.ToPng(), own.ToPng());
+        Assert.Equal(
+            known.ToPng(),
+            new XyzGridDisplay(new XyzGrid(plain, XyzAxis.Of("steps", [20, 40], static (settings, steps) => settings with { Steps = steps })).Run(new Painter())).ToPng());
+    }
+
     [Fact]
     public void Plan_WithWarnings_ShowsThem()
     {

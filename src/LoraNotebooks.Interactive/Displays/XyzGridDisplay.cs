@@ -85,18 +85,20 @@ public sealed class XyzGridDisplay : RichDisplay
     private string Facts()
     {
         var s = Grid.Settings;
-        XyzAxisKind[] varied = [.. new[] { Grid.X, Grid.Y, Grid.Z }.OfType<XyzAxis>().Select(axis => axis.Kind)];
-        (XyzAxisKind Kind, string Text)[] fixedSettings =
+        string[] varied = [.. new[] { Grid.X, Grid.Y, Grid.Z }.OfType<XyzAxis>().Select(axis => axis.Name)];
+        (string Axis, Func<XyzSettings, object> Value, string Text)[] fixedSettings =
         [
-            (XyzAxisKind.Seed, $"seed {s.Seed}"),
-            (XyzAxisKind.Steps, $"{s.Steps} steps"),
-            (XyzAxisKind.Guidance, $"guidance {Numbers.Short(s.Guidance)}"),
+            ("seed", static settings => settings.Seed, $"seed {s.Seed}"),
+            ("steps", static settings => settings.Steps, $"{s.Steps} steps"),
+            ("guidance", static settings => settings.Guidance, $"guidance {Numbers.Short(s.Guidance)}"),
         ];
         string[] facts =
         [
             Result.IsComplete ? $"{Grid.Count} images" : $"{Result.Cells.Count} of {Grid.Count} images{(Result.Failures.Count > 0 ? $", {Result.Failures.Count} failed" : "")}{(Result.Cells.Count + Result.Failures.Count < Grid.Count ? ", stopped" : "")}",
             $"“{s.Prompt}”",
-            .. fixedSettings.Where(setting => !varied.Contains(setting.Kind)).Select(setting => setting.Text),
+            // Axes of any name may change these.
+            .. fixedSettings.Where(setting => !varied.Contains(setting.Axis) && Result.Cells.All(cell => setting.Value(cell.Settings).Equals(setting.Value(s))))
+                .Select(setting => setting.Text),
         ];
         return string.Join(" · ", facts);
     }

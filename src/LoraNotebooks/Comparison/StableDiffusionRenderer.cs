@@ -30,7 +30,7 @@ public sealed class StableDiffusionRenderer : IXyzRenderer, IDisposable
     public IReadOnlyList<string> Validate(XyzSettings settings)
     {
         ArgumentNullException.ThrowIfNull(settings);
-        var faults = new List<string>(Options(settings).Validate());
+        var faults = new List<string>(new GenerationOptions(settings).Validate());
         if (settings.Checkpoint is { } path && !File.Exists(path) && !Directory.Exists(path))
         {
             faults.Add($"The checkpoint '{path}' is not there ({Path.GetFullPath(path)}); give a LoRA file or folder.");
@@ -89,7 +89,7 @@ public sealed class StableDiffusionRenderer : IXyzRenderer, IDisposable
 
         SetWeight(_loaded?.Lora, settings.Checkpoint is null ? 0 : settings.LoraWeight);
         SetWeight(_lora, settings.Checkpoint is null ? settings.LoraWeight : 0);
-        return _pipeline.Generate(Options(settings), cancellationToken)[0];
+        return _pipeline.Generate(new GenerationOptions(settings), cancellationToken)[0];
     }
 
     /// <inheritdoc/>
@@ -157,21 +157,4 @@ public sealed class StableDiffusionRenderer : IXyzRenderer, IDisposable
             (lora.Weight, lora.Enabled) = (weight, weight != 0);
         }
     }
-
-    /// <summary>The settings as the pipeline takes them.</summary>
-    internal static GenerationOptions Options(XyzSettings settings) => new()
-    {
-        Prompt = settings.Prompt,
-        NegativePrompt = settings.NegativePrompt,
-        Width = settings.Width,
-        Height = settings.Height,
-        Steps = settings.Steps,
-        Guidance = settings.Guidance,
-        Seed = settings.Seed,
-        Sampler = settings.Sampler,
-        Spacing = settings.Spacing,
-        Eta = settings.Eta,
-        ClipSkip = settings.ClipSkip,
-        Reading = settings.Reading,
-    };
 }

@@ -60,14 +60,10 @@ public sealed class XyzGrid
     public IReadOnlyList<string> Validate()
     {
         var faults = new List<string>(Settings.Validate());
-        var repeated = Axes().GroupBy(axis => axis.Kind).Where(g => g.Key != XyzAxisKind.PromptSearchReplace && g.Count() > 1);
-        faults.AddRange(repeated.Select(g => $"{g.Count()} axes vary the {g.First().Name}; the later would undo the earlier. Give each axis a kind of its own."));
-        if (Axes().Any(axis => axis.Kind == XyzAxisKind.ScheduleType) && Axes().FirstOrDefault(axis => axis.Kind == XyzAxisKind.Sampler) is { } samplers
-            && Enumerable.Range(0, samplers.Count).Any(i => samplers.Apply(Settings with { Spacing = null }, i).Spacing is not null))
-        {
-            faults.Add($"The axis '{samplers}' names schedule types, and another axis varies them; name the samplers alone.");
-        }
-
+        var repeated = Axes().Where(axis => axis.Replacements.Count == 0).GroupBy(axis => axis.Name).Where(g => g.Count() > 1);
+        faults.AddRange(repeated.Select(g => $"{g.Count()} axes vary the {g.Key}; the later would undo the earlier. Give each axis a kind of its own."));
+        faults.AddRange(Axes().Where(axis => Axes().Any(other => other.Name == axis.AlsoSettles)).Select(axis =>
+            $"The axis '{axis}' names {axis.AlsoSettles}s, and another axis varies them; name the {axis.Name}s alone."));
         foreach (var axis in Axes())
         {
             if (axis.Replacements.Count > 0 && !Contains(axis.Replacements[0]))
@@ -207,11 +203,12 @@ public sealed class XyzGrid
         }
     }
 
-    // The positions in the order of painting: the loop over the costliest kind is the outermost.
+    // The positions in the order of painting: the loop over the costliest axis is the outermost.
     private IEnumerable<(int X, int Y, int Z)> Positions()
     {
         IEnumerable<(int X, int Y, int Z)> positions = [(0, 0, 0)];
-        foreach (var (axis, place) in new[] { (Axis: X, Place: 0), (Axis: Y, Place: 1), (Axis: Z, Place: 2) }.OrderBy(loop => loop.Axis?.Kind).ThenByDescending(loop => loop.Place))
+        var loops = new[] { (Axis: X, Place: 0), (Axis: Y, Place: 1), (Axis: Z, Place: 2) };
+        foreach (var (axis, place) in loops.OrderByDescending(loop => loop.Axis?.Cost).ThenByDescending(loop => loop.Place))
         {
             positions = axis is null ? positions : positions.SelectMany(at => Enumerable.Range(0, axis.Count).Select(i => place switch
             {

@@ -43,7 +43,7 @@ public static class XyzIndex
     };
 
     private static readonly string[] Settings =
-        [.. typeof(XyzSettings).GetProperties().Select(static property => Options.PropertyNamingPolicy!.ConvertName(property.Name))];
+        [.. JsonSerializer.SerializeToNode(new XyzSettings { Prompt = "" }, Options)!.AsObject().Select(static property => property.Key)];
 
     /// <summary>Reads the index of a grid that <see cref="XyzResult.Save"/> wrote.</summary>
     /// <param name="path">The folder, or its index.json.</param>

@@ -1,55 +1,27 @@
+using System.Text.Json.Serialization;
 using LoraNotebooks.Diffusion;
-using LoraNotebooks.Models.Language;
 
 namespace LoraNotebooks.Comparison;
 
-/// <summary>Everything that decides one image of a grid. The axes change copies of it.</summary>
-public sealed record XyzSettings
+/// <summary>Everything that decides one image of a grid: what decides any picture, and the LoRA. The axes change copies of it.</summary>
+public sealed record XyzSettings : ImageOptions
 {
-    /// <summary>What to paint.</summary>
-    public required string Prompt { get; init; }
-
-    /// <summary>What to keep away from; default nothing.</summary>
-    public string NegativePrompt { get; init; } = "";
-
     /// <summary>The seed that stands for a random one, as in WebUI: a grid draws it once, for all its cells, and its index names what was drawn.</summary>
     public const long RandomSeed = -1;
 
-    /// <summary>The seed of the initial noise; default 0.</summary>
-    public long Seed { get; init; }
+    /// <summary>Settings with a <see cref="ImageOptions.Guidance"/> of 3, which suits the embedded base. Stable Diffusion is mostly run at 7.</summary>
+    public XyzSettings() => Guidance = 3;
 
-    /// <summary>Denoising steps; default 20.</summary>
-    public int Steps { get; init; } = 20;
-
-    /// <summary>Classifier-free guidance scale (Ho and Salimans 2022, with 1 meaning none); default 3, which suits the embedded base. Stable Diffusion is mostly run at 7.</summary>
-    public double Guidance { get; init; } = 3;
-
-    /// <summary>The sampler; default <see langword="null"/>: the model's own.</summary>
-    public SamplerKind? Sampler { get; init; }
-
-    /// <summary>How the sampler's noise levels are spaced; default <see langword="null"/>: as the model's own.</summary>
-    public SigmaSpacing? Spacing { get; init; }
-
-    /// <summary>η of DDIM, 0 (default, deterministic) to 1; other samplers have none.</summary>
-    public double Eta { get; init; }
-
-    /// <summary>Which hidden states of the text encoder are used; default 1, the last layer's.</summary>
-    public int ClipSkip { get; init; } = 1;
-
-    /// <summary>How long prompts may be and what brackets in them mean. Default one chunk of 75 tokens, and nothing.</summary>
-    public PromptReading Reading { get; init; } = new();
+    /// <summary>What to paint.</summary>
+    public override required string Prompt { get => base.Prompt; init => base.Prompt = value; }
 
     /// <summary>The LoRA file or folder; default <see langword="null"/>: the one that the renderer was made with, if any.</summary>
+    [JsonPropertyOrder(1)]
     public string? Checkpoint { get; init; }
 
     /// <summary>The factor on the LoRA's change of the weights; default 1. At 0 the base model paints alone.</summary>
+    [JsonPropertyOrder(1)]
     public double LoraWeight { get; init; } = 1;
-
-    /// <summary>Image width in pixels; default <see langword="null"/>: the model's own.</summary>
-    public int? Width { get; init; }
-
-    /// <summary>Image height in pixels; default <see langword="null"/>: the model's own.</summary>
-    public int? Height { get; init; }
 
     /// <summary>Every fault of the settings, each with what was got and what is expected; empty if there is none.</summary>
     public IReadOnlyList<string> Validate()

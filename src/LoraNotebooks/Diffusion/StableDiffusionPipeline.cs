@@ -227,7 +227,7 @@ public sealed class StableDiffusionPipeline : IDisposable
     /// <param name="options">What to draw and how.</param>
     /// <param name="cancellationToken">Ends the run between two steps.</param>
     /// <param name="progress">Told the number of steps done so far, over all batches.</param>
-    /// <returns><see cref="GenerationOptions.Count"/> images; image i is the one of seed <see cref="GenerationOptions.Seed"/> + i, whatever it is generated with.</returns>
+    /// <returns><see cref="GenerationOptions.Count"/> images; image i is the one of seed <see cref="ImageOptions.Seed"/> + i, whatever it is generated with.</returns>
     /// <exception cref="ArgumentException">The options have faults, or the size is not a multiple of the autoencoder's factor.</exception>
     /// <exception cref="OperationCanceledException">The run was cancelled.</exception>
     /// <exception cref="NotFiniteException">A step or the autoencoder gave numbers that are not finite; the message says which and what to do.</exception>

@@ -1,44 +1,53 @@
+using System.Reflection;
 using LoraNotebooks.Comparison;
 using LoraNotebooks.Diffusion;
 
 namespace LoraNotebooks.Tests.Comparison;
 
-/// <summary>Every kind of axis: what it is called, what it shows, and the one setting that it changes.</summary>
+/// <summary>Every axis of the table: what it is called, what it shows, and the one setting that it changes.</summary>
 public sealed class XyzAxisTests
 {
     private static readonly XyzSettings Basis = new() { Prompt = "a cat", NegativePrompt = "no cat", Spacing = SigmaSpacing.Exponential };
 
-    /// <summary>An axis of each kind by its text, its name, its labels, and the settings at its second position.</summary>
-    private readonly Dictionary<XyzAxisKind, (XyzAxis Axis, string Name, string Labels, XyzSettings Second)> all = new()
+    /// <summary>Of each factory an axis by its text, its name, its labels, and the settings at its second position.</summary>
+    private readonly Dictionary<string, (XyzAxis Axis, string Name, string Labels, XyzSettings Second)> all = new()
     {
-        [XyzAxisKind.Checkpoint] = (XyzAxis.Checkpoint("runs/a.safetensors, \"runs/b, c\""), "checkpoint", "a|b, c", Basis with { Checkpoint = "runs/b, c" }),
-        [XyzAxisKind.LoraWeight] = (XyzAxis.LoraWeight("0-1 (+0.25)"), "LoRA weight", "0|0.25|0.5|0.75|1", Basis with { LoraWeight = 0.25 }),
-        [XyzAxisKind.PromptSearchReplace] = (XyzAxis.PromptSearchReplace("cat, \"dog, brown\""), "prompt", "cat|dog, brown", Basis with { Prompt = "a dog, brown", NegativePrompt = "no dog, brown" }),
-        [XyzAxisKind.ClipSkip] = (XyzAxis.ClipSkip("1-2"), "clip skip", "1|2", Basis with { ClipSkip = 2 }),
-        [XyzAxisKind.Sampler] = (XyzAxis.Sampler("ddim, Euler a Karras"), "sampler", "DDIM|Euler a Karras", Basis with { Sampler = SamplerKind.EulerAncestral, Spacing = SigmaSpacing.Karras }),
-        [XyzAxisKind.ScheduleType] = (XyzAxis.ScheduleType("normal, karras"), "schedule type", "Normal|Karras", Basis with { Spacing = SigmaSpacing.Karras }),
-        [XyzAxisKind.Steps] = (XyzAxis.Steps("5-20 (+5)"), "steps", "5|10|15|20", Basis with { Steps = 10 }),
-        [XyzAxisKind.Guidance] = (XyzAxis.Guidance("1-7 [4]"), "guidance", "1|3|5|7", Basis with { Guidance = 3 }),
-        [XyzAxisKind.Seed] = (XyzAxis.Seed("1-4"), "seed", "1|2|3|4", Basis with { Seed = 2 }),
+        [nameof(XyzAxis.Checkpoint)] = (XyzAxis.Checkpoint("runs/a.safetensors, \"runs/b, c\""), "checkpoint", "a|b, c", Basis with { Checkpoint = "runs/b, c" }),
+        [nameof(XyzAxis.LoraWeight)] = (XyzAxis.LoraWeight("0-1 (+0.25)"), "LoRA weight", "0|0.25|0.5|0.75|1", Basis with { LoraWeight = 0.25 }),
+        [nameof(XyzAxis.PromptSearchReplace)] = (XyzAxis.PromptSearchReplace("cat, \"dog, brown\""), "prompt", "cat|dog, brown", Basis with { Prompt = "a dog, brown", NegativePrompt = "no dog, brown" }),
+        [nameof(XyzAxis.ClipSkip)] = (XyzAxis.ClipSkip("1-2"), "clip skip", "1|2", Basis with { ClipSkip = 2 }),
+        [nameof(XyzAxis.Sampler)] = (XyzAxis.Sampler("ddim, Euler a Karras"), "sampler", "DDIM|Euler a Karras", Basis with { Sampler = SamplerKind.EulerAncestral, Spacing = SigmaSpacing.Karras }),
+        [nameof(XyzAxis.ScheduleType)] = (XyzAxis.ScheduleType("normal, karras"), "schedule type", "Normal|Karras", Basis with { Spacing = SigmaSpacing.Karras }),
+        [nameof(XyzAxis.Steps)] = (XyzAxis.Steps("5-20 (+5)"), "steps", "5|10|15|20", Basis with { Steps = 10 }),
+        [nameof(XyzAxis.Guidance)] = (XyzAxis.Guidance("1-7 [4]"), "guidance", "1|3|5|7", Basis with { Guidance = 3 }),
+        [nameof(XyzAxis.Seed)] = (XyzAxis.Seed("1-4"), "seed", "1|2|3|4", Basis with { Seed = 2 }),
     };
 
-    public static TheoryData<XyzAxisKind> Kinds => [.. Enum.GetValues<XyzAxisKind>()];
+    /// <summary>The factories that read text: each axis has one.</summary>
+    public static TheoryData<string> Factories =>
+    [
+        .. typeof(XyzAxis).GetMethods(BindingFlags.Public | BindingFlags.Static)
+            .Where(static method => method.ReturnType == typeof(XyzAxis) && method.GetParameters() is [var only] && only.ParameterType == typeof(string))
+            .Select(static method => method.Name),
+    ];
 
     [Theory]
-    [MemberData(nameof(Kinds))]
-    public void Axis_OfEveryKind_NamesItsValuesAndChangesItsSettingAlone(XyzAxisKind kind)
+    [MemberData(nameof(Factories))]
+    public void Axis_OfEveryFactory_NamesItsValuesAndChangesItsSettingAlone(string factory)
     {
-        var (axis, name, labels, second) = all[kind];
+        Assert.True(all.ContainsKey(factory), $"{factory} is an axis; say here with what values it is tried");
+        var (axis, name, labels, second) = all[factory];
         var (texts, grid) = (labels.Split('|'), new XyzGrid(Basis, axis));
 
-        Assert.Equal((kind, name, texts.Length), (axis.Kind, axis.Name, axis.Count));
+        Assert.Equal((name, texts.Length), (axis.Name, axis.Count));
         Assert.Equal(texts, axis.Labels);
         Assert.Equal(second, grid.At(1));
         Assert.Equal(second, new XyzGrid(Basis, XyzAxis.Seed(0), y: axis).At(0, 1));
         Assert.Equal(second, new XyzGrid(Basis, XyzAxis.Seed(0), z: axis).At(0, 0, 1));
         Assert.Equal($"{name}: {string.Join(", ", texts)}", axis.ToString());
-        Assert.Equal(kind == XyzAxisKind.PromptSearchReplace ? texts : [], axis.Replacements);
+        Assert.Equal(factory == nameof(XyzAxis.PromptSearchReplace) ? texts : [], axis.Replacements);
         Assert.Empty(grid.Validate());
+        Assert.Equal(Factories.Count, all.Values.Select(static entry => entry.Axis.Name).Distinct().Count());
     }
 
     [Fact]

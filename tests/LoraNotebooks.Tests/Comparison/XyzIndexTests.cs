@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Text;
 using System.Text.Json;
 using LoraNotebooks.Comparison;
 using LoraNotebooks.Data;
@@ -80,6 +81,69 @@ public sealed class XyzIndexTests : IDisposable
         Assert.Equal(expected, Assert.Single(XyzIndex.Load(folder.Path)).Settings);
     }
 
+    /// <summary>An index as it has been written since its settings were a record of their own: the names, their order and every digit stay.</summary>
+    [Fact]
+    public void Load_StoredIndex_IsReadAndWrittenAgainByteForByte()
+    {
+        const string stored = """
+            [
+              {
+                "file": "z01-y01-x01_prompt-cat_lora-weight-0.3_seed-1.png",
+                "x": "1",
+                "y": "0.3",
+                "z": "cat",
+                "prompt": "a cat, \"é\"\n帽子",
+                "negative_prompt": "no cat",
+                "seed": -9007199254740993,
+                "steps": 7,
+                "guidance": 0.3333333333333333,
+                "sampler": "DpmPlusPlus2SAncestral",
+                "spacing": "Karras",
+                "eta": 0.25,
+                "clip_skip": 2,
+                "reading": {
+                  "max_token_length": 150,
+                  "weighting": "KeepMean"
+                },
+                "checkpoint": "runs/mika/last.safetensors",
+                "lora_weight": 0.30000000000000004,
+                "width": 24,
+                "height": 40,
+                "model": "bases/small"
+              }
+            ]
+
+            """;
+        File.WriteAllText(folder.In("index.json"), stored);
+
+        var entry = Assert.Single(XyzIndex.Load(folder.Path));
+
+        var settings = new XyzSettings
+        {
+            Prompt = "a cat, \"é\"\n帽子",
+            NegativePrompt = "no cat",
+            Seed = -9007199254740993,
+            Steps = 7,
+            Guidance = 1 / 3.0,
+            Sampler = SamplerKind.DpmPlusPlus2SAncestral,
+            Spacing = SigmaSpacing.Karras,
+            Eta = 0.25,
+            ClipSkip = 2,
+            Reading = new PromptReading { MaxTokenLength = 150, Weighting = PromptWeighting.KeepMean },
+            Checkpoint = "runs/mika/last.safetensors",
+            LoraWeight = 0.1 + 0.2,
+            Width = 24,
+            Height = 40,
+        };
+        Assert.Equal((settings, "bases/small"), (entry.Settings, Assert.Single(entry.Facts).Value));
+        var files = XyzIndex.Files([entry]).ToDictionary(static file => file.Name, static file => Encoding.UTF8.GetString(file.Content));
+        Assert.Equal(stored, files["index.json"]);
+        Assert.StartsWith(
+            "file,x,y,z,prompt,negative_prompt,seed,steps,guidance,sampler,spacing,eta,clip_skip,reading_max_token_length,reading_weighting,checkpoint,lora_weight,width,height,model\n",
+            files["index.csv"],
+            StringComparison.Ordinal);
+    }
+
     [Theory]
     [InlineData("{}", "no list")]
     [InlineData("[null]", "null")]
@@ -110,7 +174,7 @@ public sealed class XyzIndexTests : IDisposable
     public void Settings_EverythingThatDecidesAPicture_IsASettingAndReachesThePipeline()
     {
         var settings = AllSet();
-        var options = StableDiffusionRenderer.Options(settings);
+        var options = new GenerationOptions(settings);
         Assert.All(typeof(GenerationOptions).GetProperties().Where(static property => !NotOfACell.ContainsKey(property.Name)), property =>
         {
             var own = typeof(XyzSettings).GetProperty(property.Name);

@@ -23,6 +23,7 @@ public sealed class XyzRunTests : IDisposable
             () => XyzAxis.Checkpoint("a, b"), () => XyzAxis.LoraWeight("0.5, 1"), () => XyzAxis.PromptSearchReplace("cat, dog"), () => XyzAxis.ClipSkip("1, 2"),
             () => XyzAxis.Sampler("Euler, LMS"), () => XyzAxis.ScheduleType("Karras, Normal"), () => XyzAxis.Steps("1, 2"), () => XyzAxis.Guidance("2, 3"), () => XyzAxis.Seed("1, 2"),
         ];
+        Assert.Equal(XyzAxisTests.Factories.Count, kinds.Length);
         for (var first = 0; first < kinds.Length; first++)
         {
             for (var second = 0; second < kinds.Length; second++)
