@@ -1,5 +1,4 @@
 using System.Text.Json.Serialization;
-using LoraNotebooks.Models.Language;
 
 namespace LoraNotebooks.Diffusion;
 
