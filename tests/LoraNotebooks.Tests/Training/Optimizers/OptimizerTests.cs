@@ -39,8 +39,7 @@ public sealed class OptimizerTests : IDisposable
         // With samples, so that weights for evaluation come and go.
         var config = Config(optimizer) with { SamplePrompts = ["portrait"], SampleEveryEpochs = 1, SaveEveryEpochs = 1, SampleOptions = new() { Steps = 1, Width = 8, Height = 8 } };
         var straight = Run(config with { OutputFolder = folder.In("straight") });
-        using var source = new CancellationTokenSource();
-        using var stopped = new LoraTrainer().Train(config, pipeline, TinyRun.First(4), new Immediate<TrainingStep>(step => { if (step.Step == 3) { source.Cancel(); } }), source.Token);
+        var stopped = Stopped(config, 3);
 
         var resumed = Run(config, stopped.StateFile);
 
@@ -247,6 +246,13 @@ public sealed class OptimizerTests : IDisposable
     private TrainingResult Run(TrainingConfig config, string? state = null)
     {
         using var result = new LoraTrainer { ResumeFrom = state }.Train(config, pipeline, TinyRun.First(4));
+        return result;
+    }
+
+    private TrainingResult Stopped(TrainingConfig config, int after)
+    {
+        using var source = new CancellationTokenSource();
+        using var result = new LoraTrainer().Train(config, pipeline, TinyRun.First(4), new Immediate<TrainingStep>(step => { if (step.Step == after) { source.Cancel(); } }), source.Token);
         return result;
     }
 
