@@ -219,11 +219,11 @@ public sealed class OptimizerTests : IDisposable
     public void Parameters_OfStretches_AreThoseWithGradientsInTheirShapes()
     {
         using var scope = NewDisposeScope();
-        Parameter[] parameters = [nn.Parameter(full([2, 3], 1f)), nn.Parameter(full(4, 2f)), nn.Parameter(full([1, 2, 1], 3f)), nn.Parameter(full(1, 4f))];
+        Parameter[] parameters = [nn.Parameter(full([2, 3], 1f)), nn.Parameter(full([4], 2f)), nn.Parameter(full([1, 2, 1], 3f)), nn.Parameter(full([2], 4f)), nn.Parameter(full([1], 5f))];
         var seen = new List<string>();
         var watching = new Watching { Seen = step => seen.AddRange(step.Stretches.Select(static x =>
             $"η {x.LearningRate}, λ {x.WeightDecay}: " + string.Join(" ", x.Parameters.Select(static p => $"{p.Index}@{p.Offset}[{string.Join(",", p.Weights.shape)}]={p.Weights.mean().item<float>()}+{p.Gradient.mean().item<float>()}")))) };
-        using var run = new OptimizerRun(watching, [new ParameterGroup("a", parameters[..3], 0.5), new ParameterGroup("b", parameters[3..], 0)]);
+        using var run = new OptimizerRun(watching, [new ParameterGroup("a", parameters[..4], 0.5), new ParameterGroup("b", parameters[4..], 0)]);
         foreach (var (i, parameter) in parameters.Index().Where(static pair => pair.Index != 1))
         {
             parameter.grad = full_like(parameter, 10 + i);
@@ -231,7 +231,7 @@ public sealed class OptimizerTests : IDisposable
 
         run.Step([1, 2]);
 
-        Assert.Equal(["η 1, λ 0.5: 0@0[2,3]=1+10", "η 1, λ 0.5: 2@10[1,2,1]=3+12", "η 2, λ 0: 3@12[1]=4+13"], seen);
+        Assert.Equal(["η 1, λ 0.5: 0@0[2,3]=1+10", "η 1, λ 0.5: 2@10[1,2,1]=3+12 3@12[2]=4+13", "η 2, λ 0: 4@14[1]=5+14"], seen);
     }
 
     private TrainingConfig Config(Optimizer optimizer) => TinyRun.Config(folder.Path) with
