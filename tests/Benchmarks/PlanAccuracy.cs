@@ -3,6 +3,7 @@ using System.Globalization;
 using LoraNotebooks.Diffusion;
 using LoraNotebooks.Models.Diffusion;
 using LoraNotebooks.Training;
+using LoraNotebooks.Training.Optimizers;
 using static TorchSharp.torch;
 
 namespace Benchmarks;
@@ -65,7 +66,7 @@ internal static class PlanAccuracy
         Line("decoding", need.Decoding, Twice(() => pipeline.Vae.Decode(randn(1, outline.Vae.LatentChannels, side, side).to(vaeType))));
 
         using var lora = StableDiffusionLora.Create(pipeline, "lora", config.UNetLora, null, 1);
-        using var optimizer = new AdamWOptimizer([new ParameterGroup("unet", lora.UNetParameters, 0.01)]);
+        using var optimizer = new OptimizerRun(config.Optimizer, [new ParameterGroup("unet", lora.UNetParameters, 0.01)]);
         var step = new DiffusionTrainingStep(pipeline.UNet, new NoiseSchedule(pipeline.Scheduler), optimizer, config);
         using var enabled = enable_grad();
         var text = Text(batch);

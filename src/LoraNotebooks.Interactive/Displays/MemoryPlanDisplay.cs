@@ -52,7 +52,7 @@ public sealed class MemoryPlanDisplay : RichDisplay
     private Html Needs()
     {
         var head = Look.Tr(
-            Look.Th("images", "right"), Look.Th("type"), Look.Th("weights", "right"), Look.Th("LoRA, AdamW", "right"), Look.Th("training step", "right"),
+            Look.Th("images", "right"), Look.Th("type"), Look.Th("weights", "right"), Look.Th($"LoRA, {Plan.Config.Optimizer.Name}", "right"), Look.Th("training step", "right"),
             Look.Th("to draw", "right"), Look.Th("to train", "right"), Look.Th("of what is free"));
         var rows = Plan.Needs.Select(need => Look.Tr(
             Look.Cell($"{need.Resolution} px", "right"),

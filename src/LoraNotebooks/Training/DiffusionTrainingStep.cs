@@ -1,6 +1,7 @@
 using LoraNotebooks.Diffusion;
 using LoraNotebooks.Models.Diffusion;
 using LoraNotebooks.Tensors;
+using LoraNotebooks.Training.Optimizers;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Training;
@@ -34,7 +35,7 @@ public readonly record struct UpdateResult(double Loss, double GradientNorm)
 /// <param name="optimizer">Holds the adapters' parameters.</param>
 /// <param name="config">Loss, weights of timesteps, clipping; what noise there is and how much images count comes with the batches.</param>
 /// <remarks>Source: Ho et al. 2020 (arXiv:2006.11239), algorithm 1; kohya-ss/sd-scripts, train_network.py, <c>process_batch</c>.</remarks>
-public sealed class DiffusionTrainingStep(UNet2DConditionModel unet, NoiseSchedule schedule, AdamWOptimizer optimizer, TrainingConfig config)
+public sealed class DiffusionTrainingStep(UNet2DConditionModel unet, NoiseSchedule schedule, OptimizerRun optimizer, TrainingConfig config)
 {
     private readonly ScalarType dtype = unet.parameters().First().dtype;
 

@@ -23,7 +23,7 @@ internal static class KohyaTrainingFacts
             ["ss_learning_rate"] = Text(config.TrainsUNet ? config.UNetLearningRate : config.TextEncoderLearningRate),
             ["ss_unet_lr"] = config.TrainsUNet ? Text(config.UNetLearningRate) : None,
             ["ss_text_encoder_lr"] = config.TrainsTextEncoder ? Text(config.TextEncoderLearningRate!) : None,
-            ["ss_optimizer"] = $"{typeof(AdamWOptimizer).FullName}(weight_decay={Text(config.WeightDecay)})",
+            ["ss_optimizer"] = config.Optimizer.MetadataText(config.WeightDecay),
             ["ss_lr_scheduler"] = Name(config.Schedule.Kind),
             ["ss_lr_warmup_steps"] = Text(plan.WarmupSteps),
             ["ss_max_grad_norm"] = Text(config.MaxGradientNorm),

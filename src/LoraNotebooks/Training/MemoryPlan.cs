@@ -38,7 +38,7 @@ public sealed record MemoryNeed(ScalarType Type, int Resolution)
     /// <summary>All networks; the autoencoder in float32 where its configuration asks for that, as float16 overflows in many. Exact.</summary>
     public required long Weights { get; init; }
 
-    /// <summary>What a run adds while it lasts whatever it does: adapter and two moments of AdamW in float32, and copies where <see cref="TrainingConfig.Precision"/> makes some. Exact.</summary>
+    /// <summary>What a run adds while it lasts whatever it does: the adapter in float32, the states of its optimizer, and copies where <see cref="TrainingConfig.Precision"/> makes some. Exact.</summary>
     public required long Adapter { get; init; }
 
     /// <summary>The gradients of the adapter, and what the optimizer's step makes. Exact.</summary>

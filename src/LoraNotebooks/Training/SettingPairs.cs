@@ -77,6 +77,7 @@ internal static class SettingPairs
         .. When(
             config.SaveEveryEpochs > config.Epochs,
             $"SaveEveryEpochs is {config.SaveEveryEpochs}, but there are {Listing.Count(config.Epochs, "epoch")}: only the final file is written"),
+        .. config.Optimizer.Warnings(config),
         .. SampleWarnings(config),
         .. ScheduleWarnings(config.Schedule),
     ];

@@ -15,11 +15,8 @@ internal sealed class StepMemory
     private const int VaeIndex = 1;
     private const int MasterSize = sizeof(float);
 
-    /// <summary>Weights, first and second moment.</summary>
-    private const int LastingCopies = 3;
-
-    /// <summary>Gradients, all of them in a row, and the denominators of a step: see <see cref="AdamWOptimizer.Step"/>.</summary>
-    private const int UpdateCopies = 3;
+    /// <summary>Gradients, and all of them in a row: see <see cref="Optimizers.OptimizerRun.Step"/>.</summary>
+    private const int GradientCopies = 2;
 
     private readonly PipelineOutline model;
     private readonly TrainingConfig config;
@@ -27,6 +24,7 @@ internal sealed class StepMemory
     private readonly DeviceType device;
     private readonly Dictionary<string, LayerCompanion> unetCompanions;
     private readonly IReadOnlyList<Dictionary<string, LayerCompanion>> textCompanions;
+    private readonly List<long[]> trainedShapes = [];
 
     /// <summary>Counts weights and adapters.</summary>
     /// <exception cref="ArgumentException">The adapter's settings do not fit the networks.</exception>
@@ -57,8 +55,8 @@ internal sealed class StepMemory
         return new MemoryNeed(type, resolution)
         {
             Weights = Components.Select((component, i) => component.Parameters * (i == VaeIndex ? vaeType : type).ElementSize()).Sum(),
-            Adapter = LastingCopies * MasterSize * Trained + Lowered(type, trainingType),
-            Update = UpdateCopies * MasterSize * Trained,
+            Adapter = (config.Optimizer.HasEvaluationWeights ? 2 : 1) * MasterSize * Trained + config.Optimizer.StateBytes(trainedShapes) + Lowered(type, trainingType),
+            Update = (GradientCopies + config.Optimizer.WorkingCopies) * MasterSize * Trained,
             TrainingStep = TrainingStep(trainingType, resolution),
             Encoding = Walked(vaeType, ledger => new VaeWalk(model.Vae, ledger, vaeType, device).Encode(1, resolution, resolution)),
             DrawingStep = Walked(type, ledger => UNetWalk(ledger, type).Run(sample.Guidance == 1 ? images : 2 * images, Latents(resolution), Latents(resolution), options.TextTokens)),
@@ -100,7 +98,7 @@ internal sealed class StepMemory
     private static Func<string, LayerCompanion?> Find(Dictionary<string, LayerCompanion> companions) => path => companions.TryGetValue(path, out var found) ? found : null;
 
     /// <summary>Builds a network and its adapter without memory, as loading and training would.</summary>
-    private static (ComponentMemory Component, Dictionary<string, LayerCompanion> Companions) Count<T>(string name, Func<T> create, LoraConfig? lora)
+    private (ComponentMemory Component, Dictionary<string, LayerCompanion> Companions) Count<T>(string name, Func<T> create, LoraConfig? lora)
         where T : nn.Module
     {
         using var scope = NewDisposeScope();
@@ -114,6 +112,7 @@ internal sealed class StepMemory
         using var generator = new Generator(0);
         using var adapted = new AdaptedModel(network);
         adapted.Add(name, lora, generator);
+        trainedShapes.AddRange(adapted.TrainableParameters(name).Select(static parameter => parameter.shape));
         var report = adapted.Report(name);
         var companions = new Dictionary<string, LayerCompanion>(StringComparer.Ordinal);
         foreach (var row in report.Rows)

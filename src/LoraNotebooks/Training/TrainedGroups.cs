@@ -1,4 +1,5 @@
 using LoraNotebooks.Diffusion;
+using LoraNotebooks.Training.Optimizers;
 using TorchSharp.Modules;
 
 namespace LoraNotebooks.Training;

@@ -2,6 +2,7 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
 using LoraNotebooks.Adapters;
+using LoraNotebooks.Training.Optimizers;
 
 namespace LoraNotebooks.Training;
 
@@ -13,7 +14,7 @@ public sealed partial record TrainingConfig
         IgnoreReadOnlyProperties = true,
         RespectNullableAnnotations = true,
         UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow,
-        Converters = { new JsonStringEnumConverter(), new LoraConfigConverter() },
+        Converters = { new JsonStringEnumConverter(), new LoraConfigConverter(), new OptimizerJson() },
     };
 
     /// <summary>These settings as JSON: properties by name, the adapters as PEFT's adapter_config.json.</summary>

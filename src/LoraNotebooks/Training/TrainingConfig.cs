@@ -2,6 +2,7 @@ using LoraNotebooks.Adapters;
 using LoraNotebooks.Data;
 using LoraNotebooks.Diffusion;
 using LoraNotebooks.Models.Language;
+using LoraNotebooks.Training.Optimizers;
 
 namespace LoraNotebooks.Training;
 
@@ -45,7 +46,10 @@ public sealed partial record TrainingConfig
     /// </summary>
     public double? TextEncoderLearningRate { get; init; }
 
-    /// <summary>λ of AdamW. Default 0.01.</summary>
+    /// <summary>The rule by which gradients change the adapters, and its options. Default AdamW with its usual ones.</summary>
+    public Optimizer Optimizer { get; init; } = new AdamWOptimizer();
+
+    /// <summary>λ, the decoupled weight decay of whatever optimizer. Default 0.01.</summary>
     public double WeightDecay { get; init; } = 0.01;
 
     /// <summary>How the learning rates change, counted in updates. Default a half cosine wave without warm-up.</summary>
@@ -135,6 +139,7 @@ public sealed partial record TrainingConfig
         faults.Require(SampleEveryEpochs is null || SamplePrompts.Count > 0, "SamplePrompts: got none, expected at least one prompt, as SampleEveryEpochs asks for samples");
         faults.AddRange(Reading.Validate().Select(fault => $"Reading.{fault}"));
         faults.AddRange(Captions.Validate().Select(fault => $"Captions.{fault}"));
+        faults.AddRange(Optimizer.Validate().Select(fault => $"Optimizer.{fault}"));
         faults.AddRange(Schedule.Validate().Select(fault => $"Schedule.{fault}"));
         faults.AddRange(UNetLearningRate != 0 ? UNetLora.Validate().Select(fault => $"UNetLora.{fault}") : []);
         faults.AddRange(TrainsTextEncoder ? TextEncoderLora.Validate().Select(fault => $"TextEncoderLora.{fault}") : []);

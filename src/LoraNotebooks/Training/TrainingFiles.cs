@@ -5,6 +5,7 @@ using System.Text.Json.Nodes;
 using LoraNotebooks.Data;
 using LoraNotebooks.Diffusion;
 using LoraNotebooks.Tensors;
+using LoraNotebooks.Training.Optimizers;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Training;
@@ -53,10 +54,10 @@ internal sealed class TrainingFiles
     public string RecordFile => FileNamed(RecordEnding);
 
     /// <summary>The adapter after some epochs, and the state to resume from.</summary>
-    public void SaveCheckpoint(int epochs, int steps, AdamWOptimizer optimizer, LossCurve curve) => Save(FileNamed($"-{epochs:D6}.safetensors"), steps, optimizer, curve);
+    public void SaveCheckpoint(int epochs, int steps, OptimizerRun optimizer, LossCurve curve) => Save(FileNamed($"-{epochs:D6}.safetensors"), steps, optimizer, curve);
 
     /// <summary>The adapter at the end of the run, or, where steps are missing, at the step at which it was stopped.</summary>
-    public void SaveFinal(int steps, AdamWOptimizer optimizer, LossCurve curve) =>
+    public void SaveFinal(int steps, OptimizerRun optimizer, LossCurve curve) =>
         Save(FileNamed(steps < plan.TotalSteps ? $"-step{steps:D8}.safetensors" : ".safetensors"), steps, optimizer, curve);
 
     /// <summary>Tells that files of an earlier run of this name will be replaced; one that is resumed goes on in them.</summary>
@@ -77,10 +78,10 @@ internal sealed class TrainingFiles
     }
 
     /// <summary>
-    /// Takes weights, moments and step of a stopped run, and what its record beside the state tells of it; returns its losses and the epochs that it
+    /// Takes weights, the optimizer's states and step of a stopped run, and what its record beside the state tells of it; returns its losses and the epochs that it
     /// planned.
     /// </summary>
-    public (IReadOnlyList<double> Losses, int Epochs) LoadState(string path, AdamWOptimizer optimizer)
+    public (IReadOnlyList<double> Losses, int Epochs) LoadState(string path, OptimizerRun optimizer)
     {
         (losses, var epochs, earlierRuns) = TrainingState.Load(path, optimizer, config, plan, dataHash, baseModel);
         firstStep = losses.Count + 1;
@@ -122,11 +123,12 @@ internal sealed class TrainingFiles
         AtomicFile.Write(RecordFile, stream => JsonSerializer.Serialize(stream, record, Indented));
     }
 
-    private void Save(string path, int steps, AdamWOptimizer optimizer, LossCurve curve)
+    private void Save(string path, int steps, OptimizerRun optimizer, LossCurve curve)
     {
         using var scope = NewDisposeScope();
         losses = [.. curve.Losses];
         TrainingState.Save(StateFile, optimizer, losses, config, dataHash, baseModel, Runs(losses.Count));
+        optimizer.UseEvaluationWeights();
         lora.SaveKohya(path, KohyaTrainingFacts.Of(config, plan, dataset, steps, started));
         checkpoints.Add(path);
     }

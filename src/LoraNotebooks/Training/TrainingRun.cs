@@ -1,5 +1,6 @@
 using LoraNotebooks.Data;
 using LoraNotebooks.Diffusion;
+using LoraNotebooks.Training.Optimizers;
 
 namespace LoraNotebooks.Training;
 
@@ -20,7 +21,7 @@ internal sealed class TrainingRun : IDisposable
     private readonly IProgress<TrainingSample>? sampleProgress;
     private readonly IProgress<TrainingStep>? progress;
     private readonly TrainedGroups groups;
-    private readonly AdamWOptimizer optimizer;
+    private readonly OptimizerRun optimizer;
     private readonly DiffusionTrainingStep trainingStep;
     private readonly TrainingFiles files;
     private readonly TrainingSeeds seeds;
@@ -53,13 +54,13 @@ internal sealed class TrainingRun : IDisposable
         warnings = plan.Warnings;
         seeds = new TrainingSeeds(config.Seed);
         groups = new TrainedGroups(config, lora);
-        optimizer = new AdamWOptimizer(groups.Groups);
+        optimizer = new OptimizerRun(config.Optimizer, groups.Groups);
         trainingStep = new DiffusionTrainingStep(pipeline.UNet, schedule, optimizer, config);
         files = new TrainingFiles(config, plan, pipeline, baseModel, dataset, lora, clock);
         files.Rehearse();
     }
 
-    /// <summary>Takes weights, moments, step and losses of a stopped run, if there is one to go on from.</summary>
+    /// <summary>Takes weights, the optimizer's states, step and losses of a stopped run, if there is one to go on from.</summary>
     public void Resume(string? stateFile)
     {
         files.TellReplaced(stateFile);
@@ -178,6 +179,7 @@ internal sealed class TrainingRun : IDisposable
 
         speed.Start();
         lora.Train();
+        optimizer.UseTrainingWeights();
         var first = stepOfEpoch * config.GradientAccumulation;
         var count = Math.Min(config.GradientAccumulation, batches.Count - first);
         var update = trainingStep.Update(count, i => Draw(epoch, first + i), groups.Rates(done, plan.TotalSteps), cancellationToken);
@@ -269,6 +271,7 @@ internal sealed class TrainingRun : IDisposable
         pipeline.Text.MarkTold([.. config.SamplePrompts, config.SampleOptions.NegativePrompt], config.SampleOptions.Reading);
 
         lora.Eval();
+        optimizer.UseEvaluationWeights();
         foreach (var prompt in config.SamplePrompts)
         {
             var options = config.SampleOptions with { Prompt = prompt };

@@ -1,17 +1,19 @@
 using System.Globalization;
 using System.Text.Json.Nodes;
 using LoraNotebooks.Formats;
+using LoraNotebooks.Training.Optimizers;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Training;
 
 /// <summary>
-/// Everything that a stopped run needs to go on, in one file, so that it is there whole or not at all: weights, moments, losses; as metadata the
+/// Everything that a stopped run needs to go on, in one file, so that it is there whole or not at all: weights, the optimizer's states, losses; as metadata the
 /// settings, the data's hash, the base model and the runs so far. Random numbers hang on the seed and the step alone, and learning rates on the step, so that neither is stored.
 /// </summary>
 internal static class TrainingState
 {
-    private const string Losses = "losses";
+    public const string Losses = "losses";
+
     private const string Steps = "steps";
     private const string Config = "config";
     private const string DataHash = "data_hash";
@@ -19,7 +21,7 @@ internal static class TrainingState
     private const string Runs = "runs";
 
     public static void Save(
-        string path, AdamWOptimizer optimizer, IReadOnlyList<double> losses, TrainingConfig config, string dataHash, TrainingBase baseModel, JsonArray runs)
+        string path, OptimizerRun optimizer, IReadOnlyList<double> losses, TrainingConfig config, string dataHash, TrainingBase baseModel, JsonArray runs)
     {
         using var scope = NewDisposeScope();
         var tensors = optimizer.State();
@@ -43,7 +45,7 @@ internal static class TrainingState
     /// The file is no training state, or of a run with other settings, data or base model, or has more steps than are planned; all differences are listed.
     /// </exception>
     public static (IReadOnlyList<double> Losses, int Epochs, JsonArray Runs) Load(
-        string path, AdamWOptimizer optimizer, TrainingConfig config, TrainingPlan plan, string dataHash, TrainingBase baseModel)
+        string path, OptimizerRun optimizer, TrainingConfig config, TrainingPlan plan, string dataHash, TrainingBase baseModel)
     {
         using var scope = NewDisposeScope();
         using var file = SafetensorsFile.Open(path);

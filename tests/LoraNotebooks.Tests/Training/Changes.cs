@@ -8,10 +8,10 @@ namespace LoraNotebooks.Tests.Training;
 /// <summary>A record with one property changed at a time, so that none can be forgotten: one of an unknown kind fails the test that walks.</summary>
 internal static class Changes
 {
-    /// <summary>The properties that can be set, those of nested settings as Outer.Inner.</summary>
+    /// <summary>The properties that can be set, those of nested settings, which may be of a derived type, as Outer.Inner.</summary>
     public static IEnumerable<string> Names(Type record, params Type[] nested) =>
-        Settable(record).SelectMany(property => nested.Contains(property.PropertyType)
-            ? Names(property.PropertyType, nested).Select(inner => $"{property.Name}.{inner}")
+        Settable(record).SelectMany(property => Array.Find(nested, property.PropertyType.IsAssignableFrom) is { } type
+            ? Names(type, nested).Select(inner => $"{property.Name}.{inner}")
             : [property.Name]);
 
     /// <summary>A copy with another value at a name.</summary>

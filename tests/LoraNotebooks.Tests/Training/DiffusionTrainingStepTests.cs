@@ -3,6 +3,7 @@ using LoraNotebooks.Diffusion;
 using LoraNotebooks.Models.Diffusion;
 using LoraNotebooks.Tests.Models;
 using LoraNotebooks.Training;
+using LoraNotebooks.Training.Optimizers;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
@@ -14,7 +15,7 @@ public sealed class DiffusionTrainingStepTests : IDisposable
     private readonly UNet2DConditionModel unet = new(TinyModels.UNet with { InChannels = 3, OutChannels = 3, SampleSize = 8 }, new Generator(1));
     private readonly AdaptedModel model;
     private readonly IReadOnlyList<Parameter> parameters;
-    private readonly AdamWOptimizer optimizer;
+    private readonly OptimizerRun optimizer;
     private readonly DiffusionTrainingStep step;
     private readonly double[] before;
 
@@ -23,7 +24,7 @@ public sealed class DiffusionTrainingStepTests : IDisposable
         model = new AdaptedModel(unet);
         model.Add("a", new LoraConfig { Rank = 2, Alpha = 2, TargetModules = ["to_q"] }, new Generator(2));
         parameters = model.TrainableParameters("a");
-        optimizer = new AdamWOptimizer([new ParameterGroup("unet", parameters, 0.1)]);
+        optimizer = new OptimizerRun(new AdamWOptimizer(), [new ParameterGroup("unet", parameters, 0.1)]);
         step = new DiffusionTrainingStep(unet, new NoiseSchedule(SchedulerConfig.StableDiffusion), optimizer, new TrainingConfig());
         before = Weights();
     }

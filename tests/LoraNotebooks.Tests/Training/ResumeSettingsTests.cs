@@ -7,6 +7,7 @@ using LoraNotebooks.Models.Language;
 using LoraNotebooks.Tests.Diffusion;
 using LoraNotebooks.Tests.Models;
 using LoraNotebooks.Training;
+using LoraNotebooks.Training.Optimizers;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Tests.Training;
@@ -15,7 +16,7 @@ namespace LoraNotebooks.Tests.Training;
 public sealed class ResumeSettingsTests : IDisposable
 {
     private static readonly Type[] Nested =
-        [typeof(LearningRateSchedule), typeof(LoraConfig), typeof(PromptReading), typeof(CaptionOptions), typeof(GenerationOptions)];
+        [typeof(LearningRateSchedule), typeof(LoraConfig), typeof(PromptReading), typeof(CaptionOptions), typeof(GenerationOptions), typeof(AdamWOptimizer)];
 
     /// <summary>What may change; that it changes no number is shown by a run.</summary>
     private static readonly Dictionary<string, Func<TrainingConfig, TrainingConfig>> Harmless = new()

@@ -2,6 +2,7 @@ using LoraNotebooks.Adapters;
 using LoraNotebooks.Data;
 using LoraNotebooks.Models.Language;
 using LoraNotebooks.Training;
+using LoraNotebooks.Training.Optimizers;
 
 namespace LoraNotebooks.Tests.Training;
 
@@ -24,6 +25,7 @@ public sealed class SettingPairsTests
         ["loha"] = static config => config with { UNetLora = Lora with { Method = AdapterMethod.Loha } },
         ["lokr"] = static config => config with { UNetLora = Lora with { Method = AdapterMethod.Lokr } },
         ["dropout"] = static config => config with { UNetLora = Lora with { Dropout = 0.1 } },
+        ["optimizer"] = static config => config with { Optimizer = new AdamWOptimizer { Beta2 = 0.99 } },
         ["weight decay"] = static config => config with { WeightDecay = 0 },
         ["clipping"] = static config => config with { MaxGradientNorm = null },
         ["lora+"] = static config => config with { LoraPlusLrRatio = 16 },

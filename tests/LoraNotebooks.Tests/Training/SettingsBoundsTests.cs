@@ -14,6 +14,7 @@ public sealed class SettingsBoundsTests
     private static readonly object[] NotPositive = [0d, -Tiny, double.NaN, double.PositiveInfinity];
     private static readonly object[] Negative = [-Tiny, double.NaN, double.PositiveInfinity];
     private static readonly object[] NotAPart = [-Tiny, Math.BitIncrement(1), double.NaN];
+    private static readonly object[] NotADecay = [-Tiny, 1d, double.NaN];
     private static readonly object[] NotALength = [-Tiny, 1.5, double.NaN, double.PositiveInfinity];
 
     private static readonly Dictionary<string, Bounds> Settings = new()
@@ -28,6 +29,9 @@ public sealed class SettingsBoundsTests
             Negative,
             "expected a positive number, or 0 to train the text encoder alone; 1e-4 is usual with alpha equal to the rank"),
         ["TextEncoderLearningRate"] = new([null, 0d, Huge], Negative, "expected a positive number, or 0 or null to leave it frozen"),
+        ["Optimizer.Beta1"] = new([0d, Math.BitDecrement(1)], NotADecay, "expected 0 or more and less than 1; 0.9 is usual"),
+        ["Optimizer.Beta2"] = new([0d, Math.BitDecrement(1)], NotADecay, "expected 0 or more and less than 1; 0.999 is usual"),
+        ["Optimizer.Epsilon"] = new([0d, Huge], Negative, "expected 0 or more; 1e-8 is usual"),
         ["WeightDecay"] = new([0d, Huge], Negative, "expected 0 or more"),
         ["Schedule.Kind"] = new(
             [ScheduleKind.Constant, ScheduleKind.Rex],

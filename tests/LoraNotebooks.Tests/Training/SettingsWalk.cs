@@ -1,13 +1,13 @@
 using System.Collections;
 using System.Globalization;
-using System.Reflection;
 using LoraNotebooks.Adapters;
 using LoraNotebooks.Training;
 
 namespace LoraNotebooks.Tests.Training;
 
 /// <summary>
-/// Every setting of a run, found by reflection, so that a new one is not forgotten: those of the records inside, too, as "Schedule.Warmup".
+/// Every setting of a run, found by reflection, so that a new one is not forgotten: those of the records inside, too, as "Schedule.Warmup",
+/// and of the usual optimizer, as "Optimizer.Beta1".
 /// An adapter's settings are one setting.
 /// </summary>
 internal static class SettingsWalk
@@ -28,7 +28,7 @@ internal static class SettingsWalk
     };
 
     /// <summary>The paths of all settings.</summary>
-    public static IReadOnlyList<string> Paths { get; } = [.. PathsOf(typeof(TrainingConfig))];
+    public static IReadOnlyList<string> Paths { get; } = [.. PathsOf(new TrainingConfig())];
 
     public static TheoryData<string> Rows() => [.. Paths];
 
@@ -44,9 +44,8 @@ internal static class SettingsWalk
     /// <summary>The settings with one of them changed to something that is right.</summary>
     public static TrainingConfig Changed(string path)
     {
-        var property = path.Split('.').Aggregate(
-            (PropertyInfo?)null,
-            static (found, name) => (found?.PropertyType ?? typeof(TrainingConfig)).GetProperty(name))!;
+        var (outer, name) = path.LastIndexOf('.') is var dot and >= 0 ? (Get(Base, path[..dot])!, path[(dot + 1)..]) : (Base, path);
+        var property = outer.GetType().GetProperty(name)!;
         var type = Nullable.GetUnderlyingType(property.PropertyType) ?? property.PropertyType;
         IEnumerable<object> values = type.IsEnum ? Enum.GetValues(type).Cast<object>() : Candidates.GetValueOrDefault(type) ?? throw new NotSupportedException(
             $"Give {nameof(SettingsWalk)} a value of {type} for {path}.");
@@ -64,9 +63,9 @@ internal static class SettingsWalk
         _ => Convert.ToString(value, CultureInfo.InvariantCulture)!,
     };
 
-    private static IEnumerable<string> PathsOf(Type type) =>
-        type.GetProperties().Where(static property => property.SetMethod is not null).SelectMany(property =>
-            IsRecord(property.PropertyType) ? PathsOf(property.PropertyType).Select(path => $"{property.Name}.{path}") : [property.Name]);
+    private static IEnumerable<string> PathsOf(object record) =>
+        record.GetType().GetProperties().Where(static property => property.SetMethod is not null).SelectMany(property =>
+            IsRecord(property.PropertyType) ? PathsOf(property.GetValue(record)!).Select(path => $"{property.Name}.{path}") : [property.Name]);
 
     private static bool IsRecord(Type type) => type != typeof(LoraConfig) && type.IsClass && type.GetMethod("<Clone>$") is not null;
 

@@ -17,6 +17,9 @@ public sealed class TrainingConfigTests
         ["GradientAccumulation"] = "1",
         ["UNetLearningRate"] = "0.0001",
         ["TextEncoderLearningRate"] = "null",
+        ["Optimizer.Beta1"] = "0.9",
+        ["Optimizer.Beta2"] = "0.999",
+        ["Optimizer.Epsilon"] = "1E-08",
         ["WeightDecay"] = "0.01",
         ["Schedule.Kind"] = "Cosine",
         ["Schedule.Warmup"] = "0",
@@ -139,6 +142,13 @@ public sealed class TrainingConfigTests
     [InlineData("""{"UNetLora": 5}""", "UNetLora")]
     [InlineData("""{"TextEncoderLora": ["q_proj"]}""", "TextEncoderLora")]
     [InlineData("""{"UNetLora": {"r": "eight"}}""", "r: got \"eight\"")]
+    [InlineData("""{"Optimizer": null}""", "Optimizer")]
+    [InlineData("""{"Optimizer": "AdamW"}""", "Optimizer: got no object, expected a Name and options.")]
+    [InlineData("""{"Optimizer": {"Beta1": 0.8}}""", "Optimizer: got no name, expected one of AdamW")]
+    [InlineData("""{"Optimizer": {"Name": 3}}""", "Optimizer: got no name, expected one of AdamW")]
+    [InlineData("""{"Optimizer": {"Name": "Adan"}}""", "Optimizer: got 'Adan', expected one of AdamW")]
+    [InlineData("""{"Optimizer": {"Name": "AdamW", "Beta3": 0.5}}""", "Beta3")]
+    [InlineData("""{"Optimizer": {"Name": "AdamW", "Beta1": 1, "Epsilon": -1}}""", "have 2 faults:\n- Optimizer.Beta1: got 1, expected 0 or more")]
     [InlineData("""{"Epochs": 0, "BatchSize": -1}""", "have 2 faults:\n- Epochs: got 0, expected a positive whole number\n- BatchSize: got -1, expected")]
     public void FromJson_WhatNoSettingsAre_SaysWhere(string json, string expected)
     {

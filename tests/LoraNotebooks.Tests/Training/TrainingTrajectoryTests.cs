@@ -5,6 +5,7 @@ using LoraNotebooks.Diffusion;
 using LoraNotebooks.Models.Diffusion;
 using LoraNotebooks.Models.Language;
 using LoraNotebooks.Training;
+using LoraNotebooks.Training.Optimizers;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Tests.Training;
@@ -60,7 +61,7 @@ public sealed class TrainingTrajectoryTests(ParityTable table) : IClassFixture<P
             baseRates = [.. baseRates, config.TextEncoderLearningRate!.Value];
         }
 
-        using var optimizer = new AdamWOptimizer(groups);
+        using var optimizer = new OptimizerRun(new AdamWOptimizer(), groups);
         var step = new DiffusionTrainingStep(unet, config.NoiseScheduleFor(Scheduler(baseModel, options)), optimizer, config);
         var steps = options.GetProperty("steps").GetInt32();
         var losses = expected["losses"].data<float>().ToArray();
@@ -98,7 +99,7 @@ public sealed class TrainingTrajectoryTests(ParityTable table) : IClassFixture<P
         using var text = ClipTextModel.FromFolder(Path.Combine(baseModel, "text_encoder"));
         using var adapted = Attach(unet, config.UNetLora);
         CopyInitial(adapted, "init.unet.", inputs);
-        using var optimizer = new AdamWOptimizer([new("unet", adapted.TrainableParameters(Adapter), 0)]);
+        using var optimizer = new OptimizerRun(new AdamWOptimizer(), [new("unet", adapted.TrainableParameters(Adapter), 0)]);
         var step = new DiffusionTrainingStep(unet, config.NoiseScheduleFor(Scheduler(baseModel, description.GetProperty("options"))), optimizer, config);
         var large = config with { BatchSize = config.BatchSize * config.GradientAccumulation, GradientAccumulation = 1 };
 

@@ -12,6 +12,8 @@ namespace LoraNotebooks.Training.Pretraining;
 /// A small network has hundreds of small tensors; updating each by itself costs more in calls than in arithmetic.
 /// Here the master weights, both moments and the average are one vector each. The model may be in bfloat16: it receives a rounded copy of
 /// the masters after each step, so that small updates are not lost to its eight bits of mantissa.
+/// It is not <see cref="Optimizers.AdamWOptimizer"/>, whose last bits differ: the embedded base was made with a first moment of two roundings (there
+/// lerp's one), with clipping only above the norm, and with weights that go on by their moments where a step gives them no gradient.
 /// </remarks>
 internal sealed class AveragedAdamW : IDisposable
 {

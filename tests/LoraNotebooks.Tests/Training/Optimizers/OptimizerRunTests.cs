@@ -1,11 +1,12 @@
-using LoraNotebooks.Training;
+using LoraNotebooks.Training.Optimizers;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
-namespace LoraNotebooks.Tests.Training;
+namespace LoraNotebooks.Tests.Training.Optimizers;
 
-public sealed class AdamWOptimizerTests
+/// <summary>An optimizer at work, AdamW's: its numbers, its parameters, its states.</summary>
+public sealed class OptimizerRunTests
 {
     private static readonly long[][] Shapes = [[3, 4], [5], [2, 3, 1, 1], [7, 2]];
 
@@ -15,7 +16,7 @@ public sealed class AdamWOptimizerTests
         using var scope = NewDisposeScope();
         var ours = Parameters(1);
         var theirs = Parameters(1);
-        using var optimizer = new AdamWOptimizer([new ParameterGroup("a", ours[..2], 0.01), new ParameterGroup("b", ours[2..], 0.1)]);
+        using var optimizer = new OptimizerRun(new AdamWOptimizer(), [new ParameterGroup("a", ours[..2], 0.01), new ParameterGroup("b", ours[2..], 0.1)]);
         using var first = optim.AdamW(theirs[..2], lr: 0.02, weight_decay: 0.01);
         using var second = optim.AdamW(theirs[2..], lr: 0.005, weight_decay: 0.1);
 
@@ -50,11 +51,9 @@ public sealed class AdamWOptimizerTests
         double[] rates = [0.02, 0.02, 0.005, 0];
         var values = parameters.Select(PlainTraining.Numbers).ToArray();
         var (m, v) = (values.Select(x => new double[x.Length]).ToArray(), values.Select(x => new double[x.Length]).ToArray());
-        using var optimizer = new AdamWOptimizer(
-            [new ParameterGroup("a", parameters[..2], 0.3), new ParameterGroup("none", [], 1), new ParameterGroup("b", parameters[2..3], 0), new ParameterGroup("c", parameters[3..], 0.7)],
-            beta1: 0.8,
-            beta2: 0.9,
-            epsilon: 0.05);
+        using var optimizer = new OptimizerRun(
+            new AdamWOptimizer { Beta1 = 0.8, Beta2 = 0.9, Epsilon = 0.05 },
+            [new ParameterGroup("a", parameters[..2], 0.3), new ParameterGroup("none", [], 1), new ParameterGroup("b", parameters[2..3], 0), new ParameterGroup("c", parameters[3..], 0.7)]);
 
         for (var step = 1; step <= 5; step++)
         {
@@ -91,7 +90,7 @@ public sealed class AdamWOptimizerTests
     {
         using var scope = NewDisposeScope();
         var parameter = nn.Parameter(zeros(1));
-        using var optimizer = new AdamWOptimizer([new ParameterGroup("all", [parameter], 0)]);
+        using var optimizer = new OptimizerRun(new AdamWOptimizer(), [new ParameterGroup("all", [parameter], 0)]);
         parameter.grad = full([1], 1e-8f);
 
         optimizer.Step([1]);
@@ -110,7 +109,7 @@ public sealed class AdamWOptimizerTests
     {
         using var scope = NewDisposeScope();
         var parameter = nn.Parameter(zeros(2));
-        using var optimizer = new AdamWOptimizer([new ParameterGroup("all", [parameter], 0)]);
+        using var optimizer = new OptimizerRun(new AdamWOptimizer(), [new ParameterGroup("all", [parameter], 0)]);
 
         // Upstream divides by ‖g‖ + 1e-6, so that a bound that much above the norm still clips by nothing.
         parameter.grad = tensor(new[] { 3f, 4 });
@@ -122,7 +121,7 @@ public sealed class AdamWOptimizerTests
         Assert.Equal((0.9 * 0.3) + (0.1 * 1.5), optimizer.State()["first_moment"][0].item<float>(), 1e-6);
 
         // Beside a small norm the summand is much: 3e-6/(3e-6 + 1e-6).
-        using var small = new AdamWOptimizer([new ParameterGroup("all", [nn.Parameter(zeros(1))], 0)]);
+        using var small = new OptimizerRun(new AdamWOptimizer(), [new ParameterGroup("all", [nn.Parameter(zeros(1))], 0)]);
         small.Groups[0].Parameters[0].grad = full([1], 3e-6f);
         small.Step([1], 3e-6);
         Assert.Equal(0.1 * 0.75 * 3, small.State()["first_moment"].item<float>() * 1e6, 1e-5);
@@ -138,14 +137,14 @@ public sealed class AdamWOptimizerTests
     {
         using var scope = NewDisposeScope();
         var parameters = Parameters(1);
-        using var optimizer = new AdamWOptimizer([new ParameterGroup("a", parameters[..2], 0), new ParameterGroup("b", parameters[2..], 0)]);
+        using var optimizer = new OptimizerRun(new AdamWOptimizer(), [new ParameterGroup("a", parameters[..2], 0), new ParameterGroup("b", parameters[2..], 0)]);
 
         Assert.Contains("Got 1 learning rates, expected 2, one for each group.", Assert.Throws<ArgumentException>(() => optimizer.Step([0.1])).Message, StringComparison.Ordinal);
         Assert.Contains("No parameter has a gradient. Call backward", Assert.Throws<InvalidOperationException>(() => optimizer.Step([0.1, 0.1])).Message, StringComparison.Ordinal);
         Assert.Throws<ArgumentNullException>(() => optimizer.Step(null!));
         Assert.Throws<ArgumentNullException>(() => optimizer.Restore(null!, 1));
-        Assert.Throws<ArgumentNullException>(() => new AdamWOptimizer(null!));
-        Assert.Contains("Got no parameters, expected at least one.", Assert.Throws<ArgumentException>(() => new AdamWOptimizer([new ParameterGroup("a", [], 0)])).Message, StringComparison.Ordinal);
+        Assert.Throws<ArgumentNullException>(() => new OptimizerRun(new AdamWOptimizer(), null!));
+        Assert.Contains("Got no parameters, expected at least one.", Assert.Throws<ArgumentException>(() => new OptimizerRun(new AdamWOptimizer(), [new ParameterGroup("a", [], 0)])).Message, StringComparison.Ordinal);
         Assert.Equal(["a", "b"], optimizer.Groups.Select(group => group.Name));
     }
 
@@ -156,7 +155,7 @@ public sealed class AdamWOptimizerTests
         var parameters = Parameters(1);
         var before = parameters.Select(PlainTraining.Numbers).ToArray();
 
-        using var optimizer = new AdamWOptimizer([new ParameterGroup("all", parameters, 0)]);
+        using var optimizer = new OptimizerRun(new AdamWOptimizer(), [new ParameterGroup("all", parameters, 0)]);
 
         Assert.Equal(before, parameters.Select(PlainTraining.Numbers));
         Assert.Equal(Shapes, parameters.Select(parameter => parameter.shape));
@@ -173,7 +172,7 @@ public sealed class AdamWOptimizerTests
         var before = parameters.Select(PlainTraining.Numbers).ToArray();
         var live = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
 
-        new AdamWOptimizer([new ParameterGroup("all", parameters, 0)]).Dispose();
+        new OptimizerRun(new AdamWOptimizer(), [new ParameterGroup("all", parameters, 0)]).Dispose();
 
         Assert.Equal(live, DisposeScopeManager.Statistics.ThreadTotalLiveCount);
         Assert.Equal(before, parameters.Select(PlainTraining.Numbers));
@@ -185,7 +184,7 @@ public sealed class AdamWOptimizerTests
         using var scope = NewDisposeScope();
         var parameters = Parameters(2);
         using var before = parameters[1].detach().clone();
-        using var optimizer = new AdamWOptimizer([new ParameterGroup("all", parameters, 0.1)]);
+        using var optimizer = new OptimizerRun(new AdamWOptimizer(), [new ParameterGroup("all", parameters, 0.1)]);
         SetGradients(parameters, 0);
         parameters[1].grad = null;
         using var neighbour = parameters[2].detach().clone();
@@ -202,7 +201,7 @@ public sealed class AdamWOptimizerTests
     {
         using var scope = NewDisposeScope();
         var parameters = Parameters(3);
-        using var optimizer = new AdamWOptimizer([new ParameterGroup("all", parameters, 0.1)]);
+        using var optimizer = new OptimizerRun(new AdamWOptimizer(), [new ParameterGroup("all", parameters, 0.1)]);
         SetGradients(parameters, 0);
         parameters[0].grad!.fill_(float.NaN);
         using var before = parameters[0].detach().clone();
@@ -219,11 +218,11 @@ public sealed class AdamWOptimizerTests
     {
         using var scope = NewDisposeScope();
         var straight = Parameters(4);
-        using var uninterrupted = new AdamWOptimizer([new ParameterGroup("all", straight, 0.01)]);
+        using var uninterrupted = new OptimizerRun(new AdamWOptimizer(), [new ParameterGroup("all", straight, 0.01)]);
         Run(uninterrupted, straight, 0, 3);
         var state = uninterrupted.State();
         var resumed = Parameters(99);
-        using var other = new AdamWOptimizer([new ParameterGroup("all", resumed, 0.01)]);
+        using var other = new OptimizerRun(new AdamWOptimizer(), [new ParameterGroup("all", resumed, 0.01)]);
 
         other.Restore(state, uninterrupted.Steps);
         Assert.Equal(3, other.Steps);
@@ -240,8 +239,8 @@ public sealed class AdamWOptimizerTests
     public void Restore_StateOfOtherParameters_IsRefused()
     {
         using var scope = NewDisposeScope();
-        using var small = new AdamWOptimizer([new ParameterGroup("all", Parameters(5)[..1], 0)]);
-        using var large = new AdamWOptimizer([new ParameterGroup("all", Parameters(5), 0)]);
+        using var small = new OptimizerRun(new AdamWOptimizer(), [new ParameterGroup("all", Parameters(5)[..1], 0)]);
+        using var large = new OptimizerRun(new AdamWOptimizer(), [new ParameterGroup("all", Parameters(5), 0)]);
 
         var before = PlainTraining.Numbers(large.State()["weights"]);
         var partial = large.State();
@@ -264,7 +263,7 @@ public sealed class AdamWOptimizerTests
         using var scope = NewDisposeScope();
         var parameter = nn.Parameter(zeros(3, dtype: ScalarType.BFloat16));
 
-        var error = Assert.Throws<ArgumentException>(() => new AdamWOptimizer([new ParameterGroup("all", [parameter], 0)]));
+        var error = Assert.Throws<ArgumentException>(() => new OptimizerRun(new AdamWOptimizer(), [new ParameterGroup("all", [parameter], 0)]));
         Assert.Contains("Got a parameter of type BFloat16, expected Float32", error.Message, StringComparison.Ordinal);
     }
 
@@ -273,7 +272,7 @@ public sealed class AdamWOptimizerTests
     {
         using var scope = NewDisposeScope();
         var parameters = Parameters(6);
-        using var optimizer = new AdamWOptimizer([new ParameterGroup("all", parameters, 0)]);
+        using var optimizer = new OptimizerRun(new AdamWOptimizer(), [new ParameterGroup("all", parameters, 0)]);
         Run(optimizer, parameters, 0, 5);
         var before = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
 
@@ -282,7 +281,7 @@ public sealed class AdamWOptimizerTests
         Assert.Equal(before, DisposeScopeManager.Statistics.ThreadTotalLiveCount);
     }
 
-    private static void Run(AdamWOptimizer optimizer, Parameter[] parameters, int from, int to)
+    private static void Run(OptimizerRun optimizer, Parameter[] parameters, int from, int to)
     {
         for (var step = from; step < to; step++)
         {
