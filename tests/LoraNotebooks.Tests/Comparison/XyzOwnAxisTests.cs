@@ -81,7 +81,7 @@ public sealed class XyzOwnAxisTests : IDisposable
             new XyzGrid(Plain, XyzAxis.Of("eta", [1.0, 2], Eta)).Validate());
         Assert.StartsWith("2 axes vary the eta", Assert.Single(new XyzGrid(Plain, XyzAxis.Of("eta", [1.0], Eta), XyzAxis.Of("eta", [0.0], Eta)).Validate()));
         Assert.StartsWith("2 axes vary the seed", Assert.Single(new XyzGrid(Plain, XyzAxis.Seed(1), XyzAxis.Of("seed", [1.0], Eta)).Validate()));
-        Assert.Contains("'eta' has no values", Assert.Throws<ArgumentException>(static () => XyzAxis.Of("eta", [], Eta)).Message);
+        Assert.Contains("'eta' has no values", Assert.Throws<ArgumentException>(static () => XyzAxis.Of<double>("eta", [], Eta)).Message);
         Assert.Throws<ArgumentException>(static () => XyzAxis.Of(" ", [1.0], Eta));
         Assert.Throws<ArgumentNullException>(static () => XyzAxis.Of<double>("eta", null!, Eta));
         Assert.Throws<ArgumentNullException>(static () => XyzAxis.Of<double>("eta", [1], null!));

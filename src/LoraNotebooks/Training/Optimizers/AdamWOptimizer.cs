@@ -1,4 +1,3 @@
-using LoraNotebooks.Models;
 using LoraNotebooks.Tensors;
 
 namespace LoraNotebooks.Training.Optimizers;
@@ -38,10 +37,10 @@ public sealed record AdamWOptimizer : Optimizer
     /// <inheritdoc/>
     public override IReadOnlyList<string> Validate()
     {
-        var faults = new ConfigFaults();
+        var faults = new Faults();
         faults.Require(Beta1 is >= 0 and < 1, $"Beta1: got {Beta1}, expected 0 or more and less than 1; 0.9 is usual");
         faults.Require(Beta2 is >= 0 and < 1, $"Beta2: got {Beta2}, expected 0 or more and less than 1; 0.999 is usual");
         faults.Require(double.IsFinite(Epsilon) && Epsilon >= 0, $"Epsilon: got {Epsilon}, expected 0 or more; 1e-8 is usual");
-        return faults.All;
+        return faults;
     }
 }

@@ -6,7 +6,6 @@ using LoraNotebooks.Tests.Diffusion;
 using LoraNotebooks.Tests.Models;
 using LoraNotebooks.Training;
 using LoraNotebooks.Training.Optimizers;
-using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
