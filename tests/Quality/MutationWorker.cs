@@ -77,7 +77,8 @@ internal static class MutationWorker
             }
 
             Environment.Exit(1);
-        }) { IsBackground = true }.Start();
+        })
+        { IsBackground = true }.Start();
         var job = JsonSerializer.Deserialize<MutationJob>(File.ReadAllBytes(path))!;
         using var output = new StreamWriter(job.Output, append: true) { AutoFlush = true };
         var control = new Control(Assembly.Load(Mutants.AssemblyOf(job.Project)));

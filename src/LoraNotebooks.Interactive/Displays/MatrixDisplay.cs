@@ -1,5 +1,5 @@
-using LoraNotebooks.Foundation;
 using LoraNotebooks.Data;
+using LoraNotebooks.Foundation;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Interactive;

@@ -1,5 +1,5 @@
-using LoraNotebooks.Foundation;
 using LoraNotebooks.Data;
+using LoraNotebooks.Foundation;
 using TorchSharp;
 
 namespace LoraNotebooks.Interactive;

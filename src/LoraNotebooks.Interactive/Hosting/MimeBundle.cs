@@ -1,6 +1,6 @@
-using LoraNotebooks.Foundation;
 using System.Text;
 using System.Text.Json.Nodes;
+using LoraNotebooks.Foundation;
 
 namespace LoraNotebooks.Interactive;
 

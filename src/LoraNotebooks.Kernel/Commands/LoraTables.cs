@@ -1,9 +1,9 @@
-using LoraNotebooks.Foundation;
 using System.Globalization;
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using LoraNotebooks.Adapters.Tools;
+using LoraNotebooks.Foundation;
 
 namespace LoraNotebooks.Kernel.Commands;
 

@@ -1,6 +1,6 @@
-using LoraNotebooks.Foundation;
 using System.CommandLine;
 using System.Globalization;
+using LoraNotebooks.Foundation;
 using LoraNotebooks.Hub;
 using LoraNotebooks.Kernel.Running;
 using Spectre.Console;

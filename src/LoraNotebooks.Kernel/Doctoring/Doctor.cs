@@ -1,8 +1,8 @@
-using LoraNotebooks.Foundation;
 using System.Diagnostics;
 using System.Globalization;
 using System.Runtime.InteropServices;
 using LoraNotebooks.Diffusion;
+using LoraNotebooks.Foundation;
 using LoraNotebooks.Kernel.Sessions;
 using LoraNotebooks.Tensors;
 using LoraNotebooks.Tensors.Convolutions;

@@ -220,8 +220,11 @@ public sealed class OptimizerTests : IDisposable
         using var scope = NewDisposeScope();
         Parameter[] parameters = [nn.Parameter(full([2, 3], 1f)), nn.Parameter(full([4], 2f)), nn.Parameter(full([1, 2, 1], 3f)), nn.Parameter(full([2], 4f)), nn.Parameter(full([1], 5f))];
         var seen = new List<string>();
-        var watching = new Watching { Seen = step => seen.AddRange(step.Stretches.Select(static x =>
-            $"η {x.LearningRate}, λ {x.WeightDecay}: " + string.Join(" ", x.Parameters.Select(static p => $"{p.Index}@{p.Offset}[{string.Join(",", p.Weights.shape)}]={p.Weights.mean().item<float>()}+{p.Gradient.mean().item<float>()}")))) };
+        var watching = new Watching
+        {
+            Seen = step => seen.AddRange(step.Stretches.Select(static x =>
+            $"η {x.LearningRate}, λ {x.WeightDecay}: " + string.Join(" ", x.Parameters.Select(static p => $"{p.Index}@{p.Offset}[{string.Join(",", p.Weights.shape)}]={p.Weights.mean().item<float>()}+{p.Gradient.mean().item<float>()}"))))
+        };
         using var run = new OptimizerRun(watching, [new ParameterGroup("a", parameters[..4], 0.5), new ParameterGroup("b", parameters[4..], 0)]);
         foreach (var (i, parameter) in parameters.Index().Where(static pair => pair.Index != 1))
         {
