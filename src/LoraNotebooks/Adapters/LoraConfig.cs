@@ -35,20 +35,17 @@ public enum LoraInitialization
 /// </remarks>
 public sealed partial record LoraConfig
 {
-    /// <summary>What the update is made of; default <see cref="AdapterMethod.Lora"/>.</summary>
+    /// <summary>
+    /// What the update is made of, with the options that only this method has: <c>AdapterMethod.Lokr with { DecomposeFactor = 4 }</c>.
+    /// Default <see cref="AdapterMethod.Lora"/>.
+    /// </summary>
     public AdapterMethod Method { get; init; } = AdapterMethod.Lora;
 
     /// <summary>Whether direction and length of each row train apart (DoRA, Liu et al. 2024, arXiv:2402.09353): W′ = m ⊙ (W + ΔW)/‖W + ΔW‖; default no.</summary>
     public bool UseDora { get; init; }
 
-    /// <summary>LoHa and LoKr: whether a convolution's kernel gets a core tensor of its own, which saves numbers; default no.</summary>
+    /// <summary>Whether a convolution's kernel gets a core tensor of its own, which saves numbers; default no.</summary>
     public bool UseEffectiveConv2d { get; init; }
-
-    /// <summary>LoKr: whether the smaller factor is of low rank too, where that saves numbers; default no.</summary>
-    public bool DecomposeBoth { get; init; }
-
-    /// <summary>LoKr: into how many parts outputs and inputs are split, where it divides them; −1 (default) splits them as equally as possible.</summary>
-    public int DecomposeFactor { get; init; } = -1;
 
     /// <summary>r, the rank of the update; default 8.</summary>
     public int Rank { get; init; } = 8;
@@ -120,9 +117,12 @@ public sealed partial record LoraConfig
     public IReadOnlyList<string> Validate()
     {
         var faults = new List<string>();
-        Require(Enum.IsDefined(Method), $"Method: got {(int)Method}, expected one of {string.Join(", ", Enum.GetNames<AdapterMethod>())}");
-        Require(Method == AdapterMethod.Lora || !(UseLoraBias || UseRsLora || Dropout != 0), $"UseLoraBias, UseRsLora, Dropout: got one of them with {Method}, expected them with {AdapterMethod.Lora} only");
-        Require(DecomposeFactor is -1 or > 0, $"DecomposeFactor: got {DecomposeFactor}, expected -1 or at least 1");
+        foreach (var (setting, name, value, isGiven) in Particular())
+        {
+            Require(!isGiven || Method.Honours.HasFlag(setting), $"{name}: got {value} with {Method}, expected it only with {string.Join(", ", AdapterMethod.All.Where(method => method.Honours.HasFlag(setting)))}");
+        }
+
+        faults.AddRange(Method.Faults());
         Require(Rank >= 1, $"Rank: got {Rank}, expected at least 1; 4 to 32 is usual");
         Require(double.IsFinite(Alpha) && Alpha > 0, $"Alpha: got {Alpha}, expected a positive number; the rank or half of it is usual");
         Require(Dropout is >= 0 and < 1, $"Dropout: got {Dropout}, expected 0 (none) or more and less than 1");
@@ -170,6 +170,17 @@ public sealed partial record LoraConfig
             Require(fault is null, $"{key}: got '{pattern}', expected a regular expression: {fault}");
         }
     }
+
+    /// <summary>The settings that not every method honours, and whether they are given.</summary>
+    private IEnumerable<(HonouredSettings Setting, string Name, object Value, bool IsGiven)> Particular() =>
+    [
+        (HonouredSettings.LoraBias, nameof(UseLoraBias), UseLoraBias, UseLoraBias),
+        (HonouredSettings.RsLora, nameof(UseRsLora), UseRsLora, UseRsLora),
+        (HonouredSettings.Dropout, nameof(Dropout), Dropout, Dropout != 0),
+        (HonouredSettings.Initialization, nameof(Initialization), Initialization, Initialization != LoraInitialization.KaimingUniform),
+        (HonouredSettings.Dora, nameof(UseDora), UseDora, UseDora),
+        (HonouredSettings.EffectiveConv2d, nameof(UseEffectiveConv2d), UseEffectiveConv2d, UseEffectiveConv2d),
+    ];
 
     /// <summary>Throws if there are faults.</summary>
     /// <exception cref="ArgumentException">There are; the message lists them all.</exception>
