@@ -152,6 +152,18 @@ public abstract record AdapterMethod
         return method;
     }
 
+    /// <summary>Takes a method away; files of its kind are no longer understood.</summary>
+    /// <param name="method">The method.</param>
+    public static void Unregister(AdapterMethod method)
+    {
+        ArgumentNullException.ThrowIfNull(method);
+        lock (Gate)
+        {
+            LoraNames.Remove(method.Dialect);
+            all = [.. all.Where(other => other.Name != method.Name)];
+        }
+    }
+
     /// <summary>The method of a name, in any case.</summary>
     /// <exception cref="ArgumentException">There is none; all are named.</exception>
     public static AdapterMethod Named(string name) => all.FirstOrDefault(method => string.Equals(method.Name, name, StringComparison.OrdinalIgnoreCase))

@@ -117,6 +117,7 @@ public sealed partial record LoraConfig
     public IReadOnlyList<string> Validate()
     {
         var faults = new List<string>();
+        Require(AdapterMethod.All.Any(method => method.Name == Method.Name), $"Method: got {Method}, which is not registered, expected one of {string.Join(", ", AdapterMethod.All)}; AdapterMethod.Register makes it known");
         foreach (var (setting, name, value, isGiven) in Particular())
         {
             Require(!isGiven || Method.Honours.HasFlag(setting), $"{name}: got {value} with {Method}, expected it only with {string.Join(", ", AdapterMethod.All.Where(method => method.Honours.HasFlag(setting)))}");

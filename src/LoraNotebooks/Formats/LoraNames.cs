@@ -80,6 +80,15 @@ internal static class LoraNames
         }
     }
 
+    /// <summary>Takes names away.</summary>
+    public static void Remove(LoraDialect dialect)
+    {
+        lock (Gate)
+        {
+            current = new Register([.. All.Where(other => other != dialect)]);
+        }
+    }
+
     /// <summary>The tensor that a part of a name means and whether it is kohya's word for it; <see langword="null"/> if it is none.</summary>
     public static (LoraFactor Factor, bool IsKohyas)? Find(string stem) => current.Stems.TryGetValue(stem, out var found) ? found : null;
 
