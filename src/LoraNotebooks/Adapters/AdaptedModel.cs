@@ -1,3 +1,4 @@
+using LoraNotebooks.Adapters.Methods;
 using LoraNotebooks.Formats;
 using LoraNotebooks.Tensors;
 using LoraNotebooks.Tensors.Convolutions;
@@ -236,21 +237,23 @@ public sealed partial class AdaptedModel : IDisposable
         var carried = targets.Select(static target => target.Layer).Where(layer => state?.Tensors.ContainsKey($"{layer.Path}.{CarriedLayer.Name}") == true).ToList();
         var adapted = targets.Select(static target => target.Layer.Path).ToHashSet(StringComparer.Ordinal);
         var layers = new List<AdapterLayer>();
+        var shared = new SharedTensors();
         try
         {
             foreach (var (target, its) in targets)
             {
-                layers.Add(target.CreateAdapter(its!, config, generator));
+                layers.Add(its!.Method.CreateLayer(new AdapterSite(target, its, config, generator, shared)));
             }
 
             layers.AddRange(carried.Select(static layer => new CarriedLayer(layer)));
             layers.AddRange(saved.Select(static layer => new WholeLayer(layer)));
             layers.AddRange(biased.Select(layer => new BiasLayer(layer, adapted.Contains(layer.Path))));
-            return new Adapter(name, state is null ? config with { FanInFanOut = targets.Exists(static target => target.Layer is TransposedLinearLayer) } : config, layers);
+            return new Adapter(name, state is null ? config with { FanInFanOut = targets.Exists(static target => target.Layer is TransposedLinearLayer) } : config, layers, shared);
         }
         catch
         {
             layers.ForEach(static layer => layer.Dispose());
+            shared.Dispose();
             throw;
         }
     }

@@ -1,7 +1,7 @@
 namespace LoraNotebooks.Adapters;
 
-/// <summary>One named adapter: its settings, its layers, and how strongly it acts.</summary>
-internal sealed class Adapter(string name, LoraConfig config, IReadOnlyList<AdapterLayer> layers) : IDisposable
+/// <summary>One named adapter: its settings, its layers and what they share, and how strongly it acts.</summary>
+internal sealed class Adapter(string name, LoraConfig config, IReadOnlyList<AdapterLayer> layers, SharedTensors shared) : IDisposable
 {
     public string Name { get; } = name;
 
@@ -21,5 +21,7 @@ internal sealed class Adapter(string name, LoraConfig config, IReadOnlyList<Adap
         {
             layer.Dispose();
         }
+
+        shared.Dispose();
     }
 }

@@ -37,7 +37,7 @@ public abstract class AdapterLayer : IDisposable
     /// <param name="y">The output so far; it may be overwritten.</param>
     /// <param name="x">The layer's input.</param>
     /// <param name="weight">w.</param>
-    internal abstract Tensor Add(Tensor y, Tensor x, double weight);
+    public abstract Tensor Add(Tensor y, Tensor x, double weight);
 
     /// <summary>Moves the trained weights; optimizers made before hold the old ones.</summary>
     internal virtual void To(Device device)

@@ -8,15 +8,17 @@ using static TorchSharp.torch.nn;
 namespace LoraNotebooks.Adapters;
 
 /// <summary>A layer of the frozen model, seen by adapters; of a layer of unknown kind only the bias can change.</summary>
-internal class BaseLayer(string path, Module<Tensor, Tensor> module) : IDisposable
+public class BaseLayer : IDisposable
 {
     private Tensor? biasBackup;
 
+    internal BaseLayer(string path, Module<Tensor, Tensor> module) => (Path, Module) = (path, module);
+
     /// <summary>The layer's path in the model.</summary>
-    public string Path { get; } = path;
+    public string Path { get; }
 
     /// <summary>The layer.</summary>
-    public Module<Tensor, Tensor> Module { get; } = module;
+    public Module<Tensor, Tensor> Module { get; }
 
     /// <summary>b, if the layer has one; asked for anew each time, because moving a module to another device replaces its parameters.</summary>
     public Parameter? Bias => Module.get_parameter("bias");
@@ -29,7 +31,7 @@ internal class BaseLayer(string path, Module<Tensor, Tensor> module) : IDisposab
         Module is CheckedConv2d or Convolution or TorchSharp.Modules.GroupNorm ? vector.view([-1, .. Enumerable.Repeat(1L, (int)dimensions - 2)]) : vector;
 
     /// <summary>W ← W + ΔW, b ← b + Δb; the originals are kept.</summary>
-    public virtual void Merge(Tensor? weightDelta, Tensor? biasDelta)
+    internal virtual void Merge(Tensor? weightDelta, Tensor? biasDelta)
     {
         if (biasDelta is not null)
         {
@@ -38,12 +40,19 @@ internal class BaseLayer(string path, Module<Tensor, Tensor> module) : IDisposab
     }
 
     /// <summary>Puts the originals back, bit for bit.</summary>
-    public virtual void Unmerge() => Restore(Bias, ref biasBackup);
+    internal virtual void Unmerge() => Restore(Bias, ref biasBackup);
 
     /// <summary>Releases what was kept.</summary>
-    public virtual void Dispose() => biasBackup?.Dispose();
+    public void Dispose()
+    {
+        Dispose(disposing: true);
+        GC.SuppressFinalize(this);
+    }
 
-    protected static void AddTo(Parameter parameter, Tensor delta, ref Tensor? backup)
+    /// <inheritdoc cref="Dispose()"/>
+    protected virtual void Dispose(bool disposing) => biasBackup?.Dispose();
+
+    private protected static void AddTo(Parameter parameter, Tensor delta, ref Tensor? backup)
     {
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
@@ -51,7 +60,7 @@ internal class BaseLayer(string path, Module<Tensor, Tensor> module) : IDisposab
         parameter.copy_(parameter.to(ScalarType.Float32).Plus(delta));
     }
 
-    protected static void Restore(Parameter? parameter, ref Tensor? backup)
+    private protected static void Restore(Parameter? parameter, ref Tensor? backup)
     {
         using var noGrad = no_grad();
         if (backup is not null)
@@ -67,9 +76,14 @@ internal class BaseLayer(string path, Module<Tensor, Tensor> module) : IDisposab
 /// A layer y = f(x; W) + b where f is linear in W. That linearity is what every adapter uses: f(x; W + ΔW) = f(x; W) + f(x; ΔW),
 /// so its part can be added to the output or merged into the weight.
 /// </summary>
-internal abstract class WeightLayer(string path, Module<Tensor, Tensor> module) : BaseLayer(path, module)
+public abstract class WeightLayer : BaseLayer
 {
     private Tensor? weightBackup;
+
+    private protected WeightLayer(string path, Module<Tensor, Tensor> module)
+        : base(path, module)
+    {
+    }
 
     /// <summary>W.</summary>
     public abstract Parameter Weight { get; }
@@ -83,26 +97,7 @@ internal abstract class WeightLayer(string path, Module<Tensor, Tensor> module) 
     /// <summary>The axis of W that counts the outputs.</summary>
     public virtual int OutputAxis => 0;
 
-    /// <summary>A LoRA companion for this layer.</summary>
-    protected abstract LoraLayer CreateLora(LayerLayout layout, LoraConfig config, Generator generator);
-
-    /// <summary>A companion of any method for this layer.</summary>
-    /// <param name="layout">Which, and how it is laid out.</param>
-    /// <param name="config">The settings that are not a matter of layout: initialisation, dropout, bias.</param>
-    /// <param name="generator">Draws what does not begin at zero.</param>
-    public AdapterLayer CreateAdapter(LayerLayout layout, LoraConfig config, Generator generator)
-    {
-        LowRankLayer update = layout.Method switch
-        {
-            AdapterMethod.Loha => new LohaLayer(this, layout, generator),
-            AdapterMethod.Lokr => new LokrLayer(this, layout, generator),
-            _ when layout.HasCore => new LoconTuckerLayer(this, layout, generator),
-            _ => CreateLora(layout, config, generator),
-        };
-        return layout.Magnitude is { } magnitude ? new DoraLayer(this, update, magnitude) : update;
-    }
-
-    public override void Merge(Tensor? weightDelta, Tensor? biasDelta)
+    internal override void Merge(Tensor? weightDelta, Tensor? biasDelta)
     {
         if (weightDelta is not null)
         {
@@ -112,23 +107,24 @@ internal abstract class WeightLayer(string path, Module<Tensor, Tensor> module) 
         base.Merge(weightDelta, biasDelta);
     }
 
-    public override void Unmerge()
+    internal override void Unmerge()
     {
         Restore(Weight, ref weightBackup);
         base.Unmerge();
     }
 
-    public override void Dispose()
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
     {
         weightBackup?.Dispose();
-        base.Dispose();
+        base.Dispose(disposing);
     }
 
     /// <summary>The layer of a module, or <see langword="null"/> if its weight is of a kind that adapters cannot change.</summary>
     /// <param name="path">Its path in the model.</param>
     /// <param name="module">The module.</param>
     /// <param name="roles">What the model's layers are for, where it tells.</param>
-    public static WeightLayer? From(string path, nn.Module module, ILayerRoles? roles) => module switch
+    internal static WeightLayer? From(string path, nn.Module module, ILayerRoles? roles) => module switch
     {
         TorchSharp.Modules.Linear linear => new LinearLayer(path, linear),
         TransposedLinear linear => new TransposedLinearLayer(path, linear),
@@ -145,8 +141,6 @@ internal sealed class LinearLayer(string path, TorchSharp.Modules.Linear module)
     public override Parameter Weight => module.weight!;
 
     public override Tensor Apply(Tensor x, Tensor weight) => functional.linear(x, weight);
-
-    protected override LoraLayer CreateLora(LayerLayout layout, LoraConfig config, Generator generator) => new LoraLinear(this, layout, config, generator);
 }
 
 /// <summary>y = x·W + b with W of shape [in, out], as GPT-2 keeps it.</summary>
@@ -157,8 +151,6 @@ internal sealed class TransposedLinearLayer(string path, TransposedLinear module
     public override int OutputAxis => 1;
 
     public override Tensor Apply(Tensor x, Tensor weight) => x.matmul(weight);
-
-    protected override LoraLayer CreateLora(LayerLayout layout, LoraConfig config, Generator generator) => new LoraLinear(this, layout, config, generator);
 }
 
 /// <summary>y = W ∗ x + b with W of shape [out, in/groups, kh, kw].</summary>
@@ -187,8 +179,6 @@ internal sealed class Conv2dLayer : WeightLayer
         var padding = module.padding ?? [.. module.kernel_size.Select((size, i) => module.padding_type == Padding.Same ? module.dilation[i] * (size - 1) / 2 : 0)];
         return new ConvolutionGeometry((module.stride[0], module.stride[1]), (padding[0], padding[1]), (module.dilation[0], module.dilation[1]), module.groups);
     }
-
-    protected override LoraLayer CreateLora(LayerLayout layout, LoraConfig config, Generator generator) => new LoraConv2d(this, layout, config, generator);
 }
 
 /// <summary>y = W[ids] with W of shape [vocabulary, dimension].</summary>
@@ -209,6 +199,4 @@ internal sealed class EmbeddingLayer(string path, TorchSharp.Modules.Embedding m
         var rows = table[TensorIndex.Tensor(ids)];
         return (paddingRow is { } padding ? where(ids.Is(padding).unsqueeze(-1), rows.detach(), rows) : rows).MoveToOuterDisposeScope();
     }
-
-    protected override LoraLayer CreateLora(LayerLayout layout, LoraConfig config, Generator generator) => new LoraEmbedding(this, layout, config, generator);
 }

@@ -1,5 +1,6 @@
 using System.Text.Json.Nodes;
 using System.Text.RegularExpressions;
+using LoraNotebooks.Adapters.Methods;
 using LoraNotebooks.Formats;
 
 namespace LoraNotebooks.Adapters;
@@ -8,8 +9,7 @@ namespace LoraNotebooks.Adapters;
 public sealed partial record LoraConfig
 {
     private const string TypeKey = "peft_type";
-    private const string InitKey = "init_lora_weights";
-    private const string TransposedKey = "fan_in_fan_out";
+    internal const string InitKey = "init_lora_weights";
 
     /// <summary>
     /// Fields that change what an adapter computes in a way that is not supported, unless they have one of these values.
@@ -17,7 +17,6 @@ public sealed partial record LoraConfig
     /// </summary>
     private static readonly Dictionary<string, string[]> Unsupported = new(StringComparer.Ordinal)
     {
-        [TypeKey] = ["\"LORA\"", "\"LOHA\"", "\"LOKR\""],
         ["use_qalora"] = ["false", "null"],
         ["use_bdlora"] = ["false", "null"],
         ["layer_replication"] = ["null"],
@@ -45,20 +44,18 @@ public sealed partial record LoraConfig
         json = JsonNode.Parse(json.ToJsonString())!.AsObject();
         var fields = new PeftFields(json);
         fields.Faults.AddRange(
-            from pair in Unsupported
+            from pair in Unsupported.Append(KeyValuePair.Create(TypeKey, AdapterMethod.All.Select(static method => $"\"{method.Dialect.PeftType}\"").ToArray()))
             where json.TryGetPropertyValue(pair.Key, out var value) && !pair.Value.Contains(PeftFields.Text(value))
             select $"{pair.Key}: got {PeftFields.Text(json[pair.Key])}, supported is {string.Join(" or ", pair.Value)}");
 
-        var method = fields.Choice(TypeKey, AdapterMethod.Lora, ("LORA", AdapterMethod.Lora), ("LOHA", AdapterMethod.Loha), ("LOKR", AdapterMethod.Lokr));
+        var method = fields.Choice(TypeKey, AdapterMethod.Lora, [.. AdapterMethod.All.Select(static method => (method.Dialect.PeftType, method))]).With(fields);
         var config = new LoraConfig
         {
             Method = method,
             UseDora = fields.Flag("use_dora"),
             UseEffectiveConv2d = fields.Flag("use_effective_conv2d"),
-            DecomposeBoth = fields.Flag("decompose_both"),
-            DecomposeFactor = fields.Integer("decompose_factor", -1),
             Rank = fields.Integer("r", 8),
-            Alpha = fields.Number(AlphaKey(method), 8),
+            Alpha = fields.Number(method.AlphaKey, 8),
             TargetModules = fields.Selection("target_modules") ?? [],
             ExcludeModules = fields.Selection("exclude_modules"),
             Dropout = fields.Number("lora_dropout", 0),
@@ -67,7 +64,7 @@ public sealed partial record LoraConfig
             RankPattern = fields.Patterns<int>("rank_pattern"),
             AlphaPattern = fields.Patterns<double>("alpha_pattern"),
             UseRsLora = fields.Flag("use_rslora"),
-            FanInFanOut = fields.Flag(TransposedKey),
+            FanInFanOut = fields.Flag("fan_in_fan_out"),
             Initialization = PeftFields.Text(json[InitKey]) == "\"gaussian\"" ? LoraInitialization.Gaussian : LoraInitialization.KaimingUniform,
             LayersToTransform = [.. fields.Numbers("layers_to_transform")],
             LayersPattern = fields.Texts("layers_pattern"),
@@ -91,14 +88,14 @@ public sealed partial record LoraConfig
             throw new InvalidDataException($"The file has no LoRA weights; expected names that end in '{LoraState.DownPart}', found {string.Join(", ", state.Tensors.Keys.Take(3))}.");
         }
 
-        var methods = ranks.Keys.ToDictionary(static path => path, path => LayerLayout.MethodOf(state, path), StringComparer.Ordinal);
+        var methods = ranks.Keys.ToDictionary(static path => path, path => AdapterMethod.Of(state, path), StringComparer.Ordinal);
         var alphas = ranks.ToDictionary(static pair => pair.Key, pair => state.Alphas.GetValueOrDefault(pair.Key, pair.Value), StringComparer.Ordinal);
         var (rank, alpha) = (MostFrequent(ranks.Values), MostFrequent(alphas.Values));
         var config = new LoraConfig
         {
-            Method = MostFrequent(methods.Values),
-            UseDora = state.Tensors.Keys.Any(static name => name.EndsWith(".lora_magnitude_vector", StringComparison.Ordinal) || name.EndsWith(".dora_scale", StringComparison.Ordinal)),
-            UseEffectiveConv2d = state.Tensors.Keys.Any(static name => name.EndsWith(".hada_t1", StringComparison.Ordinal) || name.EndsWith(".lokr_t2", StringComparison.Ordinal)),
+            Method = methods.Values.GroupBy(static method => method).OrderByDescending(static group => group.Count()).ThenBy(static group => AdapterMethod.All.ToList().IndexOf(group.Key)).First().Key,
+            UseDora = state.Tensors.Keys.Any(static name => LoraNames.OwnerOf(name)?.Dialect == DoraLayer.Dialect),
+            UseEffectiveConv2d = state.Tensors.Keys.Any(static name => LoraNames.OwnerOf(name) is { Factor: var factor } && factor.Has(FactorFacts.IsCore) && !factor.Has(FactorFacts.IsNotPefts)),
             Rank = rank,
             Alpha = alpha,
             TargetModules = ModuleSelection.Names([.. ranks.Keys.Order(StringComparer.Ordinal)]),
@@ -115,9 +112,9 @@ public sealed partial record LoraConfig
     {
         var fields = new Dictionary<string, JsonNode?>(Carried.Select(static pair => KeyValuePair.Create(pair.Key, pair.Value?.DeepClone())), StringComparer.Ordinal)
         {
-            [TypeKey] = Method.ToString().ToUpperInvariant(),
+            [TypeKey] = Method.Dialect.PeftType,
             ["r"] = Rank,
-            [AlphaKey(Method)] = PeftFields.Number(Alpha),
+            [Method.AlphaKey] = PeftFields.Number(Alpha),
             ["target_modules"] = PeftFields.Selection(TargetModules),
             ["exclude_modules"] = ExcludeModules is null ? null : PeftFields.Selection(ExcludeModules),
             ["rank_pattern"] = new JsonObject(RankPattern.Select(static pair => KeyValuePair.Create(pair.Key, (JsonNode?)pair.Value))),
@@ -126,7 +123,7 @@ public sealed partial record LoraConfig
             ["layers_pattern"] = PeftFields.List(LayersPattern),
             ["modules_to_save"] = PeftFields.List(ModulesToSave),
         };
-        foreach (var (key, value) in OwnFields())
+        foreach (var (key, value) in Method.Fields(this))
         {
             fields[key] = value;
         }
@@ -139,31 +136,11 @@ public sealed partial record LoraConfig
         return new JsonObject(fields.OrderBy(static pair => pair.Key, StringComparer.Ordinal));
     }
 
-    private static string AlphaKey(AdapterMethod method) => method == AdapterMethod.Lora ? "lora_alpha" : "alpha";
-
-    /// <summary>The fields that only this method has.</summary>
-    private IEnumerable<(string Key, JsonNode? Value)> OwnFields() => Method switch
-    {
-        AdapterMethod.Lora =>
-        [
-            ("lora_dropout", PythonJson.Float(Dropout)),
-            ("bias", Bias switch { BiasTraining.All => "all", BiasTraining.LoraOnly => "lora_only", _ => "none" }),
-            ("lora_bias", UseLoraBias),
-            ("use_rslora", UseRsLora),
-            ("use_dora", UseDora),
-            (TransposedKey, FanInFanOut),
-        ],
-        AdapterMethod.Lokr => [("use_effective_conv2d", UseEffectiveConv2d), ("decompose_both", DecomposeBoth), ("decompose_factor", DecomposeFactor)],
-        _ => [("use_effective_conv2d", UseEffectiveConv2d)],
-    };
-
     /// <summary>What PEFT expects to find beside, for an adapter that is not of a file.</summary>
     private IEnumerable<(string Key, JsonNode? Value)> Defaults() =>
     [
         ("auto_mapping", null), ("base_model_name_or_path", null), (PeftFolder.InferenceKey, false), ("revision", null), ("task_type", null),
-        .. Method == AdapterMethod.Lora
-            ? new (string, JsonNode?)[] { (InitKey, Initialization == LoraInitialization.Gaussian ? "gaussian" : true) }
-            : [("init_weights", true), ("module_dropout", PythonJson.Float(0)), ("rank_dropout", PythonJson.Float(0))],
+        .. Method.FieldsBeside(this),
     ];
 
     private static T MostFrequent<T>(IEnumerable<T> values) =>

@@ -35,20 +35,17 @@ public enum LoraInitialization
 /// </remarks>
 public sealed partial record LoraConfig
 {
-    /// <summary>What the update is made of; default <see cref="AdapterMethod.Lora"/>.</summary>
+    /// <summary>
+    /// What the update is made of, with the options that only this method has: <c>AdapterMethod.Lokr with { DecomposeFactor = 4 }</c>.
+    /// Default <see cref="AdapterMethod.Lora"/>.
+    /// </summary>
     public AdapterMethod Method { get; init; } = AdapterMethod.Lora;
 
     /// <summary>Whether direction and length of each row train apart (DoRA, Liu et al. 2024, arXiv:2402.09353): W′ = m ⊙ (W + ΔW)/‖W + ΔW‖; default no.</summary>
     public bool UseDora { get; init; }
 
-    /// <summary>LoHa and LoKr: whether a convolution's kernel gets a core tensor of its own, which saves numbers; default no.</summary>
+    /// <summary>Whether a convolution's kernel gets a core tensor of its own, which saves numbers; default no.</summary>
     public bool UseEffectiveConv2d { get; init; }
-
-    /// <summary>LoKr: whether the smaller factor is of low rank too, where that saves numbers; default no.</summary>
-    public bool DecomposeBoth { get; init; }
-
-    /// <summary>LoKr: into how many parts outputs and inputs are split, where it divides them; −1 (default) splits them as equally as possible.</summary>
-    public int DecomposeFactor { get; init; } = -1;
 
     /// <summary>r, the rank of the update; default 8.</summary>
     public int Rank { get; init; } = 8;
@@ -120,9 +117,16 @@ public sealed partial record LoraConfig
     public IReadOnlyList<string> Validate()
     {
         var faults = new Faults();
-        faults.Defined(nameof(Method), Method);
-        faults.Require(Method == AdapterMethod.Lora || !(UseLoraBias || UseRsLora || Dropout != 0), $"UseLoraBias, UseRsLora, Dropout: got one of them with {Method}, expected them with {AdapterMethod.Lora} only");
-        faults.Expect(DecomposeFactor is -1 or > 0, nameof(DecomposeFactor), DecomposeFactor, "-1 or at least 1");
+        faults.Require(
+            AdapterMethod.All.Any(method => method.Name == Method.Name),
+            $"Method: got {Method}, which is not registered, expected one of {string.Join(", ", AdapterMethod.All)}; AdapterMethod.Register makes it known");
+        foreach (var (setting, name, value, isGiven) in Particular())
+        {
+            var honouring = AdapterMethod.All.Where(method => method.Honours.HasFlag(setting));
+            faults.Expect(!isGiven || Method.Honours.HasFlag(setting), name, $"{value} with {Method}", $"it only with {string.Join(", ", honouring)}");
+        }
+
+        faults.AddRange(Method.Faults());
         faults.Expect(Rank >= 1, nameof(Rank), Rank, "at least 1; 4 to 32 is usual");
         faults.Expect(double.IsFinite(Alpha) && Alpha > 0, nameof(Alpha), Alpha, "a positive number; the rank or half of it is usual");
         faults.Expect(Dropout is >= 0 and < 1, nameof(Dropout), Dropout, "0 (none) or more and less than 1");
@@ -162,6 +166,17 @@ public sealed partial record LoraConfig
             faults.Require(fault is null, $"{key}: got '{pattern}', expected a regular expression: {fault}");
         }
     }
+
+    /// <summary>The settings that not every method honours, and whether they are given.</summary>
+    private IEnumerable<(HonouredSettings Setting, string Name, object Value, bool IsGiven)> Particular() =>
+    [
+        (HonouredSettings.LoraBias, nameof(UseLoraBias), UseLoraBias, UseLoraBias),
+        (HonouredSettings.RsLora, nameof(UseRsLora), UseRsLora, UseRsLora),
+        (HonouredSettings.Dropout, nameof(Dropout), Dropout, Dropout != 0),
+        (HonouredSettings.Initialization, nameof(Initialization), Initialization, Initialization != LoraInitialization.KaimingUniform),
+        (HonouredSettings.Dora, nameof(UseDora), UseDora, UseDora),
+        (HonouredSettings.EffectiveConv2d, nameof(UseEffectiveConv2d), UseEffectiveConv2d, UseEffectiveConv2d),
+    ];
 
     /// <summary>Throws if there are faults.</summary>
     /// <exception cref="ArgumentException">There are; the message lists them all.</exception>

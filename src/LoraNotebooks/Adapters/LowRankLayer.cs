@@ -6,7 +6,7 @@ namespace LoraNotebooks.Adapters;
 /// <summary>An update whose ΔW is a product of small factors, scaled by s = α/r.</summary>
 /// <param name="baseLayer">The layer.</param>
 /// <param name="layout">How the update is laid out.</param>
-internal abstract class LowRankLayer(WeightLayer baseLayer, LayerLayout layout) : AdapterLayer(baseLayer.Path)
+public abstract class LowRankLayer(WeightLayer baseLayer, LayerLayout layout) : AdapterLayer(baseLayer.Path)
 {
     /// <summary>r.</summary>
     public int Rank => Layout.Rank;
@@ -18,7 +18,7 @@ internal abstract class LowRankLayer(WeightLayer baseLayer, LayerLayout layout) 
     public double Scale => Layout.Scale;
 
     /// <summary>How the update is laid out.</summary>
-    internal LayerLayout Layout { get; } = layout;
+    public LayerLayout Layout { get; } = layout;
 
     /// <summary>The frozen layer.</summary>
     protected WeightLayer BaseLayer { get; } = baseLayer;
@@ -27,7 +27,7 @@ internal abstract class LowRankLayer(WeightLayer baseLayer, LayerLayout layout) 
     public abstract override Tensor WeightDelta();
 
     /// <summary>y + w·f(x; ΔW). A method that need not form ΔW has a cheaper way.</summary>
-    internal override Tensor Add(Tensor y, Tensor x, double weight)
+    public override Tensor Add(Tensor y, Tensor x, double weight)
     {
         using var scope = NewDisposeScope();
         var dropped = x.is_floating_point() ? Dropout(x) : x;
@@ -35,10 +35,10 @@ internal abstract class LowRankLayer(WeightLayer baseLayer, LayerLayout layout) 
     }
 
     /// <summary>The layer's input with some numbers zeroed, in training.</summary>
-    internal virtual Tensor Dropout(Tensor x) => x;
+    protected internal virtual Tensor Dropout(Tensor x) => x;
 
     /// <summary>Registers factors that are drawn as a fresh linear layer is, U(−1/√n, 1/√n) with n the product of all sizes but the first.</summary>
-    private protected void RegisterDrawn(Generator generator, params ReadOnlySpan<(string Name, long[] Shape)> factors)
+    protected void RegisterDrawn(Generator generator, params ReadOnlySpan<(string Name, long[] Shape)> factors)
     {
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
@@ -51,7 +51,7 @@ internal abstract class LowRankLayer(WeightLayer baseLayer, LayerLayout layout) 
     }
 
     /// <summary>Registers factors that begin at zero, so that the update begins as no change.</summary>
-    private protected void RegisterZero(params ReadOnlySpan<(string Name, long[] Shape)> factors)
+    protected void RegisterZero(params ReadOnlySpan<(string Name, long[] Shape)> factors)
     {
         using var scope = NewDisposeScope();
         foreach (var (name, shape) in factors)
@@ -62,7 +62,7 @@ internal abstract class LowRankLayer(WeightLayer baseLayer, LayerLayout layout) 
     }
 
     /// <summary>Refuses a factor of more numbers than the file has that tells its rank, before it is allocated.</summary>
-    private protected void RequireHeld(string name, long[] shape)
+    protected void RequireHeld(string name, long[] shape)
     {
         if (shape.Aggregate(1.0, static (product, size) => product * size) is var needed && needed > Layout.MostNumbers)
         {
@@ -72,5 +72,5 @@ internal abstract class LowRankLayer(WeightLayer baseLayer, LayerLayout layout) 
     }
 
     /// <summary>Tucker's product: K[p, q, …] = Σᵢⱼ C[i, j, …]·P[i, p]·Q[j, q], the core C being [r, r, kh, kw].</summary>
-    internal static Tensor Tucker(Tensor C, Tensor P, Tensor Q) => einsum("ijkl,ip,jq->pqkl", C, P, Q).contiguous();
+    protected static Tensor Tucker(Tensor C, Tensor P, Tensor Q) => einsum("ijkl,ip,jq->pqkl", C, P, Q).contiguous();
 }

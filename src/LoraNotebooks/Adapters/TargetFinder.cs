@@ -31,13 +31,10 @@ internal sealed class TargetFinder(IReadOnlyDictionary<string, nn.Module> module
                 continue;
             }
 
-            if (module is TransposedLinear && config.Method != AdapterMethod.Lora)
-            {
-                faults.Add($"TargetModules: '{path}' keeps its weight transposed, for which PEFT has no {config.Method}, expected {nameof(AdapterMethod.Lora)} or other modules");
-            }
-            else if (WeightLayer.From(path, module, roles) is { } layer)
+            if (WeightLayer.From(path, module, roles) is { } layer)
             {
                 layers.Add(layer);
+                faults.AddRange(config.Method.WhyNot(layer) is { } reason ? [$"TargetModules: '{path}' {reason}"] : []);
             }
             else if (!config.TargetModules.IsRegex)
             {

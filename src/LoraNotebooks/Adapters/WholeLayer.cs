@@ -24,7 +24,7 @@ internal sealed class WholeLayer : AdapterLayer
     public override Tensor? BiasDelta() => baseLayer.OriginalBias is { } bias ? Parameters["bias"] - bias : null;
 
     /// <summary>y + w·(f(x; ΔW) + Δb).</summary>
-    internal override Tensor Add(Tensor y, Tensor x, double weight)
+    public override Tensor Add(Tensor y, Tensor x, double weight)
     {
         using var scope = NewDisposeScope();
         var part = baseLayer.Apply(x, WeightDelta().to(y.dtype));
@@ -59,7 +59,7 @@ internal sealed class CarriedLayer : AdapterLayer
     public override Tensor WeightDelta() => Parameters[Name] - baseLayer.OriginalWeight;
 
     /// <summary>y + w·(f(x; W′) − f(x; W)), which looks up two rows in place of subtracting two tables.</summary>
-    internal override Tensor Add(Tensor y, Tensor x, double weight)
+    public override Tensor Add(Tensor y, Tensor x, double weight)
     {
         using var scope = NewDisposeScope();
         var part = baseLayer.Apply(x, Parameters[Name].to(y.dtype)) - baseLayer.Apply(x, baseLayer.OriginalWeight.to(y.dtype));
@@ -89,7 +89,7 @@ internal sealed class BiasLayer : AdapterLayer
     public override Tensor BiasDelta() => Parameters[name] - baseLayer.OriginalBias!;
 
     /// <summary>y + w·Δb.</summary>
-    internal override Tensor Add(Tensor y, Tensor x, double weight)
+    public override Tensor Add(Tensor y, Tensor x, double weight)
     {
         using var scope = NewDisposeScope();
         return y.Plus(baseLayer.AlongChannels(BiasDelta().to(y.dtype), y.dim()), times: weight).MoveToOuterDisposeScope();

@@ -11,39 +11,7 @@ namespace LoraNotebooks.Formats;
 /// <remarks>Source: sd-scripts, networks/lora.py and library/train_util.py; LyCORIS, lycoris/modules.</remarks>
 public static class KohyaFile
 {
-    private const string Down = "lora_down.weight";
-    private const string Up = "lora_up.weight";
-    private const string Alpha = "alpha";
-    private const string Magnitude = "dora_scale";
     private const string Arguments = "ss_network_args";
-    private const string PeftMagnitude = "lora_magnitude_vector";
-
-    /// <summary>What kohya calls a part → what PEFT calls it. LyCORIS' factors are called the same by both.</summary>
-    private static readonly Dictionary<string, string> Parts = new(StringComparer.Ordinal)
-    {
-        [Down] = LoraState.DownPart[1..],
-        [Up] = LoraState.UpPart[1..],
-        ["lora_mid.weight"] = "lora_mid.weight",
-        ["hada_w1_a"] = "hada_w1_a",
-        ["hada_w1_b"] = "hada_w1_b",
-        ["hada_w2_a"] = "hada_w2_a",
-        ["hada_w2_b"] = "hada_w2_b",
-        ["hada_t1"] = "hada_t1",
-        ["hada_t2"] = "hada_t2",
-        ["lokr_w1"] = "lokr_w1",
-        ["lokr_w1_a"] = "lokr_w1_a",
-        ["lokr_w1_b"] = "lokr_w1_b",
-        ["lokr_w2"] = "lokr_w2",
-        ["lokr_w2_a"] = "lokr_w2_a",
-        ["lokr_w2_b"] = "lokr_w2_b",
-        ["lokr_t2"] = "lokr_t2",
-        [Magnitude] = Magnitude,
-    };
-
-    private static readonly Dictionary<string, string> KohyasParts = Parts
-        .Select(static pair => KeyValuePair.Create(pair.Value, pair.Key))
-        .Append(KeyValuePair.Create(PeftMagnitude, Magnitude))
-        .ToDictionary(StringComparer.Ordinal);
 
     /// <summary>Writes a file.</summary>
     /// <param name="path">The file to write or replace.</param>
@@ -67,21 +35,21 @@ public static class KohyaFile
             var names = KohyaNames.Of(network).DistinctBy(static pair => pair.Path).ToDictionary(static pair => pair.Path, static pair => pair.Name, StringComparer.Ordinal);
             foreach (var (name, weight) in state.Tensors)
             {
-                var part = KohyasParts.FirstOrDefault(pair => name.EndsWith("." + pair.Key, StringComparison.Ordinal));
-                var module = name[..^((part.Key?.Length ?? name.Length - 1) + 1)];
-                if (!names.TryGetValue(module, out var written) || IsScaledWhole(state, module))
+                var factor = LoraNames.OwnerOf(name)?.Factor;
+                var module = factor?.ModuleOf(name) ?? "";
+                if (factor?.Kohya is null || !names.TryGetValue(module, out var written) || IsScaledWhole(state, module))
                 {
                     strange.Add(name);
                     continue;
                 }
 
-                tensors[$"{written}.{part.Value}"] = casting.Of(name, part.Key == PeftMagnitude ? WithDimensionsOf(state, module, weight) : weight);
+                tensors[$"{written}.{factor.Kohya}"] = casting.Of(name, name.EndsWith(LoraState.MagnitudePart, StringComparison.Ordinal) ? WithDimensionsOf(state, module, weight) : weight);
             }
 
             foreach (var (module, rank) in state.Ranks.Where(pair => names.ContainsKey(pair.Key)))
             {
                 var type = dtype ?? state.Tensors.First(pair => pair.Key.StartsWith(module + ".", StringComparison.Ordinal)).Value.dtype;
-                tensors[$"{names[module]}.{Alpha}"] = casting.Of($"{module}.{Alpha}", tensor(state.Alphas.GetValueOrDefault(module, rank), ScalarType.Float64), type);
+                tensors[$"{names[module]}.{LoraKey.Alpha}"] = casting.Of($"{module}.{LoraKey.Alpha}", tensor(state.Alphas.GetValueOrDefault(module, rank), ScalarType.Float64), type);
             }
         }
 
@@ -115,15 +83,13 @@ public static class KohyaFile
 
     /// <summary>A Kronecker product of two whole matrices has scale 1 in kohya's files, whatever α is; PEFT scales it by α/r.</summary>
     private static bool IsScaledWhole(LoraState state, string module) =>
-        state.Tensors.ContainsKey($"{module}.lokr_w1") && state.Tensors.ContainsKey($"{module}.lokr_w2")
-        && state.Config is { } config && config["alpha"]?.ToString() != config["r"]?.ToString();
+        LoraNames.IsUnscaled(state, module) && state.Config is { } config && config["alpha"]?.ToString() != config["r"]?.ToString();
 
     private static Dictionary<string, string> NetworkFacts(IReadOnlyList<(LoraPart Part, LoraState State)> parts)
     {
-        var items = parts.SelectMany(static pair => pair.State.Tensors.Keys).Select(static name => name[(name.LastIndexOf('.') + 1)..]).ToHashSet(StringComparer.Ordinal);
-        var algorithms = new[] { ("loha", "hada_w1_a"), ("lokr", "lokr_w2"), ("lokr", "lokr_w2_b"), ("lora", "weight") }
-            .Where(pair => items.Contains(pair.Item2)).Select(static pair => pair.Item1).Distinct().ToList();
-        var isPlain = items.SetEquals(["weight"]) && !parts.Any(static pair => pair.State.Tensors.Keys.Any(static name => name.EndsWith(".lora_mid.weight", StringComparison.Ordinal)));
+        string[] names = [.. parts.SelectMany(static pair => pair.State.Tensors.Keys)];
+        var algorithms = names.Select(static name => LoraNames.OwnerOf(name)?.Dialect.Algorithm).OfType<string>().Distinct().ToList();
+        var isPlain = names.All(static name => name.EndsWith(LoraState.DownPart, StringComparison.Ordinal) || name.EndsWith(LoraState.UpPart, StringComparison.Ordinal));
         var facts = new Dictionary<string, string>(StringComparer.Ordinal)
         {
             ["ss_network_module"] = isPlain ? "networks.lora" : "lycoris.kohya",

@@ -88,33 +88,36 @@ internal sealed partial record LoraKey(string Text, string? Network, string Modu
     }
 
     /// <summary>The name of the tensor without which this one means nothing, e.g. of B for A; <see langword="null"/> if it stands for itself.</summary>
-    public string? Counterpart() => Part?.EndsWith(".bias", StringComparison.Ordinal) != true && Pair().Match(Text) is { Success: true } match
-        ? Text[..match.Index] + (match.Value switch
+    public string? Counterpart()
+    {
+        if (Part is null || Part.EndsWith(".bias", StringComparison.Ordinal))
         {
-            "lora_down" => "lora_up",
-            "lora_up" => "lora_down",
-            ".down." => ".up.",
-            ".up." => ".down.",
-            [.. var start, 'A'] => start + "B",
-            [.. var start, 'B'] => start + "A",
-            [.. var start, 'a'] => start + "b",
-            var other => other[..^1] + "a",
-        }) + Text[(match.Index + match.Length)..]
-        : null;
+            return null;
+        }
+
+        if (LoraNames.Ending.Match(Text) is { Success: true } match)
+        {
+            var part = match.Groups["part"];
+            var other = LoraNames.Find(part.Value) is { Factor.Counterpart: { } counterpart } found && LoraNames.Find(LoraNames.Stem(counterpart)) is { Factor: var factor }
+                ? LoraNames.Stem(found.IsKohyas ? factor.Kohya ?? factor.Name : factor.Name)
+                : null;
+            return other is null ? null : Text[..part.Index] + other + Text[(part.Index + part.Length)..];
+        }
+
+        return OldEnding().Match(Text) is { Success: true } old && old.Groups["way"] is var way
+            ? Text[..way.Index] + (way.Value == "down" ? "up" : "down") + Text[(way.Index + way.Length)..]
+            : null;
+    }
 
     /// <summary>A name's beginning up to the module, and the part after it.</summary>
     public static (string Stem, string? Part) Split(string text)
     {
-        if (Ending().Match(text) is { Success: true } match)
+        if (LoraNames.Ending.Match(text) is { Success: true } match)
         {
-            var (part, bias) = (match.Groups["part"].Value, match.Groups["kind"].Value == "bias");
-            return (match.Groups["module"].Value, part switch
-            {
-                "lora_A" or "lora_down" => bias ? null : LoraState.DownPart[1..],
-                "lora_B" or "lora_up" => bias ? "lora_B.bias" : LoraState.UpPart[1..],
-                "lora_mid" => "lora_mid.weight",
-                _ => part,
-            });
+            var part = match.Groups["part"].Value;
+            return (match.Groups["module"].Value, LoraNames.Find(part) is not { Factor: var factor } ? part
+                : match.Groups["kind"].Value == "bias" && factor.Name.EndsWith(".weight", StringComparison.Ordinal) ? BiasOf(factor)
+                : factor.Name);
         }
 
         return OldEnding().Match(text) is { Success: true } old
@@ -122,21 +125,16 @@ internal sealed partial record LoraKey(string Text, string? Network, string Modu
             : (text, null);
     }
 
+    private static string? BiasOf(LoraFactor factor) => LoraNames.Stem(factor.Name) + ".bias" is var bias && LoraNames.Factors.Any(other => other.Name == bias) ? bias : null;
+
     private static string? After(string text, string prefix, bool orUnderscore) =>
         text.Length > prefix.Length + 1 && text.StartsWith(prefix, StringComparison.Ordinal) && (text[prefix.Length] == '.' || (orUnderscore && text[prefix.Length] == '_'))
             ? text[(prefix.Length + 1)..]
             : null;
 
-    /// <summary>A part after a module; PEFT may put the adapter's name between, and old files leave "weight" out.</summary>
-    [GeneratedRegex(@"^(?<module>.+?)\.(?<part>lora_A|lora_B|lora_down|lora_up|lora_mid|lora_embedding_A|lora_embedding_B|lora_magnitude_vector|hada_w[12]_[ab]|hada_t[12]|lokr_w[12]|lokr_w[12]_[ab]|lokr_t2|dora_scale|alpha)(?:\.(?!weight$|bias$)[^.]+)?(?:\.(?<kind>weight|bias))?$")]
-    private static partial Regex Ending();
-
     /// <summary>diffusers' first year.</summary>
     [GeneratedRegex(@"^(?<module>.+?)(?:\.lora|\.lora_linear_layer|_lora)\.(?<way>down|up)\.weight$")]
     private static partial Regex OldEnding();
-
-    [GeneratedRegex(@"lora_down|lora_up|lora_(?:embedding_)?[AB](?=\.|$)|\.down\.|\.up\.|(?:hada|lokr)_w[12]_[ab]", RegexOptions.RightToLeft)]
-    private static partial Regex Pair();
 
     [GeneratedRegex(@"^bundle_emb\.")]
     private static partial Regex BundledEmbedding();

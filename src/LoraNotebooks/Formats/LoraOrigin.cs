@@ -104,7 +104,7 @@ public sealed partial record LoraOrigin(LoraArchitecture Architecture, string? T
             : Marks.FirstOrDefault(mark => named.Exists(name => mark.Pattern.IsMatch(name))).Architecture;
         if (IsEither(architecture) || architecture == LoraArchitecture.Unknown)
         {
-            var width = keys.Where(static pair => OfWidth().IsMatch(Named(pair.Key)) && IsFirstFactor(pair.Key.Part) && pair.Shape.Count > 1).Select(static pair => pair.Shape[1]).FirstOrDefault();
+            var width = keys.Where(static pair => OfWidth().IsMatch(Named(pair.Key)) && SpansInputs(pair.Key.Part) && pair.Shape.Count > 1).Select(static pair => pair.Shape[1]).FirstOrDefault();
             var told = width switch
             {
                 768 => LoraArchitecture.StableDiffusion1,
@@ -125,7 +125,7 @@ public sealed partial record LoraOrigin(LoraArchitecture Architecture, string? T
 
     private static string Named(LoraKey key) => $"{key.Network}:{key.Module.Replace('.', '_')}";
 
-    private static bool IsFirstFactor(string? part) => part is "lora_A.weight" or "hada_w1_b";
+    private static bool SpansInputs(string? part) => part is not null && LoraNames.Find(LoraNames.Stem(part)) is { Factor: var factor } && factor.Has(FactorFacts.SpansInputs);
 
     /// <summary>What the file notes of its base.</summary>
     private static LoraArchitecture Noted(IReadOnlyDictionary<string, string> metadata)

@@ -19,10 +19,11 @@ public sealed class LoraState(IReadOnlyDictionary<string, Tensor> tensors, IRead
     /// <summary>The ending of the name of B.</summary>
     public const string UpPart = ".lora_B.weight";
 
-    private const string WholeKroneckerPart = ".lokr_w2";
+    /// <summary>The ending of the name of m, the lengths of a weight-decomposed layer, as PEFT has it: flat, of convolutions [1, out, 1, 1].</summary>
+    public const string MagnitudePart = ".lora_magnitude_vector";
 
-    /// <summary>The names below a module's path that tell its rank by their first size. A Kronecker product of two whole matrices has none.</summary>
-    private static readonly string[] RankParts = [DownPart, ".lora_embedding_A", ".hada_w1_b", ".lokr_w2_b", ".lokr_w1_b"];
+    /// <summary>The ending of the name of m as LyCORIS has it: with as many axes as W.</summary>
+    public const string KohyaMagnitudePart = ".dora_scale";
 
     private readonly Lazy<IReadOnlyDictionary<string, int>> ranks = new(() => RanksOf(tensors, alphas ?? new Dictionary<string, double>()));
 
@@ -63,18 +64,20 @@ public sealed class LoraState(IReadOnlyDictionary<string, Tensor> tensors, IRead
     private static Dictionary<string, int> RanksOf(IReadOnlyDictionary<string, Tensor> tensors, IReadOnlyDictionary<string, double> alphas)
     {
         var ranks = new Dictionary<string, int>(StringComparer.Ordinal);
-        foreach (var part in RankParts)
+        foreach (var factor in LoraNames.Factors.Where(static factor => factor.Has(FactorFacts.TellsRank)))
         {
-            foreach (var (name, tensor) in tensors.Where(pair => pair.Key.EndsWith(part, StringComparison.Ordinal) && pair.Value.dim() > 0))
+            foreach (var (name, tensor) in tensors.Where(static pair => pair.Value.dim() > 0))
             {
-                ranks.TryAdd(name[..^part.Length], (int)tensor.size(0));
+                if (factor.ModuleOf(name) is { } module)
+                {
+                    ranks.TryAdd(module, (int)tensor.size(0));
+                }
             }
         }
 
         // Where nothing has a rank, LyCORIS notes as α the rank that was asked for.
-        foreach (var name in tensors.Keys.Where(static name => name.EndsWith(WholeKroneckerPart, StringComparison.Ordinal)))
+        foreach (var module in LoraNames.Factors.Where(static factor => factor.Has(FactorFacts.NotesRank)).SelectMany(factor => tensors.Keys.Select(factor.ModuleOf)).OfType<string>())
         {
-            var module = name[..^WholeKroneckerPart.Length];
             ranks.TryAdd(module, Math.Max(1, (int)Math.Round(alphas.GetValueOrDefault(module, 1))));
         }
 

@@ -23,12 +23,6 @@ public static class PeftFolder
     /// <summary>What every name begins with: PEFT wraps the model twice.</summary>
     internal const string Prefix = "base_model.model.";
 
-    private const string Magnitude = ".lora_magnitude_vector";
-    private const string KohyaMagnitude = ".dora_scale";
-
-    /// <summary>Parts of names that only some kinds of adapters have, or none of PEFT's.</summary>
-    private static readonly string[] Others = [".lora_A", ".lora_B", ".lora_embedding", Magnitude, ".hada_", ".lokr_", ".lora_mid.", KohyaMagnitude];
-
     private static readonly JsonSerializerOptions Layout = new() { WriteIndented = true, IndentSize = 2, NewLine = "\n", Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     /// <summary>Whether a folder is one.</summary>
@@ -143,16 +137,16 @@ public static class PeftFolder
         }
 
         var type = config["peft_type"]?.ToString() ?? "LORA";
-        var own = type switch { "LOHA" => "hada_", "LOKR" => "lokr_", _ => "lora_" };
         var named = new Dictionary<string, Tensor>(StringComparer.Ordinal);
         var strange = new List<string>();
         foreach (var (name, tensor) in state.Tensors)
         {
-            if (name.EndsWith(KohyaMagnitude, StringComparison.Ordinal) && own == "lora_" && tensor.dim() > 1 && tensor.numel() == tensor.size(0))
+            var owner = LoraNames.OwnerOf(name);
+            if (name.EndsWith(LoraState.KohyaMagnitudePart, StringComparison.Ordinal) && owner?.Dialect.PeftType == type && tensor.dim() > 1 && tensor.numel() == tensor.size(0))
             {
-                named[name[..^KohyaMagnitude.Length] + Magnitude] = tensor.dim() == 4 ? tensor.reshape(1, -1, 1, 1) : tensor.reshape(-1);
+                named[name[..^LoraState.KohyaMagnitudePart.Length] + LoraState.MagnitudePart] = tensor.dim() == 4 ? tensor.reshape(1, -1, 1, 1) : tensor.reshape(-1);
             }
-            else if (Others.Any(other => name.Contains(other, StringComparison.Ordinal) && (other == ".lora_mid." || !other.Contains(own, StringComparison.Ordinal))))
+            else if (owner is { } known && (known.Dialect.PeftType != type || known.Factor.Has(FactorFacts.IsNotPefts)))
             {
                 strange.Add($"{name} {Shapes.Text(tensor.shape)}");
             }
@@ -162,10 +156,10 @@ public static class PeftFolder
             }
         }
 
-        var magnitudes = named.Keys.Count(static name => name.EndsWith(Magnitude, StringComparison.Ordinal));
+        var magnitudes = named.Keys.Count(static name => name.EndsWith(LoraState.MagnitudePart, StringComparison.Ordinal));
         if (magnitudes > 0 && magnitudes < state.Ranks.Count)
         {
-            strange.Add($"{Magnitude[1..]} of {magnitudes} of {state.Ranks.Count} layers; PEFT has it for all or for none");
+            strange.Add($"{LoraState.MagnitudePart[1..]} of {magnitudes} of {state.Ranks.Count} layers; PEFT has it for all or for none");
         }
 
         return strange.Count == 0

@@ -1,4 +1,5 @@
 using LoraNotebooks.Adapters;
+using LoraNotebooks.Adapters.Methods;
 using LoraNotebooks.Tensors;
 using static TorchSharp.torch;
 

@@ -29,10 +29,10 @@ internal static class SettingPairs
         foreach (var (name, lora, rateOf) in Adapters(config))
         {
             faults.Require(
-                config.ScaleWeightNorms is null || lora is { Method: AdapterMethod.Lora, UseDora: false },
+                config.ScaleWeightNorms is null || (lora.Method.Honours.HasFlag(HonouredSettings.NormBound) && !lora.UseDora),
                 $"ScaleWeightNorms: got {config.ScaleWeightNorms} with {name} of {Kind(lora)}, expected plain LoRA, whose norms alone are bounded, or null");
             faults.Require(
-                config.LoraPlusLrRatio is null || lora.Method == AdapterMethod.Lora,
+                config.LoraPlusLrRatio is null || lora.Method.Honours.HasFlag(HonouredSettings.LoraPlus),
                 $"LoraPlusLrRatio: got {config.LoraPlusLrRatio} with {name} of {Kind(lora)}, expected LoRA, which alone has a matrix B, or null");
             faults.Require(
                 config.Schedule.Kind != ScheduleKind.Polynomial || config.Schedule.FinalRate < rateOf,

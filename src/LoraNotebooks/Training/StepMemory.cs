@@ -117,7 +117,7 @@ internal sealed class StepMemory
         var companions = new Dictionary<string, LayerCompanion>(StringComparer.Ordinal);
         foreach (var row in report.Rows)
         {
-            var isThin = lora is { Method: AdapterMethod.Lora, UseDora: false } && row.Rank is not null;
+            var isThin = !lora.Method.FormsUpdate && !lora.UseDora && row.Rank is not null;
             companions.TryAdd(row.Target, isThin ? new LayerCompanion(row.Rank!.Value, 0) : new LayerCompanion(0, row.Shape.Aggregate(1L, static (product, size) => product * size)));
         }
 

@@ -60,7 +60,7 @@ internal sealed class TrainedGroups
     {
         var parameters = network.Model.NamedParameters(lora.Name)
             .Where(static pair => pair.Parameter.requires_grad)
-            .ToLookup(pair => config.LoraPlusLrRatio is not null && IsB(pair.Name), static pair => pair.Parameter);
+            .ToLookup(pair => config.LoraPlusLrRatio is not null && network.Model.GetConfig(lora.Name).Method.IsB(pair.Name), static pair => pair.Parameter);
         Add(network.Name, [.. parameters[false]], rate);
         Add(network.Name + ", B", [.. parameters[true]], rate * (config.LoraPlusLrRatio ?? 1));
     }
@@ -73,7 +73,4 @@ internal sealed class TrainedGroups
             rates.Add(rate);
         }
     }
-
-    /// <summary>PEFT's names of B: lora_B.weight, lora_B.bias, lora_embedding_B.</summary>
-    private static bool IsB(string name) => name.Contains("lora_B", StringComparison.Ordinal) || name.Contains("lora_embedding_B", StringComparison.Ordinal);
 }

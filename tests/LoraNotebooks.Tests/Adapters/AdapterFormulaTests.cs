@@ -1,4 +1,5 @@
 using LoraNotebooks.Adapters;
+using LoraNotebooks.Adapters.Methods;
 using LoraNotebooks.Formats;
 using LoraNotebooks.Tensors;
 using TorchSharp;
@@ -24,7 +25,7 @@ public sealed class AdapterFormulaTests : IDisposable
         ["loha, decomposed"] = new() { Method = AdapterMethod.Loha, Rank = 2, Alpha = 3, UseDora = true },
         ["lokr"] = new() { Method = AdapterMethod.Lokr, Rank = 2, Alpha = 3 },
         ["lokr, thin"] = new() { Method = AdapterMethod.Lokr, Rank = 1, Alpha = 3 },
-        ["lokr, both thin"] = new() { Method = AdapterMethod.Lokr, Rank = 1, Alpha = 3, DecomposeBoth = true, DecomposeFactor = 4 },
+        ["lokr, both thin"] = new() { Method = AdapterMethod.Lokr with { DecomposeBoth = true, DecomposeFactor = 4 }, Rank = 1, Alpha = 3 },
         ["lokr with a core"] = new() { Method = AdapterMethod.Lokr, Rank = 1, Alpha = 3, UseEffectiveConv2d = true },
     };
 
@@ -149,7 +150,7 @@ public sealed class AdapterFormulaTests : IDisposable
         using var adapted = new AdaptedModel(model);
 
         // 32 = 4·8 and 8 = 4·2: W₁ is 4×4, W₂ 8×2.
-        adapted.Add("a", new LoraConfig { Method = AdapterMethod.Lokr, Rank = rank, DecomposeBoth = true, DecomposeFactor = 4, TargetModules = ["layer"] }, generator);
+        adapted.Add("a", new LoraConfig { Method = AdapterMethod.Lokr with { DecomposeBoth = true, DecomposeFactor = 4 }, Rank = rank, TargetModules = ["layer"] }, generator);
 
         Assert.Subset(adapted.GetLayers("a")[0].Parameters.Keys.ToHashSet(), expected.ToHashSet());
     }

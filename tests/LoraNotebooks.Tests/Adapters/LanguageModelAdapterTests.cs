@@ -44,10 +44,11 @@ public sealed class LanguageModelAdapterTests
     }
 
     [Theory]
-    [InlineData(AdapterMethod.Loha)]
-    [InlineData(AdapterMethod.Lokr)]
-    public void Add_OtherMethodOnTransposedLayers_IsRefusedByName(AdapterMethod method)
+    [InlineData("Loha")]
+    [InlineData("Lokr")]
+    public void Add_OtherMethodOnTransposedLayers_IsRefusedByName(string name)
     {
+        var method = AdapterMethod.Named(name);
         using var model = TinyLanguageModels.Create("gpt2");
         var message = Assert.Throws<ArgumentException>(() => Adapt(model, new LoraConfig { Method = method, TargetModules = ["c_attn"] })).Message;
         Assert.Contains("'transformer.h.0.attn.c_attn' keeps its weight transposed", message);

@@ -2,6 +2,7 @@ using System.Reflection;
 using System.Text.Json.Nodes;
 using LoraNotebooks.Adapters;
 using LoraNotebooks.Formats;
+using LoraNotebooks.Tests.Adapters.Methods;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Tests.Adapters;
@@ -19,8 +20,8 @@ public sealed class LoraConfigWalkTests
         ("UseDora", true, AdapterMethod.Lora, "use_dora", "true"),
         ("UseEffectiveConv2d", true, AdapterMethod.Loha, "use_effective_conv2d", "true"),
         ("UseEffectiveConv2d", true, AdapterMethod.Lokr, "use_effective_conv2d", "true"),
-        ("DecomposeBoth", true, AdapterMethod.Lokr, "decompose_both", "true"),
-        ("DecomposeFactor", 4, AdapterMethod.Lokr, "decompose_factor", "4"),
+        ("Method", AdapterMethod.Lokr with { DecomposeBoth = true }, AdapterMethod.Lokr, "decompose_both", "true"),
+        ("Method", AdapterMethod.Lokr with { DecomposeFactor = 4 }, AdapterMethod.Lokr, "decompose_factor", "4"),
         ("Rank", 3, AdapterMethod.Lora, "r", "3"),
         ("Alpha", 2.5, AdapterMethod.Lora, "lora_alpha", "2.5"),
         ("Alpha", 4.0, AdapterMethod.Lora, "lora_alpha", "4"),
@@ -75,13 +76,13 @@ public sealed class LoraConfigWalkTests
 
     /// <summary>What PEFT expects to find of each kind, to the letter.</summary>
     [Theory]
-    [InlineData(AdapterMethod.Lora,
+    [InlineData("Lora",
         """{"alpha_pattern":{},"auto_mapping":null,"base_model_name_or_path":null,"bias":"none","exclude_modules":null,"fan_in_fan_out":false,"inference_mode":false,"init_lora_weights":true,"layers_pattern":null,"layers_to_transform":null,"lora_alpha":8,"lora_bias":false,"lora_dropout":0.0,"modules_to_save":null,"peft_type":"LORA","r":8,"rank_pattern":{},"revision":null,"target_modules":["q"],"task_type":null,"use_dora":false,"use_rslora":false}""")]
-    [InlineData(AdapterMethod.Loha,
+    [InlineData("Loha",
         """{"alpha":8,"alpha_pattern":{},"auto_mapping":null,"base_model_name_or_path":null,"exclude_modules":null,"inference_mode":false,"init_weights":true,"layers_pattern":null,"layers_to_transform":null,"module_dropout":0.0,"modules_to_save":null,"peft_type":"LOHA","r":8,"rank_dropout":0.0,"rank_pattern":{},"revision":null,"target_modules":["q"],"task_type":null,"use_effective_conv2d":false}""")]
-    [InlineData(AdapterMethod.Lokr,
+    [InlineData("Lokr",
         """{"alpha":8,"alpha_pattern":{},"auto_mapping":null,"base_model_name_or_path":null,"decompose_both":false,"decompose_factor":-1,"exclude_modules":null,"inference_mode":false,"init_weights":true,"layers_pattern":null,"layers_to_transform":null,"module_dropout":0.0,"modules_to_save":null,"peft_type":"LOKR","r":8,"rank_dropout":0.0,"rank_pattern":{},"revision":null,"target_modules":["q"],"task_type":null,"use_effective_conv2d":false}""")]
-    public void Json_OfTheDefaults_IsPefts(AdapterMethod method, string expected) => Assert.Equal(expected, (Good with { Method = method }).ToPeftJson().ToJsonString());
+    public void Json_OfTheDefaults_IsPefts(string method, string expected) => Assert.Equal(expected, (Good with { Method = AdapterMethod.Named(method) }).ToPeftJson().ToJsonString());
 
     [Fact]
     public void Json_OfAFileThatSaysNothing_MeansPeftsDefaults()
@@ -148,6 +149,10 @@ public sealed class LoraConfigWalkTests
     public void Json_OfAWrongField_NamesItWithWhatWasExpected(string key, string value, string fault)
     {
         var json = JsonNode.Parse($"{{\"target_modules\": [\"q\"], \"{key}\": {value}}}")!.AsObject();
+        if (key.StartsWith("decompose", StringComparison.Ordinal))
+        {
+            json["peft_type"] = "LOKR";
+        }
 
         Assert.Equal($"The adapter's configuration has 1 unsupported or wrong value:\n- {fault}", Assert.Throws<InvalidDataException>(() => LoraConfig.FromPeftJson(json)).Message);
     }
@@ -200,17 +205,25 @@ public sealed class LoraConfigWalkTests
 
     private static Dictionary<string, (LoraConfig[] Within, (LoraConfig Config, string Fault)[] Beyond)> BoundsOf => new()
     {
-        ["Method"] = ([Good with { Method = AdapterMethod.Lokr }], [(Good with { Method = (AdapterMethod)99 }, "Method: got 99, expected one of Lora, Loha, Lokr")]),
+        ["Method"] = ([Good with { Method = AdapterMethod.Lokr }], [(Good with { Method = new ScaledRows { IsRegistered = false } }, "Method: got Unheard, which is not registered, expected one of Lora, Loha, Lokr")]),
         ["Lora only"] =
         (
             [Good with { UseLoraBias = true, UseRsLora = true, Dropout = 0.5 }],
             [
-                (Good with { Method = AdapterMethod.Loha, UseLoraBias = true }, "UseLoraBias, UseRsLora, Dropout: got one of them with Loha, expected them with Lora only"),
-                (Good with { Method = AdapterMethod.Lokr, UseRsLora = true }, "UseLoraBias, UseRsLora, Dropout: got one of them with Lokr, expected them with Lora only"),
-                (Good with { Method = AdapterMethod.Loha, Dropout = 0.1 }, "UseLoraBias, UseRsLora, Dropout: got one of them with Loha, expected them with Lora only"),
+                (Good with { Method = AdapterMethod.Loha, UseLoraBias = true }, "UseLoraBias: got True with Loha, expected it only with Lora"),
+                (Good with { Method = AdapterMethod.Lokr, UseRsLora = true }, "UseRsLora: got True with Lokr, expected it only with Lora"),
+                (Good with { Method = AdapterMethod.Loha, Dropout = 0.1 }, "Dropout: got 0.1 with Loha, expected it only with Lora"),
+                (Good with { Method = AdapterMethod.Loha, Initialization = LoraInitialization.Gaussian }, "Initialization: got Gaussian with Loha, expected it only with Lora"),
             ]
         ),
-        ["DecomposeFactor"] = ([Good with { DecomposeFactor = 1 }, Good with { DecomposeFactor = -1 }], [(Good with { DecomposeFactor = 0 }, "DecomposeFactor: got 0, expected -1 or at least 1"), (Good with { DecomposeFactor = -2 }, "DecomposeFactor: got -2,")]),
+        ["DecomposeFactor"] =
+        (
+            [Good with { Method = AdapterMethod.Lokr with { DecomposeFactor = 1 } }, Good with { Method = AdapterMethod.Lokr with { DecomposeFactor = -1 } }],
+            [
+                (Good with { Method = AdapterMethod.Lokr with { DecomposeFactor = 0 } }, "DecomposeFactor: got 0, expected -1 or at least 1"),
+                (Good with { Method = AdapterMethod.Lokr with { DecomposeFactor = -2 } }, "DecomposeFactor: got -2,"),
+            ]
+        ),
         ["Rank"] = ([Good with { Rank = 1 }], [(Good with { Rank = 0 }, "Rank: got 0, expected at least 1; 4 to 32 is usual")]),
         ["Alpha"] =
         (
@@ -299,17 +312,18 @@ public sealed class LoraConfigWalkTests
     }
 
     [Theory]
-    [InlineData("hada_w1_b", AdapterMethod.Loha, false, false)]
-    [InlineData("lokr_w2_b", AdapterMethod.Lokr, false, false)]
-    [InlineData("lokr_w2", AdapterMethod.Lokr, false, false)]
-    [InlineData("lokr_w1_b", AdapterMethod.Lokr, false, false)]
-    [InlineData("lora_embedding_A", AdapterMethod.Lora, false, false)]
-    [InlineData("dora_scale", AdapterMethod.Lora, true, false)]
-    [InlineData("hada_t1", AdapterMethod.Lora, false, true)]
-    [InlineData("lokr_t2", AdapterMethod.Lora, false, true)]
-    [InlineData("lora_mid.weight", AdapterMethod.Lora, false, false)]
-    public void FromState_OfAPart_TellsMethodLengthsAndCores(string part, AdapterMethod method, bool dora, bool core)
+    [InlineData("hada_w1_b", "Loha", false, false)]
+    [InlineData("lokr_w2_b", "Lokr", false, false)]
+    [InlineData("lokr_w2", "Lokr", false, false)]
+    [InlineData("lokr_w1_b", "Lokr", false, false)]
+    [InlineData("lora_embedding_A", "Lora", false, false)]
+    [InlineData("dora_scale", "Lora", true, false)]
+    [InlineData("hada_t1", "Lora", false, true)]
+    [InlineData("lokr_t2", "Lora", false, true)]
+    [InlineData("lora_mid.weight", "Lora", false, false)]
+    public void FromState_OfAPart_TellsMethodLengthsAndCores(string part, string name, bool dora, bool core)
     {
+        var method = AdapterMethod.Named(name);
         using var scope = NewDisposeScope();
         var tensors = new Dictionary<string, Tensor> { [$"a.{part}"] = zeros(2, 2) };
         if (method == AdapterMethod.Lora)
@@ -355,6 +369,7 @@ public sealed class LoraConfigWalkTests
     private static string Text(object? value) => value switch
     {
         null => "none",
+        AdapterMethod method => $"{method} {string.Join(", ", method.GetType().GetProperties().Where(static option => option.CanWrite).Select(option => option.GetValue(method)))}",
         ModuleSelection selection => $"{selection.IsRegex} {selection.IsAllLinear} {selection}",
         IEnumerable<KeyValuePair<string, JsonNode?>> fields => string.Join(", ", fields.Select(static pair => $"{pair.Key}={pair.Value?.ToJsonString()}")),
         System.Collections.IEnumerable items and not string => string.Join(", ", items.Cast<object>()),

@@ -1,4 +1,5 @@
 using LoraNotebooks.Adapters;
+using LoraNotebooks.Adapters.Methods;
 using LoraNotebooks.Formats;
 using LoraNotebooks.Tests.Models;
 using static TorchSharp.torch;

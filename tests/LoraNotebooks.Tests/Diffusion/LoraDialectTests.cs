@@ -87,12 +87,13 @@ public sealed class LoraDialectTests : IDisposable
 
     /// <summary>The other methods' factors, under LyCORIS' wrapper's names and with dots.</summary>
     [Theory]
-    [InlineData(AdapterMethod.Loha, "lycoris_", "")]
-    [InlineData(AdapterMethod.Lokr, "lycoris_", "")]
-    [InlineData(AdapterMethod.Loha, "lora_unet_", ".default")]
-    [InlineData(AdapterMethod.Lora, "lycoris_", "")]
-    public void Load_OfOtherMethodsInAnotherDialect_IsTheSameAdapter(AdapterMethod method, string prefix, string adapter)
+    [InlineData("Loha", "lycoris_", "")]
+    [InlineData("Lokr", "lycoris_", "")]
+    [InlineData("Loha", "lora_unet_", ".default")]
+    [InlineData("Lora", "lycoris_", "")]
+    public void Load_OfOtherMethodsInAnotherDialect_IsTheSameAdapter(string name, string prefix, string adapter)
     {
+        var method = AdapterMethod.Named(name);
         using var pipeline = TinyPipeline.Create();
         var usual = folder.In("usual.safetensors");
         using (var lora = StableDiffusionLora.Create(pipeline, "made", new LoraConfig { Method = method, Rank = 2, Alpha = method == AdapterMethod.Lokr ? 2 : 1, TargetModules = ["to_q", "conv1"], UseDora = method == AdapterMethod.Lora }, null, seed: 4))

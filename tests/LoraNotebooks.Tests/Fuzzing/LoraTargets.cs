@@ -49,7 +49,7 @@ internal static class LoraTargets
         foreach (var (name, config) in new[]
         {
             ("LOHA", new LoraConfig { Method = AdapterMethod.Loha, Rank = 2, TargetModules = ["to_q", "conv"], UseEffectiveConv2d = true }),
-            ("LOKR", new LoraConfig { Method = AdapterMethod.Lokr, Rank = 1, TargetModules = ["to_q", "conv"], DecomposeBoth = true, UseEffectiveConv2d = true }),
+            ("LOKR", new LoraConfig { Method = AdapterMethod.Lokr with { DecomposeBoth = true }, Rank = 1, TargetModules = ["to_q", "conv"], UseEffectiveConv2d = true }),
             ("DoRA", new LoraConfig { UseDora = true, Rank = 2, TargetModules = ["to_q", "conv", "token"] }),
         })
         {

@@ -43,6 +43,7 @@ internal static class Changes
             long number => number + 1,
             double number => number + 0.125,
             string text => text + "2",
+            AdapterMethod method => AdapterMethod.All.First(other => other != method),
             Enum kind => Enum.GetValues(type).Cast<object>().First(other => !other.Equals(kind)),
             null when type == typeof(int) => 2,
             null when type == typeof(double) => 0.5,

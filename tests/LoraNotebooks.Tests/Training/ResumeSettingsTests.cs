@@ -59,8 +59,7 @@ public sealed class ResumeSettingsTests : IDisposable
         foreach (var name in names)
         {
             var first = TinyRun.Config("out") with { TextEncoderLearningRate = 1e-3 };
-            if (name.EndsWith(".DecomposeBoth", StringComparison.Ordinal) || name.EndsWith(".DecomposeFactor", StringComparison.Ordinal)
-                || name.EndsWith(".UseEffectiveConv2d", StringComparison.Ordinal))
+            if (name.EndsWith(".UseEffectiveConv2d", StringComparison.Ordinal))
             {
                 // Settings of this method alone.
                 first = first with

@@ -72,10 +72,10 @@ internal static class LoraFileSet
             yield return $"modules of an architecture that is not Stable Diffusion's, whose dotted paths kohya's names do not tell: {string.Join(", ", unknown.Take(3))}";
         }
 
-        var methods = state.Ranks.Keys.Select(path => LayerLayout.MethodOf(state, path)).Distinct().ToList();
-        if (methods.Contains(AdapterMethod.Lokr))
+        var methods = state.Ranks.Keys.Select(path => AdapterMethod.Of(state, path)).Distinct().ToList();
+        if (methods.Select(static method => method.WhyNotPeft).OfType<string>().FirstOrDefault() is { } reason)
         {
-            yield return "LoKr, whose splitting PEFT derives from settings that the file does not have";
+            yield return reason;
         }
         else if (methods.Count > 1)
         {

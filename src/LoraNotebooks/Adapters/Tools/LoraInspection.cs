@@ -1,4 +1,5 @@
 using System.Text.RegularExpressions;
+using LoraNotebooks.Adapters.Methods;
 using LoraNotebooks.Formats;
 using static TorchSharp.torch;
 
@@ -148,8 +149,8 @@ public sealed partial record LoraInspection
         network,
         pair.Key,
         BlockName().Match(pair.Key) is { Success: true } match ? match.Value : pair.Key.Split('.')[0],
-        LayerLayout.MethodOf(state, pair.Key),
-        state.Tensors.ContainsKey(pair.Key + ".lora_magnitude_vector") || state.Tensors.ContainsKey(pair.Key + ".dora_scale"),
+        AdapterMethod.Of(state, pair.Key),
+        MagnitudeLayout.IsIn(state, pair.Key),
         pair.Value,
         state.Alphas.GetValueOrDefault(pair.Key, pair.Value),
         state.Tensors.Where(tensor => IsBelow(tensor.Key, pair.Key)).Sum(static tensor => tensor.Value.numel()),
@@ -158,7 +159,7 @@ public sealed partial record LoraInspection
     private static bool IsOfLayer(LoraState state, string name)
     {
         var ending = name.LastIndexOf('.');
-        return state.Ranks.ContainsKey(name[..Math.Max(0, ending)]) || (ending > 0 && name.LastIndexOf('.', ending - 1) is > 0 and var before && state.Ranks.ContainsKey(name[..before]) && name.AsSpan(before + 1).StartsWith("lora_"));
+        return state.Ranks.ContainsKey(name[..Math.Max(0, ending)]) || (LoraNames.OwnerOf(name)?.Factor.ModuleOf(name) is { } module && state.Ranks.ContainsKey(module));
     }
 
     private static bool IsBelow(string name, string module) => name.Length > module.Length && name[module.Length] == '.' && name.StartsWith(module, StringComparison.Ordinal);
@@ -167,8 +168,7 @@ public sealed partial record LoraInspection
     private static double NormOf(LoraState state, string module)
     {
         // A Kronecker product of two whole matrices has the scale 1 unless settings give another.
-        var isWhole = state.Tensors.ContainsKey($"{module}.lokr_w1") && state.Tensors.ContainsKey($"{module}.lokr_w2");
-        var scale = !isWhole ? state.Alphas.GetValueOrDefault(module, state.Ranks[module]) / state.Ranks[module]
+        var scale = !LoraNames.IsUnscaled(state, module) ? state.Alphas.GetValueOrDefault(module, state.Ranks[module]) / state.Ranks[module]
             : state.Config is null ? 1
             : LoraConfig.FromPeftJson(state.Config).ScaleOf(module);
         return scale * new UpdateNorm(state, module).Value();

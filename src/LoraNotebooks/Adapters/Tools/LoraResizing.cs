@@ -54,7 +54,7 @@ public static class LoraResizing
     internal static void RequirePlain(string source, IReadOnlyDictionary<string, LoraState> states)
     {
         var strange = states.SelectMany(static pair => ThinProduct.Others(pair.Value)
-            .Where(static name => name.Contains(".hada_", StringComparison.Ordinal) || name.Contains(".lokr_", StringComparison.Ordinal) || name.Contains(".lora_mid.", StringComparison.Ordinal))
+            .Where(static name => LoraNames.OwnerOf(name) is { Dialect: var dialect, Factor: var factor } && (dialect != AdapterMethod.Lora.Dialect ? dialect.Algorithm is not null : factor.Has(FactorFacts.IsCore)))
             .Select(name => $"{pair.Key}: {name}")).ToList();
         if (strange.Count > 0)
         {

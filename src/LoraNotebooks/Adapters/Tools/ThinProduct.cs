@@ -19,7 +19,7 @@ internal sealed record ThinProduct(string Module, string DownPart, string UpPart
            from name in state.Tensors.Keys
            where name.EndsWith(pair.Down, StringComparison.Ordinal)
            let module = name[..^pair.Down.Length]
-           where state.Tensors.ContainsKey(module + pair.Up) && !state.Tensors.ContainsKey(module + ".lora_mid.weight")
+           where state.Tensors.ContainsKey(module + pair.Up) && !AdapterMethod.Lora.Dialect.Factors.Any(factor => factor.Has(FactorFacts.IsCore) && state.Tensors.ContainsKey($"{module}.{factor.Name}"))
            orderby module
            select new ThinProduct(module, pair.Down, pair.Up),
     ];

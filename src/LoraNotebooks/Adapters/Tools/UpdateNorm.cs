@@ -8,8 +8,10 @@ namespace LoraNotebooks.Adapters.Tools;
 /// ‖ΔW‖ (Frobenius) of one layer from its factors. ΔW is never whole in memory, but block by block of its rows: factors of a damaged file
 /// can have a product of any size. NaN where factors are missing, do not fit each other or have the product of no layer.
 /// </summary>
+/// <param name="state">The weights.</param>
+/// <param name="module">The layer's path.</param>
 /// <remarks>All shapes are checked first, because torch ends the process at some that do not fit.</remarks>
-internal sealed class UpdateNorm(LoraState state, string module)
+public sealed class UpdateNorm(LoraState state, string module)
 {
     private const long MostNumbers = 1L << 28; // twice as large as the largest layers of language models
     private const long BlockNumbers = 1 << 20;
@@ -19,19 +21,13 @@ internal sealed class UpdateNorm(LoraState state, string module)
     {
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
-        return LayerLayout.MethodOf(state, module) switch
-        {
-            AdapterMethod.Loha => OfRows([Product("hada_t1", "hada_w1_a", "hada_w1_b"), Product("hada_t2", "hada_w2_a", "hada_w2_b")]),
-            AdapterMethod.Lokr => OfWholeOr("lokr_w1", Product(null, "lokr_w1_a", "lokr_w1_b")) * OfWholeOr("lokr_w2", Product("lokr_t2", "lokr_w2_a", "lokr_w2_b")),
-            _ when Find("lora_mid.weight") is { } core => OfRows([Tucker(core, Matrix("lora_B.weight")?.t(), Matrix("lora_A.weight"))]),
-            _ => OfPlain(ThinProduct.Of(state).FirstOrDefault(product => product.Module == module)),
-        };
+        return AdapterMethod.Of(state, module).Norm(this);
     }
 
     /// <summary>‖B·A‖² = Σ (BᵀB)⊙(AAᵀ), an r×r matter, unless r is larger than B·A itself.</summary>
-    private double OfPlain(ThinProduct? product)
+    internal double OfThinProduct()
     {
-        if (product is null || !product.Fits(state))
+        if (ThinProduct.Of(state).FirstOrDefault(thin => thin.Module == module) is not { } product || !product.Fits(state))
         {
             return double.NaN;
         }
@@ -42,10 +38,11 @@ internal sealed class UpdateNorm(LoraState state, string module)
             : Math.Sqrt(Math.Max(0, (B.t().matmul(B) * A.matmul(A.t())).sum().item<double>()));
     }
 
-    private double OfWholeOr(string name, (Tensor Rows, Tensor Columns)? product) => Find(name) is { } whole ? whole.norm().item<double>() : OfRows([product]);
+    /// <summary>The norm of a factor that is whole, or else of the product in its place.</summary>
+    internal double OfWholeOr(string name, (Tensor Rows, Tensor Columns)? product) => Find(name) is { } whole ? whole.norm().item<double>() : OfRows([product]);
 
     /// <summary>The norm of several products of matrices, multiplied number by number.</summary>
-    private static double OfRows(IReadOnlyList<(Tensor Rows, Tensor Columns)?> products)
+    internal static double OfRows(IReadOnlyList<(Tensor Rows, Tensor Columns)?> products)
     {
         if (products.Any(static product => product is null))
         {
@@ -71,7 +68,7 @@ internal sealed class UpdateNorm(LoraState state, string module)
     }
 
     /// <summary>A·B, around a core if there is one.</summary>
-    private (Tensor Rows, Tensor Columns)? Product(string? core, string a, string b)
+    internal (Tensor Rows, Tensor Columns)? Product(string? core, string a, string b)
     {
         var (A, B) = (Find(a), Find(b));
         return core is not null && Find(core) is { } C ? Tucker(C, A, B)
@@ -79,14 +76,18 @@ internal sealed class UpdateNorm(LoraState state, string module)
             : null;
     }
 
-    /// <summary>Tucker's product [p, q·kh·kw] as Pᵀ times the core with Q in it, see <see cref="LowRankLayer.Tucker"/>.</summary>
-    private static (Tensor Rows, Tensor Columns)? Tucker(Tensor C, Tensor? P, Tensor? Q) =>
+    /// <summary>Tucker's product [p, q·kh·kw] as Pᵀ times the core with Q in it, NaN where they do not fit.</summary>
+    internal static (Tensor Rows, Tensor Columns)? Tucker(Tensor C, Tensor? P, Tensor? Q) =>
         P is not null && Q is not null && C.dim() == 4 && P.dim() == 2 && Q.dim() == 2 && C.size(0) == P.size(0) && C.size(1) == Q.size(0)
         && C.numel() > 0 && P.numel() > 0 && Q.numel() > 0 && C.size(0) * C.size(2) * C.size(3) * (double)Q.size(1) <= BlockNumbers * 8
             ? (P.t(), einsum("ijkl,jq->iqkl", C, Q).flatten(1))
             : null;
 
-    private Tensor? Find(string name) => state.Tensors.TryGetValue($"{module}.{name}", out var tensor) ? tensor.to(ScalarType.Float64) : null;
+    /// <summary>A tensor of the layer in float64; <see langword="null"/> if there is none.</summary>
+    /// <param name="name">Its name below the layer's path.</param>
+    public Tensor? Find(string name) => state.Tensors.TryGetValue($"{module}.{name}", out var tensor) ? tensor.to(ScalarType.Float64) : null;
 
-    private Tensor? Matrix(string name) => Find(name) is { } tensor && tensor.dim() > 1 && tensor.numel() > 0 ? tensor.flatten(1) : null;
+    /// <summary>The same as a matrix, a kernel being part of its row.</summary>
+    /// <param name="name">Its name below the layer's path.</param>
+    public Tensor? Matrix(string name) => Find(name) is { } tensor && tensor.dim() > 1 && tensor.numel() > 0 ? tensor.flatten(1) : null;
 }

@@ -1,7 +1,49 @@
+using LoraNotebooks.Adapters.Tools;
+using LoraNotebooks.Formats;
 using LoraNotebooks.Tensors;
 using static TorchSharp.torch;
 
-namespace LoraNotebooks.Adapters;
+namespace LoraNotebooks.Adapters.Methods;
+
+/// <summary>LoHa.</summary>
+public sealed record LohaMethod : AdapterMethod
+{
+    /// <inheritdoc/>
+    public override string Name => "Loha";
+
+    /// <inheritdoc/>
+    public override LoraDialect Dialect => Names;
+
+    private static LoraDialect Names { get; } = new("LOHA", "loha",
+    [
+        new("hada_w1_b", "hada_w1_a", FactorFacts.TellsRank | FactorFacts.SpansInputs),
+        new("hada_w1_a", "hada_w1_b"),
+        new("hada_w2_a", "hada_w2_b"),
+        new("hada_w2_b", "hada_w2_a"),
+        new("hada_t1", Facts: FactorFacts.IsCore),
+        new("hada_t2", Facts: FactorFacts.IsCore),
+    ]);
+
+    /// <inheritdoc/>
+    public override HonouredSettings Honours => HonouredSettings.Dora | HonouredSettings.EffectiveConv2d;
+
+    /// <inheritdoc/>
+    public override bool FormsUpdate => true;
+
+    /// <inheritdoc/>
+    public override LowRankLayer Create(AdapterSite site)
+    {
+        ArgumentNullException.ThrowIfNull(site);
+        return new LohaLayer(site.Layer, site.Layout, site.Generator);
+    }
+
+    /// <inheritdoc/>
+    public override double Norm(UpdateNorm update)
+    {
+        ArgumentNullException.ThrowIfNull(update);
+        return UpdateNorm.OfRows([update.Product("hada_t1", "hada_w1_a", "hada_w1_b"), update.Product("hada_t2", "hada_w2_a", "hada_w2_b")]);
+    }
+}
 
 /// <summary>
 /// LoHa: ΔW = s·(A₁·B₁) ⊙ (A₂·B₂), the product of two rank-r matrices number by number, which has a rank of up to r²

@@ -1,8 +1,41 @@
+using LoraNotebooks.Formats;
 using LoraNotebooks.Tensors;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
-namespace LoraNotebooks.Adapters;
+namespace LoraNotebooks.Adapters.Methods;
+
+/// <summary>m of a weight-decomposed layer (DoRA), as it is stored.</summary>
+/// <param name="Name">Its name: PEFT's "lora_magnitude_vector" or LyCORIS' "dora_scale".</param>
+/// <param name="Axis">The axis of W along which it has one number each; the norm runs over all others.</param>
+/// <param name="Shape">Its shape.</param>
+internal sealed record MagnitudeLayout(string Name, int Axis, long[] Shape)
+{
+    /// <summary>As PEFT has it.</summary>
+    public static MagnitudeLayout OfPeft(WeightLayer layer)
+    {
+        var size = layer.Weight.size(layer.OutputAxis);
+        return new(LoraState.MagnitudePart[1..], layer.OutputAxis, layer.Weight.dim() == 4 ? [1, size, 1, 1] : [size]);
+    }
+
+    /// <summary>As a file has it; <see langword="null"/> if it has none.</summary>
+    public static MagnitudeLayout? Of(LoraState state, WeightLayer layer)
+    {
+        if (state.Tensors.ContainsKey(layer.Path + LoraState.MagnitudePart) || !state.Tensors.TryGetValue(layer.Path + LoraState.KohyaMagnitudePart, out var tensor))
+        {
+            return IsIn(state, layer.Path) ? OfPeft(layer) : null;
+        }
+
+        // LyCORIS stores m with the dimensions of W, one number per output, or in older files per input.
+        var (stored, shape) = (tensor.shape, layer.Weight.shape);
+        var axis = stored.Length > 1 && stored[0] == 1 && stored[1] == shape[1] && shape[0] != 1 ? 1 : 0;
+        return new(LoraState.KohyaMagnitudePart[1..], axis, [.. shape.Select((size, i) => i == axis ? size : 1)]);
+    }
+
+    /// <summary>Whether a module of a state is weight-decomposed.</summary>
+    public static bool IsIn(LoraState state, string module) =>
+        state.Tensors.ContainsKey(module + LoraState.MagnitudePart) || state.Tensors.ContainsKey(module + LoraState.KohyaMagnitudePart);
+}
 
 /// <summary>
 /// DoRA: the weight is split into direction and length, W′ = m ⊙ (W + ΔW)/n, n being the length of each row of W + ΔW and m a trained
@@ -25,6 +58,13 @@ internal sealed class DoraLayer : AdapterLayer
         using var noGrad = no_grad();
         update.Register(magnitude.Name, Length(baseLayer.OriginalWeight.to(ScalarType.Float32)).reshape(magnitude.Shape), baseLayer.Weight.device);
     }
+
+    /// <summary>The names of m, which PEFT has for LoRA alone.</summary>
+    public static LoraDialect Dialect { get; } = new("LORA", Algorithm: null,
+    [
+        new(LoraState.MagnitudePart[1..]) { Kohya = LoraState.KohyaMagnitudePart[1..] },
+        new(LoraState.KohyaMagnitudePart[1..], Facts: FactorFacts.IsNotPefts),
+    ]);
 
     /// <summary>ΔW's part.</summary>
     public LowRankLayer Update { get; }
@@ -56,7 +96,7 @@ internal sealed class DoraLayer : AdapterLayer
     internal override void To(Device device) => Update.To(device);
 
     /// <summary>y + w·(f(x; W′ − W) + Δb).</summary>
-    internal override Tensor Add(Tensor y, Tensor x, double weight)
+    public override Tensor Add(Tensor y, Tensor x, double weight)
     {
         using var scope = NewDisposeScope();
         var dropped = x.is_floating_point() ? Update.Dropout(x) : x;

@@ -1,10 +1,98 @@
+using System.Text.Json.Nodes;
+using LoraNotebooks.Adapters.Tools;
+using LoraNotebooks.Formats;
 using LoraNotebooks.Tensors;
 using LoraNotebooks.Tensors.Convolutions;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
-namespace LoraNotebooks.Adapters;
+namespace LoraNotebooks.Adapters.Methods;
+
+/// <summary>LoRA, of convolutions also with the kernel in a core of its own (<see cref="LoconTuckerLayer"/>).</summary>
+public sealed record LoraMethod : AdapterMethod
+{
+    /// <inheritdoc/>
+    public override string Name => "Lora";
+
+    /// <inheritdoc/>
+    public override LoraDialect Dialect => Names;
+
+    private static LoraDialect Names { get; } = new("LORA", "lora",
+    [
+        new("lora_A.weight", "lora_B.weight", FactorFacts.TellsRank | FactorFacts.SpansInputs) { Kohya = "lora_down.weight" },
+        new("lora_B.weight", "lora_A.weight") { Kohya = "lora_up.weight" },
+        new("lora_B.bias") { Kohya = null },
+        new("lora_embedding_A", "lora_embedding_B", FactorFacts.TellsRank) { Kohya = null },
+        new("lora_embedding_B", "lora_embedding_A") { Kohya = null },
+        new("lora_mid.weight", Facts: FactorFacts.IsCore | FactorFacts.IsNotPefts),
+    ]);
+
+    /// <inheritdoc/>
+    public override HonouredSettings Honours => HonouredSettings.Dropout | HonouredSettings.LoraBias | HonouredSettings.RsLora | HonouredSettings.Initialization
+        | HonouredSettings.Dora | HonouredSettings.EffectiveConv2d | HonouredSettings.NormBound | HonouredSettings.LoraPlus;
+
+    /// <inheritdoc/>
+    public override bool FormsUpdate => false;
+
+    /// <inheritdoc/>
+    public override string AlphaKey => "lora_alpha";
+
+    /// <inheritdoc/>
+    public override LowRankLayer Create(AdapterSite site)
+    {
+        ArgumentNullException.ThrowIfNull(site);
+        return site.Layer switch
+        {
+            _ when site.Layout.HasCore => new LoconTuckerLayer(site.Layer, site.Layout, site.Generator),
+            Conv2dLayer convolution => new LoraConv2d(convolution, site.Layout, site.Config, site.Generator),
+            EmbeddingLayer embedding => new LoraEmbedding(embedding, site.Layout, site.Config, site.Generator),
+            _ => new LoraLinear(site.Layer, site.Layout, site.Config, site.Generator),
+        };
+    }
+
+    /// <inheritdoc/>
+    public override double Norm(UpdateNorm update)
+    {
+        ArgumentNullException.ThrowIfNull(update);
+        return update.Find("lora_mid.weight") is { } core
+            ? UpdateNorm.OfRows([UpdateNorm.Tucker(core, update.Matrix("lora_B.weight")?.t(), update.Matrix("lora_A.weight"))])
+            : update.OfThinProduct();
+    }
+
+    /// <inheritdoc/>
+    public override string? WhyNot(WeightLayer layer) => null;
+
+    /// <summary>PEFT's names of B: lora_B.weight, lora_B.bias, lora_embedding_B.</summary>
+    /// <param name="name">The weight's name.</param>
+    public override bool IsB(string name)
+    {
+        ArgumentNullException.ThrowIfNull(name);
+        return name.Contains("lora_B", StringComparison.Ordinal) || name.Contains("lora_embedding_B", StringComparison.Ordinal);
+    }
+
+    /// <inheritdoc/>
+    public override IEnumerable<(string Key, JsonNode? Value)> Fields(LoraConfig config)
+    {
+        ArgumentNullException.ThrowIfNull(config);
+        return
+        [
+            ("lora_dropout", PythonJson.Float(config.Dropout)),
+            ("bias", config.Bias switch { BiasTraining.All => "all", BiasTraining.LoraOnly => "lora_only", _ => "none" }),
+            ("lora_bias", config.UseLoraBias),
+            ("use_rslora", config.UseRsLora),
+            ("use_dora", config.UseDora),
+            ("fan_in_fan_out", config.FanInFanOut),
+        ];
+    }
+
+    /// <inheritdoc/>
+    public override IEnumerable<(string Key, JsonNode? Value)> FieldsBeside(LoraConfig config)
+    {
+        ArgumentNullException.ThrowIfNull(config);
+        return [(LoraConfig.InitKey, config.Initialization == LoraInitialization.Gaussian ? "gaussian" : true)];
+    }
+}
 
 /// <summary>
 /// LoRA: ΔW = s·B·A with A of shape r×in and B of shape out×r, so r·(in + out) numbers train in place of in·out. B = 0 at the start,
@@ -73,7 +161,7 @@ internal abstract class LoraLayer : LowRankLayer
     }
 
     /// <summary>Zeroes inputs with probability p and scales the others by 1/(1 − p), in training.</summary>
-    internal override Tensor Dropout(Tensor x)
+    protected internal override Tensor Dropout(Tensor x)
     {
         if (!Training || dropout == 0)
         {
@@ -109,7 +197,7 @@ internal sealed class LoraLinear : LoraLayer
     }
 
     /// <summary>y + w·s·B·(A·dropout(x)), rows of x and y being the vectors.</summary>
-    internal override Tensor Add(Tensor y, Tensor x, double weight)
+    public override Tensor Add(Tensor y, Tensor x, double weight)
     {
         using var scope = NewDisposeScope();
         var h = nn.functional.linear(Dropout(x), A.to(x.dtype)).view(-1, Rank);
@@ -158,7 +246,7 @@ internal sealed class LoraConv2d : LoraLayer
     }
 
     /// <summary>y + w·s·(B ∗ (A ∗ dropout(x))).</summary>
-    internal override Tensor Add(Tensor y, Tensor x, double weight)
+    public override Tensor Add(Tensor y, Tensor x, double weight)
     {
         using var scope = NewDisposeScope();
         var h = baseLayer.Apply(Dropout(x), A.to(x.dtype));
@@ -199,7 +287,7 @@ internal sealed class LoraEmbedding : LoraLayer
     }
 
     /// <summary>y + w·s·Aᵀ[ids]·Bᵀ.</summary>
-    internal override Tensor Add(Tensor y, Tensor x, double weight)
+    public override Tensor Add(Tensor y, Tensor x, double weight)
     {
         using var scope = NewDisposeScope();
         var h = baseLayer.Rows(A.t(), x).to(y.dtype);

@@ -1,7 +1,7 @@
 using LoraNotebooks.Tensors;
 using static TorchSharp.torch;
 
-namespace LoraNotebooks.Adapters;
+namespace LoraNotebooks.Adapters.Methods;
 
 /// <summary>
 /// LoRA of a convolution whose kernel is in a core of its own: ΔW[o, i, …] = s·Σ B[o, p]·C[p, q, …]·A[q, i],

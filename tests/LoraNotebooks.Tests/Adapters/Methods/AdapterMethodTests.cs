@@ -1,0 +1,148 @@
+using LoraNotebooks.Adapters;
+using LoraNotebooks.Adapters.Tools;
+using LoraNotebooks.Diffusion;
+using LoraNotebooks.Formats;
+using LoraNotebooks.Tests.Diffusion;
+using LoraNotebooks.Tests.Models;
+using LoraNotebooks.Training;
+using static TorchSharp.torch;
+
+namespace LoraNotebooks.Tests.Adapters.Methods;
+
+/// <summary>The register of methods: what each must say, and that one line is enough for a method of a user's own.</summary>
+public sealed class AdapterMethodTests : IDisposable
+{
+    private readonly ScaledRows rows = AdapterMethod.Register(new ScaledRows());
+    private readonly TemporaryFolder folder = new();
+
+    public void Dispose()
+    {
+        AdapterMethod.Unregister(rows);
+        folder.Dispose();
+    }
+
+    /// <summary>What a method writes is read back, in both dialects, and its factors are each other's counterparts.</summary>
+    [Fact]
+    public void Names_OfEveryMethod_AreReadBack() => Assert.All(LoraNames.Factors, static factor =>
+    {
+        Assert.Equal(("a.b", factor.Name), LoraKey.Split($"a.b.{factor.Name}"));
+        Assert.Equal(factor, LoraNames.OwnerOf($"a.b.{factor.Name}")?.Factor);
+        if (factor.Kohya is { } kohya && factor.Name != LoraState.MagnitudePart[1..])
+        {
+            Assert.Equal(("lora_unet_a", factor.Name), LoraKey.Split($"lora_unet_a.{kohya}"));
+        }
+
+        if (factor.Counterpart is { } other)
+        {
+            Assert.Equal($"a.{other}", LoraKey.Parse($"a.{factor.Name}", []).Counterpart());
+            Assert.Equal(factor.Name, LoraNames.Factors.Single(its => its.Name == other).Counterpart);
+        }
+    });
+
+    /// <summary>A layer has no weights but those whose names its method told, and is known again by them; what a method honours has an effect.</summary>
+    [Fact]
+    public void Layers_OfEveryMethod_HaveTheNamesThatItTells() => Assert.All(AdapterMethod.All, static method =>
+    {
+        using var model = new TinyNetwork();
+        using var generator = new Generator(1);
+        using var adapted = new AdaptedModel(model);
+        foreach (var (name, core) in new[] { ("plain", false), ("core", true) }.Where(pair => !pair.Item2 || method.Honours.HasFlag(HonouredSettings.EffectiveConv2d)))
+        {
+            adapted.Add(name, new LoraConfig { Method = method, Rank = 1, UseEffectiveConv2d = core, TargetModules = core ? ["to_q", "conv"] : ["to_q"] }, generator);
+            using var state = adapted.ToState(name);
+            Assert.All(state.Tensors.Keys, key => Assert.Equal(method.Dialect, LoraNames.OwnerOf(key)?.Dialect));
+            Assert.All(state.Ranks.Keys, module => Assert.Equal(method, AdapterMethod.Of(state, module)));
+            Assert.Equal(adapted.GetLayers(name).Count, state.Ranks.Count);
+            Assert.Equal(method, LoraConfig.FromPeftJson(state.Config!).Method);
+        }
+
+        Assert.Equal(method.Honours.HasFlag(HonouredSettings.LoraPlus), method.Dialect.Factors.Any(factor => method.IsB($"a.{factor.Name}")));
+        Assert.Equal(method, AdapterMethod.Named(method.ToString().ToUpperInvariant()));
+    });
+
+    [Fact]
+    public void Method_OfAUser_TrainsIsSavedLoadedMergedInspectedAndPlanned()
+    {
+        using var scope = NewDisposeScope();
+        using var pipeline = TinyPipeline.Create();
+        pipeline.Save(folder.In("base"));
+        var config = new LoraConfig { Method = rows, Rank = 2, Alpha = 3, TargetModules = ["to_q"] };
+        using var lora = StableDiffusionLora.Create(pipeline, "mine", config, null, seed: 1);
+        var layer = (LowRankLayer)lora.UNet!.GetLayers("mine")[0];
+
+        // One step of gradient descent on ‖ΔW − 1‖².
+        layer.WeightDelta().sub(1).square().sum().backward();
+        using (no_grad())
+        {
+            var R = layer.Parameters["rows_R"];
+            R.sub_(R.grad! * 0.1);
+        }
+
+        var expected = layer.WeightDelta().detach();
+        Assert.True(expected.abs().sum().item<float>() > 0);
+        lora.SaveKohya(folder.In("mine.safetensors"));
+        lora.SavePeft(folder.In("peft"));
+        var trained = lora.Reports.Single().Parameters;
+        Assert.Equal(trained, MemoryPlan.For(PipelineOutline.Read(folder.In("base")), new TrainingConfig { UNetLora = config }).Trained);
+        Assert.Contains(SafetensorsFile.LoadAll(folder.In("mine.safetensors")).Keys, static key => key.EndsWith("_to_q.rows_up", StringComparison.Ordinal));
+        lora.Dispose();
+
+        Assert.All([folder.In("mine.safetensors"), folder.In("peft")], path =>
+        {
+            var inspection = LoraInspection.Of(path);
+            Assert.False(inspection.IsStrange);
+            Assert.All(inspection.Layers, facts => Assert.Equal(("Rows", 2, 3.0), (facts.Method.ToString(), facts.Rank, facts.Alpha)));
+            Assert.Equal(trained, inspection.Parameters);
+            using var loaded = StableDiffusionLora.Load(pipeline, path, strict: true);
+            var its = loaded.UNet!.GetLayers(loaded.Name)[0];
+            Assert.Equal(0, Fixtures.MaxDifference(expected, its.WeightDelta()!));
+            Assert.Equal(expected.norm().item<float>(), inspection.Layers.Single(facts => facts.Module == its.Path).Norm, 1e-5);
+            var W = loaded.UNet.BaseModel.get_parameter($"{its.Path}.weight")!;
+            var before = W.detach().clone();
+            loaded.UNet.Merge(loaded.Name);
+            Assert.Equal(0, Fixtures.MaxDifference(before + expected, W.detach()));
+            loaded.UNet.Unmerge();
+        });
+    }
+
+    /// <summary>What its layers share is made once for all of one size.</summary>
+    [Fact]
+    public void Shared_OfAnAdapter_IsMadeOnce()
+    {
+        using var shared = new SharedTensors();
+        var made = 0;
+
+        Assert.Same(shared.Get("P", CPU, Make), shared.Get("P", CPU, Make));
+        Assert.NotSame(shared.Get("P", CPU, Make), shared.Get("Q", CPU, Make));
+        Assert.Equal(2, made);
+
+        Tensor Make() => zeros(++made);
+    }
+
+    [Fact]
+    public void Method_ThatHonoursNothing_RefusesEachSettingByName()
+    {
+        var config = new LoraConfig { Method = rows, TargetModules = ["to_q"], Dropout = 0.5, UseRsLora = true, UseDora = true, UseLoraBias = true, UseEffectiveConv2d = true, Initialization = LoraInitialization.Gaussian };
+
+        Assert.Equal(
+            [
+                "UseLoraBias: got True with Rows, expected it only with Lora", "UseRsLora: got True with Rows, expected it only with Lora", "Dropout: got 0.5 with Rows, expected it only with Lora",
+                "Initialization: got Gaussian with Rows, expected it only with Lora", "UseDora: got True with Rows, expected it only with Lora, Loha, Lokr",
+                "UseEffectiveConv2d: got True with Rows, expected it only with Lora, Loha, Lokr",
+            ],
+            config.Validate());
+        Assert.Contains("ScaleWeightNorms: got 1 with UNetLora of Rows", Assert.Single(new TrainingConfig { ScaleWeightNorms = 1, UNetLora = new LoraConfig { Method = rows, TargetModules = ["to_q"] } }.Validate()));
+    }
+
+    [Fact]
+    public void Register_OfNamesThatAreTaken_IsRefused()
+    {
+        var before = AdapterMethod.All;
+
+        Assert.Equal("Unheard: Rows already is PEFT's ROWS, expected a type of its own.", Assert.Throws<ArgumentException>(() => AdapterMethod.Register(new ScaledRows { IsRegistered = false })).Message);
+        Assert.Equal("X: other methods already have tensors of the names hada_t1, expected names of its own.", Assert.Throws<ArgumentException>(() => LoraNames.Add(new LoraDialect("X", "x", [new("hada_t1")]))).Message);
+        Assert.Same(rows, AdapterMethod.Register(rows));
+        Assert.Equal(before, AdapterMethod.All);
+        Assert.StartsWith("Got method 'no', expected one of Lora, Loha, Lokr, Rows.", Assert.Throws<ArgumentException>(() => AdapterMethod.Named("no")).Message);
+    }
+}
