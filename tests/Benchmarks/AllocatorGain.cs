@@ -67,7 +67,7 @@ internal static class AllocatorGain
             var pixels = new byte[64 * 64 * 3];
             new Random(1).NextBytes(pixels);
             var images = Enumerable.Range(0, 20).Select(i => new PreparedImage($"image{i}", new RgbImage(64, 64, pixels), "portrait", $"image{i}.png"));
-            var config = new TrainingConfig { Name = "allocator", OutputFolder = folder, Epochs = 4, BatchSize = 4, UNetLearningRate = 1e-4 };
+            var config = new DiffusionTrainingConfig { Name = "allocator", OutputFolder = folder, Epochs = 4, BatchSize = 4, UNetLearningRate = 1e-4 };
             using var result = new LoraTrainer().Train(config, pipeline, new PreparedDataset(images));
             var seconds = result.Steps.Select(static step => step.Seconds).ToArray();
             times["LoRA step, avatar base, batch 4"] = 1000 * seconds.Zip(seconds.Skip(1), static (a, b) => b - a).Order().ElementAt(seconds.Length / 2);

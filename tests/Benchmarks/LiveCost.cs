@@ -55,7 +55,7 @@ internal static class LiveCost
             using var pipeline = StableDiffusionPipeline.FromFolder(BaseModel.Folder);
             var images = Enumerable.Range(0, steps / 10).Select(i => new PreparedImage($"image{i}", Noise(i), $"adventurer style, long hair, picture {i}", $"image{i}.png"));
             var dataset = new PreparedDataset(images);
-            var config = new TrainingConfig { Name = "live", OutputFolder = folder, Epochs = 10, UNetLearningRate = 1e-4, TextEncoderLearningRate = 1e-4 };
+            var config = new DiffusionTrainingConfig { Name = "live", OutputFolder = folder, Epochs = 10, UNetLearningRate = 1e-4, TextEncoderLearningRate = 1e-4 };
             var (wall, cpu) = (new List<double>(), new List<double>());
             Console.WriteLine($"\ntraining, {config.Epochs * dataset.Count} steps of batch 1, by turns without and with a monitor; ms a step");
             Console.WriteLine("  wall clock           ratio   CPU                  ratio   drawing, of one core   updates/s   KB each");
@@ -87,7 +87,7 @@ internal static class LiveCost
     }
 
     // What a step costs after the first ones, and how long the whole run took.
-    private static (double Wall, double Processor, double Seconds) Train(TrainingConfig config, StableDiffusionPipeline pipeline, PreparedDataset dataset, TrainingMonitor? monitor)
+    private static (double Wall, double Processor, double Seconds) Train(DiffusionTrainingConfig config, StableDiffusionPipeline pipeline, PreparedDataset dataset, TrainingMonitor? monitor)
     {
         var (first, last) = (TimeSpan.Zero, TimeSpan.Zero);
         var clock = new Relay(step =>
@@ -113,7 +113,7 @@ internal static class LiveCost
         UNetLearningRate = 1e-4 * (1 - (double)step / steps),
         GradientNorm = 0.1,
         Seconds = 0.07 * step,
-        ImagesPerSecond = 14,
+        ExamplesPerSecond = 14,
         SecondsLeft = 0.07 * (steps - step),
     };
 

@@ -47,7 +47,7 @@ internal static class PlanAccuracy
         using var scope = NewDisposeScope();
         var outline = PipelineOutline.Read(model);
         size = size > 0 ? size : outline.NativeSize;
-        var config = new TrainingConfig { BatchSize = batch };
+        var config = new DiffusionTrainingConfig { BatchSize = batch };
         var need = MemoryPlan.For(outline, config, new MemoryPlanOptions { Types = [type], Resolutions = [size], TextTokens = TextTokens }).Needs.Single();
         var name = Path.GetFileName(Path.TrimEndingDirectorySeparator(outline.Source));
 

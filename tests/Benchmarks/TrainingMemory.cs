@@ -16,7 +16,7 @@ internal static class TrainingMemory
         {
             using var pipeline = StableDiffusionPipeline.FromFolder(BaseModel.Folder);
             var images = Enumerable.Range(0, 20).Select(i => new PreparedImage($"image{i}", Noise(i), $"adventurer style, long hair, picture {i}", $"image{i}.png"));
-            var config = new TrainingConfig { Name = "memory", OutputFolder = folder, Epochs = (steps + 19) / 20, UNetLearningRate = 1e-4, TextEncoderLearningRate = 1e-4, SaveEveryEpochs = 10 };
+            var config = new DiffusionTrainingConfig { Name = "memory", OutputFolder = folder, Epochs = (steps + 19) / 20, UNetLearningRate = 1e-4, TextEncoderLearningRate = 1e-4, SaveEveryEpochs = 10 };
             var (tensors, memory) = (0L, 0L);
             Console.WriteLine("step   live tensors   resident MB   ratio to step 200   ms per step");
             var progress = new Immediate(step =>

@@ -53,7 +53,7 @@ public sealed class NotebookPageTests(JupyterFixture jupyter) : IClassFixture<Ju
             var output = {{JsonSerializer.Serialize(Path.Combine(jupyter.Root, "stopped"))}};
             var pipeline = StableDiffusionPipeline.FromFolder(BaseModel.Folder);
             var dataset = ImageDataset.Open("../datasets/mika").Prepare(new PreparationOptions { Resolution = 64, ResolutionStep = 8 });
-            var config = new TrainingConfig { Name = "mika", OutputFolder = output, Epochs = 1000, UNetLearningRate = 1e-3 };
+            var config = new DiffusionTrainingConfig { Name = "mika", OutputFolder = output, Epochs = 1000, UNetLearningRate = 1e-3 };
             var pressed = new CancellationTokenSource();
             var offer = NotebookHost.Current.OfferStop(pressed.Cancel)!;
             var button = NotebookHost.Current.Display(MimeBundle.FromText("training").With(MimeTypes.Html, "<b>training</b>").With(MimeTypes.Stop, offer.Id));
@@ -170,7 +170,7 @@ public sealed class NotebookPageTests(JupyterFixture jupyter) : IClassFixture<Ju
             {
                 display(new LineChart(ChartSeries.Of(text, [1, 2, 3])) { Title = text, XTitle = text, YTitle = text });
                 var monitor = new TrainingMonitor(text);
-                monitor.Report(new TrainingStep { Step = 1, TotalSteps = 2, Epoch = 1, TotalEpochs = 1, Loss = 1, SmoothedLoss = 1, UNetLearningRate = 1, GradientNorm = 1, Seconds = 1, ImagesPerSecond = 1, SecondsLeft = 1 });
+                monitor.Report(new TrainingStep { Step = 1, TotalSteps = 2, Epoch = 1, TotalEpochs = 1, Loss = 1, SmoothedLoss = 1, UNetLearningRate = 1, GradientNorm = 1, Seconds = 1, ExamplesPerSecond = 1, SecondsLeft = 1 });
                 monitor.Fail(new Exception(text));
                 Console.WriteLine(text);
             }
@@ -248,7 +248,7 @@ public sealed class NotebookPageTests(JupyterFixture jupyter) : IClassFixture<Ju
             {
                 for (var step = 1; !monitor.Cancellation.IsCancellationRequested; step++)
                 {
-                    monitor.Report(new TrainingStep { Step = step, TotalSteps = 1_000_000, Epoch = 1, TotalEpochs = 1, Loss = 1.0 / step, SmoothedLoss = 1.0 / step, UNetLearningRate = 1, GradientNorm = 1, Seconds = step, ImagesPerSecond = 1, SecondsLeft = 1 });
+                    monitor.Report(new TrainingStep { Step = step, TotalSteps = 1_000_000, Epoch = 1, TotalEpochs = 1, Loss = 1.0 / step, SmoothedLoss = 1.0 / step, UNetLearningRate = 1, GradientNorm = 1, Seconds = step, ExamplesPerSecond = 1, SecondsLeft = 1 });
                     Thread.Sleep(100);
                 }
 

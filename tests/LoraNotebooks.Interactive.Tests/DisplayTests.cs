@@ -109,10 +109,10 @@ public class DisplayTests
     [Fact]
     public void Plan_WithWarnings_ShowsThem()
     {
-        var plan = TrainingPlan.For(new TrainingConfig { Epochs = 2, SaveEveryEpochs = 6 }, 20, 200);
+        var plan = TrainingPlan.For(new DiffusionTrainingConfig { Epochs = 2, SaveEveryEpochs = 6 }, 20, 200);
         Assert.Contains("SaveEveryEpochs is 6", new TrainingPlanDisplay(plan).ToHtml());
         Assert.Contains("warning: SaveEveryEpochs is 6", DisplayFormatter.Format(plan).Text(MimeTypes.PlainText));
-        Assert.DoesNotContain("warning", new TrainingPlanDisplay(TrainingPlan.For(new TrainingConfig(), 20, 200)).ToHtml());
+        Assert.DoesNotContain("warning", new TrainingPlanDisplay(TrainingPlan.For(new DiffusionTrainingConfig(), 20, 200)).ToHtml());
     }
 
     [Fact]
@@ -166,8 +166,8 @@ public class DisplayTests
     {
         var outline = PipelineOutline.Read(BaseModel.Folder);
         var options = new MemoryPlanOptions { Types = [torch.ScalarType.Float32], Resolutions = [32, 128, 512] };
-        var needs = MemoryPlan.For(outline, new TrainingConfig(), options).Needs;
-        var plan = MemoryPlan.For(outline, new TrainingConfig(), options with { AvailableBytes = (long)(needs[1].ToDraw / 0.9) + 1 });
+        var needs = MemoryPlan.For(outline, new DiffusionTrainingConfig(), options).Needs;
+        var plan = MemoryPlan.For(outline, new DiffusionTrainingConfig(), options with { AvailableBytes = (long)(needs[1].ToDraw / 0.9) + 1 });
 
         var html = new MemoryPlanDisplay(plan).ToHtml();
 

@@ -93,7 +93,7 @@ public sealed class DotNetInteractiveTests : IAsyncLifetime
     [Fact]
     public void Script_ObjectsOfTheLibrary_AreFormattedByTheirDisplays()
     {
-        object[] objects = [Some.Image(), new[] { Some.Image() }, new List<RgbImage> { Some.Image() }, Some.Result(), TrainingPlan.For(new TrainingConfig { Name = "a" }, 20, 200), new TagTable([new("a", "b")]), new[] { Some.Step(1, 2, 1, 1, 0.5) }];
+        object[] objects = [Some.Image(), new[] { Some.Image() }, new List<RgbImage> { Some.Image() }, Some.Result(), TrainingPlan.For(new DiffusionTrainingConfig { Name = "a" }, 20, 200), new TagTable([new("a", "b")]), new[] { Some.Step(1, 2, 1, 1, 0.5) }];
         foreach (var value in objects)
         {
             Assert.Equal(MimeTypes.Html, Formatter.GetPreferredMimeTypesFor(value.GetType()).First());

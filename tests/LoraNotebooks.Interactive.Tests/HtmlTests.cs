@@ -73,8 +73,8 @@ public class HtmlTests
         yield return ("prepared dataset", new DatasetDisplay(new PreparedDataset([new("a", image, text.Replace('\0', ' '), text)])) { Title = text });
         yield return ("dataset report", new DatasetReportDisplay(Report(text)));
         var outline = PipelineOutline.Read(BaseModel.Folder) with { Source = Path.GetFullPath("model") + text };
-        yield return ("memory", new MemoryPlanDisplay(MemoryPlan.For(outline, new TrainingConfig(), new MemoryPlanOptions { AvailableBytes = 60_000_000 })));
-        yield return ("plan", new TrainingPlanDisplay(TrainingPlan.For(new TrainingConfig { Name = "a" }, 20, 200)));
+        yield return ("memory", new MemoryPlanDisplay(MemoryPlan.For(outline, new DiffusionTrainingConfig(), new MemoryPlanOptions { AvailableBytes = 60_000_000 })));
+        yield return ("plan", new TrainingPlanDisplay(TrainingPlan.For(new DiffusionTrainingConfig { Name = "a" }, 20, 200)));
         yield return ("result", new TrainingResultDisplay(Result(text, image)));
         yield return ("matrix", new MatrixDisplay((text, torch.eye(3))) { Title = text });
         yield return ("table", new TableDisplay([text, "n"], [[text, 1], [null, 2.5]]) { Title = text });
@@ -87,7 +87,7 @@ public class HtmlTests
 
         var monitor = new TrainingMonitor(text);
         monitor.Report(Some.Step(1, 2, 1, 1, 0.5));
-        monitor.Report(new TrainingSample(1, text, 0, image));
+        monitor.Report(new PictureSample(1, text, 0, image));
         monitor.Fail(new InvalidOperationException(text));
         yield return ("monitor", monitor);
     }
@@ -119,10 +119,10 @@ public class HtmlTests
     private static TrainingResult Result(string text, RgbImage image) => new()
     {
         Lora = null!,
-        Config = new TrainingConfig { Name = text },
-        Plan = TrainingPlan.For(new TrainingConfig { Name = "a" }, 20, 200),
+        Config = new DiffusionTrainingConfig { Name = text },
+        Plan = TrainingPlan.For(new DiffusionTrainingConfig { Name = "a" }, 20, 200),
         Steps = [Some.Step(1, 2, 1, 1, 0.5)],
-        Samples = [new TrainingSample(0, text, 0, image)],
+        Samples = [new PictureSample(0, text, 0, image)],
         Checkpoints = [text],
         StateFile = text,
         RecordFile = text,

@@ -94,14 +94,14 @@ public class MonitorEndTests
         var monitor = (TrainingMonitor)Make(Kind.Training);
         Report(monitor, 1);
         Report(monitor, 2);
-        monitor.Report(new TrainingSample(1, "first of the last", 0, Some.Image()));
-        monitor.Report(new TrainingSample(1, "second of the last", 1, Some.Image()));
+        monitor.Report(new PictureSample(1, "first of the last", 0, Some.Image()));
+        monitor.Report(new PictureSample(1, "second of the last", 1, Some.Image()));
         Finish(monitor, end);
         Assert.Equal("mika: finished at step 2 of 2 after 1.0 s, smoothed loss 0.5", monitor.ToText());
         Assert.Equal(3, _host.Displays.Count);
         Assert.Equal([2, 2, 2], Counts());
         Assert.Equal(2, Last(2).Text(MimeTypes.Html)!.Split("<img ").Length - 1);
-        monitor.Report(new TrainingSample(1, "too late", 2, Some.Image()));
+        monitor.Report(new PictureSample(1, "too late", 2, Some.Image()));
         _time.Advance(TimeSpan.FromMinutes(1));
         Assert.Equal([2, 2, 2], Counts());
         Assert.DoesNotContain("too late", monitor.ToHtml(), StringComparison.Ordinal);

@@ -22,7 +22,7 @@ public class MonitorFiguresTests
         TextEncoderLearningRate = 5e-5,
         GradientNorm = 0.4567,
         Seconds = 75.9,
-        ImagesPerSecond = 8.26,
+        ExamplesPerSecond = 8.26,
         SecondsLeft = 3_725,
     };
 

@@ -13,7 +13,7 @@ public partial class SampleStripTests
     {
         var strip = new SampleStrip(
         [
-            new TrainingSample(2, "b", 1, s_image), new TrainingSample(0, "b", 1, s_image), new TrainingSample(2, "a", 1, s_image), new TrainingSample(0, "b", 2, s_image),
+            new PictureSample(2, "b", 1, s_image), new PictureSample(0, "b", 1, s_image), new PictureSample(2, "a", 1, s_image), new PictureSample(0, "b", 2, s_image),
         ]);
         Assert.Equal(["Samples", "before", "epoch 2", "b", "a", "—", "b", "—"], Some.Words(strip.ToHtml()));
         Assert.Equal(["epoch 0: b", "epoch 2: b", "epoch 2: a", "epoch 0: b"], Alternative().Matches(strip.ToHtml()).Select(match => match.Groups[1].Value));
@@ -26,7 +26,7 @@ public partial class SampleStripTests
     public void Draw_SampleDrawnAgain_IsTheLatest()
     {
         var latest = Some.Image(shade: 7);
-        var strip = new SampleStrip([new TrainingSample(1, "a", 1, Some.Image()), new TrainingSample(1, "a", 1, latest)]);
+        var strip = new SampleStrip([new PictureSample(1, "a", 1, Some.Image()), new PictureSample(1, "a", 1, latest)]);
         Assert.Contains(ImageTag.Source(latest, 128), strip.ToHtml());
         Assert.Equal("samples: 1 at epoch 1", strip.ToText());
     }
@@ -41,7 +41,7 @@ public partial class SampleStripTests
     [InlineData(33, 80, new[] { 1, 5, 9, 13, 17, 21, 25, 29, 33 })] // every fourth
     public void Draw_ManyEpochs_ShowsNineEvenlySpreadAndSaysSo(int epochs, int side, int[] shown)
     {
-        var html = new SampleStrip(Enumerable.Range(1, epochs).Select(epoch => new TrainingSample(epoch, "p", 1, s_image))).ToHtml();
+        var html = new SampleStrip(Enumerable.Range(1, epochs).Select(epoch => new PictureSample(epoch, "p", 1, s_image))).ToHtml();
         string[] facts = shown.Length < epochs ? [$"9 of {epochs} epochs"] : [];
         Assert.Equal(["Samples", .. facts, .. shown.Select(epoch => $"epoch {epoch}"), "p"], Some.Words(html));
         Assert.Equal(shown.Length, html.Split($"width=\"{side}\" height=\"{side}\"").Length - 1);
@@ -54,9 +54,9 @@ public partial class SampleStripTests
         var image = Some.Image(300, 300);
         brief.Begin();
         var source = brief.Source(image, 128);
-        Assert.Contains(source, new SampleStrip([new TrainingSample(1, "p", 1, image)], brief).ToHtml());
+        Assert.Contains(source, new SampleStrip([new PictureSample(1, "p", 1, image)], brief).ToHtml());
         Assert.Same(source, brief.Source(image, 128));
-        Assert.DoesNotContain(source, new SampleStrip([new TrainingSample(1, "p", 1, image)]).ToHtml());
+        Assert.DoesNotContain(source, new SampleStrip([new PictureSample(1, "p", 1, image)]).ToHtml());
     }
 
     [GeneratedRegex("alt=\"([^\"]*)\"")]

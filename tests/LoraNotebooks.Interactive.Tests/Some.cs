@@ -36,7 +36,7 @@ internal static partial class Some
         TextEncoderLearningRate = null,
         GradientNorm = 0.1,
         Seconds = step / 2.0,
-        ImagesPerSecond = 8,
+        ExamplesPerSecond = 8,
         SecondsLeft = (steps - step) / 2.0,
     };
 

@@ -64,7 +64,7 @@ public class TrainingMonitorTests
             monitor.Report(Some.Step(step, 20, 1 + (step - 1) / 10, 2, 1.0 / step));
         }
 
-        monitor.Report(new TrainingSample(2, "a prompt", 0, Some.Image()));
+        monitor.Report(new PictureSample(2, "a prompt", 0, Some.Image()));
         monitor.Complete();
         var counts = _host.Displays.Select(d => d.Count).ToArray();
         monitor.Complete();
@@ -94,7 +94,7 @@ public class TrainingMonitorTests
     public void Report_SampleBeforeTheFirstStep_StandsUnderTheChart()
     {
         var monitor = Monitor();
-        monitor.Report(new TrainingSample(0, "a prompt", 1, Some.Image()));
+        monitor.Report(new PictureSample(0, "a prompt", 1, Some.Image()));
         Assert.Single(_host.Displays);
         monitor.Report(Some.Step(1, 10, 1, 1, 0.5));
         Assert.Equal(3, _host.Displays.Count);
@@ -142,7 +142,7 @@ public class TrainingMonitorTests
         AssertIsWholeChart(_host.Displays[1], points: 20);
 
         // The samples of the last epoch come after its last step.
-        monitor.Report(new TrainingSample(1, "late", 0, Some.Image()));
+        monitor.Report(new PictureSample(1, "late", 0, Some.Image()));
         Assert.Contains("late", _host.Displays[2][^1].Text(MimeTypes.Html));
     }
 

@@ -38,7 +38,7 @@ public sealed class WatchedTrainingTests : IDisposable
     private (double[] Numbers, byte[] Weights) Train(StableDiffusionPipeline pipeline, TrainingMonitor? monitor)
     {
         var dataset = new PreparedDataset(Enumerable.Range(0, Steps).Select(static i => new PreparedImage($"image{i}", Some.Image(64, 64, (byte)(40 * i)), $"portrait {i}", $"image{i}.png")));
-        var config = new TrainingConfig { Name = "watched", OutputFolder = folder, Epochs = 1, UNetLearningRate = 1e-2, TextEncoderLearningRate = 1e-3 };
+        var config = new DiffusionTrainingConfig { Name = "watched", OutputFolder = folder, Epochs = 1, UNetLearningRate = 1e-2, TextEncoderLearningRate = 1e-3 };
         var drawing = monitor is null ? null : new Drawing(monitor);
         using var result = new LoraTrainer { Samples = monitor }.Train(config, pipeline, dataset, drawing);
         drawing?.Wait();

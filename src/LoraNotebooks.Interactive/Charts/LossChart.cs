@@ -2,7 +2,9 @@ using LoraNotebooks.Training;
 
 namespace LoraNotebooks.Interactive;
 
-/// <summary>The loss of a training run: raw and smoothed, the learning rate on the right axis, dotted lines where epochs end.</summary>
+/// <summary>
+/// The loss of a training run: raw and smoothed, other losses that the task noted, the learning rates on the right axis, dotted lines where epochs end.
+/// </summary>
 public sealed class LossChart : RichDisplay
 {
     /// <summary>β of the moving average where none is given: 0.95, an average over about the last 20 steps.</summary>
@@ -17,11 +19,7 @@ public sealed class LossChart : RichDisplay
     /// <summary>The learning rate's name where there is one only.</summary>
     internal const string RateName = "learning rate";
 
-    /// <summary>The name of the UNet's learning rate beside the text encoder's.</summary>
-    internal const string UNetRateName = "learning rate, UNet";
-
-    /// <summary>The name of the text encoder's learning rate.</summary>
-    internal const string TextEncoderRateName = "text encoder";
+    private static readonly string[] Colours = [Look.Second, Look.Third];
 
     private readonly LineChart _chart;
 
@@ -41,6 +39,7 @@ public sealed class LossChart : RichDisplay
         : this(
             new(LossName, steps, losses),
             new(SmoothedName, steps, Series.Smooth(losses, Checked(smoothing))),
+            [],
             learningRates is { Count: > 0 } ? [new(RateName, steps, learningRates)] : [],
             [.. (epochEnds ?? []).Select((step, i) => new ChartMark(step, $"epoch {i + 1}"))])
     {
@@ -52,19 +51,20 @@ public sealed class LossChart : RichDisplay
     {
     }
 
-    /// <summary>The chart of a training run, with the run's own moving average and the learning rates of both networks.</summary>
+    /// <summary>The chart of a training run, with the run's own moving average, the losses that its task noted and the learning rates of all networks.</summary>
     public LossChart(IReadOnlyList<TrainingStep> steps)
         : this([.. steps.Select(s => (double)s.Step)], steps)
     {
     }
 
     /// <summary>A chart of series that were made elsewhere, each with positions of its own.</summary>
-    internal LossChart(ChartSeries losses, ChartSeries smoothed, IReadOnlyList<ChartSeries> rates, IReadOnlyList<ChartMark> epochs)
+    internal LossChart(ChartSeries losses, ChartSeries smoothed, IReadOnlyList<ChartSeries> others, IReadOnlyList<ChartSeries> rates, IReadOnlyList<ChartMark> epochs)
     {
         Smoothed = smoothed.Y;
         _chart = new LineChart(
         [
-            .. rates.Select((rate, i) => rate with { OnSecondAxis = true, Colour = i == 0 ? Look.Second : Look.Third }),
+            .. rates.Select(static (rate, i) => rate with { OnSecondAxis = true, Colour = Colours[i % Colours.Length] }),
+            .. others.Select((other, i) => other with { Colour = Colours[(rates.Count + i) % Colours.Length] }),
             losses with { IsFaint = true, Colour = Look.Accent },
             smoothed with { Colour = Look.Accent },
         ])
@@ -80,7 +80,8 @@ public sealed class LossChart : RichDisplay
         : this(
             new(LossName, positions, [.. steps.Select(s => s.Loss)]),
             new(SmoothedName, positions, [.. steps.Select(s => s.SmoothedLoss)]),
-            Rates(positions, steps),
+            [.. LossNames(steps).Select(name => new ChartSeries(name, positions, [.. steps.Select(s => s.Metrics.TryGetValue(name, out var loss) ? loss : double.NaN)]))],
+            [.. RateNames(steps).Select(name => new ChartSeries(name.Shown, positions, [.. steps.Select(s => s.LearningRates.TryGetValue(name.Name, out var rate) ? rate : double.NaN)]))],
             [.. steps.Where((s, i) => i + 1 < steps.Count ? steps[i + 1].Epoch > s.Epoch : s.Step == s.TotalSteps).Select(EpochEnd)])
     {
     }
@@ -110,11 +111,15 @@ public sealed class LossChart : RichDisplay
         ? smoothing
         : throw new ArgumentOutOfRangeException(nameof(smoothing), smoothing, "The smoothing is the share of the past: give a number from 0 (none) to below 1, such as 0.95.");
 
-    private static ChartSeries[] Rates(double[] positions, IReadOnlyList<TrainingStep> steps) => steps.Any(s => s.TextEncoderLearningRate is not null)
-        ?
-        [
-            new(UNetRateName, positions, [.. steps.Select(s => s.UNetLearningRate)]),
-            new(TextEncoderRateName, positions, [.. steps.Select(s => s.TextEncoderLearningRate ?? double.NaN)]),
-        ]
-        : [new(RateName, positions, [.. steps.Select(s => s.UNetLearningRate)])];
+    /// <summary>Whether a number that a task noted is drawn beside the loss.</summary>
+    internal static bool IsLoss(string metric) => metric.EndsWith("loss", StringComparison.Ordinal);
+
+    /// <summary>What the rates are called, and how the chart calls them: the first one says what they are, and one alone needs no name.</summary>
+    internal static IReadOnlyList<(string Name, string Shown)> RateNames(IEnumerable<TrainingStep> steps)
+    {
+        string[] names = [.. steps.SelectMany(static step => step.LearningRates.Keys).Distinct()];
+        return [.. names.Select((name, i) => (name, names.Length == 1 ? RateName : i == 0 ? $"{RateName}, {name}" : name))];
+    }
+
+    private static IEnumerable<string> LossNames(IReadOnlyList<TrainingStep> steps) => steps.SelectMany(static step => step.Metrics.Keys).Distinct().Where(IsLoss);
 }

@@ -1,5 +1,5 @@
 using LoraNotebooks.Foundation;
-using LoraNotebooks.Training;
+using LoraNotebooks.Training.Diffusion;
 using TorchSharp;
 
 namespace LoraNotebooks.Interactive;

@@ -19,11 +19,11 @@ public sealed class TrainingPlanDisplay : RichDisplay
     protected internal override Html Draw()
     {
         var batches = Plan.GradientAccumulation > 1 ? $"{Plan.BatchSize} × {Plan.GradientAccumulation}" : Numbers.Count(Plan.BatchSize);
-        var isExact = Plan.StepsPerEpoch * Plan.BatchSize * Plan.GradientAccumulation == Plan.ImagesPerEpoch;
+        var isExact = Plan.StepsPerEpoch * Plan.BatchSize * Plan.GradientAccumulation == Plan.ExamplesPerEpoch;
         (string Sign, string Value, string Name)[] terms =
         [
-            ("", Numbers.Count(Plan.ImagesPerEpoch), $"images per epoch, from {Numbers.Count(Plan.Images)}" + (Plan.RegularizationImagesPerEpoch > 0 ? $", {Numbers.Count(Plan.RegularizationImagesPerEpoch)} for regularization" : "")),
-            ("÷", batches, Plan.GradientAccumulation > 1 ? "images per batch × batches per step" : "images per batch"),
+            ("", Numbers.Count(Plan.ExamplesPerEpoch), $"{Plan.Unit}s per epoch, from {Numbers.Count(Plan.Examples)}" + (Plan.RegularizationPerEpoch > 0 ? $", {Numbers.Count(Plan.RegularizationPerEpoch)} for regularization" : "")),
+            ("÷", batches, Plan.GradientAccumulation > 1 ? $"{Plan.Unit}s per batch × batches per step" : $"{Plan.Unit}s per batch"),
             ("=", Numbers.Count(Plan.StepsPerEpoch), isExact ? "steps per epoch" : "steps per epoch, rounded up"),
             ("×", Numbers.Count(Plan.Epochs), "epochs"),
             ("=", Numbers.Count(Plan.TotalSteps), Plan.WarmupSteps > 0 ? $"steps, {Numbers.Count(Plan.WarmupSteps)} of them warm-up" : "steps"),

@@ -10,8 +10,8 @@ internal sealed class GrowingLossChart
 
     private readonly GrowingSeries _losses = new(MostPoints);
     private readonly GrowingSeries _smoothed = new(MostPoints);
-    private readonly GrowingSeries _unetRates = new(MostPoints);
-    private readonly GrowingSeries _textEncoderRates = new(MostPoints);
+    private readonly OrderedDictionary<string, GrowingSeries> _rates = [];
+    private readonly OrderedDictionary<string, GrowingSeries> _others = [];
     private readonly List<(int Epoch, ChartMark Mark)> _epochs = [];
     private TrainingStep? _last;
     private int _every = 1; // a mark for every epoch, then for every second, fourth, …
@@ -26,12 +26,8 @@ internal sealed class GrowingLossChart
 
         _losses.Add(step.Step, step.Loss);
         _smoothed.Add(step.Step, step.SmoothedLoss);
-        _unetRates.Add(step.Step, step.UNetLearningRate);
-        if (step.TextEncoderLearningRate is { } rate)
-        {
-            _textEncoderRates.Add(step.Step, rate);
-        }
-
+        Add(_rates, step.Step, step.LearningRates);
+        Add(_others, step.Step, step.Metrics.Where(static metric => LossChart.IsLoss(metric.Key)));
         _last = step;
     }
 
@@ -39,10 +35,22 @@ internal sealed class GrowingLossChart
     public LossChart ToChart() => new(
         _losses.ToSeries(LossChart.LossName),
         _smoothed.ToSeries(LossChart.SmoothedName),
-        _last?.TextEncoderLearningRate is null
-            ? [_unetRates.ToSeries(LossChart.RateName)]
-            : [_unetRates.ToSeries(LossChart.UNetRateName), _textEncoderRates.ToSeries(LossChart.TextEncoderRateName)],
+        [.. _others.Select(static other => other.Value.ToSeries(other.Key))],
+        [.. LossChart.RateNames(_last is null ? [] : [_last]).Select(name => _rates[name.Name].ToSeries(name.Shown))],
         [.. _epochs.Select(epoch => epoch.Mark)]);
+
+    private static void Add(OrderedDictionary<string, GrowingSeries> series, int step, IEnumerable<KeyValuePair<string, double>> values)
+    {
+        foreach (var (name, value) in values)
+        {
+            if (!series.TryGetValue(name, out var growing))
+            {
+                series.Add(name, growing = new(MostPoints));
+            }
+
+            growing.Add(step, value);
+        }
+    }
 
     private void AddEpochEnd(TrainingStep last)
     {

@@ -3,28 +3,28 @@ using LoraNotebooks.Training;
 
 namespace LoraNotebooks.Interactive;
 
-/// <summary>The sample pictures of a training run: a row for each prompt, a column for each epoch.</summary>
+/// <summary>The samples of a training run, pictures or texts: a row for each prompt, a column for each epoch.</summary>
 internal sealed class SampleStrip : RichDisplay
 {
     private const int MostColumns = 9;
     private readonly int[] _epochs;
     private readonly (string Prompt, long Seed)[] _rows;
-    private readonly Dictionary<(int Epoch, string Prompt, long Seed), RgbImage> _images = [];
+    private readonly Dictionary<(int Epoch, string Prompt, long Seed), TrainingSample> _samples = [];
     private readonly BriefImages? _brief;
 
-    /// <summary>The pictures so far, in the order in which they came.</summary>
-    /// <param name="samples">The pictures.</param>
+    /// <summary>The samples so far, in the order in which they came.</summary>
+    /// <param name="samples">The samples.</param>
     /// <param name="brief">What the drawings before this one have encoded; none for the strip that stays.</param>
     public SampleStrip(IEnumerable<TrainingSample> samples, BriefImages? brief = null)
     {
         _brief = brief;
         foreach (var sample in samples)
         {
-            _images[(sample.Epoch, sample.Prompt, sample.Seed)] = sample.Image;
+            _samples[(sample.Epoch, sample.Prompt, sample.Seed)] = sample;
         }
 
-        _rows = [.. _images.Keys.Select(key => (key.Prompt, key.Seed)).Distinct()];
-        _epochs = [.. _images.Keys.Select(key => key.Epoch).Distinct().Order()];
+        _rows = [.. _samples.Keys.Select(key => (key.Prompt, key.Seed)).Distinct()];
+        _epochs = [.. _samples.Keys.Select(key => key.Epoch).Distinct().Order()];
     }
 
     /// <inheritdoc/>
@@ -46,11 +46,18 @@ internal sealed class SampleStrip : RichDisplay
                 [.. _rows.Select(row => row.Prompt)],
                 shown.Length,
                 longest,
-                (x, y) => _images.TryGetValue((shown[x], _rows[y].Prompt, _rows[y].Seed), out var image) ? Tag(image, $"epoch {shown[x]}: {_rows[y].Prompt}", longest) : null));
+                (x, y) => _samples.TryGetValue((shown[x], _rows[y].Prompt, _rows[y].Seed), out var sample) ? Cell(sample, longest) : null));
     }
 
     /// <inheritdoc/>
     public override string ToText() => _epochs.Length == 0 ? "" : $"samples: {_rows.Length} at epoch {_epochs[^1]}";
+
+    private Html Cell(TrainingSample sample, int longest) => sample switch
+    {
+        PictureSample picture => Tag(picture.Image, $"epoch {picture.Epoch}: {picture.Prompt}", longest),
+        TextSample text => Html.Element("div", [("style", $"width:{longest}px;font-size:12px;text-align:left;white-space:pre-wrap;overflow-wrap:anywhere")], text.Text),
+        _ => Html.Text(sample.ToString()),
+    };
 
     private Html Tag(RgbImage image, string alternative, int longest) =>
         _brief?.Of(image, alternative, longest) ?? ImageTag.Of(image, alternative, longest);

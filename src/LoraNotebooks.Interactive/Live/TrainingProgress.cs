@@ -2,7 +2,7 @@ using LoraNotebooks.Training;
 
 namespace LoraNotebooks.Interactive;
 
-/// <summary>The figures of a training run: bar, step, epoch, loss, learning rate, gradient norm, speed, time left.</summary>
+/// <summary>The figures of a training run: bar, step, epoch, loss, what the task noted, learning rate, gradient norm, speed, time left.</summary>
 internal sealed class TrainingProgress : RichDisplay
 {
     /// <summary>The title.</summary>
@@ -29,9 +29,10 @@ internal sealed class TrainingProgress : RichDisplay
                 ("step", $"{Numbers.Count(Last.Step)} of {Numbers.Count(Last.TotalSteps)}"),
                 ("epoch", $"{Last.Epoch} of {Last.TotalEpochs}"),
                 ("loss, smoothed", Numbers.Short(Last.SmoothedLoss)),
-                ("learning rate", Numbers.Short(Last is { UNetLearningRate: 0, TextEncoderLearningRate: { } rate } ? rate : Last.UNetLearningRate)),
+                .. Last.Metrics.Select(static metric => (metric.Key, Numbers.Short(metric.Value))),
+                ("learning rate", Numbers.Short(Last.LearningRates.Values.First())),
                 ("gradient norm", Numbers.Short(Last.GradientNorm)),
-                ("speed", $"{Numbers.Short(Math.Round(Last.ImagesPerSecond, 1))} images/s"),
+                ("speed", $"{Numbers.Short(Math.Round(Last.ExamplesPerSecond, 1))} {Last.Unit}s/s"),
                 ("elapsed", Numbers.Time(Last.Seconds)),
                 .. IsGoingOn ? [("left", Numbers.Time(Last.SecondsLeft))] : Array.Empty<(string, string)>(),
             ];

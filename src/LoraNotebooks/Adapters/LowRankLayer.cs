@@ -34,6 +34,11 @@ public abstract class LowRankLayer(WeightLayer baseLayer, LayerLayout layout) : 
         return y.Plus(BaseLayer.Apply(dropped, WeightDelta().to(y.dtype)), times: weight).MoveToOuterDisposeScope();
     }
 
+    /// <summary>Multiplies ΔW by a factor, in place; a method that honours <see cref="HonouredSettings.NormBound"/> can. Call it without gradients.</summary>
+    /// <param name="factor">The factor.</param>
+    /// <returns>Whether it can; by default not.</returns>
+    public virtual bool ScaleUpdate(double factor) => false;
+
     /// <summary>The layer's input with some numbers zeroed, in training.</summary>
     protected internal virtual Tensor Dropout(Tensor x) => x;
 

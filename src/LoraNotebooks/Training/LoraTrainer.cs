@@ -1,12 +1,14 @@
 using LoraNotebooks.Data;
 using LoraNotebooks.Diffusion;
+using LoraNotebooks.Training.Diffusion;
+using LoraNotebooks.Training.Loop;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Training;
 
 /// <summary>
-/// Trains a LoRA of a Stable Diffusion pipeline. The loop runs on the calling thread; it tells numbers after each step, draws samples and
-/// writes checkpoints after epochs. The same settings, data and number of threads give the same numbers, bit for bit.
+/// Trains a LoRA. The loop runs on the calling thread; it tells numbers after each step, draws samples and writes checkpoints after epochs. The same
+/// settings, data and number of threads give the same numbers, bit for bit.
 /// </summary>
 /// <example><code>
 /// var dataset = ImageDataset.Open("datasets/mika").Prepare(new() { Resolution = 64, ResolutionStep = 8 });
@@ -14,7 +16,7 @@ namespace LoraNotebooks.Training;
 /// </code></example>
 public sealed class LoraTrainer
 {
-    /// <summary>Told each picture as it is drawn, on the training thread. Default nobody.</summary>
+    /// <summary>Told each sample as it is drawn, on the training thread. Default nobody.</summary>
     public IProgress<TrainingSample>? Samples { get; init; }
 
     /// <summary>
@@ -28,7 +30,7 @@ public sealed class LoraTrainer
     /// <summary>What tells the time. Default the system's.</summary>
     internal TimeProvider Clock { get; init; } = TimeProvider.System;
 
-    /// <summary>Trains.</summary>
+    /// <summary>Trains a LoRA of a Stable Diffusion pipeline.</summary>
     /// <param name="config">The settings.</param>
     /// <param name="pipeline">The base model. The LoRA stays attached to it until the result is disposed.</param>
     /// <param name="dataset">What to learn.</param>
@@ -43,37 +45,44 @@ public sealed class LoraTrainer
     /// <exception cref="InvalidDataException"><see cref="ResumeFrom"/> belongs to another run; all differences are listed.</exception>
     /// <exception cref="TrainingDivergedException">A loss or gradient was not finite. The checkpoints stay; the LoRA is taken off.</exception>
     /// <exception cref="OperationCanceledException">The run was cancelled before its first step could begin.</exception>
-    public TrainingResult Train(
-        TrainingConfig config,
+    public TrainingResult<StableDiffusionLora> Train(
+        DiffusionTrainingConfig config,
         StableDiffusionPipeline pipeline,
         PreparedDataset dataset,
         IProgress<TrainingStep>? progress = null,
-        CancellationToken cancellationToken = default)
+        CancellationToken cancellationToken = default) =>
+        Train(new DiffusionTask(config, pipeline, dataset, cancellationToken), progress, cancellationToken);
+
+    /// <summary>Trains whatever a task says.</summary>
+    /// <typeparam name="TLora">What the task leaves.</typeparam>
+    /// <param name="task">What is trained. It belongs to the result, which disposes it, and is disposed if there is none.</param>
+    /// <param name="progress">Told the numbers of each step, on the training thread.</param>
+    /// <param name="cancellationToken">Stops within one step. What was learnt is kept: adapter, state and record are written and returned as at the end of a run.</param>
+    /// <returns>What the task leaves, and what happened.</returns>
+    /// <exception cref="ArgumentException">The task has nothing to train.</exception>
+    /// <exception cref="InvalidDataException"><see cref="ResumeFrom"/> belongs to another run; all differences are listed.</exception>
+    /// <exception cref="TrainingDivergedException">A loss or gradient was not finite. The checkpoints stay; the task is disposed.</exception>
+    /// <exception cref="OperationCanceledException">The run was cancelled before its first step could begin.</exception>
+    public TrainingResult<TLora> Train<TLora>(TrainingTask<TLora> task, IProgress<TrainingStep>? progress = null, CancellationToken cancellationToken = default)
     {
-        ArgumentNullException.ThrowIfNull(config);
-        ArgumentNullException.ThrowIfNull(pipeline);
-        ArgumentNullException.ThrowIfNull(dataset);
-        var plan = TrainingPlan.For(config, dataset, pipeline);
+        ArgumentNullException.ThrowIfNull(task);
         using var scope = NewDisposeScope();
-        var schedule = config.NoiseScheduleFor(pipeline.Scheduler);
-        var baseModel = TrainingBase.Of(pipeline);
-        using var set = new TrainingSet(pipeline, config, dataset, schedule, cancellationToken);
-        var seed = new TrainingSeeds(config.Seed).Derive(TrainingSeeds.Use.Weights);
-        var lora = StableDiffusionLora.Create(pipeline, config.Name, config.TrainsUNet ? config.UNetLora : null, config.TrainsTextEncoder ? config.TextEncoderLora : null, seed);
         try
         {
-            using var precision = config.Precision == TrainingPrecision.BFloat16
-                ? new LoweredPrecision(ScalarType.BFloat16, lora.Networks.Select(network => network.Model.BaseModel).Append(pipeline.UNet).Distinct())
-                : null;
-            using var frozen = config.TrainsUNet ? null : new FrozenNetwork(pipeline.UNet);
-            using var run = new TrainingRun(config, plan, pipeline, baseModel, dataset, set, schedule, lora, Samples, progress, Clock);
+            using var precision = task.Config.Precision == TrainingPrecision.BFloat16 ? new LoweredPrecision(ScalarType.BFloat16, task.Modules.Distinct()) : null;
+            using var frozen = new FrozenNetworks(task.Modules.Except(task.Networks.Select(static network => network.Model.BaseModel)));
+            using var run = new TrainingRun(task, Samples, progress, Clock);
             run.Resume(ResumeFrom);
-            return run.Execute(cancellationToken);
+            return run.Execute(task, cancellationToken);
         }
         catch
         {
-            lora.Dispose();
+            task.Dispose();
             throw;
+        }
+        finally
+        {
+            task.Release();
         }
     }
 }

@@ -2,11 +2,12 @@ using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using LoraNotebooks.Diffusion;
+using LoraNotebooks.Tensors;
 
 namespace LoraNotebooks.Training;
 
 /// <summary>Which base model a run trains on: what it is called, and what it is by its numbers.</summary>
-internal sealed record TrainingBase
+public sealed record TrainingBase
 {
     private static readonly JsonSerializerOptions Json = new() { PropertyNamingPolicy = JsonNamingPolicy.CamelCase };
 
@@ -16,12 +17,12 @@ internal sealed record TrainingBase
     /// <summary>Its name on the hub with its commit, <c>org/name@commit</c>; null where it did not come from there.</summary>
     public string? HubName { get; init; }
 
-    /// <summary>The type of the UNet's weights in memory.</summary>
+    /// <summary>The type of the weights in memory, of Stable Diffusion the UNet's.</summary>
     public required string Type { get; init; }
 
     /// <summary>
-    /// See <see cref="StableDiffusionPipeline.HashWeights"/>. Of the weights in memory and not of files: a LoRA that was merged into them, or another
-    /// type, is another base.
+    /// The networks' hashes by name, see <see cref="StableDiffusionPipeline.HashWeights"/>. Of the weights in memory and not of files: a LoRA that was merged into
+    /// them, or another type, is another base.
     /// </summary>
     public required IReadOnlyDictionary<string, string> Weights { get; init; }
 
@@ -35,7 +36,8 @@ internal sealed record TrainingBase
     public required IReadOnlyList<string> Adapters { get; init; }
 
     /// <summary>Reads all weights once. Call it before the run's own adapter is attached and before precision is lowered.</summary>
-    public static TrainingBase Of(StableDiffusionPipeline pipeline) => new()
+    /// <param name="pipeline">The pipeline.</param>
+    internal static TrainingBase Of(StableDiffusionPipeline pipeline) => new()
     {
         Source = pipeline.Source,
         HubName = pipeline.HubName,
@@ -45,23 +47,46 @@ internal sealed record TrainingBase
         Adapters = StableDiffusionLora.BesideNetworksOf(pipeline),
     };
 
+    /// <summary>Reads all weights of networks once, whatever they are.</summary>
+    /// <param name="networks">The networks with the adapters that will train; those do not count.</param>
+    public static TrainingBase Of(IReadOnlyList<TrainedNetwork> networks)
+    {
+        ArgumentNullException.ThrowIfNull(networks);
+        return new()
+        {
+            Type = networks[0].Model.BaseModel.parameters().First().dtype.ToString(),
+            Weights = networks.ToDictionary(static network => network.Name, static network => WeightsHash.Of(network.Model.BaseModel), StringComparer.Ordinal),
+            Adapters =
+            [
+                .. from network in networks
+                   from name in network.Model.Names
+                   where name != network.Adapter
+                   select string.Create(CultureInfo.InvariantCulture, $"{network.Name}: {name} × {network.Model.GetWeight(name)}"),
+            ],
+        };
+    }
+
     /// <summary>From <see cref="ToJson"/>.</summary>
+    /// <param name="json">The text.</param>
     /// <exception cref="JsonException">It is something else.</exception>
     public static TrainingBase FromJson(string json) => JsonSerializer.Deserialize<TrainingBase>(json, Json)!;
 
+    /// <summary>As a run's record notes it.</summary>
     public JsonObject ToJson() => JsonSerializer.SerializeToNode(this, Json)!.AsObject();
 
     /// <summary>Where another base has other numbers, as "name: theirs, here ours". Where a model lies does not count.</summary>
+    /// <param name="other">The other base.</param>
     public IEnumerable<string> DifferencesFrom(TrainingBase other)
     {
+        ArgumentNullException.ThrowIfNull(other);
         foreach (var network in Weights.Keys.Union(other.Weights.Keys).Where(name => Weights.GetValueOrDefault(name) != other.Weights.GetValueOrDefault(name)))
         {
             yield return $"base model: weights of {network} {Told(other, network)}, here {Told(this, network)}";
         }
 
-        foreach (var name in other.Settings is { } theirs ? Settings!.Keys.Where(name => theirs.GetValueOrDefault(name) != Settings[name]) : [])
+        foreach (var (name, ours) in other.Settings is { } theirs ? (Settings ?? new Dictionary<string, string>()).Where(pair => theirs.GetValueOrDefault(pair.Key) != pair.Value) : [])
         {
-            yield return $"base model: {name} {other.Settings!.GetValueOrDefault(name) ?? "none"}, here {Settings![name]}";
+            yield return $"base model: {name} {other.Settings!.GetValueOrDefault(name) ?? "none"}, here {ours}";
         }
 
         if (!Adapters.SequenceEqual(other.Adapters))

@@ -7,7 +7,7 @@ using LoraNotebooks.Training.Optimizers;
 namespace LoraNotebooks.Training;
 
 /// <content>Settings as JSON, for records and resuming.</content>
-public sealed partial record TrainingConfig
+public abstract partial record TrainingConfig
 {
     private static readonly JsonSerializerOptions JsonOptions = new()
     {
@@ -18,18 +18,21 @@ public sealed partial record TrainingConfig
     };
 
     /// <summary>These settings as JSON: properties by name, the adapters as PEFT's adapter_config.json.</summary>
-    public JsonObject ToJson() => JsonSerializer.SerializeToNode(this, JsonOptions)!.AsObject();
+    public JsonObject ToJson() => JsonSerializer.SerializeToNode(this, GetType(), JsonOptions)!.AsObject();
 
     /// <summary>Settings from <see cref="ToJson"/>; what is absent has its default.</summary>
+    /// <typeparam name="T">The kind of training.</typeparam>
     /// <param name="json">The object.</param>
     /// <exception cref="InvalidDataException">A property is unknown, has a wrong type, or the settings have faults.</exception>
-    public static TrainingConfig FromJson(JsonObject json)
+    public static T FromJson<T>(JsonObject json)
+        where T : TrainingConfig
     {
         ArgumentNullException.ThrowIfNull(json);
         try
         {
-            var config = json.Deserialize<TrainingConfig>(JsonOptions)!;
-            return config.Validate() is { Count: > 0 } faults ? throw new InvalidDataException($"The training settings have {faults.Count} faults:\n- {string.Join("\n- ", faults)}") : config;
+            var config = json.Deserialize<T>(JsonOptions)!;
+            Faults.ThrowIfAny(config.Validate(), static faults => new InvalidDataException($"The training settings have {Faults.Text(faults)}"));
+            return config;
         }
         catch (JsonException error)
         {
@@ -40,14 +43,18 @@ public sealed partial record TrainingConfig
     /// <summary>The settings in which two runs differ that cannot have the same numbers, as "name: theirs, here ours". Epochs may differ; what theirs lacks had its default.</summary>
     internal IReadOnlyList<string> DifferencesInNumbers(JsonObject other)
     {
-        string[] harmless = [nameof(Name), nameof(OutputFolder), nameof(Epochs), nameof(SaveEveryEpochs), nameof(SampleEveryEpochs), nameof(SamplePrompts), nameof(SampleOptions)];
-        var theirs = new TrainingConfig().ToJson();
+        string[] harmless = [nameof(Name), nameof(OutputFolder), nameof(Epochs), nameof(SaveEveryEpochs), nameof(SampleEveryEpochs), .. NotDeciding];
+        var theirs = GetType().GetConstructor(Type.EmptyTypes) is { } create ? ((TrainingConfig)create.Invoke(null)).ToJson() : [];
         foreach (var (key, value) in other)
         {
             theirs[key] = value?.DeepClone();
         }
 
-        return [.. ToJson().Where(pair => !harmless.Contains(pair.Key) && Text(pair.Value) != Text(theirs[pair.Key])).Select(pair => $"{pair.Key}: {Text(theirs[pair.Key])}, here {Text(pair.Value)}")];
+        return
+        [
+            .. ToJson().Where(pair => !harmless.Contains(pair.Key) && Text(pair.Value) != Text(theirs[pair.Key]))
+                .Select(pair => $"{pair.Key}: {Text(theirs[pair.Key])}, here {Text(pair.Value)}"),
+        ];
 
         static string Text(JsonNode? node) => node?.ToJsonString() ?? "null";
     }

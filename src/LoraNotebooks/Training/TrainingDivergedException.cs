@@ -1,5 +1,14 @@
 namespace LoraNotebooks.Training;
 
+/// <summary>What an update did. Where a number is not finite, there was none.</summary>
+/// <param name="Loss">The mean of the batches' losses, before the update.</param>
+/// <param name="GradientNorm">The L2 norm of all gradients together, before clipping.</param>
+public readonly record struct UpdateResult(double Loss, double GradientNorm)
+{
+    /// <summary>Whether the update took place.</summary>
+    public bool IsFinite => double.IsFinite(Loss) && double.IsFinite(GradientNorm);
+}
+
 /// <summary>A loss or a gradient became infinite or no number, so that training cannot go on.</summary>
 public sealed class TrainingDivergedException : Exception
 {

@@ -1,10 +1,9 @@
-using LoraNotebooks.Data;
-using LoraNotebooks.Diffusion;
+using LoraNotebooks.Training.Loop;
 
 namespace LoraNotebooks.Training;
 
 /// <summary>
-/// How many steps a run takes: repeats × images × epochs / batch, rounded up twice: an epoch's last batch may be smaller than the others, and as
+/// How many steps a run takes: repeats × examples × epochs / batch, rounded up twice: an epoch's last batch may be smaller than the others, and as
 /// accumulation starts anew with each epoch, its last step may average fewer batches.
 /// </summary>
 /// <remarks>The arithmetic of kohya-ss/sd-scripts, train_network.py: batches per epoch rounded up, steps per epoch rounded up.</remarks>
@@ -14,16 +13,19 @@ public sealed record TrainingPlan
     {
     }
 
-    /// <summary>The number of images, mirrored copies counted.</summary>
-    public required int Images { get; init; }
+    /// <summary>What an example is, in one word: "image" (mirrored copies count as images).</summary>
+    public required string Unit { get; init; }
 
-    /// <summary>Images that an epoch shows: the sum of their repeats.</summary>
-    public required int ImagesPerEpoch { get; init; }
+    /// <summary>The number of examples.</summary>
+    public required int Examples { get; init; }
 
-    /// <summary>How many of <see cref="ImagesPerEpoch"/> are regularization images.</summary>
-    public int RegularizationImagesPerEpoch { get; private init; }
+    /// <summary>Examples that an epoch shows: the sum of their repeats.</summary>
+    public required int ExamplesPerEpoch { get; init; }
 
-    /// <summary>Batches of an epoch: ⌈images per epoch / batch⌉.</summary>
+    /// <summary>How many of <see cref="ExamplesPerEpoch"/> are for regularization.</summary>
+    public int RegularizationPerEpoch { get; internal init; }
+
+    /// <summary>Batches of an epoch: ⌈examples per epoch / batch⌉.</summary>
     public required int BatchesPerEpoch { get; init; }
 
     /// <summary>Steps of an epoch, that is updates of the weights: ⌈batches / accumulation⌉.</summary>
@@ -32,7 +34,7 @@ public sealed record TrainingPlan
     /// <summary>The number of epochs.</summary>
     public required int Epochs { get; init; }
 
-    /// <summary>N, images per batch.</summary>
+    /// <summary>N, examples per batch.</summary>
     public required int BatchSize { get; init; }
 
     /// <summary>Batches per step.</summary>
@@ -51,42 +53,18 @@ public sealed record TrainingPlan
     public int TotalSteps => StepsPerEpoch * Epochs;
 
     /// <summary>Plans a run.</summary>
-    /// <param name="config">The settings.</param>
-    /// <param name="dataset">What it learns from.</param>
-    /// <exception cref="ArgumentException">The settings have faults, alone or with these images.</exception>
-    public static TrainingPlan For(TrainingConfig config, PreparedDataset dataset)
-    {
-        ArgumentNullException.ThrowIfNull(dataset);
-        var plan = For(config, dataset.Count, dataset.ImagesPerEpoch) with { RegularizationImagesPerEpoch = dataset.Images.Where(image => image.IsRegularization).Sum(image => image.Repeats) };
-        Faults.ThrowIfAny(SettingPairs.Faults(config, dataset));
-        return plan with { Warnings = [.. plan.Warnings, .. SettingPairs.Warnings(config, dataset), .. dataset.Report.Summary] };
-    }
-
-    /// <summary>Plans a run on a model, which tells what captions and prompts are too long for it.</summary>
-    /// <param name="config">The settings.</param>
-    /// <param name="dataset">What it learns from.</param>
-    /// <param name="pipeline">The base model.</param>
-    /// <exception cref="ArgumentException">The settings have faults, alone, with these images or with this model.</exception>
-    public static TrainingPlan For(TrainingConfig config, PreparedDataset dataset, StableDiffusionPipeline pipeline)
-    {
-        ArgumentNullException.ThrowIfNull(pipeline);
-        var plan = For(config, dataset);
-        Faults.ThrowIfAny(SettingPairs.Faults(config, pipeline));
-        return plan with { Warnings = [.. plan.Warnings, .. SettingPairs.Warnings(config, dataset, pipeline)] };
-    }
-
-    /// <summary>Plans a run.</summary>
     /// <param name="config">Epochs, batch size, accumulation and schedule.</param>
-    /// <param name="images">The number of images.</param>
-    /// <param name="imagesPerEpoch">Images that an epoch shows: the sum of their repeats.</param>
+    /// <param name="examples">The number of examples.</param>
+    /// <param name="examplesPerEpoch">Examples that an epoch shows: the sum of their repeats.</param>
+    /// <param name="unit">What an example is, in one word. Default "example".</param>
     /// <exception cref="ArgumentException">The settings have faults, or a number is not positive.</exception>
-    public static TrainingPlan For(TrainingConfig config, int images, int imagesPerEpoch)
+    public static TrainingPlan For(TrainingConfig config, int examples, int examplesPerEpoch, string unit = "example")
     {
         ArgumentNullException.ThrowIfNull(config);
-        ArgumentOutOfRangeException.ThrowIfNegativeOrZero(images);
-        ArgumentOutOfRangeException.ThrowIfNegativeOrZero(imagesPerEpoch);
+        ArgumentOutOfRangeException.ThrowIfNegativeOrZero(examples);
+        ArgumentOutOfRangeException.ThrowIfNegativeOrZero(examplesPerEpoch);
         config.ThrowIfInvalid();
-        var batches = RoundedUp(imagesPerEpoch, config.BatchSize);
+        var batches = RoundedUp(examplesPerEpoch, config.BatchSize);
         var steps = RoundedUp(batches, config.GradientAccumulation);
         if ((long)steps * config.Epochs > int.MaxValue)
         {
@@ -97,8 +75,9 @@ public sealed record TrainingPlan
 
         var plan = new TrainingPlan
         {
-            Images = images,
-            ImagesPerEpoch = imagesPerEpoch,
+            Unit = unit,
+            Examples = examples,
+            ExamplesPerEpoch = examplesPerEpoch,
             BatchesPerEpoch = batches,
             StepsPerEpoch = steps,
             Epochs = config.Epochs,
@@ -106,7 +85,7 @@ public sealed record TrainingPlan
             GradientAccumulation = config.GradientAccumulation,
             WarmupSteps = config.Schedule.WarmupSteps(steps * config.Epochs),
         };
-        return plan with { Warnings = [.. SettingPairs.Warnings(config), .. SettingPairs.Warnings(config, plan)] };
+        return plan.Warn([.. config.Warnings(), .. LoopPairs.Warnings(config, plan)]);
     }
 
     /// <summary>
@@ -114,10 +93,13 @@ public sealed record TrainingPlan
     /// warning.
     /// </summary>
     public override string ToString() =>
-        $"{Count(Images, "image")}, {ImagesPerEpoch} per epoch with repeats{(RegularizationImagesPerEpoch > 0 ? $", {RegularizationImagesPerEpoch} of them for regularization" : "")}; batches of {BatchSize}"
+        $"{Count(Examples, Unit)}, {ExamplesPerEpoch} per epoch with repeats{(RegularizationPerEpoch > 0 ? $", {RegularizationPerEpoch} of them for regularization" : "")}; batches of {BatchSize}"
         + $"{(GradientAccumulation > 1 ? $", {GradientAccumulation} of them to a step" : "")}: {Count(StepsPerEpoch, "step")} per epoch; {Count(Epochs, "epoch")} = {Count(TotalSteps, "step")}"
         + $"{(WarmupSteps > 0 ? $", the first {WarmupSteps} of them warm-up" : "")}."
         + string.Concat(Warnings.Select(static warning => $"\nwarning: {warning}"));
+
+    /// <summary>The plan with more to warn of.</summary>
+    internal TrainingPlan Warn(IReadOnlyList<string> more) => this with { Warnings = [.. Warnings, .. more] };
 
     private static int RoundedUp(int amount, int part) => (int)(((long)amount + part - 1) / part);
 

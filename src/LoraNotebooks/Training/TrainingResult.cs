@@ -1,12 +1,10 @@
-using LoraNotebooks.Diffusion;
-
 namespace LoraNotebooks.Training;
 
-/// <summary>What a run left behind. The adapter stays attached to the pipeline, ready to draw with, until this is disposed.</summary>
-public sealed class TrainingResult : IDisposable
+/// <summary>A run's numbers, samples and files, whatever was trained.</summary>
+public abstract class TrainingResult : IDisposable
 {
-    /// <summary>The trained adapter on the pipeline.</summary>
-    public required StableDiffusionLora Lora { get; init; }
+    /// <summary>What was trained.</summary>
+    public required TrainingTask Task { get; init; }
 
     /// <summary>The settings of the run.</summary>
     public required TrainingConfig Config { get; init; }
@@ -17,12 +15,12 @@ public sealed class TrainingResult : IDisposable
     /// <summary>What each step did; of a resumed run only its own steps.</summary>
     public required IReadOnlyList<TrainingStep> Steps { get; init; }
 
-    /// <summary>The pictures drawn on the way.</summary>
+    /// <summary>The samples made on the way.</summary>
     public required IReadOnlyList<TrainingSample> Samples { get; init; }
 
     /// <summary>
     /// The adapted layers that no gradient reached, as network.layer, e.g. "text_encoder.text_model.encoder.layers.11.mlp.fc1"; they are saved as
-    /// they began, as no change. The pictures do not depend on them: what conditions the UNet comes from before them, in SDXL from before the last
+    /// they began, as no change. The loss does not depend on them. Of Stable Diffusion: what conditions the UNet comes from before them, in SDXL from before the last
     /// layer of the first text encoder (the second's pooled text comes from its last), and with clip skip from further before. Otherwise empty.
     /// </summary>
     public IReadOnlyList<string> UntrainedLayers { get; init; } = [];
@@ -45,9 +43,21 @@ public sealed class TrainingResult : IDisposable
     /// <summary>Seconds that the run took, with everything.</summary>
     public required double Seconds { get; init; }
 
-    /// <summary>The adapter as it was at the end, in kohya's format, which most tools read.</summary>
+    /// <summary>The adapter as it was at the end: of Stable Diffusion in kohya's format, which most tools read, else PEFT's folder.</summary>
     public string File => Checkpoints[^1];
 
-    /// <summary>Takes the adapter off the pipeline.</summary>
-    public void Dispose() => Lora.Dispose();
+    /// <summary>Takes the adapter off the model.</summary>
+    public void Dispose()
+    {
+        Task.Dispose();
+        GC.SuppressFinalize(this);
+    }
+}
+
+/// <summary>What a run left behind. The adapter stays attached to the model, ready to use, until this is disposed.</summary>
+/// <typeparam name="TLora">What the task leaves: an adapter on its model.</typeparam>
+public sealed class TrainingResult<TLora> : TrainingResult
+{
+    /// <summary>The trained adapter on the model.</summary>
+    public required TLora Lora { get; init; }
 }

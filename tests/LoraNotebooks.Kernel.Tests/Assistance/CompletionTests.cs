@@ -30,7 +30,7 @@ public sealed class CompletionTests : IDisposable
     [InlineData("new[] { 1 }.Select(n => n.ToStr|)", "ToString", "method")]
     [InlineData("(await Task.FromResult(\"a\")).Len|", "Length", "property")]
     [InlineData("int Twice(int number) => 2 * number; Twice(num|", "number:", "parameter")]
-    [InlineData("new TrainingConfig { MaxGr|", "MaxGradientNorm", "property")]
+    [InlineData("new DiffusionTrainingConfig { MaxGr|", "MaxGradientNorm", "property")]
     [InlineData("var day = DayOfWeek.Monday; if (day == Fri|", "DayOfWeek.Friday", "enum member")]
     [InlineData("bool Is(DayOfWeek day) => true; Is(DayOf|", "DayOfWeek", "enum")]
     [InlineData("using System.Te|", "Text", "namespace")]

@@ -174,7 +174,7 @@ public sealed class ForeignFilesTests
             Assert.Equal((DatasetFault.LostPicture, "long.png"), (prepared.Report.Issues[0].Fault, prepared.Report.Issues[0].File));
             Assert.StartsWith(expected, prepared.Report.Issues[0].Message);
             Assert.Contains("long.png: " + expected, told);
-            Assert.Contains(expected, Assert.Single(LoraNotebooks.Training.TrainingPlan.For(new(), prepared.WithCaptions(prepared.Tags.Add("hat"))).Warnings));
+            Assert.Contains(expected, Assert.Single(new DiffusionTrainingConfig().PlanFor(prepared.WithCaptions(prepared.Tags.Add("hat"))).Warnings));
 
             // A crop that is a square loses nothing that was not meant to be lost; one that is none does.
             folder.Text("metadata.jsonl", """{"file_name": "long.png", "crop": [0, 0, 16, 16]}""");

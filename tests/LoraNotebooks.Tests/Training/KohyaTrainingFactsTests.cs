@@ -1,7 +1,6 @@
 using System.Globalization;
 using System.Text.Json.Nodes;
 using LoraNotebooks.Data;
-using LoraNotebooks.Training;
 
 namespace LoraNotebooks.Tests.Training;
 
@@ -19,9 +18,9 @@ public sealed class KohyaTrainingFactsTests
             .. (PreparedImage[])(mirrored ? [Image(name, mirrored: true)] : []),
         ]);
         var dataset = new PreparedDataset(images);
-        var config = new TrainingConfig { Name = "set", Epochs = 2, BatchSize = 5 };
+        var config = new DiffusionTrainingConfig { Name = "set", Epochs = 2, BatchSize = 5 };
 
-        var facts = KohyaTrainingFacts.Of(config, TrainingPlan.For(config, dataset), dataset, steps: 2, DateTimeOffset.UnixEpoch);
+        var facts = KohyaTrainingFacts.Of(config, dataset, new(config.PlanFor(dataset), 2, DateTimeOffset.UnixEpoch, DateTimeOffset.UnixEpoch));
 
         var folder = Assert.Single(JsonNode.Parse(facts["ss_dataset_dirs"])!.AsObject());
         Assert.Equal($"{showings}_set", folder.Key);
@@ -156,7 +155,7 @@ public sealed class KohyaTrainingFactsTests
     {
         var before = DateTimeOffset.UtcNow.ToUnixTimeMilliseconds() / 1000d;
 
-        var facts = Facts(new TrainingConfig(), Set());
+        var facts = Facts(new DiffusionTrainingConfig(), Set());
 
         Assert.InRange(
             double.Parse(facts["ss_training_finished_at"], CultureInfo.InvariantCulture),
@@ -188,14 +187,14 @@ public sealed class KohyaTrainingFactsTests
     [Fact]
     public void Of_TextEncoderAlone_TellsItsRateAsTheRunS()
     {
-        var facts = Facts(new TrainingConfig { UNetLearningRate = 0, TextEncoderLearningRate = 5e-5 }, Set());
+        var facts = Facts(new DiffusionTrainingConfig { UNetLearningRate = 0, TextEncoderLearningRate = 5e-5 }, Set());
 
         Assert.Equal(("5E-05", "None", "5E-05"), (facts["ss_learning_rate"], facts["ss_unet_lr"], facts["ss_text_encoder_lr"]));
     }
 
     [Fact]
     public void Of_TextEncoderAtARateOfZero_TellsThatItStays() =>
-        Assert.Equal("None", Facts(new TrainingConfig { TextEncoderLearningRate = 0 }, Set())["ss_text_encoder_lr"]);
+        Assert.Equal("None", Facts(new DiffusionTrainingConfig { TextEncoderLearningRate = 0 }, Set())["ss_text_encoder_lr"]);
 
     [Fact]
     public void Of_RegularizationAndRepeats_TellsFoldersOfBothKinds()
@@ -203,7 +202,7 @@ public sealed class KohyaTrainingFactsTests
         var dataset = new PreparedDataset([Image("a", mirrored: false), Image("b", mirrored: false) with { Repeats = 1 }, Image("c", mirrored: false)])
             .WithRegularization(new PreparedDataset([Image("r", mirrored: false)]));
 
-        var facts = Facts(new TrainingConfig(), dataset);
+        var facts = Facts(new DiffusionTrainingConfig(), dataset);
 
         Assert.Equal("""{"3_lora":{"n_repeats":3,"img_count":2},"1_lora":{"n_repeats":1,"img_count":1}}""", facts["ss_dataset_dirs"]);
         Assert.Equal("""{"7_regularization":{"n_repeats":7,"img_count":1}}""", facts["ss_reg_dataset_dirs"]);
@@ -213,14 +212,15 @@ public sealed class KohyaTrainingFactsTests
     [Fact]
     public void Of_MirroredCopyWithoutItsPicture_CountsItAsOne()
     {
-        var facts = Facts(new TrainingConfig(), new PreparedDataset([Image("a", mirrored: true), Image("b", mirrored: false), Image("b", mirrored: true)]));
+        var facts = Facts(new DiffusionTrainingConfig(), new PreparedDataset([Image("a", mirrored: true), Image("b", mirrored: false), Image("b", mirrored: true)]));
 
         Assert.Equal("""{"6_lora":{"n_repeats":6,"img_count":1},"3_lora":{"n_repeats":3,"img_count":1}}""", facts["ss_dataset_dirs"]);
         Assert.Equal("""{"lora":{"tag":2,"a":1,"b":1}}""", facts["ss_tag_frequency"]);
     }
 
-    private static Dictionary<string, string> Facts(TrainingConfig config, PreparedDataset dataset) =>
-        KohyaTrainingFacts.Of(config, TrainingPlan.For(config, dataset), dataset, steps: 15, DateTimeOffset.FromUnixTimeMilliseconds(1234567));
+    private static Dictionary<string, string> Facts(DiffusionTrainingConfig config, PreparedDataset dataset) =>
+        KohyaTrainingFacts.Of(
+            config, dataset, new(config.PlanFor(dataset), 15, DateTimeOffset.FromUnixTimeMilliseconds(1234567), DateTimeOffset.FromUnixTimeMilliseconds(2345678)));
 
     private static PreparedDataset Set() => new([Picture("a", "red, blue"), Picture("b", "red")]);
 

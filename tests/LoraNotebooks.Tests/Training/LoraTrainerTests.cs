@@ -36,9 +36,9 @@ public sealed class LoraTrainerTests : IDisposable
         Assert.Equal(result.Steps, reported);
         Assert.Equal(Enumerable.Range(1, 12), reported.Select(step => step.Step));
         Assert.Equal([1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4], reported.Select(step => step.Epoch));
-        Assert.Equal([0, 5e-4, 1e-3], reported.Take(3).Select(step => step.UNetLearningRate));
-        Assert.Equal(5e-4, reported[2].TextEncoderLearningRate);
-        Assert.All(reported, step => Assert.True(step.GradientNorm > 0 && step.ImagesPerSecond > 0));
+        Assert.Equal([0, 5e-4, 1e-3], reported.Take(3).Select(step => step.LearningRates["UNet"]));
+        Assert.Equal(5e-4, reported[2].LearningRates["text encoder"]);
+        Assert.All(reported, step => Assert.True(step.GradientNorm > 0 && step.ExamplesPerSecond > 0));
         Assert.Equal(["tiny-000002.safetensors", "tiny.safetensors"], result.Checkpoints.Select(Path.GetFileName));
         Assert.All([.. result.Checkpoints, result.StateFile, result.RecordFile], file => Assert.True(File.Exists(file), file));
         Assert.Empty(Directory.GetFiles(folder.Path, "*.tmp"));
@@ -59,7 +59,7 @@ public sealed class LoraTrainerTests : IDisposable
         var record = JsonNode.Parse(File.ReadAllText(result.RecordFile))!;
         Assert.Equal(result.Steps.Select(step => step.Loss), record["losses"]!.AsArray().Select(loss => loss!.GetValue<double>()));
         Assert.Equal(TinyRun.Dataset.ComputeHash(), record["data"]!["hash"]!.GetValue<string>());
-        Assert.Equal(config.ToJson().ToJsonString(), TrainingConfig.FromJson(record["config"]!.AsObject()).ToJson().ToJsonString());
+        Assert.Equal(config.ToJson().ToJsonString(), TrainingConfig.FromJson<DiffusionTrainingConfig>(record["config"]!.AsObject()).ToJson().ToJsonString());
     }
 
     [Fact]
@@ -117,7 +117,7 @@ public sealed class LoraTrainerTests : IDisposable
 
         Assert.True(first.WasCancelled);
         Assert.Equal(straight.Steps.Select(step => step.Loss), first.Steps.Concat(second.Steps).Select(step => step.Loss));
-        Assert.Equal(straight.Steps.Select(step => (step.Step, step.SmoothedLoss, step.GradientNorm, step.UNetLearningRate)), first.Steps.Concat(second.Steps).Select(step => (step.Step, step.SmoothedLoss, step.GradientNorm, step.UNetLearningRate)));
+        Assert.Equal(straight.Steps.Select(step => (step.Step, step.SmoothedLoss, step.GradientNorm, step.LearningRates["UNet"])), first.Steps.Concat(second.Steps).Select(step => (step.Step, step.SmoothedLoss, step.GradientNorm, step.LearningRates["UNet"])));
         Assert.Equal(expected, Weights(second));
     }
 
@@ -290,8 +290,8 @@ public sealed class LoraTrainerTests : IDisposable
         using var result = new LoraTrainer { Samples = new Immediate<TrainingSample>(reported.Add) }.Train(config, pipeline, TinyRun.Dataset);
 
         Assert.Equal([(0, "portrait", 11L), (0, "long hair", 11L), (2, "portrait", 11L), (2, "long hair", 11L), (4, "portrait", 11L), (4, "long hair", 11L)], reported.Select(sample => (sample.Epoch, sample.Prompt, sample.Seed)));
-        Assert.Equal(pipeline.Generate(config.SampleOptions with { Prompt = "portrait" })[0].Pixels.ToArray(), reported[4].Image.Pixels.ToArray());
-        Assert.NotEqual(reported[0].Image.Pixels.ToArray(), reported[4].Image.Pixels.ToArray());
+        Assert.Equal(pipeline.Generate(config.SampleOptions with { Prompt = "portrait" })[0].Pixels.ToArray(), ((PictureSample)reported[4]).Image.Pixels.ToArray());
+        Assert.NotEqual(((PictureSample)reported[0]).Image.Pixels.ToArray(), ((PictureSample)reported[4]).Image.Pixels.ToArray());
     }
 
     [Fact]
@@ -338,13 +338,13 @@ public sealed class LoraTrainerTests : IDisposable
         }
     });
 
-    private double[] Losses(TrainingConfig config, PreparedDataset? data = null)
+    private double[] Losses(DiffusionTrainingConfig config, PreparedDataset? data = null)
     {
         using var result = new LoraTrainer().Train(config, pipeline, data ?? TinyRun.Dataset);
         return [.. result.Steps.Select(step => step.Loss)];
     }
 
-    private static float[] Weights(TrainingResult result) => Weights(result.Lora, result.Config.Name);
+    private static float[] Weights(TrainingResult<StableDiffusionLora> result) => Weights(result.Lora, result.Config.Name);
 
     private static float[] Weights(StableDiffusionLora lora, string name)
     {

@@ -1,4 +1,3 @@
-using LoraNotebooks.Training;
 
 namespace LoraNotebooks.Tests.Training;
 
@@ -35,7 +34,7 @@ public sealed class LossCurveTests
             clock.Now += TimeSpan.FromMinutes(1);
             var (slow, fast) = (Math.Clamp(Math.Min(i, 60 - i), 0, 10), Math.Max(0, i - 10));
             Assert.Equal(((7d * slow) + (2d * fast)) / (slow + fast), meter.SecondsPerStep, 1e-9);
-            Assert.Equal((slow + (3d * fast)) / ((7d * slow) + (2d * fast)), meter.ImagesPerSecond, 1e-9);
+            Assert.Equal((slow + (3d * fast)) / ((7d * slow) + (2d * fast)), meter.ExamplesPerSecond, 1e-9);
         }
     }
 

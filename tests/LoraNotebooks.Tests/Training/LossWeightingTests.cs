@@ -1,6 +1,5 @@
 using System.Globalization;
 using LoraNotebooks.Diffusion;
-using LoraNotebooks.Training;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Tests.Training;
@@ -79,7 +78,7 @@ public sealed class LossWeightingTests(ParityTable table) : IClassFixture<Parity
 
         for (var i = 0; i < 12; i++)
         {
-            var (value, slope) = PlainLoss.Of(new TrainingConfig { LossType = type }, differences[i % 6], thresholds[i / 6]);
+            var (value, slope) = PlainLoss.Of(new DiffusionTrainingConfig { LossType = type }, differences[i % 6], thresholds[i / 6]);
             Assert.Equal(value, loss[i / 6, i % 6].item<float>(), 1e-6 + (1e-5 * value));
             Assert.Equal(slope, prediction.grad![i / 6, i % 6].item<float>(), 1e-5 * Math.Max(1, Math.Abs(slope)));
         }
@@ -100,7 +99,7 @@ public sealed class LossWeightingTests(ParityTable table) : IClassFixture<Parity
         Assert.Equal([4], thresholds.shape);
         foreach (var (i, t) in timesteps.Index())
         {
-            var expected = PlainLoss.Threshold(new TrainingConfig { HuberSchedule = kind, HuberC = 0.3, HuberScale = 1.7 }, schedule.AlphasCumprod[(int)t], t, 1000);
+            var expected = PlainLoss.Threshold(new DiffusionTrainingConfig { HuberSchedule = kind, HuberC = 0.3, HuberScale = 1.7 }, schedule.AlphasCumprod[(int)t], t, 1000);
             Assert.Equal(expected, thresholds[i].item<float>(), 1e-5 * expected);
         }
     }
@@ -117,12 +116,12 @@ public sealed class LossWeightingTests(ParityTable table) : IClassFixture<Parity
         // The SNR is 1175 at the first timestep, beyond what is reckoned with, 5.6 at 200, 0.0047 at the last.
         long[] timesteps = [0, 1, 200, 500, 999];
         var t = tensor(timesteps);
-        (TrainingConfig Config, Tensor Weights)[] cases =
+        (DiffusionTrainingConfig Config, Tensor Weights)[] cases =
         [
-            (new TrainingConfig { MinSnrGamma = 5 }, LossWeighting.MinSnr(schedule, t, 5)),
-            (new TrainingConfig { DebiasedEstimationLoss = true }, LossWeighting.DebiasedEstimation(schedule, t)),
-            (new TrainingConfig { ScaleVPredLossLikeNoisePred = true }, LossWeighting.VelocityLikeNoise(schedule, t)),
-            (new TrainingConfig { VPredLikeLoss = 0.7 }, LossWeighting.NoiseLikeVelocity(schedule, t, 0.7)),
+            (new DiffusionTrainingConfig { MinSnrGamma = 5 }, LossWeighting.MinSnr(schedule, t, 5)),
+            (new DiffusionTrainingConfig { DebiasedEstimationLoss = true }, LossWeighting.DebiasedEstimation(schedule, t)),
+            (new DiffusionTrainingConfig { ScaleVPredLossLikeNoisePred = true }, LossWeighting.VelocityLikeNoise(schedule, t)),
+            (new DiffusionTrainingConfig { VPredLikeLoss = 0.7 }, LossWeighting.NoiseLikeVelocity(schedule, t, 0.7)),
         ];
 
         foreach (var (config, weights) in cases)
@@ -190,7 +189,7 @@ public sealed class LossWeightingTests(ParityTable table) : IClassFixture<Parity
             var weight when weight.StartsWith(minSnr, StringComparison.Ordinal) => LossWeighting.MinSnr(schedule, t, double.Parse(weight[minSnr.Length..], CultureInfo.InvariantCulture)),
 
             // c and its scale are the trainer's defaults, which are upstream's.
-            var kind when kind.StartsWith(huber, StringComparison.Ordinal) => DiffusionLoss.HuberThreshold(schedule, t, Enum.Parse<HuberSchedule>(kind[huber.Length..], ignoreCase: true), new TrainingConfig().HuberC, new TrainingConfig().HuberScale),
+            var kind when kind.StartsWith(huber, StringComparison.Ordinal) => DiffusionLoss.HuberThreshold(schedule, t, Enum.Parse<HuberSchedule>(kind[huber.Length..], ignoreCase: true), new DiffusionTrainingConfig().HuberC, new DiffusionTrainingConfig().HuberScale),
             _ => throw new NotSupportedException($"The weight '{name}' is not covered."),
         };
     }

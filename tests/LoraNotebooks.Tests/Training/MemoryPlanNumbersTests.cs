@@ -29,7 +29,7 @@ public sealed class MemoryPlanNumbersTests
     /// </summary>
     private const long QueriesOfUNet = 6 * 2 * (8 + 8) + 2 * 2 * (12 + 12);
 
-    private static readonly TrainingConfig Config = new()
+    private static readonly DiffusionTrainingConfig Config = new()
     {
         UNetLora = new LoraConfig { Rank = 2, Alpha = 2, TargetModules = ["to_q"] },
         TextEncoderLora = new LoraConfig { Rank = 3, Alpha = 3, TargetModules = ["q_proj"] },
@@ -354,7 +354,7 @@ public sealed class MemoryPlanNumbersTests
         }
     }
 
-    private static MemoryPlan Plan(TrainingConfig config) =>
+    private static MemoryPlan Plan(DiffusionTrainingConfig config) =>
         MemoryPlan.For(Outline, config, new MemoryPlanOptions { Resolutions = [16], Types = [ScalarType.Float32] });
 
     private static MemoryPlan Told(IReadOnlyList<MemoryNeed> needs, long? available) => new()

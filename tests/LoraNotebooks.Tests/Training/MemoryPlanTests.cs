@@ -31,7 +31,7 @@ public sealed class MemoryPlanTests
     {
         using var folder = new TemporaryFolder();
         var path = Folder(name, folder);
-        var config = new TrainingConfig { TextEncoderLearningRate = 1e-4 };
+        var config = new DiffusionTrainingConfig { TextEncoderLearningRate = 1e-4 };
 
         var plan = MemoryPlan.For(PipelineOutline.Read(path), config, new MemoryPlanOptions { TextTokens = 12 });
 
@@ -59,7 +59,7 @@ public sealed class MemoryPlanTests
         pipeline.Save(folder.Path);
         var settings = new LoraConfig { Method = method, UseDora = dora, Rank = 2, Alpha = 2, TargetModules = [.. targets] };
 
-        var plan = MemoryPlan.For(PipelineOutline.Read(folder.Path), new TrainingConfig { UNetLora = settings });
+        var plan = MemoryPlan.For(PipelineOutline.Read(folder.Path), new DiffusionTrainingConfig { UNetLora = settings });
 
         using var lora = StableDiffusionLora.Create(pipeline, "lora", settings, null, 1);
         Assert.Equal(lora.Reports.Single().Parameters, plan.Trained);
@@ -148,10 +148,10 @@ public sealed class MemoryPlanTests
     {
         var outline = PipelineOutline.Read(BaseModel.Folder);
         var options = new MemoryPlanOptions { Resolutions = [64, 128] };
-        var one = MemoryPlan.For(outline, new TrainingConfig(), options);
-        var four = MemoryPlan.For(outline, new TrainingConfig { BatchSize = 4 }, options);
-        var accumulated = MemoryPlan.For(outline, new TrainingConfig { GradientAccumulation = 4 }, options);
-        var lowered = MemoryPlan.For(outline, new TrainingConfig { Precision = TrainingPrecision.BFloat16 }, options);
+        var one = MemoryPlan.For(outline, new DiffusionTrainingConfig(), options);
+        var four = MemoryPlan.For(outline, new DiffusionTrainingConfig { BatchSize = 4 }, options);
+        var accumulated = MemoryPlan.For(outline, new DiffusionTrainingConfig { GradientAccumulation = 4 }, options);
+        var lowered = MemoryPlan.For(outline, new DiffusionTrainingConfig { Precision = TrainingPrecision.BFloat16 }, options);
 
         Assert.True(one[ScalarType.Float32, 128].TrainingStep > 3 * one[ScalarType.Float32, 64].TrainingStep);
         Assert.True(four[ScalarType.Float32, 64].TrainingStep > 3 * one[ScalarType.Float32, 64].TrainingStep);
@@ -165,7 +165,7 @@ public sealed class MemoryPlanTests
     public void Advice_MemoryOfAnySize_NamesWhatFitsOrWhatToDo()
     {
         var outline = PipelineOutline.Read(BaseModel.Folder);
-        MemoryPlan Plan(long bytes) => MemoryPlan.For(outline, new TrainingConfig { BatchSize = 4 }, new MemoryPlanOptions { AvailableBytes = bytes, Resolutions = [64, 512] });
+        MemoryPlan Plan(long bytes) => MemoryPlan.For(outline, new DiffusionTrainingConfig { BatchSize = 4 }, new MemoryPlanOptions { AvailableBytes = bytes, Resolutions = [64, 512] });
 
         Assert.Contains("training fits up to 512 pixels in Float32, BFloat16, Float16", Plan(1L << 40).Advice[0], StringComparison.Ordinal);
         Assert.Contains("Nothing fits", Plan(1_000).Advice[0], StringComparison.Ordinal);
@@ -180,9 +180,9 @@ public sealed class MemoryPlanTests
     public void For_ResolutionThatDoesNotFit_NamesTheMultiple()
     {
         var outline = PipelineOutline.Read(BaseModel.Folder);
-        var message = Assert.Throws<ArgumentException>(() => MemoryPlan.For(outline, new TrainingConfig(), new MemoryPlanOptions { Resolutions = [64, 66] })).Message;
+        var message = Assert.Throws<ArgumentException>(() => MemoryPlan.For(outline, new DiffusionTrainingConfig(), new MemoryPlanOptions { Resolutions = [64, 66] })).Message;
         Assert.Contains("66 pixels, expected multiples of 4", message, StringComparison.Ordinal);
-        Assert.Contains("BFloat16 at 96", Assert.Throws<ArgumentException>(() => MemoryPlan.For(outline, new TrainingConfig())[ScalarType.Float32, 72]).Message, StringComparison.Ordinal);
+        Assert.Contains("BFloat16 at 96", Assert.Throws<ArgumentException>(() => MemoryPlan.For(outline, new DiffusionTrainingConfig())[ScalarType.Float32, 72]).Message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -190,9 +190,9 @@ public sealed class MemoryPlanTests
     {
         var outline = PipelineOutline.Read(BaseModel.Folder);
         using var scope = NewDisposeScope();
-        MemoryPlan.For(outline, new TrainingConfig { TextEncoderLearningRate = 1e-4 });
+        MemoryPlan.For(outline, new DiffusionTrainingConfig { TextEncoderLearningRate = 1e-4 });
         var before = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
-        MemoryPlan.For(outline, new TrainingConfig { TextEncoderLearningRate = 1e-4 });
+        MemoryPlan.For(outline, new DiffusionTrainingConfig { TextEncoderLearningRate = 1e-4 });
         Assert.Equal(before, DisposeScopeManager.Statistics.ThreadTotalLiveCount);
     }
 

@@ -1,5 +1,4 @@
 using LoraNotebooks.Diffusion;
-using LoraNotebooks.Training;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Tests.Training;
@@ -39,7 +38,7 @@ internal static class PlainSeed
 }
 
 /// <summary>The noise and timesteps of a batch, in float64.</summary>
-internal sealed class PlainNoise(TrainingConfig config)
+internal sealed class PlainNoise(DiffusionTrainingConfig config)
 {
     /// <summary>ε, what x_t is made with, and t.</summary>
     public (double[] Noise, double[] Input, long[] Timesteps) Draw(double[] latents, long[] shape, long number, int end)
@@ -146,7 +145,7 @@ internal sealed class PlainNoise(TrainingConfig config)
 internal static class PlainLoss
 {
     /// <summary>ℓ(d) and its derivative.</summary>
-    public static (double Value, double Slope) Of(TrainingConfig config, double d, double c)
+    public static (double Value, double Slope) Of(DiffusionTrainingConfig config, double d, double c)
     {
         var root = Math.Sqrt((d * d) + (c * c));
         return config.LossType switch
@@ -160,7 +159,7 @@ internal static class PlainLoss
     }
 
     /// <summary>c of a timestep.</summary>
-    public static double Threshold(TrainingConfig config, double alpha, double t, int timesteps) => config.HuberSchedule switch
+    public static double Threshold(DiffusionTrainingConfig config, double alpha, double t, int timesteps) => config.HuberSchedule switch
     {
         HuberSchedule.Snr => ((1 - config.HuberC) / Math.Pow(1 + Math.Sqrt((1 - alpha) / alpha), 2)) + config.HuberC,
         HuberSchedule.Exponential => config.HuberScale * Math.Pow(config.HuberC, t / timesteps),
@@ -169,7 +168,7 @@ internal static class PlainLoss
     };
 
     /// <summary>How much a timestep counts by all weights that are asked for.</summary>
-    public static double Weight(TrainingConfig config, PredictionType prediction, double alpha)
+    public static double Weight(DiffusionTrainingConfig config, PredictionType prediction, double alpha)
     {
         var snr = alpha / (1 - alpha);
         var limited = Math.Min(snr, 1000);

@@ -13,7 +13,7 @@ internal sealed record PlainUpdate(int Step, int Epoch, double Loss, double Smoo
 /// A run as a plain loop over numbers in float64: noise, losses, weights of images and timesteps, accumulation, clipping, AdamW, LoRA+, bounds of norms, rates.
 /// Of the library it takes the networks, the noise schedule's ᾱ and what a seed's generator draws; of the training's own code nothing.
 /// </summary>
-internal sealed class PlainTraining(TrainingConfig config, StableDiffusionPipeline pipeline, PreparedDataset dataset)
+internal sealed class PlainTraining(DiffusionTrainingConfig config, StableDiffusionPipeline pipeline, PreparedDataset dataset)
 {
     private const double Beta1 = 0.9;
     private const double Beta2 = 0.999;

@@ -156,8 +156,8 @@ public sealed class PlainTrainingTests(PlainTrainingTests.Models models) : IClas
             Equal(expected.Loss, actual.Loss);
             Equal(expected.SmoothedLoss, actual.SmoothedLoss);
             Equal(expected.GradientNorm, actual.GradientNorm);
-            Assert.Equal(expected.UNetRate, actual.UNetLearningRate, 1e-12);
-            Assert.Equal(expected.TextRate ?? -1, actual.TextEncoderLearningRate ?? -1, 1e-12);
+            Assert.Equal(expected.UNetRate, actual.LearningRates["UNet"], 1e-12);
+            Assert.Equal(expected.TextRate ?? -1, actual.LearningRates.GetValueOrDefault("text encoder", -1), 1e-12);
         }
 
         // Adam divides a gradient by its size, so that where it is next to nothing its last digits are seen; in all weights together they are not.
@@ -166,7 +166,7 @@ public sealed class PlainTrainingTests(PlainTrainingTests.Models models) : IClas
         static void Equal(double expected, double actual) => Assert.Equal(expected, actual, 2e-5 * Math.Abs(expected));
     }
 
-    internal sealed record Case(PredictionType Prediction, Func<TrainingConfig, TrainingConfig> Change, bool IsXL = false);
+    internal sealed record Case(PredictionType Prediction, Func<DiffusionTrainingConfig, DiffusionTrainingConfig> Change, bool IsXL = false);
 
     /// <summary>The networks, which every run leaves as they are.</summary>
     public sealed class Models : IDisposable

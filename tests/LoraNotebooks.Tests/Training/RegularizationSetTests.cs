@@ -300,7 +300,7 @@ public sealed class RegularizationSetTests : IDisposable
 
         using var result = new LoraTrainer().Train(TinyRun.Config(folder.In("out")), pipeline, dataset);
 
-        Assert.Equal((10, 5), (result.Plan.ImagesPerEpoch, result.Plan.RegularizationImagesPerEpoch));
+        Assert.Equal((10, 5), (result.Plan.ExamplesPerEpoch, result.Plan.RegularizationPerEpoch));
         Assert.All(result.Steps, step => Assert.True(double.IsFinite(step.Loss)));
     }
 }

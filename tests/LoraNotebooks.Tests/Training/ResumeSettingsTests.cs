@@ -19,7 +19,7 @@ public sealed class ResumeSettingsTests : IDisposable
         [typeof(LearningRateSchedule), typeof(LoraConfig), typeof(PromptReading), typeof(CaptionOptions), typeof(GenerationOptions), typeof(AdamWOptimizer)];
 
     /// <summary>What may change; that it changes no number is shown by a run.</summary>
-    private static readonly Dictionary<string, Func<TrainingConfig, TrainingConfig>> Harmless = new()
+    private static readonly Dictionary<string, Func<DiffusionTrainingConfig, DiffusionTrainingConfig>> Harmless = new()
     {
         ["Name"] = static config => config with { Name = "renamed" },
         ["OutputFolder"] = static config => config with { OutputFolder = config.OutputFolder + "-elsewhere" },
@@ -54,7 +54,7 @@ public sealed class ResumeSettingsTests : IDisposable
     [Fact]
     public void DifferencesInNumbers_EverySettingChanged_IsNamedUnlessItIsHarmless()
     {
-        var names = Changes.Names(typeof(TrainingConfig), Nested).ToList();
+        var names = Changes.Names(typeof(DiffusionTrainingConfig), Nested).ToList();
         var wrong = new List<string>();
         foreach (var name in names)
         {
@@ -109,7 +109,7 @@ public sealed class ResumeSettingsTests : IDisposable
             SamplePrompts = ["portrait"],
             SampleEveryEpochs = 2,
             SampleOptions = new() { Steps = 1 },
-            TextEncoderLora = new TrainingConfig().TextEncoderLora,
+            TextEncoderLora = new DiffusionTrainingConfig().TextEncoderLora,
             Schedule = new() { Kind = ScheduleKind.ConstantWithWarmup, Warmup = 2 },
             Captions = new() { Shuffle = true },
         };
@@ -127,8 +127,8 @@ public sealed class ResumeSettingsTests : IDisposable
             using var second = new LoraTrainer { ResumeFrom = folder.In("tiny-state.safetensors") }.Train(change(config), pipeline, data);
 
             Assert.Equal(name == "Epochs" ? 3 : 5, second.Steps.Count);
-            Assert.Equal(straight.Steps.Skip(3).Take(second.Steps.Count).Select(static step => (step.Loss, step.UNetLearningRate)), second.Steps
-                .Select(static step => (step.Loss, step.UNetLearningRate)));
+            Assert.Equal(straight.Steps.Skip(3).Take(second.Steps.Count).Select(static step => (step.Loss, step.LearningRates["UNet"])), second.Steps
+                .Select(static step => (step.Loss, step.LearningRates["UNet"])));
             if (name != "Epochs")
             {
                 Assert.Equal(RunFiles.Numbers(straight.File), RunFiles.Numbers(second.File));

@@ -80,7 +80,7 @@ public sealed class ResumeTests : IDisposable
         if (expected)
         {
             var warning = $"Epochs: 3 when the 2 steps of the state were taken, here 2: the rates of {kind} hang on the number of steps, so that this run is not the one of that many epochs from the start. Train anew where that matters.";
-            Assert.Equal([.. TrainingPlan.For(result.Config, TinyRun.Dataset, pipeline).Warnings, warning], result.Warnings);
+            Assert.Equal([.. ((DiffusionTrainingConfig)result.Config).PlanFor(TinyRun.Dataset, pipeline).Warnings, warning], result.Warnings);
             Assert.Contains($"Training tiny: {warning}{Environment.NewLine}", told, StringComparison.Ordinal);
         }
 
@@ -165,8 +165,8 @@ public sealed class ResumeTests : IDisposable
 
         Assert.Null(result.Lora.UNet);
         Assert.Empty(result.Lora.UNetParameters);
-        Assert.All(result.Steps, static step => Assert.Equal(0, step.UNetLearningRate));
-        Assert.True(result.Steps[3].TextEncoderLearningRate > 0);
+        Assert.All(result.Steps, static step => Assert.Equal(0, step.LearningRates["UNet"]));
+        Assert.True(result.Steps[3].LearningRates["text encoder"] > 0);
         Assert.All(model.UNet.parameters(), static parameter => Assert.True(parameter.requires_grad && parameter.grad is null));
         using (var file = LoraNotebooks.Formats.SafetensorsFile.Open(result.File))
         {
@@ -190,9 +190,9 @@ public sealed class ResumeTests : IDisposable
     [Fact]
     public void Validate_NoRateAtAll_IsRefused()
     {
-        Assert.Contains("nothing would be trained", Assert.Single(new TrainingConfig { UNetLearningRate = 0 }.Validate()), StringComparison.Ordinal);
-        Assert.Contains("nothing would be trained", Assert.Single(new TrainingConfig { UNetLearningRate = 0, TextEncoderLearningRate = 0 }.Validate()), StringComparison.Ordinal);
-        Assert.Contains("UNetLearningRate: got -1", Assert.Single(new TrainingConfig { UNetLearningRate = -1 }.Validate()), StringComparison.Ordinal);
+        Assert.Contains("nothing would be trained", Assert.Single(new DiffusionTrainingConfig { UNetLearningRate = 0 }.Validate()), StringComparison.Ordinal);
+        Assert.Contains("nothing would be trained", Assert.Single(new DiffusionTrainingConfig { UNetLearningRate = 0, TextEncoderLearningRate = 0 }.Validate()), StringComparison.Ordinal);
+        Assert.Contains("UNetLearningRate: got -1", Assert.Single(new DiffusionTrainingConfig { UNetLearningRate = -1 }.Validate()), StringComparison.Ordinal);
     }
 
     [Fact]
@@ -200,7 +200,7 @@ public sealed class ResumeTests : IDisposable
     {
         var tags = string.Join(", ", Enumerable.Repeat("long hair", 8));
         var data = new PreparedDataset(TinyRun.Dataset.Images.Select((image, i) => i < 2 ? image with { Caption = tags } : image));
-        var config = TinyRun.Config(folder.Path) with { TextEncoderLora = new TrainingConfig().TextEncoderLora, Epochs = 1, SampleEveryEpochs = 1, SamplePrompts = ["portrait", tags + ", blue shirt"], SampleOptions = new() { Steps = 1, NegativePrompt = "no " + tags } };
+        var config = TinyRun.Config(folder.Path) with { TextEncoderLora = new DiffusionTrainingConfig().TextEncoderLora, Epochs = 1, SampleEveryEpochs = 1, SamplePrompts = ["portrait", tags + ", blue shirt"], SampleOptions = new() { Steps = 1, NegativePrompt = "no " + tags } };
 
         TrainingResult? result = null;
         var told = Heard.During(() => result = Train(config, null, data: data));
@@ -212,8 +212,8 @@ public sealed class ResumeTests : IDisposable
         Assert.All(result.Warnings, warning => Assert.Contains(warning, told, StringComparison.Ordinal));
         Assert.Equal(result.Warnings.Count, told.Split(Environment.NewLine, StringSplitOptions.RemoveEmptyEntries).Length);
         Assert.Equal(result.Warnings, Record(result)["warnings"]!.AsArray().Select(static warning => warning!.GetValue<string>()));
-        Assert.Equal(result.Warnings, TrainingPlan.For(config, data, pipeline).Warnings);
-        Assert.DoesNotContain(TrainingPlan.For(config with { Reading = new() { MaxTokenLength = 23 } }, data, pipeline).Warnings, static warning => warning.Contains("captions longer", StringComparison.Ordinal));
+        Assert.Equal(result.Warnings, config.PlanFor(data, pipeline).Warnings);
+        Assert.DoesNotContain((config with { Reading = new() { MaxTokenLength = 23 } }).PlanFor(data, pipeline).Warnings, static warning => warning.Contains("captions longer", StringComparison.Ordinal));
     }
 
     [Fact]
@@ -233,10 +233,10 @@ public sealed class ResumeTests : IDisposable
     public void Plan_CaptionsWithWeightsThatWeighNothing_AreTold()
     {
         var data = new PreparedDataset(TinyRun.Dataset.Images.Select(static image => image with { Caption = "(hair:1.3)" }));
-        var config = TinyRun.Config(folder.Path) with { TextEncoderLora = new TrainingConfig().TextEncoderLora };
+        var config = TinyRun.Config(folder.Path) with { TextEncoderLora = new DiffusionTrainingConfig().TextEncoderLora };
 
-        Assert.Contains("(hair:1.3) is text here", Assert.Single(TrainingPlan.For(config, data, pipeline).Warnings), StringComparison.Ordinal);
-        Assert.Empty(TrainingPlan.For(config with { Reading = new() { Weighting = PromptWeighting.Scale } }, data, pipeline).Warnings);
+        Assert.Contains("(hair:1.3) is text here", Assert.Single(config.PlanFor(data, pipeline).Warnings), StringComparison.Ordinal);
+        Assert.Empty((config with { Reading = new() { Weighting = PromptWeighting.Scale } }).PlanFor(data, pipeline).Warnings);
     }
 
     [Fact]
@@ -244,7 +244,7 @@ public sealed class ResumeTests : IDisposable
     {
         var data = new PreparedDataset(Enumerable.Range(0, 14).Select(static i => new PreparedImage($"i{i:D2}", new RgbImage(16, 16, new byte[768]), string.Join(' ', Enumerable.Repeat("hair", 20)), "a.png")));
 
-        var warning = Assert.Single(TrainingPlan.For(TinyRun.Config(folder.Path) with { TextEncoderLora = new TrainingConfig().TextEncoderLora }, data, pipeline).Warnings);
+        var warning = Assert.Single((TinyRun.Config(folder.Path) with { TextEncoderLora = new DiffusionTrainingConfig().TextEncoderLora }).PlanFor(data, pipeline).Warnings);
 
         Assert.StartsWith("14 captions longer", warning, StringComparison.Ordinal);
         Assert.Contains("i09:", warning, StringComparison.Ordinal);
@@ -252,9 +252,9 @@ public sealed class ResumeTests : IDisposable
         Assert.EndsWith("and 4 more", warning, StringComparison.Ordinal);
     }
 
-    private TrainingResult Train(TrainingConfig config, string? state, IProgress<TrainingStep>? progress = null, CancellationToken token = default, PreparedDataset? data = null)
+    private TrainingResult Train(DiffusionTrainingConfig config, string? state, IProgress<TrainingStep>? progress = null, CancellationToken token = default, PreparedDataset? data = null)
     {
-        config = config with { TextEncoderLora = config.TrainsTextEncoder ? config.TextEncoderLora : new TrainingConfig().TextEncoderLora };
+        config = config with { TextEncoderLora = config.TrainsTextEncoder ? config.TextEncoderLora : new DiffusionTrainingConfig().TextEncoderLora };
         using var result = new LoraTrainer { ResumeFrom = state }.Train(config, pipeline, data ?? TinyRun.Dataset, progress, token);
         return result;
     }

@@ -335,7 +335,7 @@ public sealed class RunEndingsTests : IDisposable
         result.Dispose();
 
         using var lora = StableDiffusionLora.Create(pipeline, "tiny", config.UNetLora, config.TextEncoderLora,
-            new TrainingSeeds(3).Derive(TrainingSeeds.Use.Weights));
+            new TrainingSeeds(3).Derive(RandomUse.Weights));
         lora.SaveKohya(folder.In("begun.safetensors"));
         Assert.Equal(RunFiles.Numbers(folder.In("begun.safetensors")), RunFiles.Numbers(result.File));
     }
@@ -354,7 +354,7 @@ public sealed class RunEndingsTests : IDisposable
     [Fact]
     public void Train_Warnings_AreToldOnceBeforeTheFirstStep()
     {
-        var config = Config() with { SaveEveryEpochs = 9, TextEncoderLora = new TrainingConfig().TextEncoderLora };
+        var config = Config() with { SaveEveryEpochs = 9, TextEncoderLora = new DiffusionTrainingConfig().TextEncoderLora };
         var told = new StringWriter();
         var before = "";
         var whole = Heard.During(() =>
@@ -371,11 +371,11 @@ public sealed class RunEndingsTests : IDisposable
         Assert.Equal($"Training tiny: SaveEveryEpochs is 9, but there are 4 epochs: only the final file is written{Environment.NewLine}", before);
     }
 
-    private TrainingConfig Config() => TinyRun.Config(folder.Path);
+    private DiffusionTrainingConfig Config() => TinyRun.Config(folder.Path);
 
     private string[] Files() => [.. Directory.GetFiles(folder.Path).Select(static path => Path.GetFileName(path))];
 
-    private TrainingResult Stopped(TrainingConfig config, int step)
+    private TrainingResult Stopped(DiffusionTrainingConfig config, int step)
     {
         using var source = new CancellationTokenSource();
         using var result = new LoraTrainer().Train(config, pipeline, TinyRun.Dataset,

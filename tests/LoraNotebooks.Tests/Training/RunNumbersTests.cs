@@ -70,7 +70,7 @@ public sealed class RunNumbersTests : IDisposable
                 shown += images[k];
             }
 
-            Assert.Equal(shown / time, result.Steps[i].ImagesPerSecond, 1e-12);
+            Assert.Equal(shown / time, result.Steps[i].ExamplesPerSecond, 1e-12);
             Assert.Equal(time / (i + 1) * (3 - i), result.Steps[i].SecondsLeft, 1e-12);
             Assert.Equal((i + 1, 4, i / 2 + 1, 2), (result.Steps[i].Step, result.Steps[i].TotalSteps, result.Steps[i].Epoch, result.Steps[i].TotalEpochs));
         }
@@ -104,7 +104,7 @@ public sealed class RunNumbersTests : IDisposable
             }
 
             Assert.Equal(time / count, meter.SecondsPerStep, 1e-9);
-            Assert.Equal(images / time, meter.ImagesPerSecond, 1e-9);
+            Assert.Equal(images / time, meter.ExamplesPerSecond, 1e-9);
         }
     }
 
@@ -133,8 +133,8 @@ public sealed class RunNumbersTests : IDisposable
         {
             // A warm-up of two steps, then half a cosine wave over the ten others; m = 0.98·m + 0.02·loss, over 1 − 0.98ⁿ.
             var factor = i < 2 ? i / 2.0 : 0.5 * (1 + Math.Cos(Math.PI * (i - 2) / 10));
-            Assert.Equal(1e-3 * factor, steps[i].UNetLearningRate, 1e-15);
-            Assert.Equal(4e-4 * factor, steps[i].TextEncoderLearningRate!.Value, 1e-15);
+            Assert.Equal(1e-3 * factor, steps[i].LearningRates["UNet"], 1e-15);
+            Assert.Equal(4e-4 * factor, steps[i].LearningRates["text encoder"], 1e-15);
             var average = 0.0;
             for (var k = 0; k <= i; k++)
             {
@@ -158,14 +158,14 @@ public sealed class RunNumbersTests : IDisposable
 
         var record = RunFiles.Record(result);
         Assert.Equal(
-            ["name", "seed", "started", "written", "wasCancelled", "fault", "warnings", "plan", "data", "base", "scheduler", "config", "runs", "checkpoints",
-                "untrainedLayers", "losses", "steps"],
+            ["name", "seed", "started", "written", "wasCancelled", "fault", "warnings", "plan", "data", "base", "config", "runs", "checkpoints",
+                "untrainedLayers", "losses", "steps", "scheduler"],
             record.AsObject().Select(static pair => pair.Key));
         Assert.Equal(("tiny", 3L), ((string?)record["name"], (long)record["seed"]!));
         Assert.Equal(result.Warnings, record["warnings"]!.AsArray().Select(static warning => (string)warning!));
         Assert.Contains(result.Warnings, static warning => warning.StartsWith("SaveEveryEpochs is 3", StringComparison.Ordinal));
         Assert.Equal((3, 4, 2, 2, 2, 1),
-            ((int)record["plan"]!["images"]!, (int)record["plan"]!["imagesPerEpoch"]!, (int)record["plan"]!["regularizationImagesPerEpoch"]!,
+            ((int)record["plan"]!["examples"]!, (int)record["plan"]!["examplesPerEpoch"]!, (int)record["plan"]!["regularizationPerEpoch"]!,
             (int)record["plan"]!["batchesPerEpoch"]!, (int)record["plan"]!["totalSteps"]!, (int)record["plan"]!["epochs"]!));
         const string origin = """
             "origin":{"width":16,"height":16,"left":0,"top":0}}
@@ -215,13 +215,13 @@ public sealed class RunNumbersTests : IDisposable
         using var result = new LoraTrainer { Samples = new Immediate<TrainingSample>(samples.Add) }.Train(config, pipeline, TinyRun.Dataset);
 
         Assert.Same(config, result.Config);
-        Assert.Equal(TrainingPlan.For(config, TinyRun.Dataset, pipeline).ToString(), result.Plan.ToString());
+        Assert.Equal(config.PlanFor(TinyRun.Dataset, pipeline).ToString(), result.Plan.ToString());
         Assert.Equal(samples, result.Samples);
         Assert.Equal([(0, 5L), (0, 6L), (0, 7L), (4, 5L), (4, 6L), (4, 7L)], samples.Select(static sample => (sample.Epoch, sample.Seed)));
         for (var i = 0; i < 3; i++)
         {
             var alone = pipeline.Generate(config.SampleOptions with { Prompt = "portrait", Seed = 5 + i, Count = 1 })[0];
-            StableDiffusionPipelineTests.AssertSame(alone.Pixels, samples[3 + i].Image.Pixels);
+            StableDiffusionPipelineTests.AssertSame(alone.Pixels, ((PictureSample)samples[3 + i]).Image.Pixels);
         }
 
         Assert.Equal((folder.In("tiny-state.safetensors"), folder.In("tiny-run.json"), folder.In("tiny.safetensors")),

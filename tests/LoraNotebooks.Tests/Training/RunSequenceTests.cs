@@ -46,7 +46,7 @@ public sealed class RunSequenceTests : IDisposable
             Captions = new CaptionOptions { Shuffle = true, CaptionDropout = 0.2 },
             Schedule = new() { Kind = ScheduleKind.PiecewiseConstant, Pieces = [new(1, 1), new(0)] },
             UNetLora = config.UNetLora with { Dropout = dropout },
-            TextEncoderLora = textRate is null ? new TrainingConfig().TextEncoderLora : config.TextEncoderLora with { Dropout = textDropout },
+            TextEncoderLora = textRate is null ? new DiffusionTrainingConfig().TextEncoderLora : config.TextEncoderLora with { Dropout = textDropout },
         };
         using var scope = NewDisposeScope();
         var passes = new List<(double[] Input, long[] Timesteps, double[] Text, double[] Output)>();
@@ -74,13 +74,14 @@ public sealed class RunSequenceTests : IDisposable
             Assert.Equal(15, passes.Count);
             for (var epoch = 0; epoch < 3; epoch++)
             {
-                var batches = set.Batches(epoch);
+                using var order = new TrainingSeeds(3).Generator(RandomUse.Order, epoch);
+                int[][] batches = [.. data.EpochIndices(order).Chunk(config.BatchSize)];
                 var losses = new double[5];
                 for (var b = 0; b < 5; b++)
                 {
                     var number = 5 * epoch + b;
                     result.Lora.Train();
-                    result.Lora.SeedDropout(new TrainingSeeds(3).Derive(TrainingSeeds.Use.Dropout, number));
+                    result.Lora.SeedDropout(new TrainingSeeds(3).Derive(RandomUse.Dropout, number));
                     using var noGradient = no_grad();
                     var batch = set.Draw(batches[b], number);
                     var noisy = schedule.AddNoise(batch.Latents, batch.InputNoise!, batch.Timesteps);
@@ -119,7 +120,7 @@ public sealed class RunSequenceTests : IDisposable
             },
         };
         using (var begun = StableDiffusionLora.Create(pipeline, "tiny", config.UNetLora, config.TextEncoderLora,
-            new TrainingSeeds(3).Derive(TrainingSeeds.Use.Weights)))
+            new TrainingSeeds(3).Derive(RandomUse.Weights)))
         {
             begun.SaveKohya(folder.In("begun.safetensors"));
         }
@@ -127,8 +128,8 @@ public sealed class RunSequenceTests : IDisposable
         using var result = new LoraTrainer().Train(config, pipeline, TinyRun.First(1));
 
         // One step an epoch, and a file after each.
-        Assert.Equal(factors.Select(static factor => (factor * 1e-3, (double?)(factor * 5e-4))), result.Steps
-            .Select(static step => (step.UNetLearningRate, step.TextEncoderLearningRate)));
+        Assert.Equal(factors.Select(static factor => (factor * 1e-3, factor * 5e-4)), result.Steps
+            .Select(static step => (step.LearningRates["UNet"], step.LearningRates["text encoder"])));
         var last = folder.In("begun.safetensors");
         foreach (var (factor, file) in factors.Zip(result.Checkpoints))
         {

@@ -118,7 +118,7 @@ public sealed class SdxlTrainingTests
 
         Assert.Equal(straight, Weights(interrupted, first.StateFile));
 
-        Dictionary<string, float[]> Weights(TrainingConfig settings, string? state)
+        Dictionary<string, float[]> Weights(DiffusionTrainingConfig settings, string? state)
         {
             using var result = new LoraTrainer { ResumeFrom = state }.Train(settings, pipeline, TinyRun.Dataset);
             using var scope = NewDisposeScope();
@@ -136,8 +136,8 @@ public sealed class SdxlTrainingTests
         var config = Both(folder.Path) with { Schedule = new LearningRateSchedule { Kind = ScheduleKind.Constant } };
         using var lora = StableDiffusionLora.Create(pipeline, "tiny", config.UNetLora, config.TextEncoderLora, seed: 1);
 
-        var plain = new TrainedGroups(config, lora);
-        var plus = new TrainedGroups(config with { LoraPlusLrRatio = 4 }, lora);
+        var plain = new TrainedGroups(config, DiffusionTask.NetworksOf(lora, config));
+        var plus = new TrainedGroups(config with { LoraPlusLrRatio = 4 }, DiffusionTask.NetworksOf(lora, config));
 
         Assert.Equal(
             [("unet", 1e-3), ("text_encoder", 5e-4), ("text_encoder_2", 5e-4)],
@@ -202,7 +202,7 @@ public sealed class SdxlTrainingTests
             Assert.Equal(part / 7, pair.Second.norm().item<float>(), 1e-4 * part);
         });
 
-        (Tensor Moment, double Norm, long[] Sizes) FirstMoment(TrainingConfig settings)
+        (Tensor Moment, double Norm, long[] Sizes) FirstMoment(DiffusionTrainingConfig settings)
         {
             using var result = new LoraTrainer().Train(settings, pipeline, TinyRun.Dataset);
             using var state = SafetensorsFile.Open(result.StateFile);
@@ -290,7 +290,7 @@ public sealed class SdxlTrainingTests
     }
 
     /// <summary>A run that trains all three networks.</summary>
-    private static TrainingConfig Both(string folder)
+    private static DiffusionTrainingConfig Both(string folder)
     {
         var config = TinyRun.Config(folder);
         return config with { TextEncoderLearningRate = 5e-4, TextEncoderLora = config.TextEncoderLora with { TargetModules = [.. TextTargets] } };

@@ -12,7 +12,7 @@ public sealed class SettingPairsTests
     private static readonly LoraConfig Lora = new() { Rank = 2, Alpha = 2, TargetModules = ["to_q"] };
 
     /// <summary>Each setting alone, changed to something usual; none of them may be refused or warned of alone, unless it needs a companion.</summary>
-    private static readonly Dictionary<string, Func<TrainingConfig, TrainingConfig>> Settings = new()
+    private static readonly Dictionary<string, Func<DiffusionTrainingConfig, DiffusionTrainingConfig>> Settings = new()
     {
         ["epochs"] = static config => config with { Epochs = 6 },
         ["batch"] = static config => config with { BatchSize = 4 },
@@ -93,7 +93,7 @@ public sealed class SettingPairsTests
 
     private static readonly HashSet<(string, string)> Warned = [("min-snr", "debiased"), ("warm-up", "constant")];
 
-    private static readonly TrainingConfig Base = new() { Name = "pairs", OutputFolder = "none", Epochs = 5 };
+    private static readonly DiffusionTrainingConfig Base = new() { Name = "pairs", OutputFolder = "none", Epochs = 5 };
 
     [Fact]
     public void Validate_EveryPairOfSettings_RefusesWhatCannotWorkAndNothingElse()
@@ -118,7 +118,7 @@ public sealed class SettingPairsTests
         var wrong = new List<string>();
         foreach (var (a, b) in Pairs().Where(static pair => Apply(pair.A, pair.B).Validate().Count == 0))
         {
-            var warnings = TrainingPlan.For(Apply(a, b), Dataset()).Warnings;
+            var warnings = Apply(a, b).PlanFor(Dataset()).Warnings;
             var expected = Unneeded(a, b) || Unneeded(b, a) || Has(Warned, a, b);
             if (warnings.Count > 0 != expected)
             {
@@ -138,7 +138,7 @@ public sealed class SettingPairsTests
         return names.SelectMany((a, i) => names[i..].Select(b => (a, b)));
     }
 
-    private static TrainingConfig Apply(string a, string b) => Settings[b](Settings[a](Base));
+    private static DiffusionTrainingConfig Apply(string a, string b) => Settings[b](Settings[a](Base));
 
     private static bool Has(HashSet<(string, string)> pairs, string a, string b) => pairs.Contains((a, b)) || pairs.Contains((b, a));
 

@@ -13,12 +13,12 @@ public sealed class SettingWarningsTests
     private static readonly LoraConfig Lora = new() { Rank = 2, Alpha = 2, TargetModules = ["to_q"] };
 
     /// <summary>Eight images, five epochs: forty steps.</summary>
-    private static readonly TrainingConfig Base = new() { Name = "pairs", OutputFolder = "none", Epochs = 5 };
+    private static readonly DiffusionTrainingConfig Base = new() { Name = "pairs", OutputFolder = "none", Epochs = 5 };
 
-    private static readonly TrainingConfig Sampling = Base with { SampleEveryEpochs = 1, SamplePrompts = ["x"] };
+    private static readonly DiffusionTrainingConfig Sampling = Base with { SampleEveryEpochs = 1, SamplePrompts = ["x"] };
 
     /// <summary>By what is told: settings that earn it, and some as near as can be that do not.</summary>
-    private static readonly Dictionary<string, (TrainingConfig Told, TrainingConfig[] Silent)> Warnings = new()
+    private static readonly Dictionary<string, (DiffusionTrainingConfig Told, DiffusionTrainingConfig[] Silent)> Warnings = new()
     {
         ["UNetLora has no effect: UNetLearningRate is 0, so that the UNet stays as it is"] =
             (
@@ -163,7 +163,7 @@ public sealed class SettingWarningsTests
     };
 
     /// <summary>By what is refused.</summary>
-    private static readonly Dictionary<string, (TrainingConfig Refused, TrainingConfig[] Accepted)> Faults = new()
+    private static readonly Dictionary<string, (DiffusionTrainingConfig Refused, DiffusionTrainingConfig[] Accepted)> Faults = new()
     {
         ["UNetLearningRate, TextEncoderLearningRate: got 0 and none, expected one of them to be positive: nothing would be trained"] =
             (Base with { UNetLearningRate = 0 }, [Base with { UNetLearningRate = 0, TextEncoderLearningRate = 1 }]),
@@ -210,9 +210,9 @@ public sealed class SettingWarningsTests
     [MemberData(nameof(WarningNames))]
     public void Plan_SettingsWithoutTheEffectThatTheySeemToHave_TellsItAndNothingOfTheirNeighbours(string warning)
     {
-        Assert.Equal([warning], TrainingPlan.For(Warnings[warning].Told, Dataset()).Warnings);
-        Assert.All(Warnings[warning].Silent, config => Assert.DoesNotContain(Subject(warning), TrainingPlan.For(config, Dataset()).Warnings.Select(Subject)));
-        Assert.EndsWith($"\nwarning: {warning}", TrainingPlan.For(Warnings[warning].Told, Dataset()).ToString(), StringComparison.Ordinal);
+        Assert.Equal([warning], Warnings[warning].Told.PlanFor(Dataset()).Warnings);
+        Assert.All(Warnings[warning].Silent, config => Assert.DoesNotContain(Subject(warning), config.PlanFor(Dataset()).Warnings.Select(Subject)));
+        Assert.EndsWith($"\nwarning: {warning}", Warnings[warning].Told.PlanFor(Dataset()).ToString(), StringComparison.Ordinal);
     }
 
     [Theory]
@@ -235,7 +235,7 @@ public sealed class SettingWarningsTests
                 "BatchSize is 9, but an epoch shows 8 images: batches are that small",
                 "PriorLossWeight has no effect: there are no regularization images",
             ],
-            TrainingPlan.For(config, Dataset()).Warnings);
+            config.PlanFor(Dataset()).Warnings);
     }
 
     // What the third caption is → whether its weights reach over commas, where captions are taken apart and weighed.
@@ -254,10 +254,10 @@ public sealed class SettingWarningsTests
             "Captions are cut at commas to be shuffled or dropped, and weights in brackets reach over commas in image2: write the weight to each tag",
         ];
 
-        Assert.Equal(isTold ? warning : [], TrainingPlan.For(weighing with { Captions = new() { Shuffle = true } }, data).Warnings);
-        Assert.Equal(isTold ? warning : [], TrainingPlan.For(weighing with { Captions = new() { TagDropout = 0.1 } }, data).Warnings);
-        Assert.Empty(TrainingPlan.For(weighing with { Captions = new() { CaptionDropout = 0.1 } }, data).Warnings);
-        Assert.Empty(TrainingPlan.For(Base with { Captions = new() { Shuffle = true } }, data).Warnings);
+        Assert.Equal(isTold ? warning : [], (weighing with { Captions = new() { Shuffle = true } }).PlanFor(data).Warnings);
+        Assert.Equal(isTold ? warning : [], (weighing with { Captions = new() { TagDropout = 0.1 } }).PlanFor(data).Warnings);
+        Assert.Empty((weighing with { Captions = new() { CaptionDropout = 0.1 } }).PlanFor(data).Warnings);
+        Assert.Empty((Base with { Captions = new() { Shuffle = true } }).PlanFor(data).Warnings);
     }
 
     [Fact]
@@ -270,23 +270,21 @@ public sealed class SettingWarningsTests
 
         Assert.Equal(
             ["PriorLossWeight is 0: 8 regularization images take time and teach nothing"],
-            TrainingPlan.For(Base with { PriorLossWeight = 0 }, regular).Warnings);
+            (Base with { PriorLossWeight = 0 }).PlanFor(regular).Warnings);
         Assert.Equal(
             ["PriorLossWeight is 0: 1 regularization image take time and teach nothing"],
-            TrainingPlan.For(
-                Base with { PriorLossWeight = 0 },
-                new PreparedDataset(plain.Images.Take(1)).WithRegularization(new PreparedDataset(plain.Images.Take(1)))).Warnings);
-        Assert.Empty(TrainingPlan.For(Base with { PriorLossWeight = 0.5 }, regular).Warnings);
+            (Base with { PriorLossWeight = 0 }).PlanFor(new PreparedDataset(plain.Images.Take(1)).WithRegularization(new PreparedDataset(plain.Images.Take(1)))).Warnings);
+        Assert.Empty((Base with { PriorLossWeight = 0.5 }).PlanFor(regular).Warnings);
         Assert.Equal(
             ["PriorLossWeight has no effect: there are no regularization images"],
-            TrainingPlan.For(Base with { PriorLossWeight = 0 }, plain).Warnings);
-        Assert.Empty(TrainingPlan.For(Base, one).Warnings);
-        Assert.Empty(TrainingPlan.For(Base, forRegularization).Warnings);
+            (Base with { PriorLossWeight = 0 }).PlanFor(plain).Warnings);
+        Assert.Empty(Base.PlanFor(one).Warnings);
+        Assert.Empty(Base.PlanFor(forRegularization).Warnings);
         const string fault = "- LossWeight, PriorLossWeight: got 0 for every image, expected more for some: nothing would be learnt";
-        Assert.EndsWith(fault, Assert.Throws<ArgumentException>(() => TrainingPlan.For(Base, weightless)).Message, StringComparison.Ordinal);
+        Assert.EndsWith(fault, Assert.Throws<ArgumentException>(() => Base.PlanFor(weightless)).Message, StringComparison.Ordinal);
         Assert.EndsWith(
             fault,
-            Assert.Throws<ArgumentException>(() => TrainingPlan.For(Base with { PriorLossWeight = 0 }, forRegularization)).Message,
+            Assert.Throws<ArgumentException>(() => (Base with { PriorLossWeight = 0 }).PlanFor(forRegularization)).Message,
             StringComparison.Ordinal);
     }
 
@@ -296,7 +294,7 @@ public sealed class SettingWarningsTests
         using var pipeline = TinyPipeline.Create();
         var config = Sampling with { ClipSkip = 3, SampleOptions = new GenerationOptions { ClipSkip = 3, Width = 15, Height = 17, Steps = 1001 } };
 
-        var message = Assert.Throws<ArgumentException>(() => TrainingPlan.For(config, Dataset(), pipeline)).Message;
+        var message = Assert.Throws<ArgumentException>(() => config.PlanFor(Dataset(), pipeline)).Message;
 
         Assert.EndsWith(
             "5 unsupported or wrong values:\n"
@@ -308,13 +306,11 @@ public sealed class SettingWarningsTests
             message,
             StringComparison.Ordinal);
         Assert.Empty(
-            TrainingPlan.For(
-                Sampling with { ClipSkip = 2, SampleOptions = new() { ClipSkip = 2, Width = 16, Height = 18, Steps = 1000 } },
-                Dataset(),
+            (Sampling with { ClipSkip = 2, SampleOptions = new() { ClipSkip = 2, Width = 16, Height = 18, Steps = 1000 } }).PlanFor(Dataset(),
                 pipeline).Warnings);
 
         // Where no samples are drawn, how they would be does not matter.
-        Assert.Empty(TrainingPlan.For(config with { ClipSkip = 1, SampleEveryEpochs = null, SamplePrompts = [] }, Dataset(), pipeline).Warnings);
+        Assert.Empty((config with { ClipSkip = 1, SampleEveryEpochs = null, SamplePrompts = [] }).PlanFor(Dataset(), pipeline).Warnings);
     }
 
     [Fact]
@@ -325,7 +321,7 @@ public sealed class SettingWarningsTests
         var data = new PreparedDataset(Dataset().Images.Select((image, i) => image with { Caption = i < 2 ? words : "(hat:1.3)" }));
         var config = Sampling with { SamplePrompts = [words, "(hair:1.2)"], SampleOptions = new() { NegativePrompt = "no " + words } };
 
-        var warnings = TrainingPlan.For(config, data, pipeline).Warnings;
+        var warnings = config.PlanFor(data, pipeline).Warnings;
 
         Assert.Equal(5, warnings.Count);
         Assert.Equal(
@@ -338,25 +334,25 @@ public sealed class SettingWarningsTests
         Assert.StartsWith("1 negative sample prompt longer than the text encoder sees: ", warnings[4], StringComparison.Ordinal);
 
         // No guidance, no negative prompt; no samples, no prompts.
-        Assert.Equal([.. warnings.Take(4)], TrainingPlan.For(config with { SampleOptions = new() { Guidance = 1 } }, data, pipeline).Warnings);
+        Assert.Equal([.. warnings.Take(4)], (config with { SampleOptions = new() { Guidance = 1 } }).PlanFor(data, pipeline).Warnings);
         Assert.Equal(
             ["SampleOptions.NegativePrompt has no effect: SampleOptions.Guidance is 1, where there is none", .. warnings.Take(4)],
-            TrainingPlan.For(config with { SampleOptions = config.SampleOptions with { Guidance = 1 } }, data, pipeline).Warnings);
+            (config with { SampleOptions = config.SampleOptions with { Guidance = 1 } }).PlanFor(data, pipeline).Warnings);
         Assert.Equal(
             ["SamplePrompts has no effect: SampleEveryEpochs is not given, so that no samples are drawn", .. warnings.Take(2)],
-            TrainingPlan.For(config with { SampleEveryEpochs = null }, data, pipeline).Warnings);
+            (config with { SampleEveryEpochs = null }).PlanFor(data, pipeline).Warnings);
     }
 
     /// <summary>What a warning is about, whatever the numbers in it and the reason.</summary>
     private static string Subject(string warning) =>
         string.Concat(warning.Split(':')[0].Select(static c => char.IsAsciiDigit(c) ? '#' : c)).Replace("##", "#", StringComparison.Ordinal);
 
-    private static TrainingConfig Kind(
+    private static DiffusionTrainingConfig Kind(
         ScheduleKind kind,
         Func<LearningRateSchedule,
         LearningRateSchedule> change) => Base with { Schedule = change(new LearningRateSchedule { Kind = kind }) };
 
-    private static IEnumerable<TrainingConfig> Kinds(
+    private static IEnumerable<DiffusionTrainingConfig> Kinds(
         Func<LearningRateSchedule,
         LearningRateSchedule> change,
         params IEnumerable<ScheduleKind> kinds) => kinds.Select(kind => Kind(kind, change));

@@ -107,7 +107,7 @@ public sealed class SettingsBoundsTests
     [Fact]
     public void Validate_EverySetting_HasItsBoundsTested() =>
         Assert.Equal(
-            SettingsWalk.Paths.Where(path => SettingsWalk.Get(new TrainingConfig(), path) is not bool).Order(),
+            SettingsWalk.Paths.Where(path => SettingsWalk.Get(new DiffusionTrainingConfig(), path) is not bool).Order(),
             Settings.Keys.Concat(Together).Order());
 
     public static TheoryData<string> Rows() => [.. Settings.Keys];
@@ -140,7 +140,7 @@ public sealed class SettingsBoundsTests
     [InlineData(0, 0, false)]
     public void Validate_Timesteps_AreARange(int min, int? max, bool isAccepted)
     {
-        var faults = new TrainingConfig { MinTimestep = min, MaxTimestep = max }.Validate();
+        var faults = new DiffusionTrainingConfig { MinTimestep = min, MaxTimestep = max }.Validate();
 
         Assert.Equal(isAccepted ? [] : [$"MinTimestep, MaxTimestep: got {min} and {max?.ToString() ?? "none"}, expected 0 ≤ min < max"], faults);
     }
@@ -155,7 +155,7 @@ public sealed class SettingsBoundsTests
     [InlineData(5, 5, false)]
     public void NoiseScheduleFor_Timesteps_AreThoseOfTheModel(int min, int? max, bool isAccepted)
     {
-        var config = new TrainingConfig { MinTimestep = min, MaxTimestep = max };
+        var config = new DiffusionTrainingConfig { MinTimestep = min, MaxTimestep = max };
         if (isAccepted)
         {
             Assert.Equal(1000, config.NoiseScheduleFor(SchedulerConfig.StableDiffusion).NumTrainTimesteps);
@@ -189,12 +189,12 @@ public sealed class SettingsBoundsTests
     {
         var scheduler = SchedulerConfig.StableDiffusion with { PredictionType = prediction };
 
-        Check(new TrainingConfig { ZeroTerminalSnr = true }, zeroSnr);
-        Check(new TrainingConfig { ScaleVPredLossLikeNoisePred = true }, scaled);
-        Check(new TrainingConfig { VPredLikeLoss = 0.5 }, like);
-        Check(new TrainingConfig(), null);
+        Check(new DiffusionTrainingConfig { ZeroTerminalSnr = true }, zeroSnr);
+        Check(new DiffusionTrainingConfig { ScaleVPredLossLikeNoisePred = true }, scaled);
+        Check(new DiffusionTrainingConfig { VPredLikeLoss = 0.5 }, like);
+        Check(new DiffusionTrainingConfig(), null);
 
-        void Check(TrainingConfig config, string? fault)
+        void Check(DiffusionTrainingConfig config, string? fault)
         {
             if (fault is null)
             {
@@ -208,7 +208,7 @@ public sealed class SettingsBoundsTests
 
     [Fact]
     public void NoiseScheduleFor_ModelThatAsksForZeroTerminalSnr_HasItAnyway() =>
-        Assert.Equal(0, new TrainingConfig().NoiseScheduleFor(SchedulerConfig.StableDiffusion with { RescaleBetasZeroSnr = true }).AlphasCumprod[^1]);
+        Assert.Equal(0, new DiffusionTrainingConfig().NoiseScheduleFor(SchedulerConfig.StableDiffusion with { RescaleBetasZeroSnr = true }).AlphasCumprod[^1]);
 
     [Fact]
     public void Validate_Adapters_AreLookedAtWhereTheyTrain()
@@ -216,7 +216,7 @@ public sealed class SettingsBoundsTests
         var wrong = new LoraConfig { Rank = 0, TargetModules = ["to_q"] };
         string[] unet = ["UNetLora.Rank: got 0, expected at least 1; 4 to 32 is usual"];
         string[] text = ["TextEncoderLora.Rank: got 0, expected at least 1; 4 to 32 is usual"];
-        var config = new TrainingConfig { UNetLora = wrong, TextEncoderLora = wrong };
+        var config = new DiffusionTrainingConfig { UNetLora = wrong, TextEncoderLora = wrong };
 
         Assert.Equal(unet, config.Validate());
         Assert.Equal(unet, (config with { TextEncoderLearningRate = 0 }).Validate());
@@ -229,10 +229,10 @@ public sealed class SettingsBoundsTests
     {
         Assert.Equal(
             ["AdaptiveNoiseScale: got NaN with NoiseOffset 0.1, expected a finite number together with a NoiseOffset"],
-            new TrainingConfig { AdaptiveNoiseScale = double.NaN, NoiseOffset = 0.1 }.Validate());
+            new DiffusionTrainingConfig { AdaptiveNoiseScale = double.NaN, NoiseOffset = 0.1 }.Validate());
         Assert.Equal(
             ["AdaptiveNoiseScale: got 1 with NoiseOffset none, expected a finite number together with a NoiseOffset"],
-            new TrainingConfig { AdaptiveNoiseScale = 1 }.Validate());
+            new DiffusionTrainingConfig { AdaptiveNoiseScale = 1 }.Validate());
     }
 
     [Fact]
@@ -240,8 +240,8 @@ public sealed class SettingsBoundsTests
     {
         Assert.Equal(
             ["SamplePrompts: got none, expected at least one prompt, as SampleEveryEpochs asks for samples"],
-            new TrainingConfig { SampleEveryEpochs = 1 }.Validate());
-        Assert.Empty(new TrainingConfig().Validate());
+            new DiffusionTrainingConfig { SampleEveryEpochs = 1 }.Validate());
+        Assert.Empty(new DiffusionTrainingConfig().Validate());
     }
 
     // Kind, cycles, ends of pieces (0: none) → what is refused of them.
@@ -305,7 +305,7 @@ public sealed class SettingsBoundsTests
     [InlineData(1e-5, 0d, true, false)]
     public void Trains_Rates_SayWhatDoes(double unet, double? text, bool trainsUNet, bool trainsText)
     {
-        var config = new TrainingConfig { UNetLearningRate = unet, TextEncoderLearningRate = text };
+        var config = new DiffusionTrainingConfig { UNetLearningRate = unet, TextEncoderLearningRate = text };
 
         Assert.Equal((trainsUNet, trainsText), (config.TrainsUNet, config.TrainsTextEncoder));
     }

@@ -28,21 +28,21 @@ internal static class SettingsWalk
     };
 
     /// <summary>The paths of all settings.</summary>
-    public static IReadOnlyList<string> Paths { get; } = [.. PathsOf(new TrainingConfig())];
+    public static IReadOnlyList<string> Paths { get; } = [.. PathsOf(new DiffusionTrainingConfig())];
 
     public static TheoryData<string> Rows() => [.. Paths];
 
     /// <summary>Settings that stand alone: those beside which every other can be changed.</summary>
-    public static TrainingConfig Base { get; } = new() { NoiseOffset = 0.1, SampleEveryEpochs = 1, SamplePrompts = ["x"], MaxTimestep = 500 };
+    public static DiffusionTrainingConfig Base { get; } = new() { NoiseOffset = 0.1, SampleEveryEpochs = 1, SamplePrompts = ["x"], MaxTimestep = 500 };
 
-    public static object? Get(TrainingConfig config, string path) =>
+    public static object? Get(DiffusionTrainingConfig config, string path) =>
         path.Split('.').Aggregate((object?)config, static (record, name) => record!.GetType().GetProperty(name)!.GetValue(record));
 
     /// <summary>The settings with one of them changed.</summary>
-    public static TrainingConfig With(TrainingConfig config, string path, object? value) => (TrainingConfig)With((object)config, path.Split('.'), value);
+    public static DiffusionTrainingConfig With(DiffusionTrainingConfig config, string path, object? value) => (DiffusionTrainingConfig)With((object)config, path.Split('.'), value);
 
     /// <summary>The settings with one of them changed to something that is right.</summary>
-    public static TrainingConfig Changed(string path)
+    public static DiffusionTrainingConfig Changed(string path)
     {
         var (outer, name) = path.LastIndexOf('.') is var dot and >= 0 ? (Get(Base, path[..dot])!, path[(dot + 1)..]) : (Base, path);
         var property = outer.GetType().GetProperty(name)!;

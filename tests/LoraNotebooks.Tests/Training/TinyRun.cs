@@ -12,7 +12,7 @@ internal static class TinyRun
     /// <summary>The first images alone, for runs of few steps.</summary>
     public static PreparedDataset First(int count) => new(Dataset.Images.Take(count));
 
-    public static TrainingConfig Config(string folder) => new()
+    public static DiffusionTrainingConfig Config(string folder) => new()
     {
         Name = "tiny",
         OutputFolder = folder,

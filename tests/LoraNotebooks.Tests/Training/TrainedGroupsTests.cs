@@ -17,7 +17,7 @@ public sealed class TrainedGroupsTests
     public void Groups_OfBothNetworks_HoldEachParameterOnceWithItsRateAndDecay(double? ratio)
     {
         using var pipeline = TinyPipeline.Create();
-        var config = new TrainingConfig
+        var config = new DiffusionTrainingConfig
         {
             UNetLearningRate = 1e-3,
             TextEncoderLearningRate = 2e-4,
@@ -29,7 +29,7 @@ public sealed class TrainedGroupsTests
         };
         using var lora = StableDiffusionLora.Create(pipeline, "a", config.UNetLora, config.TextEncoderLora, seed: 1);
 
-        var groups = new TrainedGroups(config, lora);
+        var groups = new TrainedGroups(config, DiffusionTask.NetworksOf(lora, config));
 
         string[] names = ratio is null ? ["unet", "text_encoder"] : ["unet", "unet, B", "text_encoder", "text_encoder, B"];
         double[] rates = ratio is null ? [1e-3, 2e-4] : [1e-3, 1.6e-2, 2e-4, 3.2e-3];
@@ -40,7 +40,7 @@ public sealed class TrainedGroupsTests
         Assert.Equal((rates.Length, rates.Length), (groups.Rates(1, 10).Count, groups.Rates(8, 10).Count));
         Assert.All(rates.Zip(groups.Rates(1, 10)), pair => Assert.Equal(0.5 * pair.First, pair.Second, 1e-15));
         Assert.All(rates.Zip(groups.Rates(8, 10)), pair => Assert.Equal(0.25 * pair.First, pair.Second, 1e-15));
-        Assert.Equal((0.5e-3, 1e-4), (groups.NetworkRates(1, 10).UNet, groups.NetworkRates(1, 10).TextEncoder!.Value));
+        Assert.Equal((0.5e-3, 1e-4), (groups.NetworkRates(1, 10)["UNet"], groups.NetworkRates(1, 10)["text encoder"]));
 
         foreach (var network in lora.Networks)
         {
@@ -61,28 +61,28 @@ public sealed class TrainedGroupsTests
     public void Groups_FrozenParameters_AreLeftOut()
     {
         using var pipeline = TinyPipeline.Create();
-        var config = new TrainingConfig { UNetLora = new LoraConfig { Rank = 1, Alpha = 1, TargetModules = ["to_q"] } };
+        var config = new DiffusionTrainingConfig { UNetLora = new LoraConfig { Rank = 1, Alpha = 1, TargetModules = ["to_q"] } };
         using var lora = StableDiffusionLora.Create(pipeline, "a", config.UNetLora, null, seed: 1);
         lora.UNetParameters[0].requires_grad = false;
 
-        var groups = new TrainedGroups(config, lora);
+        var groups = new TrainedGroups(config, DiffusionTask.NetworksOf(lora, config));
 
         Assert.Equal(lora.UNet!.NamedParameters("a").Skip(1).Select(pair => pair.Parameter), Assert.Single(groups.Groups).Parameters);
-        Assert.Null(groups.NetworkRates(0, 1).TextEncoder);
+        Assert.Equal(["UNet"], groups.NetworkRates(0, 1).Keys);
     }
 
     [Fact]
     public void LayersOf_Parameters_NamesLayersOfWhichAllAreAmongThem()
     {
         using var pipeline = TinyPipeline.Create();
-        var config = new TrainingConfig
+        var config = new DiffusionTrainingConfig
         {
             TextEncoderLearningRate = 1,
             UNetLora = new LoraConfig { Rank = 1, Alpha = 1, TargetModules = ["to_q"] },
             TextEncoderLora = new LoraConfig { Rank = 1, Alpha = 1, TargetModules = ["fc1"] },
         };
         using var lora = StableDiffusionLora.Create(pipeline, "a", config.UNetLora, config.TextEncoderLora, seed: 1);
-        var groups = new TrainedGroups(config, lora);
+        var groups = new TrainedGroups(config, DiffusionTask.NetworksOf(lora, config));
         var (unet, text) = (lora.UNet!.GetLayers("a"), lora.TextEncoder!.GetLayers("a"));
 
         Assert.Empty(groups.LayersOf([]));

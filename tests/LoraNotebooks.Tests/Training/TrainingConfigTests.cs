@@ -90,7 +90,7 @@ public sealed class TrainingConfigTests
     [Fact]
     public void Constructor_NothingGiven_HasTheDocumentedDefaults()
     {
-        var config = new TrainingConfig();
+        var config = new DiffusionTrainingConfig();
 
         Assert.Equal(Defaults, SettingsWalk.Paths.ToDictionary(path => path, path => SettingsWalk.Text(SettingsWalk.Get(config, path))));
         Assert.Empty(config.Validate());
@@ -102,7 +102,7 @@ public sealed class TrainingConfigTests
     {
         var config = SettingsWalk.Changed(path);
 
-        var read = TrainingConfig.FromJson(JsonNode.Parse(config.ToJson().ToJsonString())!.AsObject());
+        var read = TrainingConfig.FromJson<DiffusionTrainingConfig>(JsonNode.Parse(config.ToJson().ToJsonString())!.AsObject());
 
         Assert.All(
             SettingsWalk.Paths,
@@ -116,7 +116,7 @@ public sealed class TrainingConfigTests
     [Fact]
     public void ToJson_Settings_HaveTheirNamesAndAdaptersPeftsWords()
     {
-        var json = new TrainingConfig { LossType = LossType.SmoothL1, UNetLora = new() { Rank = 3, TargetModules = ["to_q"] }, SamplePrompts = ["a", "b"] }.ToJson();
+        var json = new DiffusionTrainingConfig { LossType = LossType.SmoothL1, UNetLora = new() { Rank = 3, TargetModules = ["to_q"] }, SamplePrompts = ["a", "b"] }.ToJson();
 
         Assert.Equal(SettingsWalk.Paths.Select(path => path.Split('.')[0]).Distinct().Order(), json.Select(pair => pair.Key).Order());
         Assert.Equal(("SmoothL1", "Cosine"), ((string)json["LossType"]!, (string)json["Schedule"]!["Kind"]!));
@@ -127,8 +127,8 @@ public sealed class TrainingConfigTests
 
     [Fact]
     public void FromJson_Nothing_HasTheDefaults() => Assert.Equal(
-        new TrainingConfig().ToJson().ToJsonString(),
-        TrainingConfig.FromJson([]).ToJson().ToJsonString());
+        new DiffusionTrainingConfig().ToJson().ToJsonString(),
+        TrainingConfig.FromJson<DiffusionTrainingConfig>([]).ToJson().ToJsonString());
 
     [Theory]
     [InlineData("""{"Epoch": 3}""", "Epoch")]
@@ -152,7 +152,7 @@ public sealed class TrainingConfigTests
     [InlineData("""{"Epochs": 0, "BatchSize": -1}""", "have 2 faults:\n- Epochs: got 0, expected a positive whole number\n- BatchSize: got -1, expected")]
     public void FromJson_WhatNoSettingsAre_SaysWhere(string json, string expected)
     {
-        var error = Assert.Throws<InvalidDataException>(() => TrainingConfig.FromJson(JsonNode.Parse(json)!.AsObject()));
+        var error = Assert.Throws<InvalidDataException>(() => TrainingConfig.FromJson<DiffusionTrainingConfig>(JsonNode.Parse(json)!.AsObject()));
 
         Assert.Contains(expected, error.Message, StringComparison.Ordinal);
     }
@@ -160,10 +160,10 @@ public sealed class TrainingConfigTests
     [Fact]
     public void FromJson_UnknownSetting_SaysThatSettingsCannotBeRead()
     {
-        var error = Assert.Throws<InvalidDataException>(() => TrainingConfig.FromJson(new JsonObject { ["Epoch"] = 3 }));
+        var error = Assert.Throws<InvalidDataException>(() => TrainingConfig.FromJson<DiffusionTrainingConfig>(new JsonObject { ["Epoch"] = 3 }));
 
         Assert.StartsWith("The training settings cannot be read: ", error.Message, StringComparison.Ordinal);
-        Assert.Throws<ArgumentNullException>(() => TrainingConfig.FromJson(null!));
+        Assert.Throws<ArgumentNullException>(() => TrainingConfig.FromJson<DiffusionTrainingConfig>(null!));
     }
 
     [Theory]
@@ -182,11 +182,11 @@ public sealed class TrainingConfigTests
     [Fact]
     public void DifferencesInNumbers_SettingThatTheOtherLacks_IsTakenAsItsDefault()
     {
-        var theirs = new TrainingConfig().ToJson();
-        theirs.Remove(nameof(TrainingConfig.NoiseOffset));
+        var theirs = new DiffusionTrainingConfig().ToJson();
+        theirs.Remove(nameof(DiffusionTrainingConfig.NoiseOffset));
 
-        Assert.Empty(new TrainingConfig().DifferencesInNumbers(theirs));
-        Assert.Equal("NoiseOffset: null, here 0.1", Assert.Single(new TrainingConfig { NoiseOffset = 0.1 }.DifferencesInNumbers(theirs)));
-        Assert.False(theirs.ContainsKey(nameof(TrainingConfig.NoiseOffset)));
+        Assert.Empty(new DiffusionTrainingConfig().DifferencesInNumbers(theirs));
+        Assert.Equal("NoiseOffset: null, here 0.1", Assert.Single(new DiffusionTrainingConfig { NoiseOffset = 0.1 }.DifferencesInNumbers(theirs)));
+        Assert.False(theirs.ContainsKey(nameof(DiffusionTrainingConfig.NoiseOffset)));
     }
 }

@@ -91,7 +91,7 @@ public sealed class TrainingNoiseTests
     public void Draw_Timesteps_ReachBothEndsAndNothingBeyond(int min, int? max)
     {
         using var scope = NewDisposeScope();
-        var config = new TrainingConfig { MinTimestep = min, MaxTimestep = max };
+        var config = new DiffusionTrainingConfig { MinTimestep = min, MaxTimestep = max };
         var source = new TrainingNoiseSource(config, new NoiseSchedule(SchedulerConfig.StableDiffusion), new TrainingSeeds(3));
 
         var timesteps = source.Draw(zeros(64, 1, 1, 1), 5).Timesteps.data<long>().ToArray();
@@ -101,7 +101,7 @@ public sealed class TrainingNoiseTests
 
     public static TheoryData<string> Options() => [.. NoiseOptions.Keys];
 
-    private static readonly Dictionary<string, TrainingConfig> NoiseOptions = new()
+    private static readonly Dictionary<string, DiffusionTrainingConfig> NoiseOptions = new()
     {
         ["plain"] = new(),
         ["offset"] = new() { NoiseOffset = 0.3 },
@@ -222,7 +222,7 @@ public sealed class TrainingNoiseTests
         Assert.Equal(expected, taken.Select(image => image.Repeats));
         Assert.All(taken, image => Assert.StartsWith("regularization-", image.Name));
         Assert.Equal(training, dataset.Images.Count(image => !image.IsRegularization));
-        Assert.Equal(taken.Sum(image => image.Repeats), TrainingPlan.For(new TrainingConfig(), dataset).RegularizationImagesPerEpoch);
+        Assert.Equal(taken.Sum(image => image.Repeats), new DiffusionTrainingConfig().PlanFor(dataset).RegularizationPerEpoch);
     }
 
     [Fact]

@@ -15,7 +15,7 @@ public sealed class TrainingObjectiveTests(TrainingObjectiveTests.EmbeddedBase e
 {
     private readonly TemporaryFolder folder = new();
 
-    private static readonly Dictionary<string, Func<TrainingConfig, TrainingConfig>> Options = new()
+    private static readonly Dictionary<string, Func<DiffusionTrainingConfig, DiffusionTrainingConfig>> Options = new()
     {
         ["v-like"] = config => config with { VPredLikeLoss = 0.5 },
         ["zero terminal SNR"] = config => config with { ZeroTerminalSnr = true },
@@ -49,7 +49,7 @@ public sealed class TrainingObjectiveTests(TrainingObjectiveTests.EmbeddedBase e
         var pipeline = With(embedded.Pipeline, embedded.Pipeline.Scheduler with { RescaleBetasZeroSnr = false, PredictionType = prediction });
         var size = pipeline.NativeSize / 2;
         var dataset = Pictures(4, size).WithRegularization(Pictures(4, size));
-        var plain = new TrainingConfig { Name = "base", OutputFolder = folder.Path, Epochs = 2, BatchSize = 2, UNetLearningRate = 1e-3, Seed = 5 };
+        var plain = new DiffusionTrainingConfig { Name = "base", OutputFolder = folder.Path, Epochs = 2, BatchSize = 2, UNetLearningRate = 1e-3, Seed = 5 };
         var live = new List<long>();
 
         var losses = Losses(pipeline, dataset, Options[option](plain), live);
@@ -98,7 +98,7 @@ public sealed class TrainingObjectiveTests(TrainingObjectiveTests.EmbeddedBase e
         Assert.NotEmpty(learnt[false]);
         Assert.All(learnt[true], size => Assert.True(size > 0));
         Assert.All(learnt[false], size => Assert.Equal(0, size));
-        Assert.Equal(2 * result.Steps[3].TextEncoderLearningRate!.Value, 2 * result.Steps[3].UNetLearningRate, 1e-12);
+        Assert.Equal(2 * result.Steps[3].LearningRates["text encoder"], 2 * result.Steps[3].LearningRates["UNet"], 1e-12);
     }
 
     [Fact]
@@ -110,7 +110,7 @@ public sealed class TrainingObjectiveTests(TrainingObjectiveTests.EmbeddedBase e
         // Adam's first step is η·g/|g|: η in every number, whatever the gradient.
         Assert.Equal((1e-3, 1.6e-2), (Largest(config), Largest(config with { LoraPlusLrRatio = 16 })), new Close(1e-5));
 
-        double Largest(TrainingConfig settings)
+        double Largest(DiffusionTrainingConfig settings)
         {
             using var result = new LoraTrainer().Train(settings, pipeline, TinyRun.Dataset);
             return result.Lora.UNet!.NamedParameters("tiny").Where(pair => pair.Name.Contains("lora_B", StringComparison.Ordinal)).Max(pair => pair.Parameter.abs().max().item<float>());
@@ -192,7 +192,7 @@ public sealed class TrainingObjectiveTests(TrainingObjectiveTests.EmbeddedBase e
         };
         Assert.All(expected, pair => Assert.Equal(pair.Value, file.Metadata[pair.Key]));
         var record = JsonNode.Parse(File.ReadAllText(result.RecordFile))!;
-        Assert.Equal(config.ToJson().ToJsonString(), TrainingConfig.FromJson(record["config"]!.AsObject()).ToJson().ToJsonString());
+        Assert.Equal(config.ToJson().ToJsonString(), TrainingConfig.FromJson<DiffusionTrainingConfig>(record["config"]!.AsObject()).ToJson().ToJsonString());
         Assert.Equal(5, record["data"]!["images"]!.AsArray().Count(image => image!["isRegularization"]!.GetValue<bool>()));
         Assert.Contains("10 per epoch with repeats, 5 of them for regularization", result.Plan.ToString(), StringComparison.Ordinal);
     }
@@ -213,7 +213,7 @@ public sealed class TrainingObjectiveTests(TrainingObjectiveTests.EmbeddedBase e
         Assert.Contains("VPredLikeLoss: got 1 for a model that predicts VPrediction", forVelocity, StringComparison.Ordinal);
     }
 
-    private static double[] Losses(StableDiffusionPipeline pipeline, PreparedDataset dataset, TrainingConfig config, List<long>? live)
+    private static double[] Losses(StableDiffusionPipeline pipeline, PreparedDataset dataset, DiffusionTrainingConfig config, List<long>? live)
     {
         using var result = new LoraTrainer().Train(config, pipeline, dataset, new Immediate<TrainingStep>(_ => live?.Add(DisposeScopeManager.Statistics.ThreadTotalLiveCount)));
         return [.. result.Steps.Select(step => step.Loss)];

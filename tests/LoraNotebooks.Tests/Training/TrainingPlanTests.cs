@@ -15,7 +15,7 @@ public sealed class TrainingPlanTests
     [InlineData(1, 1, 6, 4, 2, 1, 1, 2)]
     public void For_ImagesRepeatsAndBatches_RoundsUpPerEpoch(int images, int repeats, int batch, int accumulation, int epochs, int batches, int stepsPerEpoch, int total)
     {
-        var config = new TrainingConfig { BatchSize = batch, GradientAccumulation = accumulation, Epochs = epochs };
+        var config = new DiffusionTrainingConfig { BatchSize = batch, GradientAccumulation = accumulation, Epochs = epochs };
 
         var plan = TrainingPlan.For(config, images, images * repeats);
 
@@ -25,9 +25,9 @@ public sealed class TrainingPlanTests
     [Fact]
     public void For_Numbers_AreNoted()
     {
-        var plan = TrainingPlan.For(new TrainingConfig { BatchSize = 2, GradientAccumulation = 3, Epochs = 5, Schedule = new() { Warmup = 0.25 } }, 7, 21);
+        var plan = TrainingPlan.For(new DiffusionTrainingConfig { BatchSize = 2, GradientAccumulation = 3, Epochs = 5, Schedule = new() { Warmup = 0.25 } }, 7, 21);
 
-        Assert.Equal((7, 21, 0, 11, 4), (plan.Images, plan.ImagesPerEpoch, plan.RegularizationImagesPerEpoch, plan.BatchesPerEpoch, plan.StepsPerEpoch));
+        Assert.Equal((7, 21, 0, 11, 4), (plan.Examples, plan.ExamplesPerEpoch, plan.RegularizationPerEpoch, plan.BatchesPerEpoch, plan.StepsPerEpoch));
         Assert.Equal((5, 2, 3, 5, 20), (plan.Epochs, plan.BatchSize, plan.GradientAccumulation, plan.WarmupSteps, plan.TotalSteps));
         Assert.Empty(plan.Warnings);
     }
@@ -38,9 +38,9 @@ public sealed class TrainingPlanTests
         var images = TinyRun.Dataset.Images.Select(image => image with { Repeats = 3 });
         var dataset = new PreparedDataset(images).WithRegularization(new PreparedDataset(images.Take(1)));
 
-        var plan = TrainingPlan.For(new TrainingConfig(), dataset);
+        var plan = new DiffusionTrainingConfig().PlanFor(dataset);
 
-        Assert.Equal((6, 30, 15), (plan.Images, plan.ImagesPerEpoch, plan.RegularizationImagesPerEpoch));
+        Assert.Equal((6, 30, 15), (plan.Examples, plan.ExamplesPerEpoch, plan.RegularizationPerEpoch));
         Assert.Equal(dataset.Report.Summary, plan.Warnings);
     }
 
@@ -53,7 +53,7 @@ public sealed class TrainingPlanTests
     [InlineData(int.MaxValue, 2, 1, 1 << 30, null)]
     public void For_ManySteps_CountsThemOrRefuses(int images, int batch, int epochs, int steps, string? fault)
     {
-        var config = new TrainingConfig { BatchSize = batch, Epochs = epochs };
+        var config = new DiffusionTrainingConfig { BatchSize = batch, Epochs = epochs };
         if (fault is null)
         {
             Assert.Equal(steps, TrainingPlan.For(config, 1, images).TotalSteps);
@@ -68,11 +68,11 @@ public sealed class TrainingPlanTests
     public void For_WrongArguments_AreRefused()
     {
         using var pipeline = TinyPipeline.Create();
-        var config = new TrainingConfig();
+        var config = new DiffusionTrainingConfig();
 
         Assert.Equal("config", Assert.Throws<ArgumentNullException>(() => TrainingPlan.For(null!, 1, 1)).ParamName);
-        Assert.Equal("dataset", Assert.Throws<ArgumentNullException>(() => TrainingPlan.For(config, null!)).ParamName);
-        Assert.Equal("pipeline", Assert.Throws<ArgumentNullException>(() => TrainingPlan.For(config, TinyRun.Dataset, null!)).ParamName);
+        Assert.Equal("dataset", Assert.Throws<ArgumentNullException>(() => config.PlanFor(null!)).ParamName);
+        Assert.Equal("pipeline", Assert.Throws<ArgumentNullException>(() => config.PlanFor(TinyRun.Dataset, null!)).ParamName);
         Assert.Equal("images", Assert.Throws<ArgumentOutOfRangeException>(() => TrainingPlan.For(config, 0, 1)).ParamName);
         Assert.Equal("imagesPerEpoch", Assert.Throws<ArgumentOutOfRangeException>(() => TrainingPlan.For(config, 1, 0)).ParamName);
         Assert.Contains("Epochs: got 0", Assert.Throws<ArgumentException>(() => TrainingPlan.For(config with { Epochs = 0 }, 1, 1)).Message, StringComparison.Ordinal);
@@ -81,7 +81,7 @@ public sealed class TrainingPlanTests
     [Fact]
     public void ToString_Plan_StatesTheSteps()
     {
-        var config = new TrainingConfig { BatchSize = 4, Epochs = 5, Schedule = new() { Warmup = 0.1 } };
+        var config = new DiffusionTrainingConfig { BatchSize = 4, Epochs = 5, Schedule = new() { Warmup = 0.1 } };
         var regular = new PreparedDataset(TinyRun.Dataset.Images).WithRegularization(TinyRun.Dataset);
 
         Assert.Equal(
@@ -92,17 +92,17 @@ public sealed class TrainingPlanTests
             TrainingPlan.For(config with { GradientAccumulation = 2, Schedule = new() }, 20, 200).ToString());
         Assert.Equal(
             "1 image, 1 per epoch with repeats; batches of 1: 1 step per epoch; 1 epoch = 1 step.",
-            TrainingPlan.For(new TrainingConfig { Epochs = 1 }, 1, 1).ToString());
+            TrainingPlan.For(new DiffusionTrainingConfig { Epochs = 1 }, 1, 1).ToString());
         Assert.Equal(
             "10 images, 10 per epoch with repeats, 5 of them for regularization; batches of 1: 10 steps per epoch; 10 epochs = 100 steps."
             + "\nwarning: SaveEveryEpochs is 11, but there are 10 epochs: only the final file is written\nwarning: Schedule.Power has no effect: Cosine has none",
-            TrainingPlan.For(new TrainingConfig { Schedule = new() { Power = 2 }, SaveEveryEpochs = 11 }, regular).ToString());
+            new DiffusionTrainingConfig { Schedule = new() { Power = 2 }, SaveEveryEpochs = 11 }.PlanFor(regular).ToString());
     }
 
     [Fact]
     public void ThrowIfInvalid_ThreeFaults_NamesThemAll()
     {
-        var config = new TrainingConfig { BatchSize = 0, UNetLearningRate = double.NaN, UNetLora = new LoraConfig { Rank = 0, TargetModules = ["to_q"] } };
+        var config = new DiffusionTrainingConfig { BatchSize = 0, UNetLearningRate = double.NaN, UNetLora = new LoraConfig { Rank = 0, TargetModules = ["to_q"] } };
 
         var error = Assert.Throws<ArgumentException>(config.ThrowIfInvalid);
 

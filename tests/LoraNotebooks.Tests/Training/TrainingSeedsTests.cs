@@ -18,10 +18,10 @@ public sealed class TrainingSeedsTests
     public void Derive_EveryUseAndIndex_IsTheSameInEveryVersion()
     {
         string[] uses = ["Weights", "Latents", "Order", "Noise", "Captions", "Dropout", "NoiseOffset", "MultiresNoise", "InputPerturbation"];
-        Assert.Equal(uses, Enum.GetNames<TrainingSeeds.Use>());
+        Assert.Equal(uses, Enum.GetNames<RandomUse>());
         foreach (var seed in new[] { 0, 3, -1, long.MinValue, long.MaxValue })
         {
-            foreach (var use in Enum.GetValues<TrainingSeeds.Use>())
+            foreach (var use in Enum.GetValues<RandomUse>())
             {
                 long[] indices = [0, 1, 2, 1000, (long)int.MaxValue + 1];
                 Assert.Equal(
@@ -35,7 +35,7 @@ public sealed class TrainingSeedsTests
     public void Derive_UsesIndicesAndSeeds_NeverShareNumbers()
     {
         var derived = from seed in Enumerable.Range(0, 3)
-                      from use in Enum.GetValues<TrainingSeeds.Use>()
+                      from use in Enum.GetValues<RandomUse>()
                       from index in Enumerable.Range(0, 50)
                       select new TrainingSeeds(seed).Derive(use, index);
 
@@ -47,10 +47,10 @@ public sealed class TrainingSeedsTests
     public void Generator_OfAUse_DrawsFromItsSeed()
     {
         using var scope = NewDisposeScope();
-        using var ours = new TrainingSeeds(4).Generator(TrainingSeeds.Use.Dropout, 6);
+        using var ours = new TrainingSeeds(4).Generator(RandomUse.Dropout, 6);
         using var theirs = PlainSeed.Generator(4, PlainSeed.Dropout, 6);
 
         Assert.Equal(rand(8, generator: theirs).data<float>().ToArray(), rand(8, generator: ours).data<float>().ToArray());
-        Assert.Equal(new TrainingSeeds(4).Derive(TrainingSeeds.Use.Weights, 0), new TrainingSeeds(4).Derive(TrainingSeeds.Use.Weights));
+        Assert.Equal(new TrainingSeeds(4).Derive(RandomUse.Weights, 0), new TrainingSeeds(4).Derive(RandomUse.Weights));
     }
 }

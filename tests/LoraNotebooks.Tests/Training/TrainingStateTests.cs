@@ -209,12 +209,12 @@ public sealed class TrainingStateTests : IDisposable
     }
 
     [Fact]
-    public void FrozenNetwork_Disposed_LetsTrainWhatTrainedBefore()
+    public void FrozenNetworks_Disposed_LetsTrainWhatTrainedBefore()
     {
         using var network = nn.Linear(2, 3);
         network.bias!.requires_grad = false;
 
-        using (new FrozenNetwork(network))
+        using (new FrozenNetworks([network]))
         {
             Assert.All(network.parameters(), static parameter => Assert.False(parameter.requires_grad));
         }
@@ -222,8 +222,8 @@ public sealed class TrainingStateTests : IDisposable
         Assert.Equal((true, false), (network.weight!.requires_grad, network.bias.requires_grad));
     }
 
-    private TrainingConfig Config() =>
-        TinyRun.Config(folder.Path) with { Schedule = new() { Kind = ScheduleKind.Constant }, TextEncoderLora = new TrainingConfig().TextEncoderLora };
+    private DiffusionTrainingConfig Config() =>
+        TinyRun.Config(folder.Path) with { Schedule = new() { Kind = ScheduleKind.Constant }, TextEncoderLora = new DiffusionTrainingConfig().TextEncoderLora };
 
     private string Stopped(int step)
     {
@@ -233,7 +233,7 @@ public sealed class TrainingStateTests : IDisposable
         return result.StateFile;
     }
 
-    private TrainingResult Train(TrainingConfig config, string? state)
+    private TrainingResult Train(DiffusionTrainingConfig config, string? state)
     {
         using var result = new LoraTrainer { ResumeFrom = state }.Train(config, pipeline, TinyRun.Dataset);
         return result;

@@ -62,7 +62,8 @@ public sealed class TrainingTrajectoryTests(ParityTable table) : IClassFixture<P
         }
 
         using var optimizer = new OptimizerRun(new AdamWOptimizer(), groups);
-        var step = new DiffusionTrainingStep(unet, config.NoiseScheduleFor(Scheduler(baseModel, options)), optimizer, config);
+        var loss = new DenoisingLoss(unet, config.NoiseScheduleFor(Scheduler(baseModel, options)), config);
+        var step = new GradientStep(optimizer, config.MaxGradientNorm);
         var steps = options.GetProperty("steps").GetInt32();
         var losses = expected["losses"].data<float>().ToArray();
         var norms = expected["grad_norms"].data<float>().ToArray();
@@ -70,7 +71,7 @@ public sealed class TrainingTrajectoryTests(ParityTable table) : IClassFixture<P
         for (var s = 0; s < steps; s++)
         {
             double[] current = [.. baseRates.Select(rate => config.Schedule.Rate(s, steps, rate))];
-            var result = step.Update(config.GradientAccumulation, part => Batch(inputs, config, s, part, text), current);
+            var result = step.Take(config.GradientAccumulation, part => loss.Of(Batch(inputs, config, s, part, text)), current);
 
             table.Check(name, "loss", Math.Abs(losses[s] - result.Loss), tolerance.GetProperty("losses").GetDouble(), $"step {s}");
             table.Check(name, "gradient norm, relative", Math.Abs(norms[s] - result.GradientNorm) / norms[s], tolerance.GetProperty("grad_norms_relative").GetDouble(), $"step {s}");
@@ -100,12 +101,13 @@ public sealed class TrainingTrajectoryTests(ParityTable table) : IClassFixture<P
         using var adapted = Attach(unet, config.UNetLora);
         CopyInitial(adapted, "init.unet.", inputs);
         using var optimizer = new OptimizerRun(new AdamWOptimizer(), [new("unet", adapted.TrainableParameters(Adapter), 0)]);
-        var step = new DiffusionTrainingStep(unet, config.NoiseScheduleFor(Scheduler(baseModel, description.GetProperty("options"))), optimizer, config);
+        var loss = new DenoisingLoss(unet, config.NoiseScheduleFor(Scheduler(baseModel, description.GetProperty("options"))), config);
+        var step = new GradientStep(optimizer, config.MaxGradientNorm);
         var large = config with { BatchSize = config.BatchSize * config.GradientAccumulation, GradientAccumulation = 1 };
 
         // A rate of 0 leaves the weights alone, so that both see the same model.
-        var small = step.Update(config.GradientAccumulation, part => Batch(inputs, config, 0, part, text), [0]);
-        var whole = step.Update(1, part => Batch(inputs, large, 0, part, text), [0]);
+        var small = step.Take(config.GradientAccumulation, part => loss.Of(Batch(inputs, config, 0, part, text)), [0]);
+        var whole = step.Take(1, part => loss.Of(Batch(inputs, large, 0, part, text)), [0]);
 
         Assert.True(config.GradientAccumulation > 1);
         table.Check("accumulation against one batch", "loss", Math.Abs(small.Loss - whole.Loss), 1e-6 * whole.Loss);
@@ -117,11 +119,11 @@ public sealed class TrainingTrajectoryTests(ParityTable table) : IClassFixture<P
     private static bool IsSet(JsonElement value) => value.ValueKind is not (JsonValueKind.Null or JsonValueKind.False);
 
     /// <summary>The case's options as settings of ours.</summary>
-    private static TrainingConfig Config(JsonElement options, Dictionary<string, Tensor> inputs)
+    private static DiffusionTrainingConfig Config(JsonElement options, Dictionary<string, Tensor> inputs)
     {
         const string optimizer = "torch.optim.AdamW(betas=(0.9,0.999), eps=1e-8, weight_decay=";
         Assert.StartsWith(optimizer, options.GetProperty("optimizer").GetString());
-        var config = new TrainingConfig
+        var config = new DiffusionTrainingConfig
         {
             BatchSize = options.GetProperty("micro_batch").GetInt32(),
             GradientAccumulation = options.GetProperty("grad_accumulation").GetInt32(),
@@ -155,7 +157,7 @@ public sealed class TrainingTrajectoryTests(ParityTable table) : IClassFixture<P
     }
 
     /// <summary>A part of a step's images, with the noise that the trainer makes of the random numbers given.</summary>
-    private static DiffusionBatch Batch(Dictionary<string, Tensor> inputs, TrainingConfig config, int step, int part, ClipTextModel text)
+    private static DiffusionBatch Batch(Dictionary<string, Tensor> inputs, DiffusionTrainingConfig config, int step, int part, ClipTextModel text)
     {
         var latents = Slice("latents");
         var noise = config.NoiseOffset is { } offset ? TrainingNoise.Offset(Slice("noise"), Slice("noise_offset_noise"), latents, offset, config.AdaptiveNoiseScale) : Slice("noise");

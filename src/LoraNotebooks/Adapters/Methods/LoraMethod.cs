@@ -128,6 +128,15 @@ internal abstract class LoraLayer : LowRankLayer
     /// <summary>b, the bias of B, where the configuration asks for one.</summary>
     protected Parameter? BiasOfB => Parameters.GetValueOrDefault("lora_B.bias");
 
+    /// <summary>Both A and B by the factor's root.</summary>
+    /// <inheritdoc/>
+    public override bool ScaleUpdate(double factor)
+    {
+        A.Times_(Math.Sqrt(factor));
+        B.Times_(Math.Sqrt(factor));
+        return true;
+    }
+
     /// <summary>Δb = s·b.</summary>
     public override Tensor? BiasDelta() => BiasOfB is { } bias ? bias.Times(Scale) : null;
 

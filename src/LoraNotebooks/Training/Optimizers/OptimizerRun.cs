@@ -1,3 +1,4 @@
+using LoraNotebooks.Training.Loop;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 

@@ -4,7 +4,6 @@ using LoraNotebooks.Diffusion;
 using LoraNotebooks.Formats;
 using LoraNotebooks.Tests.Diffusion;
 using LoraNotebooks.Tests.Models;
-using LoraNotebooks.Training;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Tests.Adapters.Methods;
@@ -83,7 +82,7 @@ public sealed class AdapterMethodTests : IDisposable
         lora.SaveKohya(folder.In("mine.safetensors"));
         lora.SavePeft(folder.In("peft"));
         var trained = lora.Reports.Single().Parameters;
-        Assert.Equal(trained, MemoryPlan.For(PipelineOutline.Read(folder.In("base")), new TrainingConfig { UNetLora = config }).Trained);
+        Assert.Equal(trained, MemoryPlan.For(PipelineOutline.Read(folder.In("base")), new DiffusionTrainingConfig { UNetLora = config }).Trained);
         Assert.Contains(SafetensorsFile.LoadAll(folder.In("mine.safetensors")).Keys, static key => key.EndsWith("_to_q.rows_up", StringComparison.Ordinal));
         lora.Dispose();
 
@@ -131,7 +130,7 @@ public sealed class AdapterMethodTests : IDisposable
                 "UseEffectiveConv2d: got True with Rows, expected it only with Lora, Loha, Lokr",
             ],
             config.Validate());
-        Assert.Contains("ScaleWeightNorms: got 1 with UNetLora of Rows", Assert.Single(new TrainingConfig { ScaleWeightNorms = 1, UNetLora = new LoraConfig { Method = rows, TargetModules = ["to_q"] } }.Validate()));
+        Assert.Contains("ScaleWeightNorms: got 1 with UNetLora of Rows", Assert.Single(new DiffusionTrainingConfig { ScaleWeightNorms = 1, UNetLora = new LoraConfig { Method = rows, TargetModules = ["to_q"] } }.Validate()));
     }
 
     [Fact]

@@ -21,17 +21,17 @@ public sealed class OptimizerRegisterTests
     {
         OptimizerRegister.Add<MomentumOptimizer>();
         OptimizerRegister.Add<MomentumOptimizer>();
-        var config = new TrainingConfig { Optimizer = new MomentumOptimizer { Momentum = 0.25 } };
+        var config = new DiffusionTrainingConfig { Optimizer = new MomentumOptimizer { Momentum = 0.25 } };
 
         var json = config.ToJson();
 
         Assert.Equal("""{"Name":"Momentum","Momentum":0.25}""", json["Optimizer"]!.ToJsonString());
-        Assert.Equal(config.Optimizer, TrainingConfig.FromJson(json).Optimizer);
+        Assert.Equal(config.Optimizer, TrainingConfig.FromJson<DiffusionTrainingConfig>(json).Optimizer);
         Assert.Contains("Momentum", OptimizerRegister.Names);
         Assert.Equal(["Optimizer.Momentum: got 1, expected 0 or more and less than 1"], (config with { Optimizer = new MomentumOptimizer { Momentum = 1 } }).Validate());
         Assert.Equal(
             """Optimizer: {"Name":"AdamW","Beta1":0.9,"Beta2":0.999,"Epsilon":1E-08}, here {"Name":"Momentum","Momentum":0.25}""",
-            Assert.Single(config.DifferencesInNumbers(new TrainingConfig().ToJson())));
+            Assert.Single(config.DifferencesInNumbers(new DiffusionTrainingConfig().ToJson())));
     }
 
     [Fact]

@@ -46,7 +46,7 @@ public sealed class OptimizerTests : IDisposable
         Assert.Equal(straight.Steps.Skip(3).Select(static step => (step.Loss, step.GradientNorm)), resumed.Steps.Select(static step => (step.Loss, step.GradientNorm)));
         Assert.Equal(RunFiles.Numbers(straight.StateFile), RunFiles.Numbers(resumed.StateFile));
         Assert.Equal(RunFiles.Numbers(straight.File), RunFiles.Numbers(resumed.File));
-        Assert.Equal(straight.Samples.TakeLast(1).Select(static sample => sample.Image.Pixels.ToArray()), resumed.Samples.TakeLast(1).Select(static sample => sample.Image.Pixels.ToArray()));
+        Assert.Equal(straight.Samples.TakeLast(1).Select(static sample => ((PictureSample)sample).Image.Pixels.ToArray()), resumed.Samples.TakeLast(1).Select(static sample => ((PictureSample)sample).Image.Pixels.ToArray()));
 
         // What is not drawn and not saved in between trains alike.
         var undisturbed = Run(Config(optimizer) with { OutputFolder = folder.In("undisturbed") });
@@ -77,7 +77,7 @@ public sealed class OptimizerTests : IDisposable
         Assert.Equal(options.ToJsonString(), RunFiles.Record(result)["config"]!["Optimizer"]!.ToJsonString());
         Assert.Equal(options.ToJsonString(), JsonNode.Parse(RunFiles.Metadata(result.StateFile)["config"])!["Optimizer"]!.ToJsonString());
         Assert.Equal(optimizer.MetadataText(config.WeightDecay), RunFiles.Metadata(result.File)["ss_optimizer"]);
-        Assert.Equal(optimizer, TrainingConfig.FromJson(RunFiles.Record(result)["config"]!.AsObject()).Optimizer);
+        Assert.Equal(optimizer, TrainingConfig.FromJson<DiffusionTrainingConfig>(RunFiles.Record(result)["config"]!.AsObject()).Optimizer);
 
         // The plan counts the bytes that the state's file has, and the weights that train while others are looked at.
         var need = MemoryPlan.For(Outline(), config, new MemoryPlanOptions { Types = [float32], Resolutions = [16] }).Needs.Single();
@@ -236,7 +236,7 @@ public sealed class OptimizerTests : IDisposable
         Assert.Equal(["η 1, λ 0.5: 0@0[2,3]=1+10", "η 1, λ 0.5: 2@10[1,2,1]=3+12 3@12[2]=4+13", "η 2, λ 0: 4@14[1]=5+14"], seen);
     }
 
-    private TrainingConfig Config(Optimizer optimizer) => TinyRun.Config(folder.Path) with
+    private DiffusionTrainingConfig Config(Optimizer optimizer) => TinyRun.Config(folder.Path) with
     {
         Optimizer = optimizer,
         Epochs = 3,
@@ -245,23 +245,23 @@ public sealed class OptimizerTests : IDisposable
         Schedule = new LearningRateSchedule { Kind = ScheduleKind.Constant },
     };
 
-    private TrainingResult Run(TrainingConfig config, string? state = null)
+    private TrainingResult Run(DiffusionTrainingConfig config, string? state = null)
     {
         using var result = new LoraTrainer { ResumeFrom = state }.Train(config, pipeline, TinyRun.First(4));
         return result;
     }
 
-    private TrainingResult Stopped(TrainingConfig config, int after)
+    private TrainingResult Stopped(DiffusionTrainingConfig config, int after)
     {
         using var source = new CancellationTokenSource();
         using var result = new LoraTrainer().Train(config, pipeline, TinyRun.First(4), new Immediate<TrainingStep>(step => { if (step.Step == after) { source.Cancel(); } }), source.Token);
         return result;
     }
 
-    private List<long[]> Shapes(TrainingConfig config)
+    private List<long[]> Shapes(DiffusionTrainingConfig config)
     {
         using var lora = StableDiffusionLora.Create(pipeline, "shapes", config.UNetLora, config.TextEncoderLora, seed: 1);
-        return [.. new TrainedGroups(config, lora).Groups.SelectMany(static group => group.Parameters).Select(static parameter => parameter.shape)];
+        return [.. new TrainedGroups(config, DiffusionTask.NetworksOf(lora, config)).Groups.SelectMany(static group => group.Parameters).Select(static parameter => parameter.shape)];
     }
 
     private PipelineOutline Outline() => new()

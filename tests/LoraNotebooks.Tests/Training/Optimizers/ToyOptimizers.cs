@@ -81,7 +81,7 @@ public sealed record PatchworkOptimizer : Optimizer
     public override Tensor EvaluationWeights(Tensor weights, IReadOnlyDictionary<string, Tensor> states) => states["average"];
 
     public override IEnumerable<string> Warnings(TrainingConfig config) =>
-        config.WeightDecay != new TrainingConfig().WeightDecay ? ["WeightDecay has no effect: Patchwork has none"] : [];
+        config.WeightDecay != new DiffusionTrainingConfig().WeightDecay ? ["WeightDecay has no effect: Patchwork has none"] : [];
 
     private static long Blocks(long[] shape) => (shape.Aggregate(1L, static (product, size) => product * size) + Block - 1) / Block;
 }

@@ -3,13 +3,13 @@ using LoraNotebooks.Diffusion;
 using LoraNotebooks.Models.Diffusion;
 using static TorchSharp.torch;
 
-namespace LoraNotebooks.Training;
+namespace LoraNotebooks.Training.Diffusion;
 
 /// <summary>A dataset as the loop wants it: latents computed once, captions encoded once where that is possible, batches drawn by seed.</summary>
 internal sealed class TrainingSet : IDisposable
 {
     private readonly StableDiffusionPipeline pipeline;
-    private readonly TrainingConfig config;
+    private readonly DiffusionTrainingConfig config;
     private readonly PreparedDataset dataset;
     private readonly TrainingSeeds seeds;
     private readonly Device device;
@@ -22,7 +22,7 @@ internal sealed class TrainingSet : IDisposable
     /// <summary>Encodes the images, and the captions where they stay the same and the text encoder is frozen.</summary>
     /// <exception cref="ArgumentException">The images' size does not fit the autoencoder, or their latents are not finite.</exception>
     /// <exception cref="OperationCanceledException">The run was cancelled.</exception>
-    public TrainingSet(StableDiffusionPipeline pipeline, TrainingConfig config, PreparedDataset dataset, NoiseSchedule schedule, CancellationToken cancellationToken)
+    public TrainingSet(StableDiffusionPipeline pipeline, DiffusionTrainingConfig config, PreparedDataset dataset, NoiseSchedule schedule, CancellationToken cancellationToken)
     {
         (this.pipeline, this.config, this.dataset) = (pipeline, config, dataset);
         seeds = new TrainingSeeds(config.Seed);
@@ -52,18 +52,10 @@ internal sealed class TrainingSet : IDisposable
         }
     }
 
-    /// <summary>The batches of an epoch as indices of images, in an order of its own.</summary>
-    /// <param name="epoch">From 0.</param>
-    public IReadOnlyList<int[]> Batches(int epoch)
-    {
-        using var generator = seeds.Generator(TrainingSeeds.Use.Order, epoch);
-        return [.. dataset.EpochIndices(generator).Chunk(config.BatchSize)];
-    }
-
     /// <summary>A batch with its noise and timesteps.</summary>
     /// <param name="indices">The images.</param>
     /// <param name="number">The batch's number in the whole run, from 0, which the random numbers hang on.</param>
-    public DiffusionBatch Draw(int[] indices, long number)
+    public DiffusionBatch Draw(IReadOnlyList<int> indices, long number)
     {
         using var scope = NewDisposeScope();
         var rows = tensor(indices.Select(i => (long)i).ToArray(), device: device);
@@ -100,7 +92,7 @@ internal sealed class TrainingSet : IDisposable
         using var scope = NewDisposeScope();
         var weights = pipeline.Vae.parameters().First();
         var distribution = pipeline.Vae.Encode(dataset.Pixels([index]).to(weights.dtype).to(weights.device));
-        using var generator = seeds.Generator(TrainingSeeds.Use.Latents, index);
+        using var generator = seeds.Generator(RandomUse.Latents, index);
         var encoded = config.SampleLatents
             ? distribution.Sample(randn(distribution.Mean.shape, generator: generator).to(weights.dtype).to(weights.device))
             : distribution.Mean;
@@ -111,9 +103,9 @@ internal sealed class TrainingSet : IDisposable
     }
 
     /// <summary>What the text encoder makes of captions, with its graph where it trains; without sizes, in which images of one caption may differ.</summary>
-    private Conditioning EncodeCaptions(int[] indices, long number)
+    private Conditioning EncodeCaptions(IReadOnlyList<int> indices, long number)
     {
-        using var generator = seeds.Generator(TrainingSeeds.Use.Captions, number);
+        using var generator = seeds.Generator(RandomUse.Captions, number);
         string[] captions = [.. indices.Select(i => config.Captions.Draw(dataset.Images[i].Caption, generator))];
         if (encodedCaptions.Count > 0)
         {

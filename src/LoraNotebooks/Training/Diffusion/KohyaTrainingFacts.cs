@@ -2,7 +2,7 @@ using System.Globalization;
 using System.Text.Json;
 using LoraNotebooks.Data;
 
-namespace LoraNotebooks.Training;
+namespace LoraNotebooks.Training.Diffusion;
 
 /// <summary>What a kohya file's metadata tells about its training (<c>ss_*</c>): text as Python writes it, nested values as JSON. Only what is true of the run.</summary>
 /// <remarks>Source: kohya-ss/sd-scripts, train_network.py. What the weights and the pipeline themselves tell is added by who writes the file.</remarks>
@@ -10,15 +10,16 @@ internal static class KohyaTrainingFacts
 {
     private const string None = "None";
 
-    public static Dictionary<string, string> Of(TrainingConfig config, TrainingPlan plan, PreparedDataset dataset, int steps, DateTimeOffset started)
+    public static Dictionary<string, string> Of(DiffusionTrainingConfig config, PreparedDataset dataset, TrainingFileFacts of)
     {
+        var (plan, steps, started, written) = of;
         var (training, regularization) = (dataset.Images.Where(image => !image.IsRegularization), dataset.Images.Where(image => image.IsRegularization));
         var tags = new PreparedDataset(Pictures(dataset.Images).Select(static shown => shown.First())).Tags.Tags.ToDictionary(static tag => tag.Tag, static tag => tag.Count);
         var facts = new Dictionary<string, string>(StringComparer.Ordinal)
         {
             ["ss_output_name"] = config.Name,
             ["ss_training_started_at"] = Seconds(started),
-            ["ss_training_finished_at"] = Seconds(DateTimeOffset.UtcNow),
+            ["ss_training_finished_at"] = Seconds(written),
             ["ss_seed"] = Text(config.Seed),
             ["ss_learning_rate"] = Text(config.TrainsUNet ? config.UNetLearningRate : config.TextEncoderLearningRate),
             ["ss_unet_lr"] = config.TrainsUNet ? Text(config.UNetLearningRate) : None,
@@ -43,8 +44,8 @@ internal static class KohyaTrainingFacts
             ["ss_ip_noise_gamma_random_strength"] = Text(config.IpNoiseGammaRandomStrength),
             ["ss_scale_weight_norms"] = Text(config.ScaleWeightNorms),
             ["ss_prior_loss_weight"] = Text(config.PriorLossWeight),
-            ["ss_num_train_images"] = Text(plan.ImagesPerEpoch - plan.RegularizationImagesPerEpoch),
-            ["ss_num_reg_images"] = Text(plan.RegularizationImagesPerEpoch),
+            ["ss_num_train_images"] = Text(plan.ExamplesPerEpoch - plan.RegularizationPerEpoch),
+            ["ss_num_reg_images"] = Text(plan.RegularizationPerEpoch),
             ["ss_num_batches_per_epoch"] = Text(plan.BatchesPerEpoch),
             ["ss_num_epochs"] = Text(plan.Epochs),
             ["ss_epoch"] = Text(steps / plan.StepsPerEpoch),

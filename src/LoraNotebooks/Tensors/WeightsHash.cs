@@ -2,7 +2,7 @@ using System.Security.Cryptography;
 using System.Text;
 using static TorchSharp.torch;
 
-namespace LoraNotebooks.Diffusion;
+namespace LoraNotebooks.Tensors;
 
 /// <summary>The hash of a network's weights as they are in memory.</summary>
 internal static class WeightsHash

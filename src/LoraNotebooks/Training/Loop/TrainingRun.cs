@@ -1,8 +1,7 @@
-using LoraNotebooks.Data;
-using LoraNotebooks.Diffusion;
 using LoraNotebooks.Training.Optimizers;
+using static TorchSharp.torch;
 
-namespace LoraNotebooks.Training;
+namespace LoraNotebooks.Training.Loop;
 
 /// <summary>The loop of one run, and all that changes in it.</summary>
 internal sealed class TrainingRun : IDisposable
@@ -13,18 +12,17 @@ internal sealed class TrainingRun : IDisposable
     /// </summary>
     private const int StepsPerCollection = 100;
 
+    private readonly TrainingTask task;
     private readonly TrainingConfig config;
     private readonly TrainingPlan plan;
-    private readonly StableDiffusionPipeline pipeline;
-    private readonly TrainingSet set;
-    private readonly StableDiffusionLora lora;
+    private readonly IReadOnlyList<TrainedNetwork> networks;
+    private readonly bool drops;
     private readonly IProgress<TrainingSample>? sampleProgress;
     private readonly IProgress<TrainingStep>? progress;
     private readonly TrainedGroups groups;
     private readonly OptimizerRun optimizer;
-    private readonly DiffusionTrainingStep trainingStep;
+    private readonly GradientStep gradientStep;
     private readonly TrainingFiles files;
-    private readonly TrainingSeeds seeds;
     private readonly LossCurve curve = new();
     private readonly SpeedMeter speed;
     private readonly TimeProvider clock;
@@ -36,27 +34,17 @@ internal sealed class TrainingRun : IDisposable
     private IReadOnlyList<string> warnings;
     private int done;
 
-    public TrainingRun(
-        TrainingConfig config,
-        TrainingPlan plan,
-        StableDiffusionPipeline pipeline,
-        TrainingBase baseModel,
-        PreparedDataset dataset,
-        TrainingSet set,
-        NoiseSchedule schedule,
-        StableDiffusionLora lora,
-        IProgress<TrainingSample>? sampleProgress,
-        IProgress<TrainingStep>? progress,
-        TimeProvider clock)
+    public TrainingRun(TrainingTask task, IProgress<TrainingSample>? sampleProgress, IProgress<TrainingStep>? progress, TimeProvider clock)
     {
-        (this.config, this.plan, this.pipeline, this.set, this.lora, this.sampleProgress, this.progress) = (config, plan, pipeline, set, lora, sampleProgress, progress);
+        (this.task, config, plan, networks) = (task, task.Config, task.Plan(), task.Networks);
+        (this.sampleProgress, this.progress) = (sampleProgress, progress);
         (this.clock, began, speed) = (clock, clock.GetTimestamp(), new SpeedMeter(clock));
         warnings = plan.Warnings;
-        seeds = new TrainingSeeds(config.Seed);
-        groups = new TrainedGroups(config, lora);
+        drops = networks.Any(static network => network.Model.GetConfig(network.Adapter).Dropout > 0);
+        groups = new TrainedGroups(config, networks);
         optimizer = new OptimizerRun(config.Optimizer, groups.Groups);
-        trainingStep = new DiffusionTrainingStep(pipeline.UNet, schedule, optimizer, config);
-        files = new TrainingFiles(config, plan, pipeline, baseModel, dataset, lora, clock);
+        gradientStep = new GradientStep(optimizer, config.MaxGradientNorm);
+        files = new TrainingFiles(task, plan, clock);
         files.Rehearse();
     }
 
@@ -88,7 +76,9 @@ internal sealed class TrainingRun : IDisposable
     }
 
     /// <summary>Runs to the last step, or until cancelled.</summary>
-    public TrainingResult Execute(CancellationToken cancellationToken)
+    /// <param name="owner">The task, once more, with the type of what it leaves.</param>
+    /// <param name="cancellationToken">Stops.</param>
+    public TrainingResult<TLora> Execute<TLora>(TrainingTask<TLora> owner, CancellationToken cancellationToken)
     {
         var wasCancelled = false;
         var before = done;
@@ -130,12 +120,13 @@ internal sealed class TrainingRun : IDisposable
             throw;
         }
 
-        lora.Eval();
+        SetTraining(false);
         files.SaveFinal(done, optimizer, curve);
         files.WriteRecord(steps, untrainedLayers, warnings, wasCancelled);
-        return new TrainingResult
+        return new TrainingResult<TLora>
         {
-            Lora = lora,
+            Task = owner,
+            Lora = owner.Lora,
             Config = config,
             Plan = plan,
             Steps = steps,
@@ -174,15 +165,16 @@ internal sealed class TrainingRun : IDisposable
         var (epoch, stepOfEpoch) = Math.DivRem(done, plan.StepsPerEpoch);
         if (stepOfEpoch == 0 || batches.Count == 0)
         {
-            batches = set.Batches(epoch);
+            batches = Batches(epoch);
         }
 
         speed.Start();
-        lora.Train();
+        SetTraining(true);
         optimizer.UseTrainingWeights();
         var first = stepOfEpoch * config.GradientAccumulation;
         var count = Math.Min(config.GradientAccumulation, batches.Count - first);
-        var update = trainingStep.Update(count, i => Draw(epoch, first + i), groups.Rates(done, plan.TotalSteps), cancellationToken);
+        var metrics = new MeanMetrics();
+        var update = gradientStep.Take(count, i => Loss(epoch, first + i, metrics), groups.Rates(done, plan.TotalSteps), cancellationToken);
         if (!update.IsFinite)
         {
             throw new TrainingDivergedException(done + 1, update, files.Checkpoints.LastOrDefault());
@@ -194,7 +186,7 @@ internal sealed class TrainingRun : IDisposable
         }
 
         BoundWeights();
-        var (unetRate, textEncoderRate) = groups.NetworkRates(done, plan.TotalSteps);
+        var rates = groups.NetworkRates(done, plan.TotalSteps);
         done++;
         speed.Stop(batches.Skip(first).Take(count).Sum(batch => batch.Length));
         steps.Add(new TrainingStep
@@ -205,11 +197,12 @@ internal sealed class TrainingRun : IDisposable
             TotalEpochs = plan.Epochs,
             Loss = update.Loss,
             SmoothedLoss = curve.Add(update.Loss),
-            UNetLearningRate = unetRate,
-            TextEncoderLearningRate = textEncoderRate,
+            LearningRates = rates,
+            Metrics = metrics.Means,
             GradientNorm = update.GradientNorm,
             Seconds = clock.GetElapsedTime(began).TotalSeconds,
-            ImagesPerSecond = speed.ImagesPerSecond,
+            Unit = plan.Unit,
+            ExamplesPerSecond = speed.ExamplesPerSecond,
             SecondsLeft = speed.SecondsPerStep * (plan.TotalSteps - done),
         });
         progress?.Report(steps[^1]);
@@ -231,19 +224,53 @@ internal sealed class TrainingRun : IDisposable
     {
         if (config.ScaleWeightNorms is { } maxNorm)
         {
-            MaxNormRegularization.Apply(lora.Networks.SelectMany(network => network.Model.GetLayers(lora.Name)), maxNorm);
+            MaxNormRegularization.Apply(networks.SelectMany(static network => network.Model.GetLayers(network.Adapter)), maxNorm);
         }
     }
 
-    private DiffusionBatch Draw(int epoch, int batchOfEpoch)
+    /// <summary>The batches of an epoch as indices of examples, in an order of its own.</summary>
+    private IReadOnlyList<int[]> Batches(int epoch)
+    {
+        using var generator = task.Seeds.Generator(RandomUse.Order, epoch);
+        return [.. task.Order(generator).Chunk(config.BatchSize)];
+    }
+
+    private Tensor Loss(int epoch, int batchOfEpoch, MeanMetrics metrics)
     {
         var number = ((long)epoch * plan.BatchesPerEpoch) + batchOfEpoch;
-        if (config.UNetLora.Dropout > 0 || config.TextEncoderLora.Dropout > 0)
+        if (drops)
         {
-            lora.SeedDropout(seeds.Derive(TrainingSeeds.Use.Dropout, number));
+            SeedDropout(task.Seeds.Derive(RandomUse.Dropout, number));
         }
 
-        return set.Draw(batches[batchOfEpoch], number);
+        var batch = new TrainingBatch(batches[batchOfEpoch], number, task.Seeds);
+        var loss = task.Loss(batch);
+        metrics.Add(batch.Metrics);
+        return loss;
+    }
+
+    /// <summary>A factor of its own for each network, so that no two drop the same numbers.</summary>
+    private void SeedDropout(long seed)
+    {
+        foreach (var (index, network) in networks.Index())
+        {
+            network.Model.SeedDropout(network.Adapter, unchecked(seed * (31 + 6 * index)));
+        }
+    }
+
+    private void SetTraining(bool isTraining)
+    {
+        foreach (var network in networks)
+        {
+            if (isTraining)
+            {
+                network.Model.Train();
+            }
+            else
+            {
+                network.Model.Eval();
+            }
+        }
     }
 
     private void FinishEpoch(int epochs, CancellationToken cancellationToken)
@@ -267,19 +294,12 @@ internal sealed class TrainingRun : IDisposable
             return;
         }
 
-        // The plan has told what is not seen of them.
-        pipeline.Text.MarkTold([.. config.SamplePrompts, config.SampleOptions.NegativePrompt], config.SampleOptions.Reading);
-
-        lora.Eval();
+        SetTraining(false);
         optimizer.UseEvaluationWeights();
-        foreach (var prompt in config.SamplePrompts)
+        foreach (var sample in task.Samples(epochs, cancellationToken))
         {
-            var options = config.SampleOptions with { Prompt = prompt };
-            foreach (var (index, image) in pipeline.Generate(options, cancellationToken).Index())
-            {
-                samples.Add(new TrainingSample(epochs, prompt, options.Seed + index, image));
-                sampleProgress?.Report(samples[^1]);
-            }
+            samples.Add(sample);
+            sampleProgress?.Report(sample);
         }
     }
 }

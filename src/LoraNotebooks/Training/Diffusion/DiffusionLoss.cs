@@ -2,7 +2,7 @@ using LoraNotebooks.Diffusion;
 using LoraNotebooks.Tensors;
 using static TorchSharp.torch;
 
-namespace LoraNotebooks.Training;
+namespace LoraNotebooks.Training.Diffusion;
 
 /// <summary>How the difference d between prediction and target counts, number by number.</summary>
 public enum LossType

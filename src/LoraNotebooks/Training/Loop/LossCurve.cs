@@ -1,4 +1,4 @@
-namespace LoraNotebooks.Training;
+namespace LoraNotebooks.Training.Loop;
 
 /// <summary>The losses of a run and their moving average, mᵢ = β·mᵢ₋₁ + (1 − β)·lossᵢ, divided by 1 − βⁱ because it begins at zero.</summary>
 internal sealed class LossCurve
@@ -25,18 +25,18 @@ internal sealed class SpeedMeter(TimeProvider clock)
 {
     private const int Window = 50;
 
-    private readonly Queue<(double Seconds, int Images)> recent = new();
+    private readonly Queue<(double Seconds, int Examples)> recent = new();
     private long started;
 
     public double SecondsPerStep => recent.Average(step => step.Seconds);
 
-    public double ImagesPerSecond => recent.Sum(step => step.Images) / recent.Sum(step => step.Seconds);
+    public double ExamplesPerSecond => recent.Sum(step => step.Examples) / recent.Sum(step => step.Seconds);
 
     public void Start() => started = clock.GetTimestamp();
 
-    public void Stop(int images)
+    public void Stop(int examples)
     {
-        recent.Enqueue((clock.GetElapsedTime(started).TotalSeconds, images));
+        recent.Enqueue((clock.GetElapsedTime(started).TotalSeconds, examples));
         if (recent.Count > Window)
         {
             recent.Dequeue();

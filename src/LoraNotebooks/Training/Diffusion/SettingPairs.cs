@@ -2,8 +2,9 @@ using LoraNotebooks.Adapters;
 using LoraNotebooks.Data;
 using LoraNotebooks.Diffusion;
 using LoraNotebooks.Models.Language;
+using static LoraNotebooks.Training.Loop.LoopPairs;
 
-namespace LoraNotebooks.Training;
+namespace LoraNotebooks.Training.Diffusion;
 
 /// <summary>
 /// Settings that are right alone and wrong together: with each other, with the plan, with the images, with the model. What cannot work is a fault; what
@@ -11,10 +12,10 @@ namespace LoraNotebooks.Training;
 /// </summary>
 internal static class SettingPairs
 {
-    private static readonly TrainingConfig Usual = new();
+    private static readonly DiffusionTrainingConfig Usual = new();
 
     /// <summary>What cannot work together. Settings that are wrong alone are not looked at.</summary>
-    public static IReadOnlyList<string> Faults(TrainingConfig config)
+    public static IReadOnlyList<string> Faults(DiffusionTrainingConfig config)
     {
         var faults = new Faults();
         faults.Require(
@@ -26,24 +27,11 @@ internal static class SettingPairs
         faults.Require(
             !config.ZeroTerminalSnr || config.VPredLikeLoss is null,
             $"ZeroTerminalSnr, VPredLikeLoss: got both, expected one: the first is for models that predict v, the second for those that predict ε");
-        foreach (var (name, lora, rateOf) in Adapters(config))
-        {
-            faults.Require(
-                config.ScaleWeightNorms is null || (lora.Method.Honours.HasFlag(HonouredSettings.NormBound) && !lora.UseDora),
-                $"ScaleWeightNorms: got {config.ScaleWeightNorms} with {name} of {Kind(lora)}, expected plain LoRA, whose norms alone are bounded, or null");
-            faults.Require(
-                config.LoraPlusLrRatio is null || lora.Method.Honours.HasFlag(HonouredSettings.LoraPlus),
-                $"LoraPlusLrRatio: got {config.LoraPlusLrRatio} with {name} of {Kind(lora)}, expected LoRA, which alone has a matrix B, or null");
-            faults.Require(
-                config.Schedule.Kind != ScheduleKind.Polynomial || config.Schedule.FinalRate < rateOf,
-                $"Schedule.FinalRate: got {config.Schedule.FinalRate} with a rate of {rateOf} for {name}, expected a smaller one: a polynomial falls from the rate to it");
-        }
-
         return faults;
     }
 
     /// <summary>What works, but not as it seems.</summary>
-    public static IReadOnlyList<string> Warnings(TrainingConfig config) =>
+    public static IReadOnlyList<string> Warnings(DiffusionTrainingConfig config) =>
     [
         .. NoEffect(!config.TrainsUNet && !Same(config.UNetLora, Usual.UNetLora), "UNetLora", "UNetLearningRate is 0, so that the UNet stays as it is"),
         .. NoEffect(
@@ -74,41 +62,11 @@ internal static class SettingPairs
         .. When(
             config is { MinSnrGamma: not null, DebiasedEstimationLoss: true },
             "MinSnrGamma and DebiasedEstimationLoss are both given: timesteps are weighed by both, one after the other"),
-        .. When(
-            config.SaveEveryEpochs > config.Epochs,
-            $"SaveEveryEpochs is {config.SaveEveryEpochs}, but there are {Listing.Count(config.Epochs, "epoch")}: only the final file is written"),
-        .. config.Optimizer.Warnings(config),
         .. SampleWarnings(config),
-        .. ScheduleWarnings(config.Schedule),
     ];
 
-    /// <summary>What works, but not as it seems with these numbers of images and steps.</summary>
-    public static IReadOnlyList<string> Warnings(TrainingConfig config, TrainingPlan plan)
-    {
-        var (schedule, total) = (config.Schedule, plan.TotalSteps);
-        var decay = schedule.Kind == ScheduleKind.WarmupStableDecay ? schedule.DecaySteps(total) : 0;
-        return
-        [
-            .. When(
-                config.BatchSize > plan.ImagesPerEpoch,
-                $"BatchSize is {config.BatchSize}, but an epoch shows {Listing.Count(plan.ImagesPerEpoch, "image")}: batches are that small"),
-            .. When(
-                config.GradientAccumulation > plan.BatchesPerEpoch,
-                $"GradientAccumulation is {config.GradientAccumulation}, but an epoch has {plan.BatchesPerEpoch} batch{(plan.BatchesPerEpoch == 1 ? "" : "es")}: a step averages no more"),
-            .. When(
-                schedule.Kind != ScheduleKind.Constant && schedule.Kind != ScheduleKind.PiecewiseConstant && plan.WarmupSteps >= total,
-                $"Schedule.Warmup is {plan.WarmupSteps} of {Listing.Count(total, "step")}: the learning rate never arrives"),
-            .. When(
-                plan.WarmupSteps < total && plan.WarmupSteps + decay > total,
-                $"Schedule.Warmup and Decay are {plan.WarmupSteps} and {decay} of {Listing.Count(total, "step")}: the decay begins before the warm-up ends"),
-            .. When(
-                schedule.Kind == ScheduleKind.PiecewiseConstant && schedule.Pieces.Any(piece => piece.Until >= total),
-                $"Schedule.Pieces has ends beyond the {Listing.Count(total, "step")} of the run: what comes after them is never reached"),
-        ];
-    }
-
     /// <summary>What works, but not as it seems with these images.</summary>
-    public static IReadOnlyList<string> Warnings(TrainingConfig config, PreparedDataset dataset)
+    public static IReadOnlyList<string> Warnings(DiffusionTrainingConfig config, PreparedDataset dataset)
     {
         var regularization = dataset.Images.Count(static image => image.IsRegularization);
         var split = config.Reading.Weighting != PromptWeighting.Off && (config.Captions.Shuffle || config.Captions.TagDropout > 0)
@@ -127,7 +85,7 @@ internal static class SettingPairs
     }
 
     /// <summary>What cannot work with these images.</summary>
-    public static IReadOnlyList<string> Faults(TrainingConfig config, PreparedDataset dataset)
+    public static IReadOnlyList<string> Faults(DiffusionTrainingConfig config, PreparedDataset dataset)
     {
         var faults = new Faults();
         faults.Require(
@@ -137,7 +95,7 @@ internal static class SettingPairs
     }
 
     /// <summary>What cannot work with this model; what the noise schedule says is found where it is made.</summary>
-    public static IReadOnlyList<string> Faults(TrainingConfig config, StableDiffusionPipeline pipeline)
+    public static IReadOnlyList<string> Faults(DiffusionTrainingConfig config, StableDiffusionPipeline pipeline)
     {
         var faults = new Faults();
         var layers = pipeline.Text.LargestClipSkip;
@@ -163,7 +121,7 @@ internal static class SettingPairs
     }
 
     /// <summary>What is not seen of captions and prompts by this model.</summary>
-    public static IReadOnlyList<string> Warnings(TrainingConfig config, PreparedDataset dataset, StableDiffusionPipeline pipeline)
+    public static IReadOnlyList<string> Warnings(DiffusionTrainingConfig config, PreparedDataset dataset, StableDiffusionPipeline pipeline)
     {
         var known = new Dictionary<string, string?>(StringComparer.Ordinal);
         var cut = new List<string>();
@@ -191,9 +149,9 @@ internal static class SettingPairs
         ];
     }
 
-    private static IEnumerable<string> SampleWarnings(TrainingConfig config)
+    private static IEnumerable<string> SampleWarnings(DiffusionTrainingConfig config)
     {
-        if (config.SampleEveryEpochs is not { } every)
+        if (config.SampleEveryEpochs is null)
         {
             return NoEffect(config.SamplePrompts.Count > 0, nameof(config.SamplePrompts), "SampleEveryEpochs is not given, so that no samples are drawn");
         }
@@ -201,9 +159,6 @@ internal static class SettingPairs
         var options = config.SampleOptions;
         return
         [
-            .. When(
-                every > config.Epochs,
-                $"SampleEveryEpochs is {every}, but there are {Listing.Count(config.Epochs, "epoch")}: samples are drawn before training only"),
             .. NoEffect(options.Prompt.Length > 0, "SampleOptions.Prompt", "SamplePrompts are drawn"),
             .. NoEffect(
                 options.NegativePrompt.Length > 0 && options.Guidance == 1,
@@ -218,58 +173,14 @@ internal static class SettingPairs
         ];
     }
 
-    private static IEnumerable<string> ScheduleWarnings(LearningRateSchedule schedule)
-    {
-        var (usual, kind) = (Usual.Schedule, schedule.Kind);
-        return
-        [
-            .. NoEffect(
-                schedule.Warmup > 0 && kind is (ScheduleKind.Constant or ScheduleKind.PiecewiseConstant),
-                "Schedule.Warmup",
-                $"{kind} has none{(kind == ScheduleKind.Constant ? "; take ConstantWithWarmup" : "")}"),
-            .. NoEffect(
-                schedule.Cycles is not null && kind is not (ScheduleKind.Cosine or ScheduleKind.CosineWithRestarts or ScheduleKind.CosineWithMinLr or ScheduleKind.WarmupStableDecay),
-                "Schedule.Cycles",
-                $"{kind} has none"),
-            .. NoEffect(schedule.Power != usual.Power && kind != ScheduleKind.Polynomial, "Schedule.Power", $"{kind} has none"),
-            .. NoEffect(schedule.FinalRate != usual.FinalRate && kind != ScheduleKind.Polynomial, "Schedule.FinalRate", $"{kind} has none"),
-            .. NoEffect(
-                schedule.FinalRatio != usual.FinalRatio && kind is not (ScheduleKind.CosineWithMinLr or ScheduleKind.WarmupStableDecay or ScheduleKind.Rex),
-                "Schedule.FinalRatio",
-                $"{kind} has none"),
-            .. NoEffect(schedule.Decay != usual.Decay && kind != ScheduleKind.WarmupStableDecay, "Schedule.Decay", $"{kind} has none"),
-            .. NoEffect(schedule.Timescale is not null && kind != ScheduleKind.InverseSqrt, "Schedule.Timescale", $"{kind} has none"),
-            .. NoEffect(schedule.Pieces.Count > 0 && kind != ScheduleKind.PiecewiseConstant, "Schedule.Pieces", $"{kind} has none"),
-        ];
-    }
-
-    private static IEnumerable<(string Name, LoraConfig Lora, double Rate)> Adapters(TrainingConfig config)
-    {
-        if (config.TrainsUNet)
-        {
-            yield return (nameof(config.UNetLora), config.UNetLora, config.UNetLearningRate);
-        }
-
-        if (config.TrainsTextEncoder)
-        {
-            yield return (nameof(config.TextEncoderLora), config.TextEncoderLora, config.TextEncoderLearningRate!.Value);
-        }
-    }
-
     /// <summary>Whether a bracket opens in one tag and closes in another.</summary>
     private static bool CutsBrackets(string caption) => CaptionTags.Split(caption).Any(static tag => tag.Count(static c => c is '(' or '[') != tag.Count(static c => c is ')' or ']'));
 
-    private static bool IsHuber(TrainingConfig config) => config.LossType is LossType.Huber or LossType.SmoothL1;
-
-    private static string Kind(LoraConfig lora) => lora.UseDora ? "DoRA" : lora.Method.ToString();
+    private static bool IsHuber(DiffusionTrainingConfig config) => config.LossType is LossType.Huber or LossType.SmoothL1;
 
     private static bool Same(LoraConfig a, LoraConfig b) => a.ToPeftJson().ToJsonString() == b.ToPeftJson().ToJsonString();
 
     private static string Told(double? rate) => rate?.ToString(System.Globalization.CultureInfo.CurrentCulture) ?? "none";
-
-    private static IEnumerable<string> NoEffect(bool condition, string setting, string reason) => When(condition, $"{setting} has no effect: {reason}");
-
-    private static IEnumerable<string> When(bool condition, string warning) => condition ? [warning] : [];
 
     private static IEnumerable<string> OrNone(string? warning) => warning is null ? [] : [warning];
 }

@@ -1,10 +1,8 @@
 using LoraNotebooks.Diffusion;
 using LoraNotebooks.Models.Diffusion;
-using LoraNotebooks.Tensors;
-using LoraNotebooks.Training.Optimizers;
 using static TorchSharp.torch;
 
-namespace LoraNotebooks.Training;
+namespace LoraNotebooks.Training.Diffusion;
 
 /// <summary>What one forward pass learns from; every random quantity is given.</summary>
 /// <param name="Latents">x₀, scaled latents, float32 [N, C, h, w].</param>
@@ -20,33 +18,24 @@ public sealed record DiffusionBatch(Tensor Latents, Tensor Noise, Tensor Timeste
     public Tensor? Weights { get; init; }
 }
 
-/// <summary>What an update did. Where a number is not finite, there was none.</summary>
-/// <param name="Loss">The mean of the batches' losses, before the update.</param>
-/// <param name="GradientNorm">The L2 norm of all gradients together, before clipping.</param>
-public readonly record struct UpdateResult(double Loss, double GradientNorm)
-{
-    /// <summary>Whether the update took place.</summary>
-    public bool IsFinite => double.IsFinite(Loss) && double.IsFinite(GradientNorm);
-}
-
-/// <summary>One step of training a latent diffusion model: from batches to a loss, gradients and an update.</summary>
+/// <summary>The loss of a latent diffusion model: how far it is from telling noise and picture apart.</summary>
 /// <param name="unet">The denoising network, with an adapter.</param>
 /// <param name="schedule">The noise schedule, which also tells what the network predicts.</param>
-/// <param name="optimizer">Holds the adapters' parameters.</param>
-/// <param name="config">Loss, weights of timesteps, clipping; what noise there is and how much images count comes with the batches.</param>
+/// <param name="config">Loss and weights of timesteps; what noise there is and how much images count comes with the batches.</param>
 /// <remarks>Source: Ho et al. 2020 (arXiv:2006.11239), algorithm 1; kohya-ss/sd-scripts, train_network.py, <c>process_batch</c>.</remarks>
-public sealed class DiffusionTrainingStep(UNet2DConditionModel unet, NoiseSchedule schedule, OptimizerRun optimizer, TrainingConfig config)
+public sealed class DenoisingLoss(UNet2DConditionModel unet, NoiseSchedule schedule, DiffusionTrainingConfig config)
 {
-    private readonly ScalarType dtype = unet.parameters().First().dtype;
+    private ScalarType? typeInMemory;
 
     /// <summary>The mean over the batch of w·w<sub>t</sub>·mean(ℓ(model(x<sub>t</sub>, t, c) − target)), the target being ε, v or x₀, and ℓ the square by default.</summary>
     /// <param name="batch">N images.</param>
     /// <returns>A scalar, float32, with its graph.</returns>
-    public Tensor Loss(DiffusionBatch batch)
+    public Tensor Of(DiffusionBatch batch)
     {
         ArgumentNullException.ThrowIfNull(batch);
         using var scope = NewDisposeScope();
         var (clean, noise, t, text) = batch;
+        var dtype = typeInMemory ??= unet.parameters().First().dtype;
         var noisy = schedule.AddNoise(clean, batch.InputNoise ?? noise, t);
         var target = schedule.Target(clean, noise, t);
         var prediction = unet.call(noisy.to(dtype), t, text.To(dtype)).to(ScalarType.Float32);
@@ -61,40 +50,6 @@ public sealed class DiffusionTrainingStep(UNet2DConditionModel unet, NoiseSchedu
         }
 
         return perImage.mean().MoveToOuterDisposeScope();
-    }
-
-    /// <summary>Accumulates the gradients of some batches, each an equal part of the loss, and updates the parameters once.</summary>
-    /// <param name="count">The number of batches.</param>
-    /// <param name="draw">Makes the batch of a number from 0; its tensors are freed after their use.</param>
-    /// <param name="learningRates">η of each group of the optimizer.</param>
-    /// <param name="cancellationToken">Stops between two batches; what they had accumulated is then dropped.</param>
-    /// <exception cref="OperationCanceledException">The step was cancelled; the parameters are as before.</exception>
-    public UpdateResult Update(int count, Func<int, DiffusionBatch> draw, IReadOnlyList<double> learningRates, CancellationToken cancellationToken = default)
-    {
-        ArgumentNullException.ThrowIfNull(draw);
-        var result = new UpdateResult(0, double.NaN);
-        try
-        {
-            for (var i = 0; i < count; i++)
-            {
-                cancellationToken.ThrowIfCancellationRequested();
-                using var scope = NewDisposeScope();
-                var loss = Loss(draw(i)).Over(count);
-                result = result with { Loss = result.Loss + loss.item<float>() };
-                if (!double.IsFinite(result.Loss))
-                {
-                    return result;
-                }
-
-                loss.backward();
-            }
-
-            return result with { GradientNorm = optimizer.Step(learningRates, config.MaxGradientNorm) };
-        }
-        finally
-        {
-            optimizer.ClearGradients();
-        }
     }
 
     /// <summary>What the losses of a batch's images are multiplied by, each [N].</summary>

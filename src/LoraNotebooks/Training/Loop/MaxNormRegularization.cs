@@ -1,9 +1,7 @@
 using LoraNotebooks.Adapters;
-using LoraNotebooks.Adapters.Methods;
-using LoraNotebooks.Tensors;
 using static TorchSharp.torch;
 
-namespace LoraNotebooks.Training;
+namespace LoraNotebooks.Training.Loop;
 
 /// <summary>
 /// Keeps each layer's ΔW small: where ‖ΔW‖ is above a bound m, A and B are both multiplied by √(m/‖ΔW‖), so that their product has the norm m
@@ -13,7 +11,7 @@ namespace LoraNotebooks.Training;
 public static class MaxNormRegularization
 {
     /// <summary>Bounds some layers, in place.</summary>
-    /// <param name="layers">The layers of an adapter; only those of plain LoRA are bounded.</param>
+    /// <param name="layers">The layers of an adapter; those are bounded whose method can, see <see cref="LowRankLayer.ScaleUpdate"/>.</param>
     /// <param name="maxNorm">m, of the Frobenius norm at weight 1, that is with α/r.</param>
     /// <returns>The number of layers that were scaled down.</returns>
     public static int Apply(IEnumerable<AdapterLayer> layers, double maxNorm)
@@ -21,15 +19,12 @@ public static class MaxNormRegularization
         ArgumentNullException.ThrowIfNull(layers);
         using var noGradient = no_grad();
         var scaled = 0;
-        foreach (var layer in layers.OfType<LoraLayer>())
+        foreach (var layer in layers.OfType<LowRankLayer>())
         {
             using var scope = NewDisposeScope();
-            var norm = layer.WeightDelta()!.norm().item<float>();
-            if (norm > maxNorm)
+            var norm = layer.WeightDelta().norm().item<float>();
+            if (norm > maxNorm && layer.ScaleUpdate(maxNorm / norm))
             {
-                var factor = Math.Sqrt(maxNorm / norm);
-                layer.A.Times_(factor);
-                layer.B.Times_(factor);
                 scaled++;
             }
         }

@@ -1,9 +1,9 @@
 using LoraNotebooks.Diffusion;
 
-namespace LoraNotebooks.Training;
+namespace LoraNotebooks.Training.Diffusion;
 
 /// <content>What the model is asked to learn: noise, loss, and how much images and timesteps count. The names are those of kohya-ss/sd-scripts.</content>
-public sealed partial record TrainingConfig
+public sealed partial record DiffusionTrainingConfig
 {
     /// <summary>How differences between prediction and target count. Default squared.</summary>
     public LossType LossType { get; init; } = LossType.L2;
@@ -96,6 +96,4 @@ public sealed partial record TrainingConfig
         faults.Require(MultiresNoiseDiscount is >= 0 and <= 1, $"MultiresNoiseDiscount: got {MultiresNoiseDiscount}, expected 0 to 1; 0.3 is usual");
         faults.Require(IpNoiseGamma is null || IsPositive(IpNoiseGamma.Value), $"IpNoiseGamma: got {IpNoiseGamma}, expected a positive number, or null for none; 0.1 is usual");
     }
-
-    private static bool IsPositive(double value) => double.IsFinite(value) && value > 0;
 }

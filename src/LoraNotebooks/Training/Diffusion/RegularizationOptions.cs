@@ -1,6 +1,6 @@
 using LoraNotebooks.Diffusion;
 
-namespace LoraNotebooks.Training;
+namespace LoraNotebooks.Training.Diffusion;
 
 /// <summary>Which images of the class a base model draws to be kept from forgetting it.</summary>
 public sealed record RegularizationOptions

@@ -1,7 +1,7 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
 
-namespace LoraNotebooks.Training;
+namespace LoraNotebooks.Training.Loop;
 
 /// <summary>What the record of a stopped run tells, so that the record of the run that goes on tells it too.</summary>
 /// <param name="Steps">Its steps.</param>

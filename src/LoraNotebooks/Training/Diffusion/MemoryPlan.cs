@@ -3,7 +3,7 @@ using System.Text;
 using LoraNotebooks.Diffusion;
 using static TorchSharp.torch;
 
-namespace LoraNotebooks.Training;
+namespace LoraNotebooks.Training.Diffusion;
 
 /// <summary>What a memory plan compares.</summary>
 public sealed record MemoryPlanOptions
@@ -88,7 +88,7 @@ public sealed record MemoryPlan
     public required PipelineOutline Model { get; init; }
 
     /// <summary>The run.</summary>
-    public required TrainingConfig Config { get; init; }
+    public required DiffusionTrainingConfig Config { get; init; }
 
     /// <summary>The networks.</summary>
     public required IReadOnlyList<ComponentMemory> Components { get; init; }
@@ -124,7 +124,7 @@ public sealed record MemoryPlan
     /// <param name="config">The run: batch size, adapter, whether the text encoder trains, how samples are drawn. Gradient accumulation needs no more memory.</param>
     /// <param name="options">What to compare.</param>
     /// <exception cref="ArgumentException">The settings have faults or do not fit the networks, or a resolution does not fit the autoencoder.</exception>
-    public static MemoryPlan For(PipelineOutline model, TrainingConfig config, MemoryPlanOptions? options = null)
+    public static MemoryPlan For(PipelineOutline model, DiffusionTrainingConfig config, MemoryPlanOptions? options = null)
     {
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(config);

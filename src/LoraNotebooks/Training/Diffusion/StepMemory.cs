@@ -6,7 +6,7 @@ using LoraNotebooks.Models.Language;
 using TorchSharp;
 using static TorchSharp.torch;
 
-namespace LoraNotebooks.Training;
+namespace LoraNotebooks.Training.Diffusion;
 
 /// <summary>Counts what a run needs: networks and adapters built without memory, and walks over the architectures.</summary>
 internal sealed class StepMemory
@@ -19,7 +19,7 @@ internal sealed class StepMemory
     private const int GradientCopies = 2;
 
     private readonly PipelineOutline model;
-    private readonly TrainingConfig config;
+    private readonly DiffusionTrainingConfig config;
     private readonly MemoryPlanOptions options;
     private readonly DeviceType device;
     private readonly Dictionary<string, LayerCompanion> unetCompanions;
@@ -28,7 +28,7 @@ internal sealed class StepMemory
 
     /// <summary>Counts weights and adapters.</summary>
     /// <exception cref="ArgumentException">The adapter's settings do not fit the networks.</exception>
-    public StepMemory(PipelineOutline model, TrainingConfig config, MemoryPlanOptions options)
+    public StepMemory(PipelineOutline model, DiffusionTrainingConfig config, MemoryPlanOptions options)
     {
         (this.model, this.config, this.options) = (model, config, options);
         device = options.Device?.type ?? DeviceType.CPU;
@@ -82,7 +82,7 @@ internal sealed class StepMemory
 
     private UNetWalk UNetWalk(TensorLedger ledger, ScalarType type) => new(model.UNet, ledger, type, device) { Companion = Find(unetCompanions) };
 
-    /// <summary>The copies of weights that <see cref="LoweredPrecision"/> keeps while the networks are in a smaller type.</summary>
+    /// <summary>The copies of weights that <see cref="Loop.LoweredPrecision"/> keeps while the networks are in a smaller type.</summary>
     private long Lowered(ScalarType type, ScalarType trainingType) => type == trainingType ? 0
         : Components.Where((_, i) => i == UNetIndex || (i > VaeIndex && config.TrainsTextEncoder)).Sum(component => component.Parameters * trainingType.ElementSize());
 

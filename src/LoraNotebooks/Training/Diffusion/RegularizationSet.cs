@@ -6,7 +6,7 @@ using System.Text.Json.Serialization;
 using LoraNotebooks.Data;
 using LoraNotebooks.Diffusion;
 
-namespace LoraNotebooks.Training;
+namespace LoraNotebooks.Training.Diffusion;
 
 /// <summary>
 /// Images of a class as the base model draws it, in a dataset folder. Trained on beside the subject's, they keep the model from taking every member of the

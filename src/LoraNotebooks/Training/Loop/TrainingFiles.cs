@@ -1,14 +1,11 @@
 using System.Reflection;
 using System.Runtime.InteropServices;
-using System.Text.Json;
 using System.Text.Json.Nodes;
-using LoraNotebooks.Data;
-using LoraNotebooks.Diffusion;
 using LoraNotebooks.Tensors;
 using LoraNotebooks.Training.Optimizers;
 using static TorchSharp.torch;
 
-namespace LoraNotebooks.Training;
+namespace LoraNotebooks.Training.Loop;
 
 /// <summary>The files of one run, named as kohya-ss/sd-scripts names them: checkpoints, state, record.</summary>
 internal sealed class TrainingFiles
@@ -16,15 +13,9 @@ internal sealed class TrainingFiles
     private const string StateEnding = "-state.safetensors";
     private const string RecordEnding = "-run.json";
 
-    private static readonly JsonSerializerOptions Indented = new() { WriteIndented = true, PropertyNamingPolicy = JsonNamingPolicy.CamelCase };
-
+    private readonly TrainingTask task;
     private readonly TrainingConfig config;
     private readonly TrainingPlan plan;
-    private readonly StableDiffusionPipeline pipeline;
-    private readonly PreparedDataset dataset;
-    private readonly StableDiffusionLora lora;
-    private readonly string dataHash;
-    private readonly TrainingBase baseModel;
     private readonly TimeProvider clock;
     private readonly DateTimeOffset started;
     private readonly List<string> checkpoints = [];
@@ -33,19 +24,8 @@ internal sealed class TrainingFiles
     private EarlierRecord earlier = EarlierRecord.None;
     private int firstStep = 1;
 
-    public TrainingFiles(
-        TrainingConfig config,
-        TrainingPlan plan,
-        StableDiffusionPipeline pipeline,
-        TrainingBase baseModel,
-        PreparedDataset dataset,
-        StableDiffusionLora lora,
-        TimeProvider clock)
-    {
-        (this.config, this.plan, this.pipeline, this.baseModel, this.dataset, this.lora) = (config, plan, pipeline, baseModel, dataset, lora);
-        (this.clock, started) = (clock, clock.GetUtcNow());
-        dataHash = dataset.ComputeHash(withOrigins: pipeline.UNet.Config.HasAddedConditions);
-    }
+    public TrainingFiles(TrainingTask task, TrainingPlan plan, TimeProvider clock) =>
+        (this.task, config, this.plan, this.clock, started) = (task, task.Config, plan, clock, clock.GetUtcNow());
 
     public IReadOnlyList<string> Checkpoints => checkpoints;
 
@@ -54,11 +34,11 @@ internal sealed class TrainingFiles
     public string RecordFile => FileNamed(RecordEnding);
 
     /// <summary>The adapter after some epochs, and the state to resume from.</summary>
-    public void SaveCheckpoint(int epochs, int steps, OptimizerRun optimizer, LossCurve curve) => Save(FileNamed($"-{epochs:D6}.safetensors"), steps, optimizer, curve);
+    public void SaveCheckpoint(int epochs, int steps, OptimizerRun optimizer, LossCurve curve) => Save(FileNamed($"-{epochs:D6}{task.FileEnding}"), steps, optimizer, curve);
 
     /// <summary>The adapter at the end of the run, or, where steps are missing, at the step at which it was stopped.</summary>
     public void SaveFinal(int steps, OptimizerRun optimizer, LossCurve curve) =>
-        Save(FileNamed(steps < plan.TotalSteps ? $"-step{steps:D8}.safetensors" : ".safetensors"), steps, optimizer, curve);
+        Save(FileNamed((steps < plan.TotalSteps ? $"-step{steps:D8}" : "") + task.FileEnding), steps, optimizer, curve);
 
     /// <summary>Tells that files of an earlier run of this name will be replaced; one that is resumed goes on in them.</summary>
     public void TellReplaced(string? resumedFrom)
@@ -72,8 +52,13 @@ internal sealed class TrainingFiles
     /// <summary>Finds before training what could not be written after it: a folder that is read-only, an adapter for which the format has no names.</summary>
     public void Rehearse()
     {
-        var path = FileNamed("-rehearsal.safetensors");
-        lora.SaveKohya(path);
+        var path = FileNamed("-rehearsal" + task.FileEnding);
+        task.Save(path, new TrainingFileFacts(plan, 0, started, started));
+        if (Directory.Exists(path))
+        {
+            Directory.Delete(path, recursive: true);
+        }
+
         File.Delete(path);
     }
 
@@ -83,7 +68,7 @@ internal sealed class TrainingFiles
     /// </summary>
     public (IReadOnlyList<double> Losses, int Epochs) LoadState(string path, OptimizerRun optimizer)
     {
-        (losses, var epochs, earlierRuns) = TrainingState.Load(path, optimizer, config, plan, dataHash, baseModel);
+        (losses, var epochs, earlierRuns) = TrainingState.Load(path, optimizer, task, plan);
         firstStep = losses.Count + 1;
         earlier = EarlierRecord.Beside(path, StateEnding, RecordEnding, firstStep);
         return (losses, epochs);
@@ -95,41 +80,36 @@ internal sealed class TrainingFiles
     public void WriteRecord(IReadOnlyList<TrainingStep> steps, IReadOnlyList<string> untrainedLayers, IReadOnlyList<string> warnings, bool wasCancelled, string? fault = null)
     {
         var later = steps.Where(step => step.Step > losses.Count).Select(static step => step.Loss).ToList();
-        var record = new
+        var record = new JsonObject
         {
-            config.Name,
-            config.Seed,
-            Started = started,
-            Written = clock.GetUtcNow(),
-            wasCancelled,
-            Fault = fault,
-            Warnings = warnings,
-            Plan = plan,
-            Data = new
-            {
-                Hash = dataHash,
-                Images = dataset.Images.Select(static image =>
-                    new { image.Name, image.Caption, image.Repeats, image.IsRegularization, image.LossWeight, image.Origin }),
-            },
-            Base = baseModel.ToJson(),
-            Scheduler = pipeline.Scheduler.ToJson(),
-            Config = config.ToJson(),
-            Runs = Runs(losses.Count + later.Count),
-            Checkpoints = earlier.Checkpoints.Concat(checkpoints.Select(static path => Path.GetFileName(path)!)).Distinct(),
-            UntrainedLayers = steps.Count > 0 ? untrainedLayers : earlier.UntrainedLayers,
-            Losses = losses.Concat(later),
-            Steps = earlier.Steps.Concat(steps.Select(static step => JsonSerializer.SerializeToNode(step, Indented))),
+            ["name"] = config.Name,
+            ["seed"] = config.Seed,
+            ["started"] = started,
+            ["written"] = clock.GetUtcNow(),
+            ["wasCancelled"] = wasCancelled,
+            ["fault"] = fault,
+            ["warnings"] = RecordJson.Of(warnings),
+            ["plan"] = RecordJson.Of(plan),
+            ["data"] = new JsonObject { ["hash"] = task.DataHash },
+            ["base"] = task.Base.ToJson(),
+            ["config"] = config.ToJson(),
+            ["runs"] = Runs(losses.Count + later.Count),
+            ["checkpoints"] = RecordJson.Of(earlier.Checkpoints.Concat(checkpoints.Select(static path => Path.GetFileName(path)!)).Distinct()),
+            ["untrainedLayers"] = RecordJson.Of(steps.Count > 0 ? untrainedLayers : earlier.UntrainedLayers),
+            ["losses"] = RecordJson.Of(losses.Concat(later)),
+            ["steps"] = new JsonArray([.. earlier.Steps.Select(static step => step.DeepClone()), .. steps.Select(RecordJson.Of)]),
         };
-        AtomicFile.Write(RecordFile, stream => JsonSerializer.Serialize(stream, record, Indented));
+        task.Describe(record);
+        AtomicFile.Write(RecordFile, stream => RecordJson.Write(stream, record));
     }
 
     private void Save(string path, int steps, OptimizerRun optimizer, LossCurve curve)
     {
         using var scope = NewDisposeScope();
         losses = [.. curve.Losses];
-        TrainingState.Save(StateFile, optimizer, losses, config, dataHash, baseModel, Runs(losses.Count));
+        TrainingState.Save(StateFile, optimizer, losses, task, Runs(losses.Count));
         optimizer.UseEvaluationWeights();
-        lora.SaveKohya(path, KohyaTrainingFacts.Of(config, plan, dataset, steps, started));
+        task.Save(path, new TrainingFileFacts(plan, steps, started, clock.GetUtcNow()));
         checkpoints.Add(path);
     }
 
@@ -143,7 +123,7 @@ internal sealed class TrainingFiles
             Started = started,
             Written = clock.GetUtcNow(),
             Machine = Machine.Here(),
-            Device = pipeline.UNet.parameters().First().device.ToString(),
+            Device = task.Networks[0].Model.BaseModel.parameters().First().device.ToString(),
             Versions = new
             {
                 LoraNotebooks = Version(typeof(TrainingFiles)),
@@ -152,7 +132,7 @@ internal sealed class TrainingFiles
                 System = RuntimeInformation.RuntimeIdentifier,
             },
         };
-        return [.. earlierRuns.Select(static earlier => earlier!.DeepClone()), JsonSerializer.SerializeToNode(run, Indented)];
+        return [.. earlierRuns.Select(static earlier => earlier!.DeepClone()), RecordJson.Of(run)];
     }
 
     private string FileNamed(string ending) => Path.GetFullPath(Path.Combine(config.OutputFolder, config.Name + ending));

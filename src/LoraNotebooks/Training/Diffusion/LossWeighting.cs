@@ -2,7 +2,7 @@ using LoraNotebooks.Diffusion;
 using LoraNotebooks.Tensors;
 using static TorchSharp.torch;
 
-namespace LoraNotebooks.Training;
+namespace LoraNotebooks.Training.Diffusion;
 
 /// <summary>How much each timestep counts in the loss.</summary>
 /// <remarks>Source: kohya-ss/sd-scripts, library/custom_train_functions.py.</remarks>

@@ -1,7 +1,7 @@
 using TorchSharp;
 using static TorchSharp.torch;
 
-namespace LoraNotebooks.Training;
+namespace LoraNotebooks.Training.Loop;
 
 /// <summary>Puts frozen networks into another number format for a while and gives their weights back bit for bit.</summary>
 internal sealed class LoweredPrecision : IDisposable

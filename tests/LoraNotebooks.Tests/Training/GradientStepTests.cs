@@ -10,22 +10,24 @@ using static TorchSharp.torch;
 namespace LoraNotebooks.Tests.Training;
 
 /// <summary>What an update leaves behind when it does not take place.</summary>
-public sealed class DiffusionTrainingStepTests : IDisposable
+public sealed class GradientStepTests : IDisposable
 {
     private readonly UNet2DConditionModel unet = new(TinyModels.UNet with { InChannels = 3, OutChannels = 3, SampleSize = 8 }, new Generator(1));
     private readonly AdaptedModel model;
     private readonly IReadOnlyList<Parameter> parameters;
     private readonly OptimizerRun optimizer;
-    private readonly DiffusionTrainingStep step;
+    private readonly DenoisingLoss loss;
+    private readonly GradientStep step;
     private readonly double[] before;
 
-    public DiffusionTrainingStepTests()
+    public GradientStepTests()
     {
         model = new AdaptedModel(unet);
         model.Add("a", new LoraConfig { Rank = 2, Alpha = 2, TargetModules = ["to_q"] }, new Generator(2));
         parameters = model.TrainableParameters("a");
         optimizer = new OptimizerRun(new AdamWOptimizer(), [new ParameterGroup("unet", parameters, 0.1)]);
-        step = new DiffusionTrainingStep(unet, new NoiseSchedule(SchedulerConfig.StableDiffusion), optimizer, new TrainingConfig());
+        loss = new DenoisingLoss(unet, new NoiseSchedule(SchedulerConfig.StableDiffusion), new DiffusionTrainingConfig());
+        step = new GradientStep(optimizer, 1);
         before = Weights();
     }
 
@@ -37,18 +39,18 @@ public sealed class DiffusionTrainingStepTests : IDisposable
     }
 
     [Fact]
-    public void Update_CancelledBetweenTwoBatches_DropsWhatTheyHadAccumulated()
+    public void Take_CancelledBetweenTwoBatches_DropsWhatTheyHadAccumulated()
     {
         using var source = new CancellationTokenSource();
         var drawn = 0;
 
-        Assert.Throws<OperationCanceledException>(() => step.Update(3, Draw, [0.1], source.Token));
+        Assert.Throws<OperationCanceledException>(() => step.Take(3, number => loss.Of(Draw(number)), [0.1], source.Token));
 
         Assert.Equal(1, drawn);
         Unchanged();
 
         // The next step knows nothing of it.
-        var fresh = step.Update(1, static _ => Batch(5), [0.1]);
+        var fresh = step.Take(1, _ => loss.Of(Batch(5)), [0.1]);
         Assert.Equal(fresh.GradientNorm, AnotherNorm(), 1e-6 * fresh.GradientNorm);
 
         DiffusionBatch Draw(int number)
@@ -60,26 +62,26 @@ public sealed class DiffusionTrainingStepTests : IDisposable
 
         static double AnotherNorm()
         {
-            using var other = new DiffusionTrainingStepTests();
-            return other.step.Update(1, static _ => Batch(5), [0.1]).GradientNorm;
+            using var other = new GradientStepTests();
+            return other.step.Take(1, _ => other.loss.Of(Batch(5)), [0.1]).GradientNorm;
         }
     }
 
     [Fact]
-    public void Update_CancelledBefore_DrawsNothing()
+    public void Take_CancelledBefore_DrawsNothing()
     {
         Assert.Throws<OperationCanceledException>(
-            () => step.Update(1, static _ => throw new NotSupportedException(), [0.1], new CancellationToken(canceled: true)));
+            () => step.Take(1, static _ => throw new NotSupportedException(), [0.1], new CancellationToken(canceled: true)));
 
         Unchanged();
     }
 
     [Fact]
-    public void Update_LossNotFinite_EndsThereAndChangesNothing()
+    public void Take_LossNotFinite_EndsThereAndChangesNothing()
     {
         var drawn = new List<int>();
 
-        var result = step.Update(3, Draw, [0.1]);
+        var result = step.Take(3, number => loss.Of(Draw(number)), [0.1]);
 
         Assert.Equal([0, 1], drawn);
         Assert.Equal((double.NaN, double.NaN, false), (result.Loss, result.GradientNorm, result.IsFinite));
@@ -93,20 +95,20 @@ public sealed class DiffusionTrainingStepTests : IDisposable
     }
 
     [Fact]
-    public void Update_BatchThatCannotBeDrawn_DropsWhatWasAccumulated()
+    public void Take_BatchThatCannotBeDrawn_DropsWhatWasAccumulated()
     {
-        Assert.Throws<NotSupportedException>(() => step.Update(2, static number => number == 0 ? Batch(0) : throw new NotSupportedException(), [0.1]));
+        Assert.Throws<NotSupportedException>(() => step.Take(2, number => number == 0 ? loss.Of(Batch(0)) : throw new NotSupportedException(), [0.1]));
 
         Unchanged();
     }
 
     [Fact]
-    public void Update_Batches_AreFreedAfterTheirUse()
+    public void Take_Batches_AreFreedAfterTheirUse()
     {
         var drawn = new List<Tensor>();
         using var scope = NewDisposeScope();
 
-        step.Update(2, Draw, [0.1]);
+        step.Take(2, number => loss.Of(Draw(number)), [0.1]);
 
         Assert.Equal(8, drawn.Count);
         Assert.All(drawn, tensor => Assert.True(tensor.IsInvalid));
@@ -133,8 +135,7 @@ public sealed class DiffusionTrainingStepTests : IDisposable
     [Fact]
     public void Arguments_Missing_AreNamed()
     {
-        Assert.Equal("batch", Assert.Throws<ArgumentNullException>(() => step.Loss(null!)).ParamName);
-        Assert.Equal("draw", Assert.Throws<ArgumentNullException>(() => step.Update(0, null!, [0.1])).ParamName);
+        Assert.Equal("batch", Assert.Throws<ArgumentNullException>(() => loss.Of(null!)).ParamName);
     }
 
     private static DiffusionBatch Batch(int number)

@@ -4,7 +4,7 @@ using LoraNotebooks.Formats;
 using LoraNotebooks.Training.Optimizers;
 using static TorchSharp.torch;
 
-namespace LoraNotebooks.Training;
+namespace LoraNotebooks.Training.Loop;
 
 /// <summary>
 /// Everything that a stopped run needs to go on, in one file, so that it is there whole or not at all: weights, the optimizer's states, losses; as metadata the
@@ -21,7 +21,7 @@ internal static class TrainingState
     private const string Runs = "runs";
 
     public static void Save(
-        string path, OptimizerRun optimizer, IReadOnlyList<double> losses, TrainingConfig config, string dataHash, TrainingBase baseModel, JsonArray runs)
+        string path, OptimizerRun optimizer, IReadOnlyList<double> losses, TrainingTask task, JsonArray runs)
     {
         using var scope = NewDisposeScope();
         var tensors = optimizer.State();
@@ -29,9 +29,9 @@ internal static class TrainingState
         SafetensorsFile.Write(path, tensors, new Dictionary<string, string>
         {
             [Steps] = optimizer.Steps.ToString(CultureInfo.InvariantCulture),
-            [Config] = config.ToJson().ToJsonString(),
-            [DataHash] = dataHash,
-            [Base] = baseModel.ToJson().ToJsonString(),
+            [Config] = task.Config.ToJson().ToJsonString(),
+            [DataHash] = task.DataHash,
+            [Base] = task.Base.ToJson().ToJsonString(),
             [Runs] = runs.ToJsonString(),
         });
     }
@@ -45,7 +45,7 @@ internal static class TrainingState
     /// The file is no training state, or of a run with other settings, data or base model, or has more steps than are planned; all differences are listed.
     /// </exception>
     public static (IReadOnlyList<double> Losses, int Epochs, JsonArray Runs) Load(
-        string path, OptimizerRun optimizer, TrainingConfig config, TrainingPlan plan, string dataHash, TrainingBase baseModel)
+        string path, OptimizerRun optimizer, TrainingTask task, TrainingPlan plan)
     {
         using var scope = NewDisposeScope();
         using var file = SafetensorsFile.Open(path);
@@ -55,15 +55,15 @@ internal static class TrainingState
         }
 
         var settings = JsonNode.Parse(theirs)!.AsObject();
-        List<string> differences = [.. config.DifferencesInNumbers(settings)];
-        if (file.Metadata.GetValueOrDefault(DataHash) is var hash && hash != dataHash)
+        List<string> differences = [.. task.Config.DifferencesInNumbers(settings)];
+        if (file.Metadata.GetValueOrDefault(DataHash) is var hash && hash != task.DataHash)
         {
-            differences.Add($"data: hash {hash}, here {dataHash}");
+            differences.Add($"data: hash {hash}, here {task.DataHash}");
         }
 
         if (file.Metadata.TryGetValue(Base, out var theirBase))
         {
-            differences.AddRange(baseModel.DifferencesFrom(TrainingBase.FromJson(theirBase)));
+            differences.AddRange(task.Base.DifferencesFrom(TrainingBase.FromJson(theirBase)));
         }
 
         if (differences.Count > 0)

@@ -1,7 +1,7 @@
 using LoraNotebooks.Tensors;
 using static TorchSharp.torch;
 
-namespace LoraNotebooks.Training;
+namespace LoraNotebooks.Training.Diffusion;
 
 /// <summary>How the noise that a model learns to remove differs from plain white noise.</summary>
 /// <remarks>Source: kohya-ss/sd-scripts, library/custom_train_functions.py.</remarks>

@@ -1,11 +1,11 @@
 using LoraNotebooks.Diffusion;
 using static TorchSharp.torch;
 
-namespace LoraNotebooks.Training;
+namespace LoraNotebooks.Training.Diffusion;
 
 /// <summary>Noise and timesteps of a run's batches, as the settings shape them. All is drawn on the CPU, so that it is the same for every device.</summary>
 /// <remarks>Source: kohya-ss/sd-scripts, library/train_util.py, <c>get_noise_noisy_latents_and_timesteps</c>.</remarks>
-internal sealed class TrainingNoiseSource(TrainingConfig config, NoiseSchedule schedule, TrainingSeeds seeds)
+internal sealed class TrainingNoiseSource(DiffusionTrainingConfig config, NoiseSchedule schedule, TrainingSeeds seeds)
 {
     /// <summary>What a batch needs.</summary>
     /// <param name="latents">x₀, [N, C, h, w].</param>
@@ -14,7 +14,7 @@ internal sealed class TrainingNoiseSource(TrainingConfig config, NoiseSchedule s
     public (Tensor Noise, Tensor? InputNoise, Tensor Timesteps) Draw(Tensor latents, long number)
     {
         using var scope = NewDisposeScope();
-        using var generator = seeds.Generator(TrainingSeeds.Use.Noise, number);
+        using var generator = seeds.Generator(RandomUse.Noise, number);
         var noise = randn(latents.shape, generator: generator).to(latents.device);
         var timesteps = randint(config.MinTimestep, config.MaxTimestep ?? schedule.NumTrainTimesteps, [latents.size(0)], ScalarType.Int64, generator: generator).to(latents.device);
         noise = MultiResolution(Offset(noise, latents, number), number);
@@ -28,7 +28,7 @@ internal sealed class TrainingNoiseSource(TrainingConfig config, NoiseSchedule s
             return noise;
         }
 
-        using var generator = seeds.Generator(TrainingSeeds.Use.NoiseOffset, number);
+        using var generator = seeds.Generator(RandomUse.NoiseOffset, number);
         var shift = randn([latents.size(0), latents.size(1), 1, 1], generator: generator).to(latents.device);
         var strength = config.NoiseOffsetRandomStrength ? TrainingNoise.Uniform(generator) : 1;
         return TrainingNoise.Offset(noise, shift, latents, offset * strength, config.AdaptiveNoiseScale);
@@ -41,7 +41,7 @@ internal sealed class TrainingNoiseSource(TrainingConfig config, NoiseSchedule s
             return noise;
         }
 
-        using var generator = seeds.Generator(TrainingSeeds.Use.MultiresNoise, number);
+        using var generator = seeds.Generator(RandomUse.MultiresNoise, number);
         return TrainingNoise.MultiResolution(noise, generator, iterations, config.MultiresNoiseDiscount);
     }
 
@@ -52,7 +52,7 @@ internal sealed class TrainingNoiseSource(TrainingConfig config, NoiseSchedule s
             return null;
         }
 
-        using var generator = seeds.Generator(TrainingSeeds.Use.InputPerturbation, number);
+        using var generator = seeds.Generator(RandomUse.InputPerturbation, number);
         var perturbation = randn(noise.shape, generator: generator).to(noise.device);
         return TrainingNoise.Perturbed(noise, perturbation, gamma * (config.IpNoiseGammaRandomStrength ? TrainingNoise.Uniform(generator) : 1));
     }

@@ -4,7 +4,7 @@ using System.Globalization;
 using TorchSharp;
 using static TorchSharp.torch;
 
-namespace LoraNotebooks.Training;
+namespace LoraNotebooks.Training.Diffusion;
 
 /// <summary>How much memory is free for a model.</summary>
 public static class AvailableMemory
