@@ -156,7 +156,7 @@ public sealed class PlainTrainingTests(PlainTrainingTests.Models models) : IClas
             Equal(expected.Loss, actual.Loss);
             Equal(expected.SmoothedLoss, actual.SmoothedLoss);
             Equal(expected.GradientNorm, actual.GradientNorm);
-            Assert.Equal(expected.UNetRate, actual.LearningRates["UNet"], 1e-12);
+            Assert.Equal(expected.UNetRate, actual.LearningRates.GetValueOrDefault("UNet"), 1e-12);
             Assert.Equal(expected.TextRate ?? -1, actual.LearningRates.GetValueOrDefault("text encoder", -1), 1e-12);
         }
 

@@ -182,8 +182,8 @@ public sealed class RunNumbersTests : IDisposable
         Assert.Equal(pipeline.Scheduler.ToJson().ToJsonString(), record["scheduler"]!.ToJsonString());
         Assert.Equal(config.ToJson().ToJsonString(), record["config"]!.ToJsonString());
         Assert.Equal(
-            ["step", "totalSteps", "epoch", "totalEpochs", "loss", "smoothedLoss", "uNetLearningRate", "textEncoderLearningRate", "gradientNorm", "seconds",
-                "imagesPerSecond", "secondsLeft"],
+            ["step", "totalSteps", "epoch", "totalEpochs", "loss", "smoothedLoss", "learningRates", "metrics", "gradientNorm", "seconds",
+                "unit", "examplesPerSecond", "secondsLeft"],
             record["steps"]![0]!.AsObject().Select(static pair => pair.Key));
         Assert.Equal(result.Steps[1].GradientNorm, (double)record["steps"]![1]!["gradientNorm"]!);
         var run = record["runs"]![0]!;

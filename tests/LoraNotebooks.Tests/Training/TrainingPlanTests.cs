@@ -73,8 +73,8 @@ public sealed class TrainingPlanTests
         Assert.Equal("config", Assert.Throws<ArgumentNullException>(() => TrainingPlan.For(null!, 1, 1)).ParamName);
         Assert.Equal("dataset", Assert.Throws<ArgumentNullException>(() => config.PlanFor(null!)).ParamName);
         Assert.Equal("pipeline", Assert.Throws<ArgumentNullException>(() => config.PlanFor(TinyRun.Dataset, null!)).ParamName);
-        Assert.Equal("images", Assert.Throws<ArgumentOutOfRangeException>(() => TrainingPlan.For(config, 0, 1)).ParamName);
-        Assert.Equal("imagesPerEpoch", Assert.Throws<ArgumentOutOfRangeException>(() => TrainingPlan.For(config, 1, 0)).ParamName);
+        Assert.Equal("examples", Assert.Throws<ArgumentOutOfRangeException>(() => TrainingPlan.For(config, 0, 1)).ParamName);
+        Assert.Equal("examplesPerEpoch", Assert.Throws<ArgumentOutOfRangeException>(() => TrainingPlan.For(config, 1, 0)).ParamName);
         Assert.Contains("Epochs: got 0", Assert.Throws<ArgumentException>(() => TrainingPlan.For(config with { Epochs = 0 }, 1, 1)).Message, StringComparison.Ordinal);
     }
 
@@ -86,13 +86,13 @@ public sealed class TrainingPlanTests
 
         Assert.Equal(
             "20 images, 200 per epoch with repeats; batches of 4: 50 steps per epoch; 5 epochs = 250 steps, the first 25 of them warm-up.",
-            TrainingPlan.For(config, 20, 200).ToString());
+            TrainingPlan.For(config, 20, 200, "image").ToString());
         Assert.Equal(
             "20 images, 200 per epoch with repeats; batches of 4, 2 of them to a step: 25 steps per epoch; 5 epochs = 125 steps.",
-            TrainingPlan.For(config with { GradientAccumulation = 2, Schedule = new() }, 20, 200).ToString());
+            TrainingPlan.For(config with { GradientAccumulation = 2, Schedule = new() }, 20, 200, "image").ToString());
         Assert.Equal(
             "1 image, 1 per epoch with repeats; batches of 1: 1 step per epoch; 1 epoch = 1 step.",
-            TrainingPlan.For(new DiffusionTrainingConfig { Epochs = 1 }, 1, 1).ToString());
+            TrainingPlan.For(new DiffusionTrainingConfig { Epochs = 1 }, 1, 1, "image").ToString());
         Assert.Equal(
             "10 images, 10 per epoch with repeats, 5 of them for regularization; batches of 1: 10 steps per epoch; 10 epochs = 100 steps."
             + "\nwarning: SaveEveryEpochs is 11, but there are 10 epochs: only the final file is written\nwarning: Schedule.Power has no effect: Cosine has none",

@@ -59,7 +59,7 @@ public sealed partial record DiffusionTrainingConfig : TrainingConfig
     /// <inheritdoc/>
     protected internal override IEnumerable<AdapterSetting> Adapters =>
     [
-        .. TrainsUNet ? [new AdapterSetting(nameof(UNetLora), UNetLora, UNetLearningRate)] : Array.Empty<AdapterSetting>(),
+        .. UNetLearningRate != 0 ? [new AdapterSetting(nameof(UNetLora), UNetLora, UNetLearningRate)] : Array.Empty<AdapterSetting>(),
         .. TrainsTextEncoder ? [new AdapterSetting(nameof(TextEncoderLora), TextEncoderLora, TextEncoderLearningRate!.Value)] : Array.Empty<AdapterSetting>(),
     ];
 

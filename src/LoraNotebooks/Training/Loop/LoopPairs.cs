@@ -23,7 +23,7 @@ internal static class LoopPairs
                 config.LoraPlusLrRatio is null || lora.Method.Honours.HasFlag(HonouredSettings.LoraPlus),
                 $"LoraPlusLrRatio: got {config.LoraPlusLrRatio} with {name} of {Kind(lora)}, expected LoRA, which alone has a matrix B, or null");
             faults.Require(
-                config.Schedule.Kind != ScheduleKind.Polynomial || config.Schedule.FinalRate < rate,
+                config.Schedule.Kind != ScheduleKind.Polynomial || !(rate > 0) || config.Schedule.FinalRate < rate,
                 $"Schedule.FinalRate: got {config.Schedule.FinalRate} with a rate of {rate} for {name}, expected a smaller one: a polynomial falls from the rate to it");
         }
 
