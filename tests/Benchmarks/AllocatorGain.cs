@@ -5,6 +5,7 @@ using LoraNotebooks.Data;
 using LoraNotebooks.Diffusion;
 using LoraNotebooks.Tensors;
 using LoraNotebooks.Training;
+using LoraNotebooks.Training.Diffusion;
 using static TorchSharp.torch;
 
 namespace Benchmarks;

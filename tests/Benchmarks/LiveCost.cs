@@ -3,6 +3,7 @@ using LoraNotebooks.Data;
 using LoraNotebooks.Diffusion;
 using LoraNotebooks.Interactive;
 using LoraNotebooks.Training;
+using LoraNotebooks.Training.Diffusion;
 using TorchSharp;
 
 namespace Benchmarks;
@@ -110,7 +111,8 @@ internal static class LiveCost
         TotalEpochs = 20,
         Loss = 0.1 + 0.1 * Random.Shared.NextDouble(),
         SmoothedLoss = 0.15 + 0.1 / step,
-        UNetLearningRate = 1e-4 * (1 - (double)step / steps),
+        LearningRates = new Dictionary<string, double> { ["UNet"] = 1e-4 * (1 - (double)step / steps) },
+        Unit = "image",
         GradientNorm = 0.1,
         Seconds = 0.07 * step,
         ExamplesPerSecond = 14,

@@ -2,7 +2,8 @@ using System.Diagnostics;
 using System.Globalization;
 using LoraNotebooks.Diffusion;
 using LoraNotebooks.Models.Diffusion;
-using LoraNotebooks.Training;
+using LoraNotebooks.Training.Diffusion;
+using LoraNotebooks.Training.Loop;
 using LoraNotebooks.Training.Optimizers;
 using static TorchSharp.torch;
 
@@ -67,10 +68,14 @@ internal static class PlanAccuracy
 
         using var lora = StableDiffusionLora.Create(pipeline, "lora", config.UNetLora, null, 1);
         using var optimizer = new OptimizerRun(config.Optimizer, [new ParameterGroup("unet", lora.UNetParameters, 0.01)]);
-        var step = new DiffusionTrainingStep(pipeline.UNet, new NoiseSchedule(pipeline.Scheduler), optimizer, config);
+        var loss = new DenoisingLoss(pipeline.UNet, new NoiseSchedule(pipeline.Scheduler), config);
+        var step = new GradientStep(optimizer, config.MaxGradientNorm);
         using var enabled = enable_grad();
         var text = Text(batch);
-        Line("training step", need.TrainingStep + need.Update, Twice(() => step.Update(1, _ => new DiffusionBatch(randn(batch, outline.UNet.InChannels, side, side), randn(batch, outline.UNet.InChannels, side, side), full([batch], 5L), text), [1e-4]), recorded: true));
+        Line("training step", need.TrainingStep + need.Update, Twice(() => step.Take(1, _ => loss.Of(Noise()), [1e-4]), recorded: true));
+
+        DiffusionBatch Noise() => new(
+            randn(batch, outline.UNet.InChannels, side, side), randn(batch, outline.UNet.InChannels, side, side), full([batch], 5L), text);
 
         Conditioning Text(int count) => pipeline.EncodePrompts(Enumerable.Repeat("a picture", count).ToList()) with { TimeIds = pipeline.TimeIds(count) };
 

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using LoraNotebooks.Data;
 using LoraNotebooks.Diffusion;
 using LoraNotebooks.Training;
+using LoraNotebooks.Training.Diffusion;
 using TorchSharp;
 
 namespace Benchmarks;

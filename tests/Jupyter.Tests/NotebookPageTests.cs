@@ -49,6 +49,7 @@ public sealed class NotebookPageTests(JupyterFixture jupyter) : IClassFixture<Ju
             using LoraNotebooks.Diffusion;
             using LoraNotebooks.Interactive;
             using LoraNotebooks.Training;
+            using LoraNotebooks.Training.Diffusion;
             set_num_threads(1);
             var output = {{JsonSerializer.Serialize(Path.Combine(jupyter.Root, "stopped"))}};
             var pipeline = StableDiffusionPipeline.FromFolder(BaseModel.Folder);
@@ -170,7 +171,7 @@ public sealed class NotebookPageTests(JupyterFixture jupyter) : IClassFixture<Ju
             {
                 display(new LineChart(ChartSeries.Of(text, [1, 2, 3])) { Title = text, XTitle = text, YTitle = text });
                 var monitor = new TrainingMonitor(text);
-                monitor.Report(new TrainingStep { Step = 1, TotalSteps = 2, Epoch = 1, TotalEpochs = 1, Loss = 1, SmoothedLoss = 1, UNetLearningRate = 1, GradientNorm = 1, Seconds = 1, ExamplesPerSecond = 1, SecondsLeft = 1 });
+                monitor.Report(new TrainingStep { Step = 1, TotalSteps = 2, Epoch = 1, TotalEpochs = 1, Loss = 1, SmoothedLoss = 1, LearningRates = new Dictionary<string, double> { ["UNet"] = 1 }, Unit = "image", GradientNorm = 1, Seconds = 1, ExamplesPerSecond = 1, SecondsLeft = 1 });
                 monitor.Fail(new Exception(text));
                 Console.WriteLine(text);
             }
@@ -248,7 +249,7 @@ public sealed class NotebookPageTests(JupyterFixture jupyter) : IClassFixture<Ju
             {
                 for (var step = 1; !monitor.Cancellation.IsCancellationRequested; step++)
                 {
-                    monitor.Report(new TrainingStep { Step = step, TotalSteps = 1_000_000, Epoch = 1, TotalEpochs = 1, Loss = 1.0 / step, SmoothedLoss = 1.0 / step, UNetLearningRate = 1, GradientNorm = 1, Seconds = step, ExamplesPerSecond = 1, SecondsLeft = 1 });
+                    monitor.Report(new TrainingStep { Step = step, TotalSteps = 1_000_000, Epoch = 1, TotalEpochs = 1, Loss = 1.0 / step, SmoothedLoss = 1.0 / step, LearningRates = new Dictionary<string, double> { ["UNet"] = 1 }, Unit = "image", GradientNorm = 1, Seconds = step, ExamplesPerSecond = 1, SecondsLeft = 1 });
                     Thread.Sleep(100);
                 }
 

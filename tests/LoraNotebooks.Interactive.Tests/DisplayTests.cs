@@ -2,6 +2,7 @@ using LoraNotebooks.Comparison;
 using LoraNotebooks.Data;
 using LoraNotebooks.Diffusion;
 using LoraNotebooks.Training;
+using LoraNotebooks.Training.Diffusion;
 using Microsoft.Data.Analysis;
 using SkiaSharp;
 using TorchSharp;

@@ -1,5 +1,6 @@
 using LoraNotebooks.Data;
 using LoraNotebooks.Training;
+using LoraNotebooks.Training.Diffusion;
 using Microsoft.CodeAnalysis.CSharp.Scripting;
 using Microsoft.CodeAnalysis.Scripting;
 using Microsoft.DotNet.Interactive;

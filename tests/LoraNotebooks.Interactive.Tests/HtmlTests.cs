@@ -4,6 +4,7 @@ using LoraNotebooks.Comparison;
 using LoraNotebooks.Data;
 using LoraNotebooks.Diffusion;
 using LoraNotebooks.Training;
+using LoraNotebooks.Training.Diffusion;
 using Microsoft.Extensions.Time.Testing;
 using TorchSharp;
 
@@ -116,11 +117,12 @@ public class HtmlTests
         Assert.Contains("2 layers learnt nothing", display.ToHtml(), StringComparison.Ordinal);
     }
 
-    private static TrainingResult Result(string text, RgbImage image) => new()
+    private static TrainingResult Result(string text, RgbImage image) => new TrainingResult<StableDiffusionLora>
     {
+        Task = null!,
         Lora = null!,
         Config = new DiffusionTrainingConfig { Name = text },
-        Plan = TrainingPlan.For(new DiffusionTrainingConfig { Name = "a" }, 20, 200),
+        Plan = TrainingPlan.For(new DiffusionTrainingConfig { Name = "a" }, 20, 200, "image"),
         Steps = [Some.Step(1, 2, 1, 1, 0.5)],
         Samples = [new PictureSample(0, text, 0, image)],
         Checkpoints = [text],

@@ -69,7 +69,7 @@ public class LiveDisplayTests
         {
             monitor.Report(Some.Step(2, 10, 1, 1, 0.5));
             _time.Advance(TimeSpan.FromSeconds(1));
-            monitor.Report(new LoraNotebooks.Training.TrainingSample(1, "a prompt", 0, Some.Image()));
+            monitor.Report(new LoraNotebooks.Training.PictureSample(1, "a prompt", 0, Some.Image()));
             monitor.Complete();
         }
 

@@ -2,6 +2,7 @@ using LoraNotebooks.Comparison;
 using LoraNotebooks.Data;
 using LoraNotebooks.Diffusion;
 using LoraNotebooks.Training;
+using LoraNotebooks.Training.Diffusion;
 using Microsoft.Extensions.Time.Testing;
 
 namespace LoraNotebooks.Interactive.Tests;

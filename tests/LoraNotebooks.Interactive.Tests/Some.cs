@@ -32,13 +32,18 @@ internal static partial class Some
         TotalEpochs = epochs,
         Loss = loss,
         SmoothedLoss = loss,
-        UNetLearningRate = 1e-4,
-        TextEncoderLearningRate = null,
+        LearningRates = Rates(1e-4),
+        Unit = "image",
         GradientNorm = 0.1,
         Seconds = step / 2.0,
         ExamplesPerSecond = 8,
         SecondsLeft = (steps - step) / 2.0,
     };
+
+    /// <summary>Learning rates by name, the UNet's and, if given, the text encoder's.</summary>
+    public static IReadOnlyDictionary<string, double> Rates(double? unet, double? textEncoder = null) =>
+        new OrderedDictionary<string, double>(new[] { (Name: "UNet", Rate: unet), (Name: "text encoder", Rate: textEncoder) }
+            .Where(static pair => pair.Rate is not null).Select(static pair => KeyValuePair.Create(pair.Name, pair.Rate!.Value)));
 
     /// <summary>What a reader reads of markup, piece by piece.</summary>
     public static string[] Words(string html) =>

@@ -173,7 +173,7 @@ public class TrainingMonitorTests
         var monitor = Monitor();
         for (var step = 1; step <= 5_000; step++)
         {
-            monitor.Report(Some.Step(step, 10_000, 1, 10, Math.Sin(step)) with { TextEncoderLearningRate = 1e-5 });
+            monitor.Report(Some.Step(step, 10_000, 1, 10, Math.Sin(step)) with { LearningRates = Some.Rates(1e-4, 1e-5) });
         }
 
         _time.Advance(TimeSpan.FromMinutes(1));

@@ -1,6 +1,7 @@
 using LoraNotebooks.Data;
 using LoraNotebooks.Diffusion;
 using LoraNotebooks.Training;
+using LoraNotebooks.Training.Diffusion;
 
 namespace LoraNotebooks.Interactive.Tests;
 

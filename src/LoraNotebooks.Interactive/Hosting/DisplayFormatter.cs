@@ -5,6 +5,7 @@ using LoraNotebooks.Adapters;
 using LoraNotebooks.Comparison;
 using LoraNotebooks.Data;
 using LoraNotebooks.Training;
+using LoraNotebooks.Training.Diffusion;
 using Microsoft.Data.Analysis;
 using Plotly.NET;
 using SkiaSharp;

@@ -79,7 +79,7 @@ public abstract partial record TrainingConfig
     public int? SampleEveryEpochs { get; init; }
 
     /// <summary>The adapters that train under these settings, so that what they do not honour is refused by name. Default none.</summary>
-    protected internal virtual IEnumerable<AdapterSetting> Adapters => [];
+    public virtual IEnumerable<AdapterSetting> Adapters => [];
 
     /// <summary>Names of the settings of this kind of training that decide no numbers, so that a resumed run may have others. Default none.</summary>
     protected virtual IEnumerable<string> NotDeciding => [];

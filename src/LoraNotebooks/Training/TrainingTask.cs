@@ -85,10 +85,10 @@ public abstract class TrainingTask : IDisposable
     public virtual IEnumerable<nn.Module> Modules => Networks.Select(static network => network.Model.BaseModel);
 
     /// <summary>The random numbers of the run.</summary>
-    protected internal TrainingSeeds Seeds { get; }
+    public TrainingSeeds Seeds { get; }
 
     /// <summary>How adapter files end; default "", as PEFT keeps an adapter in a folder.</summary>
-    protected internal virtual string FileEnding => "";
+    public virtual string FileEnding => "";
 
     /// <summary>How many steps the run takes. Default an epoch shows every example once.</summary>
     public virtual TrainingPlan Plan() => TrainingPlan.For(Config, Examples, Examples, Unit);

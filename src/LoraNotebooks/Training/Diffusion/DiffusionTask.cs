@@ -77,7 +77,7 @@ public sealed class DiffusionTask : TrainingTask<StableDiffusionLora>
     public override IEnumerable<nn.Module> Modules => base.Modules.Append(pipeline.UNet);
 
     /// <inheritdoc/>
-    protected internal override string FileEnding => ".safetensors";
+    public override string FileEnding => ".safetensors";
 
     /// <inheritdoc/>
     public override TrainingPlan Plan() => plan;
