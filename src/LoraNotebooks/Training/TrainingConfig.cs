@@ -79,7 +79,7 @@ public abstract partial record TrainingConfig
     public int? SampleEveryEpochs { get; init; }
 
     /// <summary>The adapters that train under these settings, so that what they do not honour is refused by name. Default none.</summary>
-    public virtual IEnumerable<AdapterSetting> Adapters => [];
+    public virtual IEnumerable<AdapterSetting> Adapters() => [];
 
     /// <summary>Names of the settings of this kind of training that decide no numbers, so that a resumed run may have others. Default none.</summary>
     protected virtual IEnumerable<string> NotDeciding => [];
@@ -104,7 +104,7 @@ public abstract partial record TrainingConfig
         faults.Expect(SampleEveryEpochs is null or > 0, nameof(SampleEveryEpochs), SampleEveryEpochs, "a positive number, or null for no samples");
         faults.Within(nameof(Optimizer), Optimizer.Validate());
         faults.Within(nameof(Schedule), Schedule.Validate());
-        foreach (var adapter in Adapters)
+        foreach (var adapter in Adapters())
         {
             faults.Within(adapter.Setting, adapter.Lora.Validate());
         }

@@ -57,7 +57,7 @@ public sealed class ToyTaskTests : IDisposable
 
         public LoraConfig Lora { get; init; } = new() { Rank = 2, Alpha = 2, TargetModules = ["0"] };
 
-        public override IEnumerable<AdapterSetting> Adapters => [new(nameof(Lora), Lora, LearningRate)];
+        public override IEnumerable<AdapterSetting> Adapters() => [new(nameof(Lora), Lora, LearningRate)];
     }
 
     [Fact]

@@ -57,7 +57,7 @@ public sealed partial record DiffusionTrainingConfig : TrainingConfig
     public bool TrainsTextEncoder => TextEncoderLearningRate is > 0;
 
     /// <inheritdoc/>
-    public override IEnumerable<AdapterSetting> Adapters =>
+    public override IEnumerable<AdapterSetting> Adapters() =>
     [
         .. UNetLearningRate != 0 ? [new AdapterSetting(nameof(UNetLora), UNetLora, UNetLearningRate)] : Array.Empty<AdapterSetting>(),
         .. TrainsTextEncoder ? [new AdapterSetting(nameof(TextEncoderLora), TextEncoderLora, TextEncoderLearningRate!.Value)] : Array.Empty<AdapterSetting>(),

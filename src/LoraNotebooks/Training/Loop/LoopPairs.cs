@@ -14,7 +14,7 @@ internal static class LoopPairs
     public static IReadOnlyList<string> Faults(TrainingConfig config)
     {
         var faults = new Faults();
-        foreach (var (name, lora, rate) in config.Adapters)
+        foreach (var (name, lora, rate) in config.Adapters())
         {
             faults.Require(
                 config.ScaleWeightNorms is null || (lora.Method.Honours.HasFlag(HonouredSettings.NormBound) && !lora.UseDora),
