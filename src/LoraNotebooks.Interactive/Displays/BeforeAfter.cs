@@ -22,7 +22,10 @@ public sealed class BeforeAfter : RichDisplay
         Captions = [.. captions ?? []];
         if (Rows.Select(row => row.Images.Count).Distinct().Count() > 1)
         {
-            throw new ArgumentException($"Got rows of {string.Join(" and ", Rows.Select(row => row.Images.Count))} images; pictures are compared column by column, so give rows of the same length.", nameof(rows));
+            throw new ArgumentException(
+                $"Got rows of {string.Join(" and ", Rows.Select(row => row.Images.Count))} images; "
+                    + "pictures are compared column by column, so give rows of the same length.",
+                nameof(rows));
         }
     }
 
@@ -46,7 +49,10 @@ public sealed class BeforeAfter : RichDisplay
         [.. Rows.Select(row => row.Label)],
         Rows.Count == 0 ? 0 : Rows[0].Images.Count,
         ImageSize,
-        (column, row) => ImageTag.Of(Rows[row].Images[column], column < Captions.Count ? $"{Rows[row].Label}: {Captions[column]}" : Rows[row].Label, ImageSize)));
+        (column, row) => ImageTag.Of(
+            Rows[row].Images[column],
+            column < Captions.Count ? $"{Rows[row].Label}: {Captions[column]}" : Rows[row].Label,
+            ImageSize)));
 
     /// <inheritdoc/>
     public override string ToText() => $"{Title ?? "comparison"}: {string.Join(" / ", Rows.Select(row => $"{row.Images.Count} × {row.Label}"))}";

@@ -41,7 +41,11 @@ public sealed class DatasetDisplay : RichDisplay
     /// <inheritdoc/>
     protected internal override Html Draw()
     {
-        var gallery = new Gallery(_images.Take(MostImages).Select(image => new GalleryItem(image.Load(), image.Caption))) { Columns = Columns, ImageSize = 128 };
+        var gallery = new Gallery(_images.Take(MostImages).Select(image => new GalleryItem(image.Load(), image.Caption)))
+        {
+            Columns = Columns,
+            ImageSize = 128,
+        };
         return Look.Page(
             Title,
             _images.Count > MostImages ? $"{_facts}, the first {MostImages} shown" : _facts,
@@ -51,5 +55,6 @@ public sealed class DatasetDisplay : RichDisplay
 
     /// <inheritdoc/>
     public override string ToText() =>
-        $"{Title}: {_facts}{string.Concat(_images.Take(MostImages).Select(image => $"\n  {image.Name}: {image.Caption}"))}{(_report is { Issues.Count: > 0 } ? $"\n{_report}" : "")}";
+        $"{Title}: {_facts}{string.Concat(_images.Take(MostImages).Select(image => $"\n  {image.Name}: {image.Caption}"))}"
+            + (_report is { Issues.Count: > 0 } ? $"\n{_report}" : "");
 }

@@ -39,7 +39,8 @@ public sealed class Gallery : RichDisplay
 
     /// <inheritdoc/>
     public override string ToText() =>
-        $"{Title ?? "gallery"}: {Numbers.Of(Items.Count, "image")}{string.Concat(Items.Where(i => i.Caption is not null).Take(8).Select(i => "\n  " + i.Caption))}";
+        $"{Title ?? "gallery"}: {Numbers.Of(Items.Count, "image")}"
+            + string.Concat(Items.Where(i => i.Caption is not null).Take(8).Select(i => "\n  " + i.Caption));
 
     /// <inheritdoc/>
     public override MimeBundle ToMimeBundle() =>
@@ -50,7 +51,9 @@ public sealed class Gallery : RichDisplay
     {
         var size = Items.Max(item => ImageTag.ShownSize(item.Image.Width, item.Image.Height, ImageSize).Width);
         var columns = Math.Clamp(Columns ?? Math.Min(6, 900 / (size + 14)), 1, Items.Count);
-        return Look.Flow(Items.Chunk(columns).Select(row => row.Select(item => Look.Td(Figure(item, size), style: Look.FlowCell("0 14px 14px 0")))), columns * (size + 14));
+        return Look.Flow(
+            Items.Chunk(columns).Select(row => row.Select(item => Look.Td(Figure(item, size), style: Look.FlowCell("0 14px 14px 0")))),
+            columns * (size + 14));
     }
 
     private Html Figure(GalleryItem item, int width) => Html.Concat(
@@ -58,6 +61,10 @@ public sealed class Gallery : RichDisplay
         ImageTag.Of(item.Image, item.Caption, ImageSize),
         string.IsNullOrEmpty(item.Caption)
             ? Html.Empty
-            : Html.Element("div", [("style", $"width:{width}px;max-width:100%;font-size:12px;line-height:1.35;margin-top:5px;opacity:0.8;overflow-wrap:anywhere;white-space:normal")], item.Caption),
+            : Html.Element(
+                "div",
+                [("style", $"width:{width}px;max-width:100%;font-size:12px;line-height:1.35;margin-top:5px;"
+                    + "opacity:0.8;overflow-wrap:anywhere;white-space:normal")],
+                item.Caption),
     ]);
 }

@@ -36,7 +36,11 @@ public sealed class MatrixDisplay : RichDisplay
     protected internal override Html Draw() => Look.Page(Title, null, Look.Grid(
     [
         Look.Tr(matrices.Select(m => Look.Td(Html.Element("strong", [], m.Label), "center", "padding:2px 10px", "bottom"))),
-        Look.Tr(matrices.Select(m => Look.Td(ImageTag.Of(m.Picture, $"{m.Label}, a matrix of {m.Rows} × {m.Columns}", Math.Max(m.Picture.Width, m.Picture.Height)), "center", "padding:2px 10px", "middle"))),
+        Look.Tr(matrices.Select(m => Look.Td(
+            ImageTag.Of(m.Picture, $"{m.Label}, a matrix of {m.Rows} × {m.Columns}", Math.Max(m.Picture.Width, m.Picture.Height)),
+            "center",
+            "padding:2px 10px",
+            "middle"))),
         Look.Tr(matrices.Select(m => Look.Td(Look.Quiet($"{m.Rows} × {m.Columns}"), "center", "padding:2px 10px", "top"))),
     ]));
 

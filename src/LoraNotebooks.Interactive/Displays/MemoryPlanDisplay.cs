@@ -28,15 +28,22 @@ public sealed class MemoryPlanDisplay : RichDisplay
         Html.Element("div", [("style", "height:10px")], Html.Empty),
         Needs(),
         Html.Element("div", [("style", "margin:8px 0 0 0")], Html.Concat(Plan.Advice.Select(line => Html.Element("div", line)))),
-        Html.Element("div", [("style", "margin:6px 0 0 0;font-size:12px")], Look.Quiet("Weights, adapter and optimizer are exact. What a step makes is an estimate, without the kernels' working memory and the runtime.")));
+        Html.Element(
+            "div",
+            [("style", "margin:6px 0 0 0;font-size:12px")],
+            Look.Quiet("Weights, adapter and optimizer are exact. What a step makes is an estimate, without the kernels' working memory and the runtime.")));
 
     /// <inheritdoc/>
     public override string ToText() => Plan.ToString();
 
     private string Facts()
     {
-        var stored = string.Join(", ", Plan.Model.Stored.Select(part => $"{ByteSize.Text(part.Bytes)} {(part.Name.StartsWith("F8", StringComparison.Ordinal) ? part.Name : Name(part.Type))}"));
-        return $"{Path.GetFileName(Path.TrimEndingDirectorySeparator(Plan.Model.Source))}, {stored} on the disk{(Plan.AvailableBytes is { } free ? $"; {ByteSize.Text(free)} of memory free" : "")}";
+        var stored = string.Join(
+            ", ",
+            Plan.Model.Stored.Select(part =>
+                $"{ByteSize.Text(part.Bytes)} {(part.Name.StartsWith("F8", StringComparison.Ordinal) ? part.Name : Name(part.Type))}"));
+        return $"{Path.GetFileName(Path.TrimEndingDirectorySeparator(Plan.Model.Source))}, {stored} on the disk"
+            + (Plan.AvailableBytes is { } free ? $"; {ByteSize.Text(free)} of memory free" : "");
     }
 
     private Html Networks()
@@ -52,7 +59,8 @@ public sealed class MemoryPlanDisplay : RichDisplay
     private Html Needs()
     {
         var head = Look.Tr(
-            Look.Th("images", "right"), Look.Th("type"), Look.Th("weights", "right"), Look.Th($"LoRA, {Plan.Config.Optimizer.Name}", "right"), Look.Th("training step", "right"),
+            Look.Th("images", "right"), Look.Th("type"), Look.Th("weights", "right"),
+            Look.Th($"LoRA, {Plan.Config.Optimizer.Name}", "right"), Look.Th("training step", "right"),
             Look.Th("to draw", "right"), Look.Th("to train", "right"), Look.Th("of what is free"));
         var rows = Plan.Needs.Select(need => Look.Tr(
             Look.Cell($"{need.Resolution} px", "right"),
@@ -77,7 +85,10 @@ public sealed class MemoryPlanDisplay : RichDisplay
         var (word, colour) = Plan.Fits(need) ? ("fits", Look.Good) : Plan.Fits(need.ToDraw) ? ("draws only", Look.Second) : ("does not fit", Look.Bad);
         return Html.Concat([
             Look.Bar(need.ToTrain / (double)Math.Max(free, 1), BarWidth, BarHeight, colour),
-            Html.Element("span", [("style", "white-space:nowrap")], Html.Concat([Look.Chip(word, colour), Look.Quiet(Numbers.Percent(need.ToTrain / (double)Math.Max(free, 1)))])),
+            Html.Element(
+                "span",
+                [("style", "white-space:nowrap")],
+                Html.Concat([Look.Chip(word, colour), Look.Quiet(Numbers.Percent(need.ToTrain / (double)Math.Max(free, 1)))])),
         ]);
     }
 

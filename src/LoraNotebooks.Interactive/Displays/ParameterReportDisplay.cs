@@ -22,7 +22,9 @@ public sealed class ParameterReportDisplay : RichDisplay
     protected internal override Html Draw()
     {
         var largest = Report.Rows.Select(row => row.Parameters).DefaultIfEmpty(1).Max();
-        var head = Look.Tr(Look.Th("layer"), Look.Th("kind"), Look.Th("weight"), Look.Th("r", "right"), Look.Th("α", "right"), Look.Th("trained", "right"), Look.Th("of the layer", "right"), Look.Th(""));
+        var head = Look.Tr(
+            Look.Th("layer"), Look.Th("kind"), Look.Th("weight"), Look.Th("r", "right"), Look.Th("α", "right"),
+            Look.Th("trained", "right"), Look.Th("of the layer", "right"), Look.Th(""));
         var rows = Report.Rows.Select(row => Look.Tr(
             Look.Cell(row.Target),
             Look.Cell(row.Kind),
@@ -44,5 +46,6 @@ public sealed class ParameterReportDisplay : RichDisplay
     public override string ToText() => Report.ToString();
 
     private string Facts() =>
-        $"trains {Numbers.Count(Report.Parameters)} of {Numbers.Count(Report.BaseParameters)} parameters ({Numbers.Percent(Report.Percentage / 100)}) in {Numbers.Of(Report.Rows.Count, "layer")}";
+        $"trains {Numbers.Count(Report.Parameters)} of {Numbers.Count(Report.BaseParameters)} parameters "
+            + $"({Numbers.Percent(Report.Percentage / 100)}) in {Numbers.Of(Report.Rows.Count, "layer")}";
 }

@@ -43,7 +43,11 @@ public sealed class PictureDisplay : RichDisplay
     protected internal override Html Draw()
     {
         var scale = Math.Min(1, LineChart.Width / (double)_width);
-        return Look.Page(null, null, ImageTag.OfPng(Convert.ToBase64String(_png), _facts, Math.Max(1, (int)(_width * scale)), Math.Max(1, (int)(_height * scale))));
+        return Look.Page(null, null, ImageTag.OfPng(
+            Convert.ToBase64String(_png),
+            _facts,
+            Math.Max(1, (int)(_width * scale)),
+            Math.Max(1, (int)(_height * scale))));
     }
 
     /// <inheritdoc/>

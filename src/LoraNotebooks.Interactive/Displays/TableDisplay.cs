@@ -71,7 +71,8 @@ public sealed class TableDisplay : RichDisplay
     {
         ArgumentNullException.ThrowIfNull(frame);
         var columns = frame.Columns.Take(MostKeptColumns).ToArray();
-        var rows = Enumerable.Range(0, (int)Math.Min(frame.Rows.Count, MostKeptRows)).Select(i => (IReadOnlyList<object?>)[.. columns.Select(column => column[i])]);
+        var rows = Enumerable.Range(0, (int)Math.Min(frame.Rows.Count, MostKeptRows))
+            .Select(i => (IReadOnlyList<object?>)[.. columns.Select(column => column[i])]);
         return new(columns.Select(column => column.Name), rows, frame.Rows.Count, hasMoreRows: false);
     }
 
@@ -80,8 +81,14 @@ public sealed class TableDisplay : RichDisplay
     {
         ArgumentNullException.ThrowIfNull(table);
         var columns = table.Columns.Cast<DataColumn>().Take(MostKeptColumns).ToArray();
-        var rows = table.Rows.Cast<DataRow>().Where(row => row.RowState != DataRowState.Deleted).Take(MostKeptRows).Select(row => (IReadOnlyList<object?>)[.. columns.Select(column => Contents.Field(row[column]))]);
-        return new(columns.Select(column => column.ColumnName), rows, table.Rows.Count, hasMoreRows: false) { Title = table.TableName.Length > 0 ? table.TableName : null };
+        var rows = table.Rows.Cast<DataRow>()
+            .Where(row => row.RowState != DataRowState.Deleted)
+            .Take(MostKeptRows)
+            .Select(row => (IReadOnlyList<object?>)[.. columns.Select(column => Contents.Field(row[column]))]);
+        return new(columns.Select(column => column.ColumnName), rows, table.Rows.Count, hasMoreRows: false)
+        {
+            Title = table.TableName.Length > 0 ? table.TableName : null,
+        };
     }
 
     /// <summary>The table of objects, a column for each public property and field, in the order of declaration; a tuple's items.</summary>
@@ -97,27 +104,36 @@ public sealed class TableDisplay : RichDisplay
     protected internal override Html Draw()
     {
         var head = Look.Tr(Columns.Take(Shown).Select((name, i) => Look.Th(ValueText.Line(name, MostTextCellCharacters), Align(i))));
-        var body = Rows.Take(MostRows).Select(row => Look.Tr(row.Take(Shown).Select((value, i) => Look.Cell(ValueText.Cell(value, MostCellCharacters), Align(i)))));
+        var body = Rows.Take(MostRows).Select(row =>
+            Look.Tr(row.Take(Shown).Select((value, i) => Look.Cell(ValueText.Cell(value, MostCellCharacters), Align(i)))));
         return Look.Page(Title, Facts(), Look.Grid(Columns.Any(name => name.Length > 0) ? body.Prepend(head) : body));
     }
 
     /// <inheritdoc/>
     public override string ToText()
     {
-        string[][] cells = [[.. Columns.Take(Shown).Select(name => ValueText.Line(name, MostTextCellCharacters))], .. Rows.Take(MostRows).Select(row => row.Take(Shown).Select(value => ValueText.Cell(value, MostTextCellCharacters)).ToArray())];
+        string[][] cells =
+        [
+            [.. Columns.Take(Shown).Select(name => ValueText.Line(name, MostTextCellCharacters))],
+            .. Rows.Take(MostRows).Select(row => row.Take(Shown).Select(value => ValueText.Cell(value, MostTextCellCharacters)).ToArray()),
+        ];
         int[] widths = [.. Enumerable.Range(0, Shown).Select(i => cells.Max(row => row[i].Length))];
-        var lines = cells.Select(row => string.Join("  ", row.Select((text, i) => _isNumeric[i] ? text.PadLeft(widths[i]) : text.PadRight(widths[i]))).TrimEnd());
+        var lines = cells.Select(row =>
+            string.Join("  ", row.Select((text, i) => _isNumeric[i] ? text.PadLeft(widths[i]) : text.PadRight(widths[i]))).TrimEnd());
         return string.Join('\n', [.. Title is null ? [] : new[] { Title }, .. lines, .. Cut() is { } cut ? [$"({cut})"] : Array.Empty<string>()]);
     }
 
     // A table without names of columns is one thing's properties.
-    private string? Facts() => Cut() ?? (Columns.Any(name => name.Length > 0) && RowCount is { } count ? $"{Numbers.Count(count)} {(count == 1 ? "row" : "rows")}" : null);
+    private string? Facts() => Cut()
+        ?? (Columns.Any(name => name.Length > 0) && RowCount is { } count ? $"{Numbers.Count(count)} {(count == 1 ? "row" : "rows")}" : null);
 
     /// <summary>What is not shown, in words; null if all is shown.</summary>
     private string? Cut()
     {
         var rows = !_hasMoreRows && Rows.Count <= MostRows ? null
-            : RowCount is { } count ? $"first {Math.Min(MostRows, Rows.Count)} of {Numbers.Count(count)} rows" : $"first {Math.Min(MostRows, Rows.Count)} rows of more";
+            : RowCount is { } count
+                ? $"first {Math.Min(MostRows, Rows.Count)} of {Numbers.Count(count)} rows"
+                : $"first {Math.Min(MostRows, Rows.Count)} rows of more";
         var columns = Shown < Columns.Count ? $"first {Shown} of {Numbers.Count(Columns.Count)} columns" : null;
         return rows is null ? columns : columns is null ? rows : $"{rows}, {columns}";
     }

@@ -32,7 +32,9 @@ public static class TensorPictures
         var (black, white) = range ?? Range(tensor.dtype, values);
         if (!(white > black))
         {
-            throw new ArgumentException($"Got the range {Numbers.Short(black)} to {Numbers.Short(white)}; give a black that is less than white, such as (-1, 1).", nameof(range));
+            throw new ArgumentException(
+                $"Got the range {Numbers.Short(black)} to {Numbers.Short(white)}; give a black that is less than white, such as (-1, 1).",
+                nameof(range));
         }
 
         var (height, width, channels) = ((int)shape[1], (int)shape[2], (int)shape[3]);
@@ -69,7 +71,10 @@ public static class TensorPictures
     }
 
     private static ArgumentException Unknown(torch.Tensor tensor) =>
-        new($"Got a tensor of shape {Shapes.Text(tensor.shape)}; pictures are [H, W], or have 1, 3 or 4 channels: [C, H, W], [H, W, C], [N, C, H, W] or [N, H, W, C]. Choose channels with tensor[.., 0..3].", nameof(tensor));
+        new(
+            $"Got a tensor of shape {Shapes.Text(tensor.shape)}; pictures are [H, W], or have 1, 3 or 4 channels: "
+                + "[C, H, W], [H, W, C], [N, C, H, W] or [N, H, W, C]. Choose channels with tensor[.., 0..3].",
+            nameof(tensor));
 
     private static (double Black, double White) Range(torch.ScalarType type, float[] values)
     {
@@ -84,7 +89,10 @@ public static class TensorPictures
         {
             ( >= 0, <= 1) => (0, 1),
             ( >= -1, <= 1) => (-1, 1),
-            _ => throw new ArgumentException($"Got values from {Numbers.Short(lowest)} to {Numbers.Short(highest)}; say which are black and white, such as tensor.AsPictures(({Numbers.Short(lowest)}, {Numbers.Short(highest)})).", nameof(values)),
+            _ => throw new ArgumentException(
+                $"Got values from {Numbers.Short(lowest)} to {Numbers.Short(highest)}; "
+                    + $"say which are black and white, such as tensor.AsPictures(({Numbers.Short(lowest)}, {Numbers.Short(highest)})).",
+                nameof(values)),
         };
     }
 

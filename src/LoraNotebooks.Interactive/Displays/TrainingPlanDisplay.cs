@@ -22,7 +22,9 @@ public sealed class TrainingPlanDisplay : RichDisplay
         var isExact = Plan.StepsPerEpoch * Plan.BatchSize * Plan.GradientAccumulation == Plan.ExamplesPerEpoch;
         (string Sign, string Value, string Name)[] terms =
         [
-            ("", Numbers.Count(Plan.ExamplesPerEpoch), $"{Plan.Unit}s per epoch, from {Numbers.Count(Plan.Examples)}" + (Plan.RegularizationPerEpoch > 0 ? $", {Numbers.Count(Plan.RegularizationPerEpoch)} for regularization" : "")),
+            ("", Numbers.Count(Plan.ExamplesPerEpoch),
+                $"{Plan.Unit}s per epoch, from {Numbers.Count(Plan.Examples)}"
+                    + (Plan.RegularizationPerEpoch > 0 ? $", {Numbers.Count(Plan.RegularizationPerEpoch)} for regularization" : "")),
             ("÷", batches, Plan.GradientAccumulation > 1 ? $"{Plan.Unit}s per batch × batches per step" : $"{Plan.Unit}s per batch"),
             ("=", Numbers.Count(Plan.StepsPerEpoch), isExact ? "steps per epoch" : "steps per epoch, rounded up"),
             ("×", Numbers.Count(Plan.Epochs), "epochs"),
@@ -31,9 +33,17 @@ public sealed class TrainingPlanDisplay : RichDisplay
         var values = terms.SelectMany(term => new[]
         {
             Look.Td(Look.Quiet(term.Sign), "center", "font-size:17px;padding:0 12px", "middle"),
-            Look.Td(Html.Element("b", [("style", "font-size:17px;font-weight:600;font-variant-numeric:tabular-nums;white-space:nowrap")], term.Value), "center", "padding:0", "middle"),
+            Look.Td(
+                Html.Element("b", [("style", "font-size:17px;font-weight:600;font-variant-numeric:tabular-nums;white-space:nowrap")], term.Value),
+                "center",
+                "padding:0",
+                "middle"),
         }).Skip(1);
-        var names = terms.SelectMany(term => new[] { Look.Td(Html.Empty), Look.Td(Look.Quiet(term.Name), "center", "font-size:12px;padding:0;max-width:130px") }).Skip(1);
+        var names = terms.SelectMany(term => new[]
+        {
+            Look.Td(Html.Empty),
+            Look.Td(Look.Quiet(term.Name), "center", "font-size:12px;padding:0;max-width:130px"),
+        }).Skip(1);
         return Look.Page("Training plan", null, Look.Grid(Look.Tr(values), Look.Tr(names)), Look.Warnings(Plan.Warnings));
     }
 

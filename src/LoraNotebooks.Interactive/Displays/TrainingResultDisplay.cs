@@ -27,7 +27,9 @@ public sealed class TrainingResultDisplay : RichDisplay
     ]);
 
     /// <inheritdoc/>
-    public override string ToText() => $"{Figures().ToText()}, saved as {Result.File}{(Untrained() is { } untrained ? $"\n{untrained}" : "")}{string.Concat(Result.Warnings.Select(static warning => $"\nwarning: {warning}"))}";
+    public override string ToText() =>
+        $"{Figures().ToText()}, saved as {Result.File}{(Untrained() is { } untrained ? $"\n{untrained}" : "")}"
+            + string.Concat(Result.Warnings.Select(static warning => $"\nwarning: {warning}"));
 
     /// <summary>Which layers learnt nothing and why, if there are some.</summary>
     private string? Untrained()

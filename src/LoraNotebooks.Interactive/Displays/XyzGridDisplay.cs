@@ -44,7 +44,11 @@ public sealed class XyzGridDisplay : RichDisplay
         {
             if (grid.Z is not null)
             {
-                parts.Add(Html.Element("div", [("style", $"margin:{(z == 0 ? 0 : 14)}px 0 4px 0;font-weight:600")], Look.Quiet(grid.Z.Name + " "), grid.Z.Labels[z]));
+                parts.Add(Html.Element(
+                    "div",
+                    [("style", $"margin:{(z == 0 ? 0 : 14)}px 0 4px 0;font-weight:600")],
+                    Look.Quiet(grid.Z.Name + " "),
+                    grid.Z.Labels[z]));
             }
 
             var at = z;
@@ -66,7 +70,13 @@ public sealed class XyzGridDisplay : RichDisplay
     }
 
     /// <inheritdoc/>
-    public override string ToText() => $"{Title}: {Grid.Statement}{(Result.IsComplete ? "" : Result.Failures.Count > 0 ? $", {Result.Failures.Count} failed: {Result.Failures[0].Message}" : $", stopped after {Result.Cells.Count}")}";
+    public override string ToText() =>
+        $"{Title}: {Grid.Statement}"
+            + (Result.IsComplete
+                ? ""
+                : Result.Failures.Count > 0
+                    ? $", {Result.Failures.Count} failed: {Result.Failures[0].Message}"
+                    : $", stopped after {Result.Cells.Count}");
 
     /// <summary>The whole comparison as one labelled PNG picture on white.</summary>
     public byte[] ToPng()
@@ -94,7 +104,10 @@ public sealed class XyzGridDisplay : RichDisplay
         ];
         string[] facts =
         [
-            Result.IsComplete ? $"{Grid.Count} images" : $"{Result.Cells.Count} of {Grid.Count} images{(Result.Failures.Count > 0 ? $", {Result.Failures.Count} failed" : "")}{(Result.Cells.Count + Result.Failures.Count < Grid.Count ? ", stopped" : "")}",
+            Result.IsComplete
+                ? $"{Grid.Count} images"
+                : $"{Result.Cells.Count} of {Grid.Count} images{(Result.Failures.Count > 0 ? $", {Result.Failures.Count} failed" : "")}"
+                    + (Result.Cells.Count + Result.Failures.Count < Grid.Count ? ", stopped" : ""),
             $"“{s.Prompt}”",
             // Axes of any name may change these.
             .. fixedSettings.Where(setting => !varied.Contains(setting.Axis) && Result.Cells.All(cell => setting.Value(cell.Settings).Equals(setting.Value(s))))

@@ -38,7 +38,15 @@ internal static class Montage
         return Picture.EncodePng(surface);
     }
 
-    private static float PaintBlock(SKCanvas canvas, MontageBlock block, Layout layout, float top, Lettering letters, Lettering quiet, string? columnAxis, string? rowAxis)
+    private static float PaintBlock(
+        SKCanvas canvas,
+        MontageBlock block,
+        Layout layout,
+        float top,
+        Lettering letters,
+        Lettering quiet,
+        string? columnAxis,
+        string? rowAxis)
     {
         if (block.Title is { } title)
         {
@@ -106,7 +114,11 @@ internal static class Montage
         using var bitmap = Picture.ToBitmap(picture);
         using var image = SKImage.FromBitmap(bitmap);
         var scale = Math.Min(place.Width / picture.Width, place.Height / picture.Height);
-        var target = SKRect.Create(place.MidX - picture.Width * scale / 2, place.MidY - picture.Height * scale / 2, picture.Width * scale, picture.Height * scale);
+        var target = SKRect.Create(
+            place.MidX - picture.Width * scale / 2,
+            place.MidY - picture.Height * scale / 2,
+            picture.Width * scale,
+            picture.Height * scale);
         canvas.DrawImage(image, target, Picture.Smooth);
     }
 
@@ -133,7 +145,14 @@ internal static class Montage
     /// <summary>Where things stand, in pixels.</summary>
     private sealed class Layout
     {
-        public Layout(IReadOnlyList<MontageBlock> blocks, (int Width, int Height) cell, float unit, Lettering letters, string? columnAxis, string? rowAxis, Lettering quiet)
+        public Layout(
+            IReadOnlyList<MontageBlock> blocks,
+            (int Width, int Height) cell,
+            float unit,
+            Lettering letters,
+            string? columnAxis,
+            string? rowAxis,
+            Lettering quiet)
         {
             Gap = (int)(4 * unit);
             Margin = (int)(14 * unit);

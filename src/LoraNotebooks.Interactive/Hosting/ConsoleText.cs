@@ -37,6 +37,7 @@ internal sealed record ConsolePicture(string Description, string Extension, byte
         return pictures == 0 ? null : new(
             Numbers.Of(pictures, "picture"),
             ".html",
-            Encoding.UTF8.GetBytes($"<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>LoraNotebooks</title></head><body>{html}</body></html>\n"));
+            Encoding.UTF8.GetBytes(
+                $"<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>LoraNotebooks</title></head><body>{html}</body></html>\n"));
     }
 }

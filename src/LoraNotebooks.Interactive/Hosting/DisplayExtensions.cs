@@ -20,7 +20,9 @@ public static class DisplayExtensions
             var chosen = mimeTypes.Where(bundle.Types.Contains).Aggregate(MimeBundle.Empty, (kept, type) => kept.With(type, bundle.Node(type)!));
             bundle = chosen.Types.Count > 0
                 ? chosen
-                : throw new ArgumentException($"Got {string.Join(", ", mimeTypes)}; {value?.GetType().Name ?? "null"} can be shown as {string.Join(", ", bundle.Types)}.", nameof(mimeTypes));
+                : throw new ArgumentException(
+                    $"Got {string.Join(", ", mimeTypes)}; {value?.GetType().Name ?? "null"} can be shown as {string.Join(", ", bundle.Types)}.",
+                    nameof(mimeTypes));
         }
 
         return NotebookHost.Current.Display(bundle);

@@ -106,6 +106,9 @@ public static class DisplayFormatter
         RgbImage[] first = [.. images.Take(MostImages + 1)];
         return first.Length <= MostImages
             ? new Gallery(first)
-            : new Gallery(first.Take(MostImages)) { Title = images.TryGetNonEnumeratedCount(out var count) ? $"The first of {Numbers.Count(count)} images" : "The first images of more" };
+            : new Gallery(first.Take(MostImages))
+            {
+                Title = images.TryGetNonEnumeratedCount(out var count) ? $"The first of {Numbers.Count(count)} images" : "The first images of more",
+            };
     }
 }

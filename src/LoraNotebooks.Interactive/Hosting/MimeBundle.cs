@@ -91,7 +91,9 @@ public sealed class MimeBundle
         var note = $"Left out because an output keeps at most {ByteSize.Text(mostBytes)}: {string.Join(", ", dropped)}. Show fewer or smaller things.";
         var kept = limited._data.Where(entry => entry.Key == MimeTypes.PlainText || sizes.ContainsKey(entry.Key)).ToDictionary();
         var result = new MimeBundle(new(kept, StringComparer.Ordinal));
-        var withNote = result.With(MimeTypes.PlainText, string.Join('\n', new[] { result.Text(MimeTypes.PlainText), note }.Where(line => !string.IsNullOrEmpty(line))));
+        var withNote = result.With(
+            MimeTypes.PlainText,
+            string.Join('\n', new[] { result.Text(MimeTypes.PlainText), note }.Where(line => !string.IsNullOrEmpty(line))));
 
         // HTML hides every other form; what is left of the picture says more than a note.
         var isShown = sizes.Keys.Any(type => type is MimeTypes.Html or MimeTypes.Png or MimeTypes.Jpeg);
@@ -110,7 +112,9 @@ public sealed class MimeBundle
             : stored;
     }
 
-    private static long Size(JsonNode node) => node is JsonValue value && value.TryGetValue(out string? text) ? Encoding.UTF8.GetByteCount(text) : Encoding.UTF8.GetByteCount(node.ToJsonString());
+    private static long Size(JsonNode node) => node is JsonValue value && value.TryGetValue(out string? text)
+        ? Encoding.UTF8.GetByteCount(text)
+        : Encoding.UTF8.GetByteCount(node.ToJsonString());
 
     /// <summary>The <c>data</c> object of a Jupyter message or an nbformat output, free to be changed.</summary>
     public JsonObject ToJson() => new(_data.Select(entry => KeyValuePair.Create(entry.Key, (JsonNode?)entry.Value.DeepClone())));

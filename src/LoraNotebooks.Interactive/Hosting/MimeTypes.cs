@@ -21,7 +21,10 @@ public static class MimeTypes
     /// <summary>A Plotly figure; the value is a JSON object with <c>data</c>, <c>layout</c> and <c>config</c>.</summary>
     public const string Plotly = "application/vnd.plotly.v1+json";
 
-    /// <summary>Asks the host for a Stop button; the value is the <see cref="StopOffer.Id"/> as text. Hosts turn it into a button or drop it; it is never stored.</summary>
+    /// <summary>
+    /// Asks the host for a Stop button; the value is the <see cref="StopOffer.Id"/>
+    /// as text. Hosts turn it into a button or drop it; it is never stored.
+    /// </summary>
     public const string Stop = "application/vnd.lora-notebooks.stop+json";
 
     /// <summary>

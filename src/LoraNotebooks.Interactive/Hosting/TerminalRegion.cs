@@ -134,7 +134,10 @@ internal sealed class TerminalRegion(IAnsiConsole console)
 
     // A line that wraps would take two, and the region would be lost.
     private IReadOnlyList<string> Fit(string text) => text.Length == 0 ? [] :
-        [.. text.Split('\n').Select(line => new Segment(line).CellCount() < console.Profile.Width ? line : Segment.Truncate(new Segment(line), console.Profile.Width - 2)?.Text + "…")];
+        [.. text.Split('\n')
+            .Select(line => new Segment(line).CellCount() < console.Profile.Width
+                ? line
+                : Segment.Truncate(new Segment(line), console.Profile.Width - 2)?.Text + "…")];
 
     private sealed class Block(object display)
     {

@@ -20,7 +20,10 @@ public sealed class Html
     ]);
 
     private static readonly FrozenSet<string> s_attributes = FrozenSet.ToFrozenSet(
-        ["align", "alt", "aria-label", "aria-valuemax", "aria-valuemin", "aria-valuenow", "colspan", "data-lora-state", "height", "open", "role", "rowspan", "scope", "src", "style", "title", "valign", "width"]);
+    [
+        "align", "alt", "aria-label", "aria-valuemax", "aria-valuemin", "aria-valuenow", "colspan", "data-lora-state", "height", "open", "role",
+        "rowspan", "scope", "src", "style", "title", "valign", "width",
+    ]);
 
     private static readonly FrozenSet<string> s_void = FrozenSet.ToFrozenSet(["br", "hr", "img"]);
 
@@ -36,7 +39,8 @@ public sealed class Html
 
     /// <summary>Text; everything that HTML gives a meaning to is escaped, control characters are dropped.</summary>
     /// <remarks>
-    /// Jupyter's pages typeset what stands between dollars or behind backslashes in one run of text, entities or not. In an element of its own a mark is only a mark.
+    /// Jupyter's pages typeset what stands between dollars or behind backslashes in one
+    /// run of text, entities or not. In an element of its own a mark is only a mark.
     /// </remarks>
     public static Html Text(string? text) => string.IsNullOrEmpty(text)
         ? Empty
@@ -99,7 +103,9 @@ public sealed class Html
             throw new ArgumentException($"Got the attribute '{attribute}' on '{element}'; displays may use only: {string.Join(", ", s_attributes.Order())}.");
         }
 
-        if (attribute == "src" && !value.StartsWith("data:image/png;base64,", StringComparison.Ordinal) && !value.StartsWith("data:image/jpeg;base64,", StringComparison.Ordinal))
+        if (attribute == "src"
+            && !value.StartsWith("data:image/png;base64,", StringComparison.Ordinal)
+            && !value.StartsWith("data:image/jpeg;base64,", StringComparison.Ordinal))
         {
             throw new ArgumentException("An image's source must be PNG or JPEG data, so that the page needs nothing from outside.");
         }

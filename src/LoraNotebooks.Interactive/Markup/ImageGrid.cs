@@ -58,5 +58,9 @@ internal static class ImageGrid
     private static Html Head(string text, string align, int width) => Look.Td(Label(text, align, width), align, "padding:2px 3px", "bottom");
 
     private static Html Label(string text, string align, int width) =>
-        Html.Element("div", [("style", $"max-width:{width}px;margin:0 auto;text-align:{align};font-weight:600;font-size:12px;line-height:1.3;overflow-wrap:break-word;white-space:normal")], text);
+        Html.Element(
+            "div",
+            [("style", $"max-width:{width}px;margin:0 auto;text-align:{align};font-weight:600;font-size:12px;"
+                + "line-height:1.3;overflow-wrap:break-word;white-space:normal")],
+            text);
 }

@@ -43,7 +43,10 @@ internal static class ImageTag
     public static Html Vacant(int width, int height, int longest)
     {
         var shown = ShownSize(width, height, longest);
-        return Html.Element("div", [("style", $"display:inline-block;width:{shown.Width}px;height:{shown.Height}px;background:rgba(128,128,128,0.12);border-radius:6px;vertical-align:middle")]);
+        return Html.Element(
+            "div",
+            [("style", $"display:inline-block;width:{shown.Width}px;height:{shown.Height}px;background:rgba(128,128,128,0.12);"
+                + "border-radius:6px;vertical-align:middle")]);
     }
 
     /// <summary>The image as a data address.</summary>
@@ -64,7 +67,12 @@ internal static class ImageTag
         return "data:image/jpeg;base64," + Convert.ToBase64String(data.AsSpan());
     }
 
-    private static Html Of(string source, string? alternative, int width, int height, string style = "border-radius:6px;box-shadow:0 0 0 1px rgba(128,128,128,0.16)") => Html.Element("img",
+    private static Html Of(
+        string source,
+        string? alternative,
+        int width,
+        int height,
+        string style = "border-radius:6px;box-shadow:0 0 0 1px rgba(128,128,128,0.16)") => Html.Element("img",
     [
         ("src", source),
         ("alt", alternative ?? ""),

@@ -4,7 +4,8 @@ namespace LoraNotebooks.Interactive;
 /// <remarks>
 /// Inline styles only, because front ends drop style elements. Colours are inherited or half transparent, so one markup reads well on
 /// white and on dark pages. Everything has its meaning as a plain table too, because GitHub drops the styles as well: sizes and
-/// alignments stand in attributes. What is wider than the page is scrolled within its display. Table rows and cells reset what Jupyter's page gives to tables (stripes, right alignment).
+/// alignments stand in attributes. What is wider than the page is scrolled within its display.
+/// Table rows and cells reset what Jupyter's page gives to tables (stripes, right alignment).
 /// </remarks>
 internal static class Look
 {
@@ -26,7 +27,9 @@ internal static class Look
     /// <summary>Hairlines and empty tracks.</summary>
     public const string Line = "rgba(128,128,128,0.25)";
 
-    private const string Frame = "font-family:system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif;font-size:13px;line-height:1.45;margin:4px 0 8px 0;text-align:left;max-width:100%;overflow-x:auto";
+    private const string Frame =
+        "font-family:system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif;"
+            + "font-size:13px;line-height:1.45;margin:4px 0 8px 0;text-align:left;max-width:100%;overflow-x:auto";
     private const string Table = "border-collapse:collapse;border:none;margin:0;font-size:13px;table-layout:auto";
     private const string Row = "background:transparent;border:none";
 
@@ -58,7 +61,10 @@ internal static class Look
     public static Html Flow(IEnumerable<IEnumerable<Html>> rows, int? width = null) => Html.Element(
         "table",
         [("role", "presentation"), ("style", $"{Table};display:block{(width is { } most ? $";max-width:{most}px" : "")}")],
-        Html.Element("tbody", [("style", "display:block")], Html.Concat(rows.Select(row => Html.Element("tr", [("style", Row + ";display:contents")], Html.Concat(row))))));
+        Html.Element(
+            "tbody",
+            [("style", "display:block")],
+            Html.Concat(rows.Select(row => Html.Element("tr", [("style", Row + ";display:contents")], Html.Concat(row))))));
 
     /// <summary>The style of a cell of a <see cref="Flow"/>.</summary>
     /// <param name="padding">The room around its content.</param>
@@ -91,12 +97,18 @@ internal static class Look
 
     /// <summary>A body cell over a hairline; numbers, to the right, in digits of one width.</summary>
     public static Html Cell(Html content, string align = "left") =>
-        Td(content, align, $"padding-right:18px;border-bottom:1px solid {Line};overflow-wrap:anywhere{(align == "right" ? ";font-variant-numeric:tabular-nums;white-space:nowrap" : "")}", "middle");
+        Td(
+            content,
+            align,
+            $"padding-right:18px;border-bottom:1px solid {Line};overflow-wrap:anywhere"
+                + (align == "right" ? ";font-variant-numeric:tabular-nums;white-space:nowrap" : ""),
+            "middle");
 
     /// <summary>A small rounded label.</summary>
     public static Html Chip(string text, string? colour = null) => Html.Element(
         "span",
-        [("style", $"display:inline-block;padding:0 7px;margin:1px 4px 1px 0;border-radius:9px;font-size:12px;{(colour is null ? $"background:{Line}" : $"border:1px solid {colour};color:{colour}")}")],
+        [("style", "display:inline-block;padding:0 7px;margin:1px 4px 1px 0;border-radius:9px;font-size:12px;"
+            + (colour is null ? $"background:{Line}" : $"border:1px solid {colour};color:{colour}"))],
         text);
 
     /// <summary>Warnings, one under the other; nothing where there are none.</summary>
@@ -114,7 +126,12 @@ internal static class Look
         // What is more than nothing is seen.
         var filled = share > 0 ? Math.Max(2, (int)Math.Round(Math.Min(share, 1) * width)) : 0;
         var percent = ((int)Math.Floor(100 * Math.Clamp(share, 0, 1))).ToString();
-        return Html.Element("div", [("role", "meter"), ("aria-valuemin", "0"), ("aria-valuemax", "100"), ("aria-valuenow", percent), ("aria-label", percent + " %"), ("style", $"width:{width}px;max-width:100%;height:{height}px;background:{Line};border-radius:{height / 2}px;overflow:hidden")],
+        return Html.Element(
+            "div",
+            [
+                ("role", "meter"), ("aria-valuemin", "0"), ("aria-valuemax", "100"), ("aria-valuenow", percent), ("aria-label", percent + " %"),
+                ("style", $"width:{width}px;max-width:100%;height:{height}px;background:{Line};border-radius:{height / 2}px;overflow:hidden"),
+            ],
             Html.Element("div", [("style", $"width:{filled}px;height:{height}px;background:{colour};border-radius:{height / 2}px")]));
     }
 }

@@ -28,12 +28,16 @@ internal static class Contents
             return Items(type.GetGenericTypeDefinition() == typeof(Memory<>) ? nameof(OfMemory) : nameof(OfReadOnlyMemory), type.GetGenericArguments()[0]);
         }
 
-        return value is not IEnumerable && type.GetInterfaces().FirstOrDefault(contract => contract.IsGenericType && contract.GetGenericTypeDefinition() == typeof(IAsyncEnumerable<>)) is { } sequence
+        return value is not IEnumerable
+            && type.GetInterfaces()
+                .FirstOrDefault(contract => contract.IsGenericType && contract.GetGenericTypeDefinition() == typeof(IAsyncEnumerable<>)) is { } sequence
             ? Items(nameof(OfAsync), sequence.GetGenericArguments()[0])
             : value;
 
         object Items(string method, Type item) => typeof(Contents)
-            .GetMethod(method, System.Reflection.BindingFlags.NonPublic | System.Reflection.BindingFlags.Static)!.MakeGenericMethod(item).Invoke(null, [value])!;
+            .GetMethod(method, System.Reflection.BindingFlags.NonPublic | System.Reflection.BindingFlags.Static)!
+            .MakeGenericMethod(item)
+            .Invoke(null, [value])!;
     }
 
     /// <summary>Whether a type is a token of Newtonsoft's JSON, of whatever version: a sequence of its children, whose text is the JSON.</summary>
@@ -54,7 +58,8 @@ internal static class Contents
         DataRowView view => Named(view.Row),
         _ when row is null || IsJsonToken(row.GetType()) => null,
         IDictionary<string, object?> fields => [.. fields],
-        IDictionary { Keys: var keys } fields when keys.Cast<object>().All(key => key is string) => [.. keys.Cast<string>().Select(key => new KeyValuePair<string, object?>(key, fields[key]))],
+        IDictionary { Keys: var keys } fields when keys.Cast<object>().All(key => key is string) =>
+            [.. keys.Cast<string>().Select(key => new KeyValuePair<string, object?>(key, fields[key]))],
         _ => null,
     };
 

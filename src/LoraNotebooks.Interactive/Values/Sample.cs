@@ -38,7 +38,9 @@ internal sealed record Sample(IReadOnlyList<object?> Items, long? Count, bool Ha
     {
         try
         {
-            var contract = sequence.GetType().GetInterfaces().FirstOrDefault(type => type.IsGenericType && type.GetGenericTypeDefinition() == typeof(IReadOnlyCollection<>));
+            var contract = sequence.GetType()
+                .GetInterfaces()
+                .FirstOrDefault(type => type.IsGenericType && type.GetGenericTypeDefinition() == typeof(IReadOnlyCollection<>));
             return sequence is ICollection collection ? collection.Count : (int?)contract?.GetProperty(nameof(ICollection.Count))?.GetValue(sequence);
         }
         catch (Exception)

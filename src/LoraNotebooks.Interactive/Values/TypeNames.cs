@@ -54,12 +54,17 @@ internal static class TypeNames
         var arguments = type.GetGenericArguments();
         return arguments.Length == 0 || !type.Name.Contains('`', StringComparison.Ordinal)
             ? name
-            : $"{name}<{string.Join(", ", arguments.TakeLast(int.Parse(type.Name.Split('`')[1].TakeWhile(char.IsAsciiDigit).ToArray(), System.Globalization.CultureInfo.InvariantCulture)).Select(Of))}>";
+            : name + "<" + string.Join(
+                ", ",
+                arguments
+                    .TakeLast(int.Parse(type.Name.Split('`')[1].TakeWhile(char.IsAsciiDigit).ToArray(), System.Globalization.CultureInfo.InvariantCulture))
+                    .Select(Of)) + ">";
     }
 
     /// <summary>Whether a type is an entry of a generic dictionary.</summary>
     public static bool IsPair(Type type) => type.IsGenericType && type.GetGenericTypeDefinition() == typeof(KeyValuePair<,>);
 
     /// <summary>Whether a type was made by <c>new { … }</c>.</summary>
-    public static bool IsAnonymous(Type type) => type.Name.Contains("AnonymousType", StringComparison.Ordinal) && type.IsDefined(typeof(CompilerGeneratedAttribute), inherit: false);
+    public static bool IsAnonymous(Type type) =>
+        type.Name.Contains("AnonymousType", StringComparison.Ordinal) && type.IsDefined(typeof(CompilerGeneratedAttribute), inherit: false);
 }

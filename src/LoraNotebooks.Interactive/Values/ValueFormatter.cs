@@ -40,20 +40,32 @@ internal static class ValueFormatter
     {
         var (rows, columns) = (matrix.GetLength(0), matrix.GetLength(1));
         var (top, left) = (matrix.GetLowerBound(0), matrix.GetLowerBound(1));
-        var values = Enumerable.Range(0, Math.Min(rows, MostRows)).Select(i => (IReadOnlyList<object?>)[.. Enumerable.Range(0, Math.Min(columns, TableDisplay.MostKeptColumns)).Select(j => matrix.GetValue(top + i, left + j))]);
-        return new TableDisplay(Enumerable.Range(0, Math.Min(columns, TableDisplay.MostKeptColumns)).Select(j => j.ToString(CultureInfo.InvariantCulture)), values, rows, hasMoreRows: false) { Title = $"{TypeNames.Of(matrix.GetType())} {rows} × {columns}" }.ToMimeBundle();
+        var values = Enumerable.Range(0, Math.Min(rows, MostRows)).Select(i =>
+            (IReadOnlyList<object?>)[.. Enumerable.Range(0, Math.Min(columns, TableDisplay.MostKeptColumns)).Select(j => matrix.GetValue(top + i, left + j))]);
+        return new TableDisplay(
+            Enumerable.Range(0, Math.Min(columns, TableDisplay.MostKeptColumns)).Select(j => j.ToString(CultureInfo.InvariantCulture)),
+            values,
+            rows,
+            hasMoreRows: false)
+        {
+            Title = $"{TypeNames.Of(matrix.GetType())} {rows} × {columns}",
+        }.ToMimeBundle();
     }
 
     private static MimeBundle OfObject(object value)
     {
         var bundle = MimeBundle.FromText(ValueText.Of(value, MostText));
-        if (IsScalar(value.GetType()) || value is ITuple || ValueText.SpeaksForItself(value.GetType()) || Members.Of(value.GetType()) is not { Count: > 0 } members)
+        if (IsScalar(value.GetType()) || value is ITuple
+            || ValueText.SpeaksForItself(value.GetType()) || Members.Of(value.GetType()) is not { Count: > 0 } members)
         {
             return bundle;
         }
 
         var rows = members.Take(MostRows).Select(member => (IReadOnlyList<object?>)[member.Name, member.Read(value)]);
-        return bundle.With(MimeTypes.Html, new TableDisplay(["", ""], rows, members.Count, hasMoreRows: false) { Title = TypeNames.IsAnonymous(value.GetType()) ? null : TypeNames.Of(value.GetType()) }.ToHtml());
+        return bundle.With(MimeTypes.Html, new TableDisplay(["", ""], rows, members.Count, hasMoreRows: false)
+        {
+            Title = TypeNames.IsAnonymous(value.GetType()) ? null : TypeNames.Of(value.GetType()),
+        }.ToHtml());
     }
 
     /// <summary>Items as rows: a dictionary's entries, or objects of one kind with a column for each property; null if a line of text says the same.</summary>

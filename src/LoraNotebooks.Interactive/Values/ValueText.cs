@@ -35,7 +35,10 @@ internal sealed class ValueText
         writer.WriteItems(sample, 0);
     });
 
-    /// <summary>The text of a value in a cell of a table: one line, figures rounded for the eye, without marks between their digits, so that they can be copied into code.</summary>
+    /// <summary>
+    /// The text of a value in a cell of a table: one line, figures rounded for the
+    /// eye, without marks between their digits, so that they can be copied into code.
+    /// </summary>
     public static string Cell(object? value, int most) => Line(
         value switch
         {
@@ -79,7 +82,8 @@ internal sealed class ValueText
         var text = new StringBuilder();
         foreach (var item in sample.Items)
         {
-            text.Append(text.Length == 0 ? "" : ", ").Append(item is IEnumerable and not string ? Written(most, writer => writer.Write(item, 1)) : Cell(item, most));
+            text.Append(text.Length == 0 ? "" : ", ")
+                .Append(item is IEnumerable and not string ? Written(most, writer => writer.Write(item, 1)) : Cell(item, most));
             if (text.Length > most)
             {
                 break;
@@ -111,12 +115,16 @@ internal sealed class ValueText
                 case Exception error: Add(depth == 0 ? error.ToString() : new Fault(error).ToString()); break;
                 case Task task: Add(TaskText(task)); WriteResult(task, depth); break;
                 case Stream stream: Add(StreamText(stream)); break;
-                case byte[] bytes: Add($"byte[{bytes.Length}] {Convert.ToHexString(bytes, 0, Math.Min(bytes.Length, MostBytes))}{(bytes.Length > MostBytes ? "…" : "")}"); break;
+                case byte[] bytes:
+                    Add($"byte[{bytes.Length}] {Convert.ToHexString(bytes, 0, Math.Min(bytes.Length, MostBytes))}{(bytes.Length > MostBytes ? "…" : "")}");
+                    break;
                 case object token when Contents.IsJsonToken(token.GetType()): Add(token.ToString()); break;
                 case Enum member: Add(EnumText(member)); break;
                 case JsonNode or JsonElement: Add(value!.ToString()); break;
                 case JsonDocument document: Add(document.RootElement.ToString()); break;
-                case DateTime time: Add(time.ToString("yyyy-MM-dd HH:mm:ss.FFFFFFF", CultureInfo.InvariantCulture) + (time.Kind == DateTimeKind.Utc ? "Z" : "")); break;
+                case DateTime time:
+                    Add(time.ToString("yyyy-MM-dd HH:mm:ss.FFFFFFF", CultureInfo.InvariantCulture) + (time.Kind == DateTimeKind.Utc ? "Z" : ""));
+                    break;
                 case DateTimeOffset time: Add(time.ToString("yyyy-MM-dd HH:mm:ss.FFFFFFF zzz", CultureInfo.InvariantCulture)); break;
                 case DateOnly date: Add(date.ToString("yyyy-MM-dd", CultureInfo.InvariantCulture)); break;
                 case TimeOnly time: Add(time.ToString("HH:mm:ss.FFFFFFF", CultureInfo.InvariantCulture)); break;
@@ -237,7 +245,9 @@ internal sealed class ValueText
     private static string StreamText(Stream stream)
     {
         var name = stream is FileStream file ? $"{TypeNames.Of(stream.GetType())} {file.Name}" : TypeNames.Of(stream.GetType());
-        return stream.CanSeek ? $"{name}, at {Numbers.Count(stream.Position)} of {Numbers.Of(stream.Length, "byte")}" : stream.CanRead || stream.CanWrite ? name : $"{name}, closed";
+        return stream.CanSeek
+            ? $"{name}, at {Numbers.Count(stream.Position)} of {Numbers.Of(stream.Length, "byte")}"
+            : stream.CanRead || stream.CanWrite ? name : $"{name}, closed";
     }
 
     private void AddText(string text, int depth, char quote)

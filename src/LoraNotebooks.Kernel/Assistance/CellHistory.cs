@@ -77,7 +77,9 @@ internal sealed class CellHistory : IDisposable
         // snippets need an editor that knows their fields.
         var parts = MefHostServices.DefaultAssemblies
             .SelectMany(assembly => assembly.DefinedTypes)
-            .Where(type => !type.Name.EndsWith("ImportCompletionProvider", StringComparison.Ordinal) && !type.Name.EndsWith("SnippetCompletionProvider", StringComparison.Ordinal));
+            .Where(type =>
+                !type.Name.EndsWith("ImportCompletionProvider", StringComparison.Ordinal)
+                    && !type.Name.EndsWith("SnippetCompletionProvider", StringComparison.Ordinal));
         return MefHostServices.Create(new ContainerConfiguration().WithParts(parts).CreateContainer());
     }
 

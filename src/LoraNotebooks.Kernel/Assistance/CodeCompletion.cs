@@ -19,7 +19,9 @@ internal static class CodeCompletion
     {
         if (CompletionService.GetService(document) is not { } service)
         {
-            throw new InvalidOperationException("Roslyn's completion service is missing. The assemblies Microsoft.CodeAnalysis.Features and Microsoft.CodeAnalysis.CSharp.Features must lie beside the kernel.");
+            throw new InvalidOperationException(
+                "Roslyn's completion service is missing. "
+                    + "The assemblies Microsoft.CodeAnalysis.Features and Microsoft.CodeAnalysis.CSharp.Features must lie beside the kernel.");
         }
 
         var list = await service.GetCompletionsAsync(document, position, cancellationToken: cancellation).ConfigureAwait(false);
@@ -59,7 +61,11 @@ internal static class CodeCompletion
     private static IEnumerable<CompletionMatch> NotImported(ReachableNames? names, string typed) => names is null || typed.Length < FewestTyped ? [] : names
         .NotImported(typed, MaximumNotImported)
         .Select(type => (type.Name, Kind: type.TypeKind.ToString().ToLowerInvariant(), Space: type.ContainingNamespace.ToDisplayString()))
-        .Select(type => new CompletionMatch($"{type.Space}.{type.Name}", type.Kind, $"using {type.Space};", $"With `using {type.Space};` at the top of the cell it is {type.Name}."));
+        .Select(type => new CompletionMatch(
+            $"{type.Space}.{type.Name}",
+            type.Kind,
+            $"using {type.Space};",
+            $"With `using {type.Space};` at the top of the cell it is {type.Name}."));
 
     private static async Task<TextChange> ChangeAsync(CompletionService service, Document document, CompletionItem item, CancellationToken cancellation)
     {

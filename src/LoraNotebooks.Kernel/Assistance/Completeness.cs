@@ -46,7 +46,8 @@ internal sealed record Completeness(CompletenessStatus Status, string Indent = "
         }
 
         var end = text.AsSpan().TrimEnd().Length;
-        var canGoOn = !SyntaxFactory.IsCompleteSubmission(tree) || errors.Any(error => OpenRegions.Contains(error.Id) || error.Id == OpenRawString || IsOpenString(error));
+        var canGoOn = !SyntaxFactory.IsCompleteSubmission(tree)
+            || errors.Any(error => OpenRegions.Contains(error.Id) || error.Id == OpenRawString || IsOpenString(error));
         return canGoOn && errors.All(error => Openings.Contains(error.Id) || OpenRegions.Contains(error.Id) || error.Location.SourceSpan.End >= end)
             ? new Completeness(CompletenessStatus.Incomplete, NextIndent(text))
             : new Completeness(CompletenessStatus.Invalid);

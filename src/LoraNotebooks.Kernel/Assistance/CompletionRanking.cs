@@ -44,7 +44,12 @@ internal static class CompletionRanking
     /// <param name="best">What the completion service would choose for this text.</param>
     /// <param name="names">What can be named there; the session's own names come before those of libraries.</param>
     /// <param name="limit">How many at most.</param>
-    public static IEnumerable<CompletionItem> Rank(IEnumerable<CompletionItem> items, string typed, ImmutableArray<CompletionItem> best, ReachableNames? names, int limit)
+    public static IEnumerable<CompletionItem> Rank(
+        IEnumerable<CompletionItem> items,
+        string typed,
+        ImmutableArray<CompletionItem> best,
+        ReachableNames? names,
+        int limit)
     {
         var fitting = items.Select(item => (Item: item, Fit: Fit(item.FilterText, typed))).Where(pair => pair.Fit is not null).ToArray();
         var isTooLong = fitting.Length > limit;

@@ -11,7 +11,10 @@ internal sealed partial class DirectiveCompletion(string baseFolder)
     private const string Scheme = "nuget:";
 
     private static readonly string[] Directives =
-        ["#r", "#load", "#i", "#if", "#elif", "#else", "#endif", "#region", "#endregion", "#nullable", "#pragma", "#define", "#undef", "#line", "#error", "#warning"];
+    [
+        "#r", "#load", "#i", "#if", "#elif", "#else", "#endif", "#region", "#endregion", "#nullable", "#pragma", "#define", "#undef",
+        "#line", "#error", "#warning",
+    ];
 
     /// <summary>The proposals if the position is in a directive, else null.</summary>
     public CompletionReply? Complete(string code, int position)
@@ -51,7 +54,10 @@ internal sealed partial class DirectiveCompletion(string baseFolder)
         }
 
         var version = SkipSpace(text, comma + 1);
-        return Reply(text[version..], start + version, PackageFolders.Versions(text[name..comma].Trim()).Select(found => new CompletionMatch(found, "version")));
+        return Reply(
+            text[version..],
+            start + version,
+            PackageFolders.Versions(text[name..comma].Trim()).Select(found => new CompletionMatch(found, "version")));
     }
 
     private static int SkipSpace(string text, int at)

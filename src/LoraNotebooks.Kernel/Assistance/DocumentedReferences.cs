@@ -41,7 +41,10 @@ internal static class DocumentedReferences
         var packs = Path.GetFullPath(Path.Combine(RuntimeFolder, "..", "..", "..", "packs", "Microsoft.NETCore.App.Ref"));
         var framework = $"net{Environment.Version.Major}.{Environment.Version.Minor}";
         var folder = Directory.Exists(packs)
-            ? Directory.EnumerateDirectories(packs).Select(version => Path.Combine(version, "ref", framework)).Where(Directory.Exists).Max(StringComparer.Ordinal)
+            ? Directory.EnumerateDirectories(packs)
+                .Select(version => Path.Combine(version, "ref", framework))
+                .Where(Directory.Exists)
+                .Max(StringComparer.Ordinal)
             : null;
         return folder is null ? [] : Directory.EnumerateFiles(folder, "*.xml").Order(StringComparer.Ordinal);
     }

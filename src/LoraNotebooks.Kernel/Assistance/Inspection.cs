@@ -26,12 +26,14 @@ internal sealed record Inspection(IReadOnlyList<string> Signatures, int More, IR
 
     private static readonly SymbolDisplayFormat Declaration = new(
         typeQualificationStyle: SymbolDisplayTypeQualificationStyle.NameAndContainingTypes,
-        genericsOptions: SymbolDisplayGenericsOptions.IncludeTypeParameters | SymbolDisplayGenericsOptions.IncludeTypeConstraints | SymbolDisplayGenericsOptions.IncludeVariance,
+        genericsOptions: SymbolDisplayGenericsOptions.IncludeTypeParameters | SymbolDisplayGenericsOptions.IncludeTypeConstraints
+            | SymbolDisplayGenericsOptions.IncludeVariance,
         memberOptions: SymbolDisplayMemberOptions.IncludeType | SymbolDisplayMemberOptions.IncludeModifiers | SymbolDisplayMemberOptions.IncludeParameters
             | SymbolDisplayMemberOptions.IncludeContainingType | SymbolDisplayMemberOptions.IncludeConstantValue | SymbolDisplayMemberOptions.IncludeRef,
         delegateStyle: SymbolDisplayDelegateStyle.NameAndSignature,
         extensionMethodStyle: SymbolDisplayExtensionMethodStyle.Default,
-        parameterOptions: SymbolDisplayParameterOptions.IncludeName | SymbolDisplayParameterOptions.IncludeType | SymbolDisplayParameterOptions.IncludeParamsRefOut
+        parameterOptions: SymbolDisplayParameterOptions.IncludeName | SymbolDisplayParameterOptions.IncludeType
+            | SymbolDisplayParameterOptions.IncludeParamsRefOut
             | SymbolDisplayParameterOptions.IncludeDefaultValue | SymbolDisplayParameterOptions.IncludeExtensionThis,
         propertyStyle: SymbolDisplayPropertyStyle.ShowReadWriteDescriptor,
         localOptions: SymbolDisplayLocalOptions.IncludeType | SymbolDisplayLocalOptions.IncludeConstantValue,
@@ -91,7 +93,8 @@ internal sealed record Inspection(IReadOnlyList<string> Signatures, int More, IR
         if (symbol is IMethodSymbol { MethodKind: MethodKind.Constructor })
         {
             var declared = symbol.ToDisplayString(Declaration.RemoveMemberOptions(SymbolDisplayMemberOptions.IncludeContainingType));
-            return $"new {symbol.ContainingType.ToDisplayString(SymbolDisplayFormat.MinimallyQualifiedFormat)}{declared[declared.IndexOf('(', StringComparison.Ordinal)..]}";
+            return $"new {symbol.ContainingType.ToDisplayString(SymbolDisplayFormat.MinimallyQualifiedFormat)}"
+                + declared[declared.IndexOf('(', StringComparison.Ordinal)..];
         }
 
         // Cells name these without the class around them.
@@ -140,7 +143,11 @@ internal sealed record Inspection(IReadOnlyList<string> Signatures, int More, IR
             : null);
         return
         [
-            .. names.Select(name => new InspectionEntry(name, SymbolDocumentation.OfParameter(source, name) is { } text ? DocText.Read(text) : [], name == target.Parameter))
+            .. names
+                .Select(name => new InspectionEntry(
+                    name,
+                    SymbolDocumentation.OfParameter(source, name) is { } text ? DocText.Read(text) : [],
+                    name == target.Parameter))
                 .Where(entry => entry.IsCurrent || entry.Blocks.Count > 0),
         ];
     }
@@ -148,7 +155,9 @@ internal sealed record Inspection(IReadOnlyList<string> Signatures, int More, IR
     private static InspectionEntry[] Entries(XElement? documentation, string element, string? nameAttribute) =>
     [
         .. (documentation?.Elements(element) ?? [])
-            .Select(found => new InspectionEntry(nameAttribute is null ? "" : DocText.NameOf((string?)found.Attribute(nameAttribute) ?? ""), DocText.Read(found)))
+            .Select(found => new InspectionEntry(
+                nameAttribute is null ? "" : DocText.NameOf((string?)found.Attribute(nameAttribute) ?? ""),
+                DocText.Read(found)))
             .Where(entry => entry.Blocks.Count > 0),
     ];
 }

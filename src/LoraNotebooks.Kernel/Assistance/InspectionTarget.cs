@@ -57,7 +57,9 @@ internal sealed record InspectionTarget(ISymbol Symbol, IReadOnlyList<ISymbol> O
             whole = qualified;
         }
 
-        if (whole.Parent is ObjectCreationExpressionSyntax creation && creation.Type == whole && OfConstructors(model, creation, cancellation) is { } constructors)
+        if (whole.Parent is ObjectCreationExpressionSyntax creation
+            && creation.Type == whole
+            && OfConstructors(model, creation, cancellation) is { } constructors)
         {
             return constructors;
         }
@@ -70,7 +72,8 @@ internal sealed record InspectionTarget(ISymbol Symbol, IReadOnlyList<ISymbol> O
 
     private static InspectionTarget? OfConstructors(SemanticModel model, BaseObjectCreationExpressionSyntax creation, CancellationToken cancellation) =>
         model.GetTypeInfo(creation, cancellation).Type is not INamedTypeSymbol { TypeKind: not TypeKind.Error } type ? null
-        : OverloadsOf(model, creation, cancellation) is { Length: > 0 } and [var first, ..] all && all.Any(method => method is IMethodSymbol { Parameters.Length: > 0 })
+        : OverloadsOf(model, creation, cancellation) is { Length: > 0 } and [var first, ..] all
+            && all.Any(method => method is IMethodSymbol { Parameters.Length: > 0 })
             ? With(Chosen(model.GetSymbolInfo(creation, cancellation)) ?? first, all, null, model.Compilation)
             : new InspectionTarget(type, [], null, model.Compilation);
 
@@ -125,7 +128,10 @@ internal sealed record InspectionTarget(ISymbol Symbol, IReadOnlyList<ISymbol> O
             types.Add(ancestor);
         }
 
-        return [.. types.SelectMany(owner => owner.GetMembers()).OfType<IPropertySymbol>().Where(property => property.IsIndexer && property.DeclaredAccessibility == Accessibility.Public)];
+        return [.. types
+            .SelectMany(owner => owner.GetMembers())
+            .OfType<IPropertySymbol>()
+            .Where(property => property.IsIndexer && property.DeclaredAccessibility == Accessibility.Public)];
     }
 
     private static ISymbol[] Invoked(ITypeSymbol? type) => (type as INamedTypeSymbol)?.DelegateInvokeMethod is { } invoke ? [invoke] : [];
@@ -150,5 +156,9 @@ internal sealed record InspectionTarget(ISymbol Symbol, IReadOnlyList<ISymbol> O
     private static ISymbol? Chosen(SymbolInfo info) => info.Symbol ?? info.CandidateSymbols.FirstOrDefault();
 
     private static InspectionTarget With(ISymbol symbol, IEnumerable<ISymbol> group, string? parameter, Compilation compilation) =>
-        new(symbol, [.. group.Where(other => !SymbolEqualityComparer.Default.Equals(other.OriginalDefinition, symbol.OriginalDefinition))], parameter, compilation);
+        new(
+            symbol,
+            [.. group.Where(other => !SymbolEqualityComparer.Default.Equals(other.OriginalDefinition, symbol.OriginalDefinition))],
+            parameter,
+            compilation);
 }

@@ -24,8 +24,15 @@ internal static class InspectionText
             text.AppendLine().AppendLine(section.Title + ":");
             foreach (var entry in section.Entries)
             {
-                var words = string.Join("\n    ", entry.Blocks.Select(block => (block.Kind == DocBlockKind.Item ? "- " : "") + Joined(block).Replace("\n", "\n    ", StringComparison.Ordinal)));
-                text.Append("  ").Append(entry.IsCurrent ? Mark : "").Append(entry.Name).Append(entry.Name.Length > 0 && words.Length > 0 ? ": " : "").AppendLine(words);
+                var words = string.Join(
+                    "\n    ",
+                    entry.Blocks.Select(block =>
+                        (block.Kind == DocBlockKind.Item ? "- " : "") + Joined(block).Replace("\n", "\n    ", StringComparison.Ordinal)));
+                text.Append("  ")
+                    .Append(entry.IsCurrent ? Mark : "")
+                    .Append(entry.Name)
+                    .Append(entry.Name.Length > 0 && words.Length > 0 ? ": " : "")
+                    .AppendLine(words);
             }
         }
 
@@ -124,7 +131,9 @@ internal static class InspectionText
                     DocBlockKind.Item => ("<ul><li>", "</li></ul>"),
                     _ => ("<p>", "</p>"),
                 };
-                html.Append(open).AppendJoin("", block.Spans.Select(span => span.IsCode ? $"<code>{SafeHtml.Escape(span.Text)}</code>" : SafeHtml.Escape(span.Text))).Append(close);
+                html.Append(open)
+                    .AppendJoin("", block.Spans.Select(span => span.IsCode ? $"<code>{SafeHtml.Escape(span.Text)}</code>" : SafeHtml.Escape(span.Text)))
+                    .Append(close);
             }
         }
     }

@@ -11,7 +11,9 @@ internal static class PackageFolders
     public static IEnumerable<string> Roots => new[]
         {
             Environment.GetEnvironmentVariable("NUGET_PACKAGES"),
-            Path.GetDirectoryName(typeof(NativeRuntime).Assembly.GetCustomAttributes<AssemblyMetadataAttribute>().FirstOrDefault(a => a.Key == "LibTorchFolder")?.Value),
+            Path.GetDirectoryName(typeof(NativeRuntime).Assembly
+                .GetCustomAttributes<AssemblyMetadataAttribute>()
+                .FirstOrDefault(a => a.Key == "LibTorchFolder")?.Value),
             Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".nuget", "packages"),
         }
         .Where(Directory.Exists).Select(folder => Path.GetFullPath(folder!)).Distinct(StringComparer.Ordinal);

@@ -12,7 +12,8 @@ namespace LoraNotebooks.Kernel.Assistance;
 /// </remarks>
 internal sealed class ReachableNames
 {
-    private static readonly SymbolDisplayFormat Short = SymbolDisplayFormat.MinimallyQualifiedFormat.AddParameterOptions(SymbolDisplayParameterOptions.IncludeDefaultValue);
+    private static readonly SymbolDisplayFormat Short =
+        SymbolDisplayFormat.MinimallyQualifiedFormat.AddParameterOptions(SymbolDisplayParameterOptions.IncludeDefaultValue);
 
     private readonly SemanticModel _model;
     private readonly bool _isMember;
@@ -42,13 +43,17 @@ internal sealed class ReachableNames
         {
             MemberAccessExpressionSyntax access when left == access.OperatorToken => (SyntaxNode)access.Expression,
             ConditionalAccessExpressionSyntax access when left == access.OperatorToken => access.Expression,
-            MemberBindingExpressionSyntax binding when left == binding.OperatorToken => binding.FirstAncestorOrSelf<ConditionalAccessExpressionSyntax>()!.Expression,
+            MemberBindingExpressionSyntax binding when left == binding.OperatorToken =>
+                binding.FirstAncestorOrSelf<ConditionalAccessExpressionSyntax>()!.Expression,
             QualifiedNameSyntax qualified when left == qualified.DotToken => qualified.Left,
             _ => null,
         };
         var container = owner is null ? null
             : model.GetSymbolInfo(owner, cancellation).Symbol as INamespaceOrTypeSymbol ?? model.GetTypeInfo(owner, cancellation).Type;
-        return new ReachableNames(model, model.LookupSymbols(start, container, includeReducedExtensionMethods: owner is not null), owner is not null || left.Parent?.FirstAncestorOrSelf<UsingDirectiveSyntax>() is not null);
+        return new ReachableNames(
+            model,
+            model.LookupSymbols(start, container, includeReducedExtensionMethods: owner is not null),
+            owner is not null || left.Parent?.FirstAncestorOrSelf<UsingDirectiveSyntax>() is not null);
     }
 
     /// <summary>Whether something of a name can be named as it stands.</summary>
@@ -68,7 +73,8 @@ internal sealed class ReachableNames
 
     /// <summary>Whether the session itself made the name: a variable, a method or a type of a cell, or a member of <see cref="CellGlobals"/>.</summary>
     public bool IsOfSession(string name) => _symbols[name].Any(symbol =>
-        symbol is ILocalSymbol or IParameterSymbol or IRangeVariableSymbol || symbol.ContainingType is { IsScriptClass: true } or { Name: nameof(CellGlobals) });
+        symbol is ILocalSymbol or IParameterSymbol or IRangeVariableSymbol
+            || symbol.ContainingType is { IsScriptClass: true } or { Name: nameof(CellGlobals) });
 
     /// <summary>How a name is declared and its summary; both empty if it is no symbol.</summary>
     public (string Signature, string Description) Describe(string name, CancellationToken cancellation)

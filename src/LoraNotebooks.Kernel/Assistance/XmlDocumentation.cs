@@ -29,7 +29,10 @@ internal sealed class XmlDocumentation : DocumentationProvider
     public override int GetHashCode() => RuntimeHelpers.GetHashCode(this);
 
     /// <summary>The <c>member</c> element of a documentation id, or an empty text.</summary>
-    protected override string GetDocumentationForSymbol(string documentationMemberID, CultureInfo preferredCulture, CancellationToken cancellationToken = default)
+    protected override string GetDocumentationForSymbol(
+        string documentationMemberID,
+        CultureInfo preferredCulture,
+        CancellationToken cancellationToken = default)
     {
         if (!_index.Value.TryGetValue(Hash(Encoding.UTF8.GetBytes(documentationMemberID)), out var place))
         {

@@ -10,9 +10,17 @@ internal static class CheckCommand
 {
     public static Command Create()
     {
-        var notebooks = new Argument<string[]>("notebooks") { Description = "The notebooks to check.", Arity = ArgumentArity.OneOrMore, HelpName = "notebook.ipynb" };
+        var notebooks = new Argument<string[]>("notebooks")
+        {
+            Description = "The notebooks to check.",
+            Arity = ArgumentArity.OneOrMore,
+            HelpName = "notebook.ipynb",
+        };
         var outputs = new Option<bool>("--outputs") { Description = "Also reports stored outputs that are missing, unfinished, or older than the code." };
-        var command = new Command("check", "Compiles all code cells in their order and runs none; exits with 1 if one does not compile. Cells tagged \"raises-exception\" may, cells tagged \"skip\" are left out.")
+        var command = new Command(
+            "check",
+            "Compiles all code cells in their order and runs none; exits with 1 if one does not compile. "
+                + "Cells tagged \"raises-exception\" may, cells tagged \"skip\" are left out.")
         {
             notebooks, outputs,
         };

@@ -24,9 +24,18 @@ internal static class DoctorCommand
     {
         var json = new Option<bool>("--json") { Description = "Writes the report as JSON." };
         var fix = new Option<bool>("--fix") { Description = "Fetches libtorch into NuGet's package folder, if it is missing there (about 200 MB)." };
-        var numerics = new Option<bool>("--numerics") { Description = "Compares about a thousand of libtorch's operations, forward and backward, in float32 and bfloat16, with float64 (less than a minute)." };
+        var numerics = new Option<bool>("--numerics")
+        {
+            Description = "Compares about a thousand of libtorch's operations, forward and backward, in float32 "
+                + "and bfloat16, with float64 (less than a minute).",
+        };
         var worker = new Option<int?>(NumericsExam.Option) { Hidden = true };
-        var command = new Command("doctor", "Checks the .NET SDK, libtorch, the processor, memory and the embedded model, and says what to do where something is missing.") { json, fix, numerics, worker };
+        var command = new Command(
+            "doctor",
+            "Checks the .NET SDK, libtorch, the processor, memory and the embedded model, and says what to do where something is missing.")
+        {
+            json, fix, numerics, worker,
+        };
         command.SetAction((arguments, cancellation) =>
         {
             if (arguments.GetValue(worker) is { } first)
@@ -50,7 +59,15 @@ internal static class DoctorCommand
         var failed = outcomes.Any(static outcome => outcome is { Fault: not null, IsGoneAround: false });
         if (asJson)
         {
-            Console.WriteLine(JsonSerializer.Serialize(new { ok = !failed, processor = Processor.Current.ToString(), operations = outcomes.Count, off = outcomes.Where(static outcome => outcome.Fault is not null) }, Json));
+            Console.WriteLine(JsonSerializer.Serialize(
+                new
+                {
+                    ok = !failed,
+                    processor = Processor.Current.ToString(),
+                    operations = outcomes.Count,
+                    off = outcomes.Where(static outcome => outcome.Fault is not null),
+                },
+                Json));
             return failed ? 1 : 0;
         }
 
@@ -59,7 +76,9 @@ internal static class DoctorCommand
         {
             var off = kind.Where(static outcome => outcome.Fault is not null).ToArray();
             var around = off.Count(static outcome => outcome.IsGoneAround);
-            Console.WriteLine($"  {kind.Key,-16} {kind.Count(),4}, {(off.Length == 0 ? "all right" : $"{off.Length} off, {around} of them computed another way by the toolkit")}");
+            Console.WriteLine(
+                $"  {kind.Key,-16} {kind.Count(),4}, "
+                    + (off.Length == 0 ? "all right" : $"{off.Length} off, {around} of them computed another way by the toolkit"));
             foreach (var outcome in off.OrderBy(static outcome => outcome.IsGoneAround).Take(MostListed))
             {
                 Console.WriteLine($"    {outcome.Case}: {outcome.Fault}{(outcome.IsGoneAround ? "" : " (not gone around)")}");

@@ -4,7 +4,9 @@ using Spectre.Console;
 
 namespace LoraNotebooks.Kernel.Commands;
 
-/// <summary>Shows a download on the error output: a bar on a terminal, a line for each whole file elsewhere. The output itself stays free for the result.</summary>
+/// <summary>
+/// Shows a download on the error output: a bar on a terminal, a line for each whole file elsewhere. The output itself stays free for the result.
+/// </summary>
 internal static class DownloadTerminal
 {
     private const int LongestName = 44;
@@ -25,7 +27,12 @@ internal static class DownloadTerminal
         }
 
         return terminal.Progress()
-            .Columns(new TaskDescriptionColumn { Alignment = Justify.Left }, new ProgressBarColumn(), new PercentageColumn(), new DownloadedColumn(), new RemainingTimeColumn())
+            .Columns(
+                new TaskDescriptionColumn { Alignment = Justify.Left },
+                new ProgressBarColumn(),
+                new PercentageColumn(),
+                new DownloadedColumn(),
+                new RemainingTimeColumn())
             .StartAsync(async context =>
             {
                 var bar = context.AddTask("Asking the hub");

@@ -52,8 +52,15 @@ internal static class KernelCommand
     private sealed class Place
     {
         private readonly Option<bool> _user = new("--user") { Description = "For this user. The default." };
-        private readonly Option<bool> _environment = new("--sys-prefix") { Description = "For the Python environment that is active (VIRTUAL_ENV or CONDA_PREFIX)." };
-        private readonly Option<string?> _prefix = new("--prefix") { Description = "For everyone who uses the installation at this path: <path>/share/jupyter.", HelpName = "path" };
+        private readonly Option<bool> _environment = new("--sys-prefix")
+        {
+            Description = "For the Python environment that is active (VIRTUAL_ENV or CONDA_PREFIX).",
+        };
+        private readonly Option<string?> _prefix = new("--prefix")
+        {
+            Description = "For everyone who uses the installation at this path: <path>/share/jupyter.",
+            HelpName = "path",
+        };
 
         public Option<string> Name { get; } = new("--name")
         {
@@ -88,7 +95,8 @@ internal static class KernelCommand
 
             return !arguments.GetValue(_environment)
                 ? JupyterPaths.UserData()
-                : JupyterPaths.DataOf(JupyterPaths.ActiveEnvironment() ?? throw new InvalidOperationException("No Python environment is active: neither VIRTUAL_ENV nor CONDA_PREFIX is set. Activate one, or give its path with --prefix."));
+                : JupyterPaths.DataOf(JupyterPaths.ActiveEnvironment() ?? throw new InvalidOperationException(
+                    "No Python environment is active: neither VIRTUAL_ENV nor CONDA_PREFIX is set. Activate one, or give its path with --prefix."));
         }
     }
 }

@@ -30,7 +30,11 @@ internal static class KernelStart
                 context.Cancel = true;
                 kernel.Interrupt();
             });
-            _ = ParentProcess.WaitForEndAsync(end.Token).ContinueWith(_ => end.Cancel(), CancellationToken.None, TaskContinuationOptions.OnlyOnRanToCompletion, TaskScheduler.Default);
+            _ = ParentProcess.WaitForEndAsync(end.Token).ContinueWith(
+                _ => end.Cancel(),
+                CancellationToken.None,
+                TaskContinuationOptions.OnlyOnRanToCompletion,
+                TaskScheduler.Default);
             await kernel.RunAsync(end.Token).ConfigureAwait(false);
             await end.CancelAsync().ConfigureAwait(false);
         }

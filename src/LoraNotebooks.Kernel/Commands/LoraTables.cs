@@ -26,8 +26,13 @@ internal static class LoraTables
 
     public static void Write(LoraInspection inspection, bool allLayers)
     {
-        var methods = inspection.Layers.GroupBy(static layer => $"{layer.Method}{(layer.IsDora ? " with dora_scale" : "")}").Select(static group => $"{group.Count()} {group.Key}");
-        Line($"{inspection.Path}: {inspection.Kind}, {ByteSize.Text(inspection.Bytes)}, {inspection.Parameters:N0} numbers ({string.Join(", ", inspection.DTypes)}), {inspection.Layers.Count} layers ({string.Join(", ", methods)})");
+        var size = ByteSize.Text(inspection.Bytes);
+        var types = string.Join(", ", inspection.DTypes);
+        var methods = inspection.Layers
+            .GroupBy(static layer => $"{layer.Method}{(layer.IsDora ? " with dora_scale" : "")}")
+            .Select(static group => $"{group.Count()} {group.Key}");
+        var layers = $"{inspection.Layers.Count} layers ({string.Join(", ", methods)})";
+        Line($"{inspection.Path}: {inspection.Kind}, {size}, {inspection.Parameters:N0} numbers ({types}), {layers}");
         Line($"for {inspection.For}{(inspection.Tool is null ? "" : $", made with {inspection.Tool}")}");
         Console.WriteLine();
         if (allLayers)
@@ -43,17 +48,29 @@ internal static class LoraTables
             Line($"{"block",-40} {"layers",6} {"rank",12} {"alpha",14} {"numbers",12} {"norm",10}");
             foreach (var block in inspection.Blocks)
             {
-                Line($"{$"{block.Network}.{block.Block}",-40} {block.Layers,6} {Range(block.Ranks, static rank => $"{rank}"),12} {Range(block.Alphas, static alpha => alpha.ToString("G4", CultureInfo.InvariantCulture)),14} {block.Parameters,12:N0} {block.Norm,10:G4}");
+                var ranks = Range(block.Ranks, static rank => $"{rank}");
+                var alphas = Range(block.Alphas, static alpha => alpha.ToString("G4", CultureInfo.InvariantCulture));
+                Line($"{$"{block.Network}.{block.Block}",-40} {block.Layers,6} {ranks,12} {alphas,14} {block.Parameters,12:N0} {block.Norm,10:G4}");
             }
         }
 
         Section("Hashes", inspection.ModelHash is null ? [] :
         [
-            $"sshs_model_hash  {inspection.ModelHash}{inspection.HashIsAsNoted switch { true => " (as noted in the file)", false => " (the file notes another one: it was changed after it was written)", _ => "" }}",
+            $"sshs_model_hash  {inspection.ModelHash}"
+                + inspection.HashIsAsNoted switch
+                {
+                    true => " (as noted in the file)",
+                    false => " (the file notes another one: it was changed after it was written)",
+                    _ => "",
+                },
             $"sshs_legacy_hash {inspection.LegacyHash}",
         ]);
-        Section("Metadata", inspection.Metadata.OrderBy(static pair => pair.Key, StringComparer.Ordinal).Select(static pair => $"{pair.Key}: {Short(pair.Value)}"));
-        Section("Settings", inspection.Configs.OrderBy(static pair => pair.Key, StringComparer.Ordinal).Select(static pair => $"{pair.Key}: {Short(pair.Value)}"));
+        Section(
+            "Metadata",
+            inspection.Metadata.OrderBy(static pair => pair.Key, StringComparer.Ordinal).Select(static pair => $"{pair.Key}: {Short(pair.Value)}"));
+        Section(
+            "Settings",
+            inspection.Configs.OrderBy(static pair => pair.Key, StringComparer.Ordinal).Select(static pair => $"{pair.Key}: {Short(pair.Value)}"));
         Findings("Not low-rank", inspection.Others);
         Findings("Not finite", inspection.NotFinite);
         Findings("Not understood", inspection.Unknown);
@@ -71,8 +88,12 @@ internal static class LoraTables
         }
 
         // ‖Σ error‖ over ‖Σ ΔW‖, the layers being orthogonal parts of one change.
-        var (lost, whole) = (Math.Sqrt(fits.Sum(static fit => Math.Pow(fit.Norm * fit.RelativeError, 2))), Math.Sqrt(fits.Sum(static fit => fit.Norm * fit.Norm)));
-        Line($"{fits.Count} layers, ranks {Range([.. fits.Select(static fit => fit.Rank).Distinct().Order()], static rank => $"{rank}")}, error {(whole == 0 ? 0 : lost / whole):P2} of the whole, at most {fits.Max(static fit => fit.RelativeError):P2} of a layer.");
+        var (lost, whole) = (
+            Math.Sqrt(fits.Sum(static fit => Math.Pow(fit.Norm * fit.RelativeError, 2))),
+            Math.Sqrt(fits.Sum(static fit => fit.Norm * fit.Norm)));
+        var ranks = Range([.. fits.Select(static fit => fit.Rank).Distinct().Order()], static rank => $"{rank}");
+        var most = fits.Max(static fit => fit.RelativeError);
+        Line($"{fits.Count} layers, ranks {ranks}, error {(whole == 0 ? 0 : lost / whole):P2} of the whole, at most {most:P2} of a layer.");
     }
 
     public static void WriteLeftOut(IReadOnlyList<string> leftOut) => Findings("Differs, but a LoRA cannot hold it", leftOut);
@@ -80,7 +101,9 @@ internal static class LoraTables
     public static void WriteSizes(string source, string destination) => WriteSizes([source], destination);
 
     public static void WriteSizes(IReadOnlyList<string> sources, string destination) =>
-        Line($"{destination}: {ByteSize.Text(Size(destination))}{(sources.Count == 0 ? "" : $", from {string.Join(" + ", sources.Select(static source => ByteSize.Text(Size(source))))}")}");
+        Line($"{destination}: {ByteSize.Text(Size(destination))}{(sources.Count == 0
+            ? ""
+            : $", from {string.Join(" + ", sources.Select(static source => ByteSize.Text(Size(source))))}")}");
 
     /// <summary>A section of which the first few tell enough; all are in the JSON.</summary>
     private static void Findings(string title, IReadOnlyList<string> lines)
@@ -117,7 +140,9 @@ internal static class LoraTables
 
     private static string Short(string value) => value.Length <= LongestValue ? value : $"{value[..LongestValue]}… ({value.Length} characters)";
 
-    private static long Size(string path) => File.Exists(path) ? new FileInfo(path).Length : Directory.EnumerateFiles(path, "*", SearchOption.AllDirectories).Sum(static file => new FileInfo(file).Length);
+    private static long Size(string path) => File.Exists(path)
+        ? new FileInfo(path).Length
+        : Directory.EnumerateFiles(path, "*", SearchOption.AllDirectories).Sum(static file => new FileInfo(file).Length);
 
     private static string Invariant(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);
 

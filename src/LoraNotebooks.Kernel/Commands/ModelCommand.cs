@@ -28,9 +28,21 @@ internal static class ModelCommand
     {
         var name = new Argument<string>("model") { Description = "The model on the hub.", HelpName = "org/name" };
         var revision = new Option<string?>("--revision") { Description = "A branch, a tag or a commit; default main.", HelpName = "revision" };
-        var variant = new Option<string?>("--variant") { Description = "The variant of the weights, such as fp16; components without it are fetched plain.", HelpName = "fp16" };
-        var files = new Option<string[]>("--file") { Description = "Fetches only the files that match: --file \"unet/*\". Default: the files that the toolkit needs.", HelpName = "pattern", DefaultValueFactory = static _ => [] };
-        var command = new Command("download", "Fetches a model; an interrupted download goes on where it ended. Only safetensors, JSON and text files are fetched, never pickled weights. The access token of a gated model is read from HF_TOKEN.")
+        var variant = new Option<string?>("--variant")
+        {
+            Description = "The variant of the weights, such as fp16; components without it are fetched plain.",
+            HelpName = "fp16",
+        };
+        var files = new Option<string[]>("--file")
+        {
+            Description = "Fetches only the files that match: --file \"unet/*\". Default: the files that the toolkit needs.",
+            HelpName = "pattern",
+            DefaultValueFactory = static _ => [],
+        };
+        var command = new Command(
+            "download",
+            "Fetches a model; an interrupted download goes on where it ended. "
+                + "Only safetensors, JSON and text files are fetched, never pickled weights. The access token of a gated model is read from HF_TOKEN.")
         {
             name, revision, variant, files,
         };
@@ -60,7 +72,13 @@ internal static class ModelCommand
                 return Task.FromResult((int)RunExit.Ok);
             }
 
-            var table = new Table().Border(TableBorder.None).AddColumn("Model").AddColumn("Revision").AddColumn(new TableColumn("Size").RightAligned()).AddColumn(new TableColumn("Files").RightAligned()).AddColumn("Last use");
+            var table = new Table()
+                .Border(TableBorder.None)
+                .AddColumn("Model")
+                .AddColumn("Revision")
+                .AddColumn(new TableColumn("Size").RightAligned())
+                .AddColumn(new TableColumn("Files").RightAligned())
+                .AddColumn("Last use");
             foreach (var model in models)
             {
                 table.AddRow(

@@ -10,21 +10,58 @@ namespace LoraNotebooks.Kernel.Commands;
 /// <summary><c>lora-notebooks pretrain</c>: trains the embedded base model, its classifier, and scores it.</summary>
 internal static class PretrainCommand
 {
-    private static readonly Argument<string> Corpus = new("corpus") { Description = "The folder with the portraits (datasets/README.md says how to make them)." };
-    private static readonly Option<string> Output = new("--output") { Description = "The folder that receives the models.", DefaultValueFactory = static _ => "artifacts/base" };
-    private static readonly Option<int> AutoencoderSteps = new("--autoencoder-steps") { Description = "Steps of the autoencoder.", DefaultValueFactory = static _ => new PretrainingConfig { Corpus = "", Output = "" }.AutoencoderSteps };
-    private static readonly Option<int> DecoderSteps = new("--decoder-steps") { Description = "Steps of the decoder alone.", DefaultValueFactory = static _ => new PretrainingConfig { Corpus = "", Output = "" }.DecoderSteps };
-    private static readonly Option<int> DenoiserSteps = new("--denoiser-steps") { Description = "Steps of the UNet and the text encoder.", DefaultValueFactory = static _ => new PretrainingConfig { Corpus = "", Output = "" }.DenoiserSteps };
-    private static readonly Option<int> Captions = new("--captions") { Description = "Held-out captions to draw for the score.", DefaultValueFactory = static _ => 100 };
-    private static readonly Option<int> Threads = new("--threads") { Description = "Threads to compute with; 0 leaves the choice to libtorch.", DefaultValueFactory = static _ => 0 };
+    private static readonly Argument<string> Corpus = new("corpus")
+    {
+        Description = "The folder with the portraits (datasets/README.md says how to make them).",
+    };
+    private static readonly Option<string> Output = new("--output")
+    {
+        Description = "The folder that receives the models.",
+        DefaultValueFactory = static _ => "artifacts/base",
+    };
+    private static readonly Option<int> AutoencoderSteps = new("--autoencoder-steps")
+    {
+        Description = "Steps of the autoencoder.",
+        DefaultValueFactory = static _ => new PretrainingConfig { Corpus = "", Output = "" }.AutoencoderSteps,
+    };
+    private static readonly Option<int> DecoderSteps = new("--decoder-steps")
+    {
+        Description = "Steps of the decoder alone.",
+        DefaultValueFactory = static _ => new PretrainingConfig { Corpus = "", Output = "" }.DecoderSteps,
+    };
+    private static readonly Option<int> DenoiserSteps = new("--denoiser-steps")
+    {
+        Description = "Steps of the UNet and the text encoder.",
+        DefaultValueFactory = static _ => new PretrainingConfig { Corpus = "", Output = "" }.DenoiserSteps,
+    };
+    private static readonly Option<int> Captions = new("--captions")
+    {
+        Description = "Held-out captions to draw for the score.",
+        DefaultValueFactory = static _ => 100,
+    };
+    private static readonly Option<int> Threads = new("--threads")
+    {
+        Description = "Threads to compute with; 0 leaves the choice to libtorch.",
+        DefaultValueFactory = static _ => 0,
+    };
 
     public static Command Create()
     {
         var command = new Command("pretrain", "Trains the embedded base model on a corpus of portraits. A stopped run goes on where it was.")
         {
-            Stage("base", "Trains autoencoder, decoder, UNet and text encoder, and writes the model.", static (config, _, _, cancellation) => BasePretraining.Run(config, new Lines(), cancellation)),
-            Stage("export", "Writes the model as the saved state has it, to look at a run while it goes on.", static (config, _, _, _) => BasePretraining.Export(config)),
-            Stage("classifier", "Trains the tag classifier that judges the pictures.", static (config, folder, _, cancellation) => ClassifierPretraining.Run(config, Path.Combine(folder, "tag-classifier"), progress: new Lines(), cancellation: cancellation)),
+            Stage(
+                "base",
+                "Trains autoencoder, decoder, UNet and text encoder, and writes the model.",
+                static (config, _, _, cancellation) => BasePretraining.Run(config, new Lines(), cancellation)),
+            Stage(
+                "export",
+                "Writes the model as the saved state has it, to look at a run while it goes on.",
+                static (config, _, _, _) => BasePretraining.Export(config)),
+            Stage(
+                "classifier",
+                "Trains the tag classifier that judges the pictures.",
+                static (config, folder, _, cancellation) =>
+                    ClassifierPretraining.Run(config, Path.Combine(folder, "tag-classifier"), progress: new Lines(), cancellation: cancellation)),
             Stage("score", "Draws held-out captions and lets the classifier judge them, attribute by attribute.", Score),
         };
         return command;
@@ -91,8 +128,8 @@ internal static class PretrainCommand
     /// <summary>Progress as plain lines, so that a log file of a long run can be read.</summary>
     private sealed class Lines : IProgress<PretrainingStep>
     {
-        public void Report(PretrainingStep step) => Console.WriteLine(string.Create(
-            CultureInfo.InvariantCulture,
-            $"{DateTime.Now:HH:mm:ss} {step.Stage} {step.Step}/{step.Steps} loss {step.Loss:F4} learning rate {step.LearningRate:E1} {step.ImagesPerSecond:F1} images/s"));
+        public void Report(PretrainingStep step) => Console.WriteLine(
+            string.Create(CultureInfo.InvariantCulture, $"{DateTime.Now:HH:mm:ss} {step.Stage} {step.Step}/{step.Steps} loss {step.Loss:F4} ")
+                + string.Create(CultureInfo.InvariantCulture, $"learning rate {step.LearningRate:E1} {step.ImagesPerSecond:F1} images/s"));
     }
 }

@@ -8,16 +8,35 @@ internal static class RunCommand
 {
     public static Command Create()
     {
-        var notebooks = new Argument<string[]>("notebooks") { Description = "The notebooks to run, in this order.", Arity = ArgumentArity.OneOrMore, HelpName = "notebook.ipynb" };
+        var notebooks = new Argument<string[]>("notebooks")
+        {
+            Description = "The notebooks to run, in this order.",
+            Arity = ArgumentArity.OneOrMore,
+            HelpName = "notebook.ipynb",
+        };
         var parameters = new Option<string[]>("-p", "--parameter")
         {
             Description = "Sets a variable of the cell tagged \"parameters\": -p steps=20 -p prompt=\"a portrait\". The value is a C# literal.",
             HelpName = "name=value",
             DefaultValueFactory = _ => [],
         };
-        var output = new Option<string>("--output", "-o") { Description = "The folder for the results; the notebook's own folder to keep its outputs in it.", HelpName = "folder", DefaultValueFactory = _ => "artifacts" };
-        var format = new Option<string>("--format") { Description = "What to write: ipynb (the executed notebook), html (one self-contained page), or both.", HelpName = "ipynb,html", DefaultValueFactory = _ => "ipynb,html" };
-        var timeout = new Option<string?>("--timeout") { Description = "The longest time that all cells of a notebook together may take: 90s, 8m, 1h30m. A bare number means seconds.", HelpName = "time" };
+        var output = new Option<string>("--output", "-o")
+        {
+            Description = "The folder for the results; the notebook's own folder to keep its outputs in it.",
+            HelpName = "folder",
+            DefaultValueFactory = _ => "artifacts",
+        };
+        var format = new Option<string>("--format")
+        {
+            Description = "What to write: ipynb (the executed notebook), html (one self-contained page), or both.",
+            HelpName = "ipynb,html",
+            DefaultValueFactory = _ => "ipynb,html",
+        };
+        var timeout = new Option<string?>("--timeout")
+        {
+            Description = "The longest time that all cells of a notebook together may take: 90s, 8m, 1h30m. A bare number means seconds.",
+            HelpName = "time",
+        };
         var cellTimeout = new Option<string?>("--cell-timeout") { Description = "The longest time that each cell may take.", HelpName = "time" };
         var command = new Command("run", "Runs notebooks without Jupyter and writes <output>/<name>.ipynb and <output>/<name>.html, also when a cell fails.")
         {

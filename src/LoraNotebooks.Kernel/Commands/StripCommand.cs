@@ -10,9 +10,17 @@ internal static class StripCommand
 {
     public static Command Create()
     {
-        var notebooks = new Argument<string[]>("notebooks") { Description = "The notebooks to strip.", Arity = ArgumentArity.OneOrMore, HelpName = "notebook.ipynb" };
+        var notebooks = new Argument<string[]>("notebooks")
+        {
+            Description = "The notebooks to strip.",
+            Arity = ArgumentArity.OneOrMore,
+            HelpName = "notebook.ipynb",
+        };
         var check = new Option<bool>("--check") { Description = "Changes nothing, and exits with 1 if there is something to strip." };
-        var command = new Command("strip", "Takes outputs, execution counts, execution times and the machine that they were made on out of notebooks. Every other byte of the file stays, and a file without them is not touched.")
+        var command = new Command(
+            "strip",
+            "Takes outputs, execution counts, execution times and the machine that they were made on out of notebooks. "
+                + "Every other byte of the file stays, and a file without them is not touched.")
         {
             notebooks, check,
         };

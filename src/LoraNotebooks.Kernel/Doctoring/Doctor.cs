@@ -22,7 +22,10 @@ public static class Doctor
     /// <param name="measure">Whether to measure the speed of matrix products, which takes about a second.</param>
     public static IEnumerable<Check> Examine(bool measure = true)
     {
-        yield return new Check("System", Health.Ok, $"{RuntimeInformation.OSDescription}, {RuntimeInformation.ProcessArchitecture}, .NET {Environment.Version}");
+        yield return new Check(
+            "System",
+            Health.Ok,
+            $"{RuntimeInformation.OSDescription}, {RuntimeInformation.ProcessArchitecture}, .NET {Environment.Version}");
         yield return Sdk();
         yield return Memory();
         yield return ProcessorFeatures.Check();
@@ -53,7 +56,8 @@ public static class Doctor
             using var process = Process.Start(start)!;
             var versions = process.StandardOutput.ReadToEnd().Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(line => line.Split(' ')[0]).ToArray();
             process.WaitForExit();
-            var newest = versions.LastOrDefault(version => int.TryParse(version.Split('.')[0], CultureInfo.InvariantCulture, out var major) && major >= NeededSdk);
+            var newest = versions.LastOrDefault(version =>
+                int.TryParse(version.Split('.')[0], CultureInfo.InvariantCulture, out var major) && major >= NeededSdk);
             return newest is not null
                 ? new Check(".NET SDK", Health.Ok, newest)
                 : new Check(".NET SDK", Health.Fail, versions.Length == 0 ? "none" : string.Join(", ", versions), advice);
@@ -70,7 +74,11 @@ public static class Doctor
         var found = $"{ByteSize.Text(available)} for this process";
         return available >= ComfortableMemory
             ? new Check("Memory", Health.Ok, found)
-            : new Check("Memory", Health.Warn, found, "The notebooks on the embedded model need about 2 GB; larger models need more. Close other programs or raise the container's limit.");
+            : new Check(
+                "Memory",
+                Health.Warn,
+                found,
+                "The notebooks on the embedded model need about 2 GB; larger models need more. Close other programs or raise the container's limit.");
     }
 
     private static (Check Check, bool Loaded) Natives()
@@ -90,7 +98,9 @@ public static class Doctor
         catch (Exception error) when (error is DllNotFoundException or TypeInitializationException or BadImageFormatException)
         {
             return (new Check("libtorch", Health.Fail, error.Message,
-                $"Run 'lora-notebooks doctor --fix', which fetches the package {NativeRuntime.LibTorchPackage} into NuGet's folder, or name a folder with libtorch in {NativeRuntime.FolderVariable}. On Linux it needs glibc and libstdc++ (Alpine's musl does not do)."), false);
+                $"Run 'lora-notebooks doctor --fix', which fetches the package {NativeRuntime.LibTorchPackage} into NuGet's folder, "
+                    + $"or name a folder with libtorch in {NativeRuntime.FolderVariable}. "
+                    + "On Linux it needs glibc and libstdc++ (Alpine's musl does not do)."), false);
         }
     }
 
@@ -101,25 +111,41 @@ public static class Doctor
         var limit = report.InstructionLimit is { } set ? $", instructions limited to {set}" : "";
         if (report.Wrong.Count == 0)
         {
-            return new Check(name, Health.Ok, $"{report.Samples} samples right, forward and backward{limit}{(report.Forced is { } forced ? $"; computed the {forced} way, as {CheckedConvolution.WayVariable} says" : "")}");
+            return new Check(
+                name,
+                Health.Ok,
+                $"{report.Samples} samples right, forward and backward{limit}"
+                    + (report.Forced is { } forced ? $"; computed the {forced} way, as {CheckedConvolution.WayVariable} says" : ""));
         }
 
         var found = $"libtorch computes {report.Wrong.Count} of {report.Samples} samples wrong on this processor{limit}, such as {report.Wrong[0]}";
         return report.StillWrong.Count == 0
-            ? new Check(name, Health.Warn, found, $"Nothing needs to be done: the toolkit computes such convolutions another way, {report.Samples} of {report.Samples} right. Convolutions of other libraries' models are right if the process is started with ONEDNN_MAX_CPU_ISA=SSE41.")
+            ? new Check(
+                name,
+                Health.Warn,
+                found,
+                $"Nothing needs to be done: the toolkit computes such convolutions another way, {report.Samples} of {report.Samples} right. "
+                    + "Convolutions of other libraries' models are right if the process is started with ONEDNN_MAX_CPU_ISA=SSE41.")
             : new Check(name, Health.Fail, found, report.Forced is null
-                ? $"{report.StillWrong.Count} stay wrong in the toolkit, too. Start the process with ONEDNN_MAX_CPU_ISA=SSE41, which is slower and mostly right."
+                ? $"{report.StillWrong.Count} stay wrong in the toolkit, too. "
+                    + "Start the process with ONEDNN_MAX_CPU_ISA=SSE41, which is slower and mostly right."
                 : $"{report.StillWrong.Count} stay wrong, because {CheckedConvolution.WayVariable} forces the {report.Forced} way. Unset it.");
     }
 
     private static Check Threads()
     {
         var threads = torch.get_num_threads();
-        var set = ThreadVariables.Where(name => Environment.GetEnvironmentVariable(name) is { Length: > 0 }).Select(name => $"{name}={Environment.GetEnvironmentVariable(name)}");
+        var set = ThreadVariables
+            .Where(name => Environment.GetEnvironmentVariable(name) is { Length: > 0 })
+            .Select(name => $"{name}={Environment.GetEnvironmentVariable(name)}");
         var found = $"{threads} of {Environment.ProcessorCount} processors{string.Concat(set.Select(s => ", " + s))}";
         return threads >= Environment.ProcessorCount / 2
             ? new Check("Threads", Health.Ok, found)
-            : new Check("Threads", Health.Warn, found, "Training uses fewer processors than there are. Unset OMP_NUM_THREADS, or set it to the number of cores.");
+            : new Check(
+                "Threads",
+                Health.Warn,
+                found,
+                "Training uses fewer processors than there are. Unset OMP_NUM_THREADS, or set it to the number of cores.");
     }
 
     private static Check Device() => torch.cuda_is_available()
@@ -158,7 +184,11 @@ public static class Doctor
         }
         catch (DirectoryNotFoundException error)
         {
-            return new Check("Base model", Health.Fail, error.Message, "Build the solution again. If src/LoraNotebooks/Assets/avatar-diffusion is missing too, clone the repository anew.");
+            return new Check(
+                "Base model",
+                Health.Fail,
+                error.Message,
+                "Build the solution again. If src/LoraNotebooks/Assets/avatar-diffusion is missing too, clone the repository anew.");
         }
     }
 }

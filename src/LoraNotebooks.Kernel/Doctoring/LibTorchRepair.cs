@@ -30,7 +30,11 @@ internal static class LibTorchRepair
         }
         catch (PackageRestoreException error)
         {
-            return new Check(Name, Health.Fail, error.Message, "Put the machine on the network, or name a nuget.config with your package source in the current folder, and try again.");
+            return new Check(
+                Name,
+                Health.Fail,
+                error.Message,
+                "Put the machine on the network, or name a nuget.config with your package source in the current folder, and try again.");
         }
 
         if (!isMissing())
@@ -39,7 +43,11 @@ internal static class LibTorchRepair
         }
 
         var folder = restored.NativeFiles.Select(Path.GetDirectoryName).FirstOrDefault();
-        return new Check(Name, Health.Fail, $"fetched {package.Id} {package.Version}, but NuGet keeps it in a folder of its own", $"Set the variable {NativeRuntime.FolderVariable} to {folder}.");
+        return new Check(
+            Name,
+            Health.Fail,
+            $"fetched {package.Id} {package.Version}, but NuGet keeps it in a folder of its own",
+            $"Set the variable {NativeRuntime.FolderVariable} to {folder}.");
     }
 
     private static bool IsMissing()

@@ -6,7 +6,10 @@ using LoraNotebooks.Tensors;
 
 namespace LoraNotebooks.Kernel.Doctoring;
 
-/// <summary>The sweep over libtorch's operations, in a process of its own: a kernel that writes beyond its memory ends that one, and the sweep goes on behind it.</summary>
+/// <summary>
+/// The sweep over libtorch's operations, in a process of its own: a kernel that
+/// writes beyond its memory ends that one, and the sweep goes on behind it.
+/// </summary>
 internal static class NumericsExam
 {
     private const string Before = "? ";
@@ -32,7 +35,8 @@ internal static class NumericsExam
     }
 
     /// <summary>Runs all operations in processes of this program.</summary>
-    public static IReadOnlyList<NumericsOutcome> Run(CancellationToken cancellation) => Run(first => Lines(first, cancellation), NumericsSweep.Count, NumericsSweep.Name);
+    public static IReadOnlyList<NumericsOutcome> Run(CancellationToken cancellation) =>
+        Run(first => Lines(first, cancellation), NumericsSweep.Count, NumericsSweep.Name);
 
     /// <summary>See above, with the process in the caller's hands.</summary>
     /// <param name="start">Starts a process at a number and gives what it says.</param>
@@ -66,7 +70,8 @@ internal static class NumericsExam
             // Without a word of its first operation the process could not begin, and would not at the next one.
             if (running < first)
             {
-                throw new InvalidOperationException("The process for the sweep ended before its first operation. Run 'lora-notebooks doctor' to see whether libtorch loads.");
+                throw new InvalidOperationException(
+                    "The process for the sweep ended before its first operation. Run 'lora-notebooks doctor' to see whether libtorch loads.");
             }
 
             var parts = name(running).Split(", ", 2);
@@ -79,7 +84,9 @@ internal static class NumericsExam
 
     private static IEnumerable<string> Lines(int first, CancellationToken cancellation)
     {
-        var start = new ProcessStartInfo(DotnetHost.Path, [typeof(NumericsExam).Assembly.Location, "doctor", Option, first.ToString(CultureInfo.InvariantCulture)])
+        var start = new ProcessStartInfo(
+            DotnetHost.Path,
+            [typeof(NumericsExam).Assembly.Location, "doctor", Option, first.ToString(CultureInfo.InvariantCulture)])
         {
             RedirectStandardOutput = true,
             RedirectStandardError = true,

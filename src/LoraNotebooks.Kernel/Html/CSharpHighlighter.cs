@@ -47,7 +47,9 @@ internal static class CSharpHighlighter
 
     private static string? IdentifierClass(SyntaxToken token, SyntaxToken previous, SyntaxToken next)
     {
-        if (SyntaxFacts.GetContextualKeywordKind(token.ValueText) is SyntaxKind.VarKeyword or SyntaxKind.AwaitKeyword or SyntaxKind.AsyncKeyword or SyntaxKind.RecordKeyword or SyntaxKind.WithKeyword or SyntaxKind.NameOfKeyword)
+        if (SyntaxFacts.GetContextualKeywordKind(token.ValueText)
+            is SyntaxKind.VarKeyword or SyntaxKind.AwaitKeyword or SyntaxKind.AsyncKeyword
+                or SyntaxKind.RecordKeyword or SyntaxKind.WithKeyword or SyntaxKind.NameOfKeyword)
         {
             return "k";
         }
@@ -58,7 +60,9 @@ internal static class CSharpHighlighter
         }
 
         var startsLikeType = token.ValueText.Length > 0 && char.IsUpper(token.ValueText[0]) && token.ValueText.Skip(1).Any(char.IsLower);
-        return startsLikeType && !previous.IsKind(SyntaxKind.DotToken) && !next.IsKind(SyntaxKind.EqualsToken) && !next.IsKind(SyntaxKind.ColonToken) ? "t" : null;
+        return startsLikeType && !previous.IsKind(SyntaxKind.DotToken) && !next.IsKind(SyntaxKind.EqualsToken) && !next.IsKind(SyntaxKind.ColonToken)
+            ? "t"
+            : null;
     }
 
     private static void AppendTrivia(StringBuilder html, SyntaxTriviaList trivia)

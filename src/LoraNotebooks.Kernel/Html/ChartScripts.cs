@@ -7,7 +7,10 @@ using LoraNotebooks.Kernel.Jupyter;
 
 namespace LoraNotebooks.Kernel.Html;
 
-/// <summary>Draws the charts of a page for which no picture stands: plotly.js and the figures go into the page, which allows just these scripts by their hashes.</summary>
+/// <summary>
+/// Draws the charts of a page for which no picture stands: plotly.js and the
+/// figures go into the page, which allows just these scripts by their hashes.
+/// </summary>
 /// <remarks>A figure is a block of JSON, which no page runs; of the two scripts none is made from anything that a notebook says.</remarks>
 internal sealed class ChartScripts
 {
@@ -26,7 +29,10 @@ internal sealed class ChartScripts
         }
         """;
 
-    private static readonly Lazy<string> Script = new(() => $"(()=>{{const exports={{}};((exports,module,define)=>{{{PlotlyBundle.ReadText().ReplaceLineEndings("\n").Replace("</script", "<\\/script", StringComparison.OrdinalIgnoreCase)}\n}})(exports);{Draw.ReplaceLineEndings("\n")}}})()");
+    private static readonly Lazy<string> Script = new(() =>
+        "(()=>{const exports={};((exports,module,define)=>{"
+            + PlotlyBundle.ReadText().ReplaceLineEndings("\n").Replace("</script", "<\\/script", StringComparison.OrdinalIgnoreCase)
+            + $"\n}})(exports);{Draw.ReplaceLineEndings("\n")}}})()");
 
     private bool _hasFigures;
 

@@ -24,7 +24,10 @@ public sealed record HtmlExportOptions
     public string Footer { get; init; } = "";
 }
 
-/// <summary>Writes a notebook with its outputs as one HTML file that needs no other file and no network; and no script, but for charts that only plotly.js can draw.</summary>
+/// <summary>
+/// Writes a notebook with its outputs as one HTML file that needs no other file
+/// and no network; and no script, but for charts that only plotly.js can draw.
+/// </summary>
 /// <remarks>
 /// The page forbids scripts and every outside source by its content security policy, so text of captions, prompts or outputs cannot run.
 /// Of an output it shows HTML first, then a picture, then text; where a chart needs a script, the picture that comes with it.
@@ -32,7 +35,8 @@ public sealed record HtmlExportOptions
 /// </remarks>
 public static class HtmlExport
 {
-    private const string Policy = "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; font-src data:; media-src data:; base-uri 'none'; form-action 'none'";
+    private const string Policy =
+        "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; font-src data:; media-src data:; base-uri 'none'; form-action 'none'";
 
     private static readonly Lazy<string> Style = new(ReadStyle);
 
@@ -47,7 +51,8 @@ public static class HtmlExport
         page.Append("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n")
             .Append(CultureInfo.InvariantCulture, $"<meta http-equiv=\"Content-Security-Policy\" content=\"{Policy}{charts.Policy}\">\n")
             .Append("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n")
-            .Append("<title>").Append(SafeHtml.Escape(options.Title)).Append("</title>\n<style>\n").Append(Style.Value).Append("</style>\n</head>\n<body>\n<main>\n").Append(body).Append("</main>\n");
+            .Append("<title>").Append(SafeHtml.Escape(options.Title))
+            .Append("</title>\n<style>\n").Append(Style.Value).Append("</style>\n</head>\n<body>\n<main>\n").Append(body).Append("</main>\n");
         if (options.Footer.Length > 0)
         {
             page.Append("<footer>").Append(SafeHtml.Escape(options.Footer)).Append("</footer>\n");
@@ -92,7 +97,8 @@ public static class HtmlExport
 
     private static void AppendCode(StringBuilder page, NotebookCell cell, MarkdownHtml markdown, HtmlExportOptions options, ChartScripts charts)
     {
-        page.Append(CultureInfo.InvariantCulture, $"<section class=\"cell\" id=\"{Anchor(cell)}\" aria-label=\"Cell {cell.ExecutionCount}\">\n<div class=\"label\"><span>{cell.ExecutionCount}</span>");
+        page.Append(CultureInfo.InvariantCulture, $"<section class=\"cell\" id=\"{Anchor(cell)}\" aria-label=\"Cell {cell.ExecutionCount}\">\n")
+            .Append(CultureInfo.InvariantCulture, $"<div class=\"label\"><span>{cell.ExecutionCount}</span>");
         if (cell.Id is { } id && options.Durations.TryGetValue(id, out var elapsed) && elapsed.TotalSeconds >= 1)
         {
             page.Append("<span class=\"time\">").Append(Durations.Format(elapsed)).Append("</span>");

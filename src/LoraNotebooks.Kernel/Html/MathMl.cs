@@ -18,7 +18,8 @@ internal static class MathMl
         var parser = new Parser(tex);
         var body = parser.Row(until: null);
         var source = SafeHtml.Escape(tex.Trim());
-        return $"<math{(isBlock ? " display=\"block\"" : "")}><semantics><mrow>{body}</mrow><annotation encoding=\"application/x-tex\">{source}</annotation></semantics></math>";
+        return $"<math{(isBlock ? " display=\"block\"" : "")}><semantics><mrow>{body}</mrow>"
+            + $"<annotation encoding=\"application/x-tex\">{source}</annotation></semantics></math>";
     }
 
     private ref struct Parser(string tex, int depth = 0)
@@ -145,7 +146,8 @@ internal static class MathMl
             var start = _at;
             if (char.IsAsciiDigit(letter))
             {
-                while (_at < _tex.Length && (char.IsAsciiDigit(_tex[_at]) || (_tex[_at] is '.' or ',' && _at + 1 < _tex.Length && char.IsAsciiDigit(_tex[_at + 1]))))
+                while (_at < _tex.Length
+                    && (char.IsAsciiDigit(_tex[_at]) || (_tex[_at] is '.' or ',' && _at + 1 < _tex.Length && char.IsAsciiDigit(_tex[_at + 1]))))
                 {
                     _at++;
                 }
@@ -283,7 +285,8 @@ internal static class MathMl
             }
 
             return TexSymbols.Letters.TryGetValue(name, out var letter) ? Element("mi", letter)
-                : TexSymbols.Operators.TryGetValue(name, out var sign) ? Element("mo", sign, sign is "{" or "}" or "⟨" or "⟩" or "⌊" or "⌋" or "⌈" or "⌉" ? " stretchy=\"false\"" : "")
+                : TexSymbols.Operators.TryGetValue(name, out var sign)
+                    ? Element("mo", sign, sign is "{" or "}" or "⟨" or "⟩" or "⌊" or "⌋" or "⌈" or "⌉" ? " stretchy=\"false\"" : "")
                 : Element("mtext", name.Length == 1 ? name : "\\" + name);
         }
 

@@ -69,7 +69,9 @@ internal static partial class SafeHtml
 
     private static string? Picture(string tag, Func<string, string?> picture)
     {
-        var attributes = Attribute().Matches(tag).ToLookup(match => match.Groups["name"].Value.ToLowerInvariant(), match => WebUtility.HtmlDecode(match.Groups["value"].Value));
+        var attributes = Attribute().Matches(tag).ToLookup(
+            match => match.Groups["name"].Value.ToLowerInvariant(),
+            match => WebUtility.HtmlDecode(match.Groups["value"].Value));
         if (attributes["src"].FirstOrDefault() is not { } source || picture(source) is not { } shown)
         {
             return null;
@@ -87,9 +89,15 @@ internal static partial class SafeHtml
         return html.Append('>').ToString();
     }
 
-    [GeneratedRegex("""<!--.*?-->|</?(?<name>[A-Za-z][A-Za-z0-9-]*)(?:\s+[^\s"'<>/=]+(?:\s*=\s*(?:"[^"]*"|'[^']*'|[^\s"'=<>`]+))?)*\s*/?>""", RegexOptions.Singleline, matchTimeoutMilliseconds: 2000)]
+    [GeneratedRegex(
+        """<!--.*?-->|</?(?<name>[A-Za-z][A-Za-z0-9-]*)(?:\s+[^\s"'<>/=]+(?:\s*=\s*(?:"[^"]*"|'[^']*'|[^\s"'=<>`]+))?)*\s*/?>""",
+        RegexOptions.Singleline,
+        matchTimeoutMilliseconds: 2000)]
     private static partial Regex Tag();
 
-    [GeneratedRegex("""\s(?<name>[A-Za-z-]+)\s*=\s*(?:"(?<value>[^"]*)"|'(?<value>[^']*)'|(?<value>[^\s"'=<>`]+))""", RegexOptions.None, matchTimeoutMilliseconds: 2000)]
+    [GeneratedRegex(
+        """\s(?<name>[A-Za-z-]+)\s*=\s*(?:"(?<value>[^"]*)"|'(?<value>[^']*)'|(?<value>[^\s"'=<>`]+))""",
+        RegexOptions.None,
+        matchTimeoutMilliseconds: 2000)]
     private static partial Regex Attribute();
 }

@@ -40,7 +40,8 @@ internal sealed class CellHost : INotebookHost
     {
         if (!AllowsInput)
         {
-            throw new InvalidOperationException("The cell reads from the console, but this front end cannot ask for input. Give the value as a variable of the notebook.");
+            throw new InvalidOperationException(
+                "The cell reads from the console, but this front end cannot ask for input. Give the value as a variable of the notebook.");
         }
 
         Flush();

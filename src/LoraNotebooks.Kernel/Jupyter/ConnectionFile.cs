@@ -57,7 +57,10 @@ internal sealed record ConnectionFile
     {
         if (!File.Exists(path))
         {
-            throw new FileNotFoundException($"There is no connection file {path}. Jupyter makes one when it starts a kernel; use `lora-notebooks lab` or choose \"C# (LoraNotebooks)\" in Jupyter.", path);
+            throw new FileNotFoundException(
+                $"There is no connection file {path}. Jupyter makes one when it starts a kernel; "
+                    + "use `lora-notebooks lab` or choose \"C# (LoraNotebooks)\" in Jupyter.",
+                path);
         }
 
         ConnectionFile? file;
@@ -73,12 +76,16 @@ internal sealed record ConnectionFile
         var faults = file?.Validate() ?? ["it is null, expected a JSON object"];
         if (faults.Count > 0)
         {
-            throw new InvalidDataException($"{path} is not a connection file that this kernel can use:\n{string.Join('\n', faults.Select(fault => "- " + fault))}");
+            throw new InvalidDataException(
+                $"{path} is not a connection file that this kernel can use:\n{string.Join('\n', faults.Select(fault => "- " + fault))}");
         }
 
         const string prefix = "kernel-";
         var name = Path.GetFileNameWithoutExtension(path);
-        return file! with { KernelId = name.StartsWith(prefix, StringComparison.Ordinal) && Guid.TryParse(name[prefix.Length..], out _) ? name[prefix.Length..] : null };
+        return file! with
+        {
+            KernelId = name.StartsWith(prefix, StringComparison.Ordinal) && Guid.TryParse(name[prefix.Length..], out _) ? name[prefix.Length..] : null,
+        };
     }
 
     /// <summary>Every fault; empty if there is none.</summary>
@@ -101,7 +108,8 @@ internal sealed record ConnectionFile
             faults.Add($"signature_scheme: got \"{SignatureScheme}\", expected \"{Sha256}\"");
         }
 
-        (string Name, int Port)[] ports = [("shell_port", ShellPort), ("iopub_port", IOPubPort), ("stdin_port", StdinPort), ("control_port", ControlPort), ("hb_port", HeartbeatPort)];
+        (string Name, int Port)[] ports =
+            [("shell_port", ShellPort), ("iopub_port", IOPubPort), ("stdin_port", StdinPort), ("control_port", ControlPort), ("hb_port", HeartbeatPort)];
         faults.AddRange(ports.Where(port => port.Port is < 1 or > 65535).Select(port => $"{port.Name}: got {port.Port}, expected a port from 1 to 65535"));
         return faults;
     }

@@ -45,7 +45,9 @@ internal sealed class EditingHelp(string baseFolder) : IDisposable
     public async Task<JsonObject> InspectAsync(JupyterMessage request)
     {
         var (code, position) = CodeAndCursor(request);
-        var found = await _assistant.InspectAsync(code, position, detailed: request.Number("detail_level", 0) > 0, CancellationToken.None).ConfigureAwait(false);
+        var found = await _assistant
+            .InspectAsync(code, position, detailed: request.Number("detail_level", 0) > 0, CancellationToken.None)
+            .ConfigureAwait(false);
         return new JsonObject { ["found"] = found is not null, ["data"] = found?.ToJson() ?? [], ["metadata"] = new JsonObject() };
     }
 

@@ -21,7 +21,8 @@ internal sealed class ExecutionHistory
         var found = request.Text("hist_access_type") switch
         {
             // Sessions count backwards from 0, this one; others are not kept.
-            "range" when request.Number("session", 0) == 0 => _cells.Where(cell => cell.Line >= request.Number("start", 0) && cell.Line < request.Number("stop", int.MaxValue)),
+            "range" when request.Number("session", 0) == 0 =>
+                _cells.Where(cell => cell.Line >= request.Number("start", 0) && cell.Line < request.Number("stop", int.MaxValue)),
             "range" => [],
             "search" => Search(request.Text("pattern") ?? "*", request.Flag("unique", whenMissing: false)).TakeLast(count),
             _ => _cells.TakeLast(count),
@@ -29,7 +30,8 @@ internal sealed class ExecutionHistory
         var withOutput = request.Flag("output", whenMissing: false);
         return new JsonObject
         {
-            ["history"] = new JsonArray([.. found.Select(cell => (JsonNode)new JsonArray(0, cell.Line, withOutput ? new JsonArray(cell.Code, cell.Output) : cell.Code))]),
+            ["history"] = new JsonArray(
+                [.. found.Select(cell => (JsonNode)new JsonArray(0, cell.Line, withOutput ? new JsonArray(cell.Code, cell.Output) : cell.Code))]),
         };
     }
 

@@ -271,7 +271,8 @@ internal sealed class JupyterKernel : IDisposable
         var host = new CellHost(request, _channel, _session);
         Volatile.Write(ref _last, host);
         using var current = NotebookHost.Use(host);
-        var (result, shown) = (await _session.RunAsync(code, $"cell {_executions}", cancellation: cancellation).ConfigureAwait(false)).Shown($"cell {_executions}");
+        var (result, shown) = (await _session.RunAsync(code, $"cell {_executions}", cancellation: cancellation).ConfigureAwait(false))
+            .Shown($"cell {_executions}");
         if (isCounted)
         {
             _history.Add(_executions, code, shown?.Text(MimeTypes.PlainText));
@@ -288,7 +289,11 @@ internal sealed class JupyterKernel : IDisposable
         }
 
         var reply = new JsonObject { ["execution_count"] = _executions };
-        AddTo(reply, "ok", new JsonObject { ["payload"] = new JsonArray(), ["user_expressions"] = await EvaluateAsync(request, cancellation).ConfigureAwait(false) });
+        AddTo(reply, "ok", new JsonObject
+        {
+            ["payload"] = new JsonArray(),
+            ["user_expressions"] = await EvaluateAsync(request, cancellation).ConfigureAwait(false),
+        });
         host.Flush();
         return reply;
     }

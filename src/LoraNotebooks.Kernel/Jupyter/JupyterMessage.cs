@@ -5,7 +5,10 @@ using System.Text.Json.Nodes;
 namespace LoraNotebooks.Kernel.Jupyter;
 
 /// <summary>A message of the Jupyter protocol 5.x.</summary>
-/// <remarks>Source: Jupyter client documentation, "Messaging in Jupyter". On the wire: routing ids, a delimiter, the signature, header, parent header, metadata, content, buffers.</remarks>
+/// <remarks>
+/// Source: Jupyter client documentation, "Messaging in Jupyter". On the wire: routing
+/// ids, a delimiter, the signature, header, parent header, metadata, content, buffers.
+/// </remarks>
 internal sealed record JupyterMessage
 {
     /// <summary>The version of the protocol that is spoken.</summary>

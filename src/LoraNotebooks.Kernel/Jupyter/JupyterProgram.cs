@@ -35,7 +35,15 @@ internal sealed record JupyterProgram(string Name, IReadOnlyList<string> Command
 
     private static async Task<bool> AnswersAsync(IReadOnlyList<string> command, CancellationToken cancellation)
     {
-        using var process = new Process { StartInfo = new(command[0], [.. command.Skip(1), "--version"]) { RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true } };
+        using var process = new Process
+        {
+            StartInfo = new(command[0], [.. command.Skip(1), "--version"])
+            {
+                RedirectStandardInput = true,
+                RedirectStandardOutput = true,
+                RedirectStandardError = true,
+            },
+        };
         try
         {
             process.Start();

@@ -49,7 +49,9 @@ internal sealed class JupyterServer : IAsyncDisposable
             RedirectStandardOutput = true,
             RedirectStandardError = true,
         };
-        var token = Environment.GetEnvironmentVariable("JUPYTER_TOKEN") is { Length: > 0 } given ? given : Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(24));
+        var token = Environment.GetEnvironmentVariable("JUPYTER_TOKEN") is { Length: > 0 } given
+            ? given
+            : Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(24));
         start.Environment["JUPYTER_TOKEN"] = token;
         var process = new Process { StartInfo = start };
         process.OutputDataReceived += (_, line) => Log(line.Data);

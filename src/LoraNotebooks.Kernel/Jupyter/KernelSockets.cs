@@ -63,7 +63,9 @@ internal sealed class KernelSockets : IDisposable
             }
             catch (NetMQException error)
             {
-                throw new IOException($"The {name} port {port} of the connection file cannot be used: {error.Message}. Is another kernel running with this file?", error);
+                throw new IOException(
+                    $"The {name} port {port} of the connection file cannot be used: {error.Message}. Is another kernel running with this file?",
+                    error);
             }
         }
 

@@ -100,7 +100,8 @@ internal static partial class KernelSpec
     }
 
     /// <summary>
-    /// Where this process's .NET lies. A notebook program started from a desktop has not the shell's variables, and the executable would then look for .NET in the usual places only.
+    /// Where this process's .NET lies. A notebook program started from a desktop has not the
+    /// shell's variables, and the executable would then look for .NET in the usual places only.
     /// </summary>
     private static string? RuntimeRoot()
     {
@@ -110,7 +111,9 @@ internal static partial class KernelSpec
 
     private static string FolderOf(string data, string name) => NamePattern().IsMatch(name)
         ? Path.Combine(data, "kernels", name)
-        : throw new ArgumentException($"Got the kernel name '{name}'; Jupyter takes letters, digits, '.', '_' and '-', beginning with a letter or digit.", nameof(name));
+        : throw new ArgumentException(
+            $"Got the kernel name '{name}'; Jupyter takes letters, digits, '.', '_' and '-', beginning with a letter or digit.",
+            nameof(name));
 
     [GeneratedRegex(@"\A[A-Za-z0-9][A-Za-z0-9._-]*\z")]
     private static partial Regex NamePattern();

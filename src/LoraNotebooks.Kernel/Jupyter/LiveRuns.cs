@@ -72,11 +72,15 @@ internal sealed class LiveRuns
             }
 
             action = wantsStop ? run.Stop : null;
-            var missed = have is null ? [] : run.Outputs.Where(output => output.Html is not null && !(have[output.Name] is JsonValue shown && shown.TryGetValue(out int version) && version >= output.Shown));
+            var missed = have is null
+                ? []
+                : run.Outputs.Where(output =>
+                    output.Html is not null && !(have[output.Name] is JsonValue shown && shown.TryGetValue(out int version) && version >= output.Shown));
             answer = new JsonObject
             {
                 ["state"] = run.IsGoingOn ? "running" : "ended",
-                ["outputs"] = new JsonArray([.. missed.Select(output => (JsonNode)new JsonObject { ["name"] = output.Name, ["version"] = output.Shown, ["html"] = output.Html })]),
+                ["outputs"] = new JsonArray(
+                    [.. missed.Select(output => (JsonNode)new JsonObject { ["name"] = output.Name, ["version"] = output.Shown, ["html"] = output.Html })]),
             };
         }
 

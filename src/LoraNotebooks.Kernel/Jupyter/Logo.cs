@@ -15,7 +15,9 @@ internal static class Logo
         (SKRect.Create(4, 20, 11, 40), 3, "#3b82d6", 1),
         (SKRect.Create(20, 4, 40, 11), 3, "#d08a1d", 1),
         (SKRect.Create(20, 20, 40, 40), 3, "#7d828a", 0.35f),
-        .. from row in Enumerable.Range(0, 3) from column in Enumerable.Range(0, 3) select (SKRect.Create(24 + 12 * column, 24 + 12 * row, 8, 8), 1.5f, "#a45fc9", 0.8f),
+        .. from row in Enumerable.Range(0, 3)
+            from column in Enumerable.Range(0, 3)
+            select (SKRect.Create(24 + 12 * column, 24 + 12 * row, 8, 8), 1.5f, "#a45fc9", 0.8f),
     ];
 
     /// <summary>Writes the files that Jupyter looks for: two PNG sizes and an SVG.</summary>
@@ -44,8 +46,13 @@ internal static class Logo
 
     private static string Svg()
     {
-        var parts = s_parts.Select(part => string.Create(CultureInfo.InvariantCulture,
-            $"  <rect x=\"{part.Place.Left}\" y=\"{part.Place.Top}\" width=\"{part.Place.Width}\" height=\"{part.Place.Height}\" rx=\"{part.Corner}\" fill=\"{part.Colour}\" fill-opacity=\"{part.Opacity}\"/>\n"));
+        var parts = s_parts.Select(part =>
+            string.Create(
+                CultureInfo.InvariantCulture,
+                $"  <rect x=\"{part.Place.Left}\" y=\"{part.Place.Top}\" width=\"{part.Place.Width}\" height=\"{part.Place.Height}\" ")
+                + string.Create(
+                    CultureInfo.InvariantCulture,
+                    $"rx=\"{part.Corner}\" fill=\"{part.Colour}\" fill-opacity=\"{part.Opacity}\"/>\n"));
         return $"<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{Side}\" height=\"{Side}\" viewBox=\"0 0 {Side} {Side}\">\n{string.Concat(parts)}</svg>\n";
     }
 }

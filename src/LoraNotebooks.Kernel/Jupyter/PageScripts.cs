@@ -17,7 +17,9 @@ namespace LoraNotebooks.Kernel.Jupyter;
 /// <param name="Version">How often the output of a run was drawn.</param>
 public sealed record PageContext(string DisplayId, string? KernelId, string? RunId = null, int Version = 0);
 
-/// <summary>Adds to an output what only a script can do: a Plotly chart in place of its picture, a Stop button, the state of a run that may have ended.</summary>
+/// <summary>
+/// Adds to an output what only a script can do: a Plotly chart in place of its picture, a Stop button, the state of a run that may have ended.
+/// </summary>
 /// <remarks>
 /// The HTML is complete without the script: untrusted notebooks, GitHub and mail programs drop it, and a page that cannot load plotly.js keeps the picture.
 /// Each output carries the whole script (see page.js), so that a saved notebook needs nothing else. Data reaches the script as text that it parses
@@ -30,7 +32,9 @@ public static class PageScripts
 
     private static readonly Lazy<(string Name, string Text)> Script = new(ReadScript);
 
-    /// <summary>The bundle as a page gets it: Plotly figures and stop offers become scripts in its HTML, and the offer itself goes. All else stays as it is.</summary>
+    /// <summary>
+    /// The bundle as a page gets it: Plotly figures and stop offers become scripts in its HTML, and the offer itself goes. All else stays as it is.
+    /// </summary>
     public static MimeBundle ForPage(MimeBundle bundle, PageContext context)
     {
         ArgumentNullException.ThrowIfNull(bundle);
@@ -69,7 +73,10 @@ public static class PageScripts
 
         if (html is not null && isRunning && context.RunId is { } run)
         {
-            calls.Append(CultureInfo.InvariantCulture, $".run(\"{Token(context.DisplayId)}\",{context.Version},{Quote(run)},{Quote(Uri.EscapeDataString(context.KernelId ?? ""))},{DateTimeOffset.UtcNow.ToUnixTimeMilliseconds()})");
+            calls
+                .Append(CultureInfo.InvariantCulture, $".run(\"{Token(context.DisplayId)}\",{context.Version},{Quote(run)}")
+                .Append(CultureInfo.InvariantCulture, $",{Quote(Uri.EscapeDataString(context.KernelId ?? ""))}")
+                .Append(CultureInfo.InvariantCulture, $",{DateTimeOffset.UtcNow.ToUnixTimeMilliseconds()})");
         }
 
         html = calls.Length == 0 ? html : $"{html}<script>(window.{Script.Value.Name}??={Script.Value.Text}){calls}</script>";
@@ -89,7 +96,9 @@ public static class PageScripts
     /// <summary>A string literal for a script inside HTML: what HTML or a script could misread is escaped.</summary>
     private static string Quote(string text) => $"\"{JavaScriptEncoder.Default.Encode(text)}\"";
 
-    /// <summary>JSON as a script gets at it: a string literal that is parsed. Evaluated as code, a member called <c>__proto__</c> would be more than data.</summary>
+    /// <summary>
+    /// JSON as a script gets at it: a string literal that is parsed. Evaluated as code, a member called <c>__proto__</c> would be more than data.
+    /// </summary>
     private static string Parsed(JsonNode value)
     {
         // The default encoder leaves nothing but letters, digits and a few marks: no <, >, &, ' and no line separators.
@@ -102,7 +111,9 @@ public static class PageScripts
     {
         using var stream = Assembly.GetExecutingAssembly().GetManifestResourceStream("page.js")!;
         using var reader = new StreamReader(stream);
-        var lines = reader.ReadToEnd().Split('\n').Select(line => line.Trim()).Where(line => line.Length > 0 && !line.StartsWith("//", StringComparison.Ordinal));
+        var lines = reader.ReadToEnd().Split('\n')
+            .Select(line => line.Trim())
+            .Where(line => line.Length > 0 && !line.StartsWith("//", StringComparison.Ordinal));
         var text = string.Join('\n', lines)
             .Replace("{cdn}", Cdn, StringComparison.Ordinal)
             .Replace("{integrity}", PlotlyBundle.Integrity, StringComparison.Ordinal)

@@ -25,7 +25,8 @@ internal static class PlotlyBundle
         var integrity = "sha384-" + Convert.ToBase64String(SHA384.HashData(script));
         if (integrity != Integrity)
         {
-            throw new InvalidDataException($"Plotly.NET's plotly.js has the hash {integrity}, expected {Integrity} of version {Version}. Change both together in PlotlyBundle.");
+            throw new InvalidDataException(
+                $"Plotly.NET's plotly.js has the hash {integrity}, expected {Integrity} of version {Version}. Change both together in PlotlyBundle.");
         }
 
         File.WriteAllBytes(Path.Combine(folder, FileName), script);
@@ -43,7 +44,8 @@ internal static class PlotlyBundle
     private static byte[] Read(string resource, Assembly assembly)
     {
         using var stream = assembly.GetManifestResourceStream(resource)
-            ?? throw new InvalidDataException($"{assembly.GetName().Name} has no resource '{resource}', it has: {string.Join(", ", assembly.GetManifestResourceNames())}.");
+            ?? throw new InvalidDataException(
+                $"{assembly.GetName().Name} has no resource '{resource}', it has: {string.Join(", ", assembly.GetManifestResourceNames())}.");
         var content = new byte[stream.Length];
         stream.ReadExactly(content);
         return content;

@@ -3,7 +3,9 @@ using LoraNotebooks.Kernel.Notebooks;
 
 namespace LoraNotebooks.Kernel.Jupyter;
 
-/// <summary>Collects what a cell writes to its console streams and sends it in pieces: at once when the cell does something else, else 20 times a second.</summary>
+/// <summary>
+/// Collects what a cell writes to its console streams and sends it in pieces: at once when the cell does something else, else 20 times a second.
+/// </summary>
 /// <remarks>A message for every <c>Console.Write</c> would drown the front end of a cell that writes a million lines.</remarks>
 internal sealed class StreamBuffer(Action<string, string> send)
 {
@@ -66,7 +68,10 @@ internal sealed class StreamBuffer(Action<string, string> send)
     }
 
     /// <summary>Leaves out of a piece what nobody would see: the states of a line between the first and the last.</summary>
-    /// <remarks>The first goes on with what was sent before. A front end works on the whole of a line at each piece; of 16,000 states of a progress bar it gets some tens.</remarks>
+    /// <remarks>
+    /// The first goes on with what was sent before. A front end works on the whole of
+    /// a line at each piece; of 16,000 states of a progress bar it gets some tens.
+    /// </remarks>
     internal static string WithoutOverwritten(string piece)
     {
         // Where a colour begins or ends in a state that is left out, the next one needs it.

@@ -48,7 +48,9 @@ public sealed class Notebook
         set => SetOwn("executed", value);
     }
 
-    /// <summary>What the stored outputs were computed on: processor and, where it was in use, libtorch, threads and kernels; null if no run is on record.</summary>
+    /// <summary>
+    /// What the stored outputs were computed on: processor and, where it was in use, libtorch, threads and kernels; null if no run is on record.
+    /// </summary>
     internal JsonObject? Machine
     {
         get => Own("machine") as JsonObject;
@@ -250,7 +252,8 @@ public sealed class Notebook
                 : $"it has nbformat {version}, but 4 is needed. Open and save it in a current Jupyter to convert it.");
         }
 
-        if (json["nbformat_minor"] is not JsonValue minor || !minor.TryGetValue(out int _) || json["metadata"] is not JsonObject || json["cells"] is not JsonArray cells)
+        if (json["nbformat_minor"] is not JsonValue minor || !minor.TryGetValue(out int _)
+            || json["metadata"] is not JsonObject || json["cells"] is not JsonArray cells)
         {
             throw new InvalidDataException("it needs a number \"nbformat_minor\", an object \"metadata\" and a list \"cells\".");
         }

@@ -53,7 +53,9 @@ public sealed class NotebookCell
         get
         {
             var metadata = _json["metadata"];
-            var name = Text(metadata, "polyglot_notebook", "kernelName") ?? Text(metadata, "dotnet_interactive", "language") ?? Text(metadata, "vscode", "languageId");
+            var name = Text(metadata, "polyglot_notebook", "kernelName")
+                ?? Text(metadata, "dotnet_interactive", "language")
+                ?? Text(metadata, "vscode", "languageId");
             name = name?.StartsWith(InteractivePrefix, StringComparison.Ordinal) == true ? name[InteractivePrefix.Length..] : name;
             return string.IsNullOrWhiteSpace(name) || name == WholeNotebook ? null : name;
 

@@ -82,7 +82,8 @@ internal static class NotebookDrift
             var shape = type switch
             {
                 "stream" => Text(output, "name"),
-                "display_data" or "execute_result" => $"{type} of {string.Join(" + ", (output!["data"] as JsonObject ?? []).Select(form => form.Key).Order(StringComparer.Ordinal))}",
+                "display_data" or "execute_result" =>
+                    $"{type} of {string.Join(" + ", (output!["data"] as JsonObject ?? []).Select(form => form.Key).Order(StringComparer.Ordinal))}",
                 _ => type,
             };
             if (type != "stream" || outputs.LastOrDefault() != shape)

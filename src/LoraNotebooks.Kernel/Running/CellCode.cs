@@ -26,7 +26,8 @@ internal static class CellCode
         }
 
         var last = Math.Min(faults.Length, MostNamed) - 1;
-        var named = faults.Take(MostNamed).Select((cell, i) => $"cell {cell.Index + 1} {(i < last ? "is " + cell.Language!.Name : CellLanguages.Refusal(cell.Language!))}");
+        var named = faults.Take(MostNamed).Select((cell, i) =>
+            $"cell {cell.Index + 1} {(i < last ? "is " + cell.Language!.Name : CellLanguages.Refusal(cell.Language!))}");
         var more = faults.Length > MostNamed ? $". So it is with {faults.Length - MostNamed} more" : "";
         return $"C{string.Join(", ", named)[1..]}{more}. Tag such cells \"skip\" to run the others.";
     }

@@ -56,7 +56,8 @@ public sealed class NotebookRunner(IRunProgress progress)
         var isInPlace = options.Formats.HasFlag(RunFormats.Notebook) && Path.GetFullPath(path) == Target(path, options) + ".ipynb";
         if (isInPlace && options.Parameters.Count > 0 && !notebook.Cells.Any(cell => cell.IsInjected()))
         {
-            throw new RunParameterException("With -p the run would put a cell of parameters into the notebook itself. Choose another folder with --output, or --format html.");
+            throw new RunParameterException(
+                "With -p the run would put a cell of parameters into the notebook itself. Choose another folder with --output, or --format html.");
         }
 
         RunParameters.Inject(notebook, Path.GetDirectoryName(Path.GetFullPath(path))!, options.Parameters);
@@ -72,7 +73,9 @@ public sealed class NotebookRunner(IRunProgress progress)
         var notebook = Notebook.Load(path);
         if (!notebook.IsCSharp)
         {
-            throw new InvalidDataException($"{path} is a notebook in {notebook.Language}; only C# notebooks can be run. If its cells are C#, set the language of its kernelspec metadata to C#.");
+            throw new InvalidDataException(
+                $"{path} is a notebook in {notebook.Language}; only C# notebooks can be run. "
+                    + "If its cells are C#, set the language of its kernelspec metadata to C#.");
         }
 
         return CellCode.Refusal(notebook) is { } refusal ? throw new InvalidDataException($"{path}: {refusal}") : notebook;

@@ -58,5 +58,6 @@ internal sealed class ParameterCell
     private static bool IsError(Diagnostic diagnostic) => diagnostic.Severity == DiagnosticSeverity.Error;
 
     private CSharpCompilation Compile(string code) =>
-        new CellCompiler(_folder, new CellReferenceResolver(_folder, static _ => { }, static _ => { })).Compile(CellCompiler.Parse(CellMagics.ToCSharp(code), "the parameters"), previous: null);
+        new CellCompiler(_folder, new CellReferenceResolver(_folder, static _ => { }, static _ => { }))
+            .Compile(CellCompiler.Parse(CellMagics.ToCSharp(code), "the parameters"), previous: null);
 }

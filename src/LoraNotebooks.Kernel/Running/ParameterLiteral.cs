@@ -54,12 +54,19 @@ internal static class ParameterLiteral
         {
             case LiteralExpressionSyntax literal:
                 return Text(literal, bare);
-            case PrefixUnaryExpressionSyntax { RawKind: (int)SyntaxKind.UnaryMinusExpression or (int)SyntaxKind.UnaryPlusExpression, Operand: LiteralExpressionSyntax { RawKind: (int)SyntaxKind.NumericLiteralExpression } number } signed:
+            case PrefixUnaryExpressionSyntax
+            {
+                RawKind: (int)SyntaxKind.UnaryMinusExpression or (int)SyntaxKind.UnaryPlusExpression,
+                Operand: LiteralExpressionSyntax { RawKind: (int)SyntaxKind.NumericLiteralExpression } number,
+            } signed:
                 return signed.OperatorToken.Text + Text(number, bare);
-            case MemberAccessExpressionSyntax { Expression: var named, Name: IdentifierNameSyntax member } when Names(named.ToString(), bare, member.Identifier.ValueText):
+            case MemberAccessExpressionSyntax { Expression: var named, Name: IdentifierNameSyntax member }
+                when Names(named.ToString(), bare, member.Identifier.ValueText):
                 return $"{named}.{member}";
             case CollectionExpressionSyntax list:
-                var elements = list.Elements.Select(element => element is ExpressionElementSyntax item ? Text(item.Expression, ElementOf(bare)) : null).ToArray();
+                var elements = list.Elements
+                    .Select(element => element is ExpressionElementSyntax item ? Text(item.Expression, ElementOf(bare)) : null)
+                    .ToArray();
                 return elements.Contains(null) ? null : $"[{string.Join(", ", elements)}]";
             default:
                 return null;
@@ -82,7 +89,8 @@ internal static class ParameterLiteral
         _ => false,
     };
 
-    private static IEnumerable<string> Members(ITypeSymbol type) => type.GetMembers().OfType<IFieldSymbol>().Where(field => field.IsConst).Select(field => field.Name);
+    private static IEnumerable<string> Members(ITypeSymbol type) =>
+        type.GetMembers().OfType<IFieldSymbol>().Where(field => field.IsConst).Select(field => field.Name);
 
     private static ITypeSymbol WithoutNullable(ITypeSymbol type) =>
         type is INamedTypeSymbol { OriginalDefinition.SpecialType: SpecialType.System_Nullable_T, TypeArguments: [var value] } ? value : type;

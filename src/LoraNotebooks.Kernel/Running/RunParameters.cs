@@ -33,7 +33,9 @@ internal static class RunParameters
         var tagged = notebook.Cells.Index().FirstOrDefault(cell => cell.Item.Kind == CellKind.Code && cell.Item.Tags.Contains(CellTags.Parameters));
         if (tagged.Item is null)
         {
-            throw new RunParameterException($"The notebook has no code cell tagged \"{CellTags.Parameters}\", so it takes no -p. Add the tag to the cell that declares its settings.");
+            throw new RunParameterException(
+                $"The notebook has no code cell tagged \"{CellTags.Parameters}\", so it takes no -p. "
+                    + "Add the tag to the cell that declares its settings.");
         }
 
         var assignments = Assignments(new ParameterCell(tagged.Item.Source, folder), values);
@@ -48,12 +50,17 @@ internal static class RunParameters
         {
             if (!cell.Variables.TryGetValue(name, out var variable))
             {
-                var known = cell.Variables.Values.Where(field => field is { IsConst: false, IsReadOnly: false }).Select(field => field.Name).Order(StringComparer.Ordinal);
+                var known = cell.Variables.Values
+                    .Where(field => field is { IsConst: false, IsReadOnly: false })
+                    .Select(field => field.Name)
+                    .Order(StringComparer.Ordinal);
                 faults.Add($"There is no parameter {name}. This notebook has: {string.Join(", ", known)}.");
             }
             else if (variable.IsConst || variable.IsReadOnly)
             {
-                faults.Add($"{name} is {(variable.IsConst ? "a const" : "readonly")} in the cell tagged \"{CellTags.Parameters}\" and cannot be set. Declare it as a variable to make it a parameter.");
+                faults.Add(
+                    $"{name} is {(variable.IsConst ? "a const" : "readonly")} in the cell tagged \"{CellTags.Parameters}\" and cannot be set. "
+                        + "Declare it as a variable to make it a parameter.");
             }
             else if (ParameterLiteral.ToCode(value, variable) is { } code)
             {

@@ -7,7 +7,10 @@ using LoraNotebooks.Kernel.Sessions;
 namespace LoraNotebooks.Kernel.Running;
 
 /// <summary>Runs notebooks in a process of their own, so that a crash which nothing can catch still leaves results.</summary>
-/// <remarks>Such are a stack overflow, native code, no memory. The child has this process's terminal. Signals are handed on; where this process dies, the child ends its run.</remarks>
+/// <remarks>
+/// Such are a stack overflow, native code, no memory. The child has this process's
+/// terminal. Signals are handed on; where this process dies, the child ends its run.
+/// </remarks>
 internal static class RunSupervisor
 {
     private const string RecordVariable = "LORANOTEBOOKS_RUN_RECORD";

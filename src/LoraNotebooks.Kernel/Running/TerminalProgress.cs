@@ -50,22 +50,25 @@ internal sealed class TerminalProgress : IRunProgress
     }
 
     /// <summary>Runs <paramref name="work"/> with the live line, if there can be one.</summary>
-    public Task<T> RunAsync<T>(Func<Task<T>> work) => !_live ? work() : _console.Status().Spinner(Spinner.Known.Dots).StartAsync("Starting C# …", async status =>
-    {
-        _status = status;
-        AppDomain.CurrentDomain.ProcessExit += (_, _) => _console.Cursor.Show();
-        try
+    public Task<T> RunAsync<T>(Func<Task<T>> work) => !_live
+        ? work()
+        : _console.Status().Spinner(Spinner.Known.Dots).StartAsync("Starting C# …", async status =>
         {
-            return await work().ConfigureAwait(false);
-        }
-        finally
-        {
-            _status = null;
-        }
-    });
+            _status = status;
+            AppDomain.CurrentDomain.ProcessExit += (_, _) => _console.Cursor.Show();
+            try
+            {
+                return await work().ConfigureAwait(false);
+            }
+            finally
+            {
+                _status = null;
+            }
+        });
 
     /// <inheritdoc/>
-    public void NotebookStarted(string path, int cells) => Line($"[bold]{Escape(Path.GetFileName(path))}[/]  [grey]{cells} {(cells == 1 ? "cell" : "cells")}[/]");
+    public void NotebookStarted(string path, int cells) =>
+        Line($"[bold]{Escape(Path.GetFileName(path))}[/]  [grey]{cells} {(cells == 1 ? "cell" : "cells")}[/]");
 
     /// <inheritdoc/>
     public void CellStarted(int number, int cells, string title)
@@ -150,7 +153,13 @@ internal sealed class TerminalProgress : IRunProgress
         if (outcome.FailedCell is { } failed)
         {
             Line("");
-            Line($"[red]Cell {failed.Number} ({Escape(failed.Title)}) {(outcome.Exit switch { RunExit.TimedOut => "ran out of time", RunExit.Canceled => "was stopped", _ => "failed" })}:[/]");
+            var ending = outcome.Exit switch
+            {
+                RunExit.TimedOut => "ran out of time",
+                RunExit.Canceled => "was stopped",
+                _ => "failed",
+            };
+            Line($"[red]Cell {failed.Number} ({Escape(failed.Title)}) {ending}:[/]");
             foreach (var line in outcome.Error!.Traceback)
             {
                 Write(new Unwrapped([new Segment("  " + Printable(line))]));

@@ -16,7 +16,12 @@ internal delegate IReadOnlyList<Diagnostic> CellLoader(CSharpCompilation cell, o
 /// <param name="Compilation">The compiled C#; null if there is none.</param>
 /// <param name="Start">Starts it; null if there is nothing to run.</param>
 /// <param name="Owned">The variables that are to be disposed of.</param>
-internal sealed record BuiltPart(IReadOnlyList<CellMagic> Magics, string Text, CSharpCompilation? Compilation, Func<Task<object?>>? Start, IReadOnlyList<string> Owned);
+internal sealed record BuiltPart(
+    IReadOnlyList<CellMagic> Magics,
+    string Text,
+    CSharpCompilation? Compilation,
+    Func<Task<object?>>? Start,
+    IReadOnlyList<string> Owned);
 
 /// <summary>A cell, ready to run, or what keeps it from that.</summary>
 /// <param name="Parts">Its parts in their order; those before the first fault.</param>
@@ -57,7 +62,9 @@ internal sealed class CellBuilder
                 MagicCommands.Check(magic, _resolver);
             }
 
-            await _resolver.PrepareAsync(parts.SelectMany(part => CellCompiler.ReferenceDirectives(CellCompiler.Parse(part.Script.Code, cellName))), cancellation).ConfigureAwait(false);
+            await _resolver.PrepareAsync(
+                parts.SelectMany(part => CellCompiler.ReferenceDirectives(CellCompiler.Parse(part.Script.Code, cellName))),
+                cancellation).ConfigureAwait(false);
             foreach (var (magics, script, hasCode) in parts)
             {
                 if (!hasCode)
@@ -90,7 +97,8 @@ internal sealed class CellBuilder
         var tree = CellCompiler.Parse(text, cellName);
         var compilation = Compiler.Compile(tree, previous);
         var errors = load(compilation, out var start, cancellation);
-        Diagnostic[] underscores = [.. errors.Where(error => error.Id == "CS0103" && error.Location.SourceTree == tree && tree.GetText().ToString(error.Location.SourceSpan) == "_")];
+        Diagnostic[] underscores =
+            [.. errors.Where(error => error.Id == "CS0103" && error.Location.SourceTree == tree && tree.GetText().ToString(error.Location.SourceSpan) == "_")];
         if (underscores.Length == 0)
         {
             return (compilation, start, errors);
@@ -98,7 +106,8 @@ internal sealed class CellBuilder
 
         // Only now: where the language knows an underscore of its own, in "out _" and "_ = …", that one is meant.
         var source = tree.GetText();
-        var named = source.WithChanges(underscores.Select(error => new Microsoft.CodeAnalysis.Text.TextChange(error.Location.SourceSpan, nameof(CellGlobals.Last))));
+        var named = source.WithChanges(underscores.Select(error =>
+            new Microsoft.CodeAnalysis.Text.TextChange(error.Location.SourceSpan, nameof(CellGlobals.Last))));
         var again = Compiler.Compile(tree.WithChangedText(named), previous);
         var left = load(again, out start, cancellation);
         var others = errors.Except(underscores).ToArray();

@@ -33,7 +33,10 @@ internal sealed class CellChecker
         var cell = await _builder.BuildAsync(code, cellName, _lastGood, Emit, cancellation).ConfigureAwait(false);
         if (cell.Error is null)
         {
-            _lastGood = cell.Parts.Select(part => part.Compilation).LastOrDefault(compilation => compilation is not null && CellCompiler.Declares(compilation)) ?? _lastGood;
+            _lastGood = cell.Parts
+                .Select(part => part.Compilation)
+                .LastOrDefault(compilation => compilation is not null && CellCompiler.Declares(compilation))
+                ?? _lastGood;
         }
 
         return cell.Error;

@@ -54,7 +54,9 @@ internal static partial class CellErrors
         foreach (var error in ordered.Take(MaximumErrors))
         {
             text.AddRange(Describe(error, IsOfCell(error, cell) ? Written(error, lines) : null));
-            text.AddRange(MissingUsings.For(error, cell) is { Count: > 0 } missing ? [$"      = add {string.Join(" or ", missing.Select(space => $"`using {space};`"))} at the top of the cell"] : []);
+            text.AddRange(MissingUsings.For(error, cell) is { Count: > 0 } missing
+                ? [$"      = add {string.Join(" or ", missing.Select(space => $"`using {space};`"))} at the top of the cell"]
+                : []);
         }
 
         if (errors.Count > MaximumErrors)
@@ -100,7 +102,8 @@ internal static partial class CellErrors
         var place = error.Location.GetMappedLineSpan();
         var line = written ?? error.Location.SourceTree!.GetText().Lines[error.Location.GetLineSpan().StartLinePosition.Line].ToString();
         return [
-            $"{Path.GetFileName(place.Path)}, line {place.StartLinePosition.Line + 1}, column {place.StartLinePosition.Character + 1}: error {error.Id}: {error.GetMessage()}",
+            $"{Path.GetFileName(place.Path)}, line {place.StartLinePosition.Line + 1}, "
+                + $"column {place.StartLinePosition.Character + 1}: error {error.Id}: {error.GetMessage()}",
             .. Quote(error, line)];
     }
 
@@ -111,7 +114,9 @@ internal static partial class CellErrors
         var gutter = $"{line,5} | ";
         yield return gutter + text.Replace('\t', ' ').TrimEnd();
         var sameLine = place.EndLinePosition.Line == place.StartLinePosition.Line;
-        var width = sameLine ? Math.Max(1, place.EndLinePosition.Character - place.StartLinePosition.Character) : Math.Max(1, text.TrimEnd().Length - column + 1);
+        var width = sameLine
+            ? Math.Max(1, place.EndLinePosition.Character - place.StartLinePosition.Character)
+            : Math.Max(1, text.TrimEnd().Length - column + 1);
         yield return new string(' ', gutter.Length - 2) + "| " + new string(' ', column - 1) + new string('^', width);
     }
 

@@ -58,13 +58,15 @@ internal static partial class CellHints
 
     private static string Package(string rest)
     {
-        var name = rest.Split(' ', StringSplitOptions.RemoveEmptyEntries).LastOrDefault(word => !word.StartsWith('-') && word is not ("install" or "add" or "package"));
+        var name = rest.Split(' ', StringSplitOptions.RemoveEmptyEntries)
+            .LastOrDefault(word => !word.StartsWith('-') && word is not ("install" or "add" or "package"));
         return $"A package is had by #r \"nuget: {name ?? "Name"}\".";
     }
 
     private static string Start(string command) =>
         command.Trim().Split(' ', 2) is [{ Length: > 0 } program, .. var rest]
-            ? $"A program is run by Process.Start(\"{program}\"{(rest is [{ Length: > 0 } arguments] ? $", \"{arguments.Replace("\"", "\\\"", StringComparison.Ordinal)}\"" : "")}).WaitForExit();"
+            ? $"A program is run by Process.Start(\"{program}\""
+                + $"{(rest is [{ Length: > 0 } arguments] ? $", \"{arguments.Replace("\"", "\\\"", StringComparison.Ordinal)}\"" : "")}).WaitForExit();"
             : "A program is run by Process.Start(\"program\", \"arguments\").WaitForExit();";
 
     [GeneratedRegex(@"^\s*(?<mark>%%?|!!?)(?<name>[A-Za-z][\w.-]*)(?<rest>\s+[-\w./~$""'({\[].*)?\s*$")]

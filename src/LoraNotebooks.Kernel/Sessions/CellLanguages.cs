@@ -55,5 +55,8 @@ internal static class CellLanguages
 
     /// <summary>The languages within a cell of C# that cannot be run.</summary>
     public static IEnumerable<CellLanguage> RefusedIn(string code) =>
-        CellMagics.Split(code).Magics.Select(magic => magic.Name.StartsWith("#!", StringComparison.Ordinal) ? OfMagic(magic.Name) : null).OfType<CellLanguage>().Where(language => language.Magic is null);
+        CellMagics.Split(code).Magics
+            .Select(magic => magic.Name.StartsWith("#!", StringComparison.Ordinal) ? OfMagic(magic.Name) : null)
+            .OfType<CellLanguage>()
+            .Where(language => language.Magic is null);
 }

@@ -49,11 +49,15 @@ internal static class CellMagics
     public static Magic? OfLine(ReadOnlySpan<char> line)
     {
         var name = Read(line)?.Name;
-        return name is null ? null : Known.FirstOrDefault(magic => magic.Name == name) ?? (CSharpNames.Contains(name) ? Known.First(magic => magic.Name == CSharpNames[0]) : null);
+        return name is null
+            ? null
+            : Known.FirstOrDefault(magic => magic.Name == name)
+                ?? (CSharpNames.Contains(name) ? Known.First(magic => magic.Name == CSharpNames[0]) : null);
     }
 
     /// <summary>Whether what follows a magic is not C#: a language that is shown, or one that cannot be run.</summary>
-    private static bool LeavesCSharp(CellMagic magic) => OfLine(magic.Name) is { IsOtherLanguage: true } || CellLanguages.OfMagic(magic.Name) is { IsCSharp: false };
+    private static bool LeavesCSharp(CellMagic magic) =>
+        OfLine(magic.Name) is { IsOtherLanguage: true } || CellLanguages.OfMagic(magic.Name) is { IsCSharp: false };
 
     /// <summary>The C# of a cell as a script: magics and parts in another language are blank, every other character keeps its place.</summary>
     public static string ToCSharp(string code) => UsingDeclarations.Take(Split(code).Code).Code;
@@ -104,7 +108,8 @@ internal static class CellMagics
         // The lexer knows whether a line is a directive or stands in a string or a comment.
         var root = CSharpSyntaxTree.ParseText(code[start..], CellCompiler.ParseOptions).GetRoot();
         var lines = root.GetText().Lines;
-        foreach (var trivia in root.DescendantTrivia().Where(trivia => trivia.IsKind(SyntaxKind.BadDirectiveTrivia) || trivia.IsKind(SyntaxKind.ShebangDirectiveTrivia)))
+        foreach (var trivia in root.DescendantTrivia().Where(trivia =>
+            trivia.IsKind(SyntaxKind.BadDirectiveTrivia) || trivia.IsKind(SyntaxKind.ShebangDirectiveTrivia)))
         {
             var line = lines.GetLineFromPosition(trivia.SpanStart);
             var (first, end) = (start + line.Start, start + line.End);
@@ -177,6 +182,8 @@ internal static class CellMagics
             return new CellMagic((end < 0 ? line : line[..end]).ToString().ToLowerInvariant(), end < 0 ? "" : line[end..].Trim().ToString());
         }
 
-        return line is "#i" || line.StartsWith("#i ") || line.StartsWith("#i\t") || line.StartsWith("#i\"") ? new CellMagic("#i", line[2..].Trim().ToString()) : null;
+        return line is "#i" || line.StartsWith("#i ") || line.StartsWith("#i\t") || line.StartsWith("#i\"")
+            ? new CellMagic("#i", line[2..].Trim().ToString())
+            : null;
     }
 }

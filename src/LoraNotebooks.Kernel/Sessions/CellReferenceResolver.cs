@@ -68,7 +68,8 @@ internal sealed class CellReferenceResolver(string baseFolder, Action<string> re
         {
             if (!PackageRequest.TryParse(directive, out var request))
             {
-                throw new PackageRestoreException($"#r \"{directive}\" cannot be read. Write #r \"nuget: Name, version\", for example #r \"nuget: Humanizer.Core, 2.14.1\".");
+                throw new PackageRestoreException(
+                    $"#r \"{directive}\" cannot be read. Write #r \"nuget: Name, version\", for example #r \"nuget: Humanizer.Core, 2.14.1\".");
             }
 
             // What the application brings is there already, in the one version that fits its natives.
@@ -136,7 +137,9 @@ internal sealed class CellReferenceResolver(string baseFolder, Action<string> re
                 if (_owners[name] != owner)
                 {
                     var (id, kept) = (owner.Split(' ')[0], _owners[name]);
-                    others.Add(kept.StartsWith(id + " ", StringComparison.Ordinal) ? Other(id, kept[(id.Length + 1)..], owner[(id.Length + 1)..]) : $"{kept} is used; {owner} was asked for. {Restart}");
+                    others.Add(kept.StartsWith(id + " ", StringComparison.Ordinal)
+                        ? Other(id, kept[(id.Length + 1)..], owner[(id.Length + 1)..])
+                        : $"{kept} is used; {owner} was asked for. {Restart}");
                 }
             }
             else if (RuntimeFiles.AddAssembly(path) is { } used)
@@ -168,7 +171,8 @@ internal sealed class CellReferenceResolver(string baseFolder, Action<string> re
         }
     }
 
-    private static string Other(string id, string used, string asked) => $"{id} {used} is used; {asked} was asked for.{(HostPackages.Find(id) is null ? " " + Restart : "")}";
+    private static string Other(string id, string used, string asked) =>
+        $"{id} {used} is used; {asked} was asked for.{(HostPackages.Find(id) is null ? " " + Restart : "")}";
 
     /// <inheritdoc/>
     public override ImmutableArray<PortableExecutableReference> ResolveReference(string reference, string? baseFilePath, MetadataReferenceProperties properties)
@@ -184,7 +188,9 @@ internal sealed class CellReferenceResolver(string baseFolder, Action<string> re
             return [_answers[reference]];
         }
 
-        var path = Path.GetFullPath(reference, string.IsNullOrEmpty(baseFilePath) ? baseFolder : Path.GetDirectoryName(Path.GetFullPath(baseFilePath, baseFolder))!);
+        var path = Path.GetFullPath(
+            reference,
+            string.IsNullOrEmpty(baseFilePath) ? baseFolder : Path.GetDirectoryName(Path.GetFullPath(baseFilePath, baseFolder))!);
         if (!File.Exists(path))
         {
             return SessionReferences.Host.TryGetValue(reference, out var host) ? [host] : [];
@@ -218,7 +224,8 @@ internal sealed class CellReferenceResolver(string baseFolder, Action<string> re
     public override int GetHashCode() => RuntimeHelpers.GetHashCode(this);
 
     private static bool IsExtensionOfAnotherHost(string id) =>
-        id.StartsWith("Microsoft.DotNet.Interactive", StringComparison.OrdinalIgnoreCase) || id.EndsWith(".Interactive", StringComparison.OrdinalIgnoreCase) && SessionReferences.Host.ContainsKey(id[..^".Interactive".Length]);
+        id.StartsWith("Microsoft.DotNet.Interactive", StringComparison.OrdinalIgnoreCase)
+            || id.EndsWith(".Interactive", StringComparison.OrdinalIgnoreCase) && SessionReferences.Host.ContainsKey(id[..^".Interactive".Length]);
 
     private static bool IsNew(string path) => !SessionReferences.Host.ContainsKey(Path.GetFileNameWithoutExtension(path));
 

@@ -51,7 +51,9 @@ public sealed record CellResult(CellStatus Status, object? Value, CellError? Err
         catch (Exception error)
         {
             var message = $"The value of {cellName}, a {Value.GetType()}, could not be shown: {error.Message}";
-            return (Error is not null ? this : this with { Status = CellStatus.Failed, Error = new CellError(error.GetType().ToString(), message, [message]) }, null);
+            return (
+                Error is not null ? this : this with { Status = CellStatus.Failed, Error = new CellError(error.GetType().ToString(), message, [message]) },
+                null);
         }
     }
 }

@@ -19,8 +19,11 @@ public sealed class CellValues : IEnumerable<KeyValuePair<int, object>>
     /// <param name="number">The cell's number.</param>
     /// <exception cref="KeyNotFoundException">The cell had no value, or it is no longer kept.</exception>
     public dynamic this[int number] => _values.FindLast(value => value.Key == number) is { Value: { } found } ? found : throw new KeyNotFoundException(
-        $"Got Out[{number}]; {(Count == 0 ? "no cell has had a value yet" : $"there are the values of cells {string.Join(", ", _values.Select(value => value.Key.ToString(CultureInfo.InvariantCulture)))}")}. "
-        + $"The last {MostKept} values are kept; give one a name to keep it for longer.");
+        $"Got Out[{number}]; "
+        + (Count == 0
+            ? "no cell has had a value yet"
+            : $"there are the values of cells {string.Join(", ", _values.Select(value => value.Key.ToString(CultureInfo.InvariantCulture)))}")
+        + $". The last {MostKept} values are kept; give one a name to keep it for longer.");
 
     /// <inheritdoc/>
     public IEnumerator<KeyValuePair<int, object>> GetEnumerator() => _values.GetEnumerator();

@@ -36,7 +36,8 @@ internal static class HostPackages
         }
 
         // A second libtorch in the process would not be loaded, only half a gigabyte be fetched for it.
-        return id.StartsWith(Natives + "-", StringComparison.OrdinalIgnoreCase) ? new HostPackage(Tensors.NativeRuntime.LibTorchVersion, IsFramework: false, Nothing)
+        return id.StartsWith(Natives + "-", StringComparison.OrdinalIgnoreCase)
+            ? new HostPackage(Tensors.NativeRuntime.LibTorchVersion, IsFramework: false, Nothing)
             : id.StartsWith("TorchSharp-", StringComparison.OrdinalIgnoreCase) ? new HostPackage(VersionOf("TorchSharp"), IsFramework: false, Nothing)
             : null;
     }
@@ -44,7 +45,8 @@ internal static class HostPackages
     /// <summary>The version of a package of the application, or of its assembly where it is part of something else.</summary>
     public static string VersionOf(string id) =>
         s_versions.Value.TryGetValue(id, out var version) ? version
-        : SessionReferences.Host.TryGetValue(id, out var reference) ? IsOfFramework(reference) ? Environment.Version.ToString() : SessionReferences.VersionOf(reference).ToString()
+        : SessionReferences.Host.TryGetValue(id, out var reference)
+            ? IsOfFramework(reference) ? Environment.Version.ToString() : SessionReferences.VersionOf(reference).ToString()
         : "";
 
     private static bool IsOfFramework(PortableExecutableReference reference) =>
@@ -54,7 +56,9 @@ internal static class HostPackages
     private static Dictionary<string, string> ReadVersions()
     {
         var versions = new Dictionary<string, string>(StringComparer.OrdinalIgnoreCase);
-        foreach (var manifest in (AppContext.GetData("APP_CONTEXT_DEPS_FILES") as string ?? "").Split(';', StringSplitOptions.RemoveEmptyEntries).Where(File.Exists))
+        foreach (var manifest in (AppContext.GetData("APP_CONTEXT_DEPS_FILES") as string ?? "")
+            .Split(';', StringSplitOptions.RemoveEmptyEntries)
+            .Where(File.Exists))
         {
             try
             {

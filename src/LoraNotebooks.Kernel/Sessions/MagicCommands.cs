@@ -31,7 +31,11 @@ internal static class MagicCommands
     /// <param name="output">Receives text.</param>
     /// <returns>To be disposed when the cell has ended.</returns>
     /// <exception cref="CellMagicException">There is no such magic.</exception>
-    public static IDisposable? Apply(IReadOnlyList<CellMagic> magics, CellReferenceResolver resolver, Func<IReadOnlyDictionary<string, object?>> variables, Action<string> output)
+    public static IDisposable? Apply(
+        IReadOnlyList<CellMagic> magics,
+        CellReferenceResolver resolver,
+        Func<IReadOnlyDictionary<string, object?>> variables,
+        Action<string> output)
     {
         Timing? timing = null;
         foreach (var magic in magics)
@@ -59,7 +63,10 @@ internal static class MagicCommands
                     Show(MimeTypes.Markdown, $"```mermaid\n{magic.Body}\n```");
                     break;
                 case "#!who":
-                    output((variables() is { Count: > 0 } named ? string.Join(", ", named.Keys.Order(StringComparer.Ordinal)) : "There are no variables yet.") + "\n");
+                    output(
+                        (variables() is { Count: > 0 } named
+                            ? string.Join(", ", named.Keys.Order(StringComparer.Ordinal))
+                            : "There are no variables yet.") + "\n");
                     break;
                 case "#!whos":
                     Show(variables());
@@ -120,7 +127,8 @@ internal static class MagicCommands
         public void Dispose()
         {
             var elapsed = Stopwatch.GetElapsedTime(_started);
-            output(string.Create(CultureInfo.InvariantCulture, $"Wall time: {(elapsed.TotalSeconds < 1 ? elapsed.TotalMilliseconds : elapsed.TotalSeconds):0.##} {(elapsed.TotalSeconds < 1 ? "ms" : "s")}\n"));
+            var (number, unit) = elapsed.TotalSeconds < 1 ? (elapsed.TotalMilliseconds, "ms") : (elapsed.TotalSeconds, "s");
+            output(string.Create(CultureInfo.InvariantCulture, $"Wall time: {number:0.##} {unit}\n"));
         }
     }
 }

@@ -30,7 +30,12 @@ internal static class MissingUsings
             : Types(compilation, text => text == name.Identifier.ValueText)
                 .Where(type => name is not GenericNameSyntax generic || type.Arity == generic.Arity)
                 .Select(type => type.ContainingNamespace.ToDisplayString());
-        return [.. found.Distinct().OrderBy(space => !space.StartsWith("System", StringComparison.Ordinal)).ThenBy(space => space.Count(letter => letter == '.')).ThenBy(space => space, StringComparer.Ordinal).Take(Most)];
+        return [.. found
+            .Distinct()
+            .OrderBy(space => !space.StartsWith("System", StringComparison.Ordinal))
+            .ThenBy(space => space.Count(letter => letter == '.'))
+            .ThenBy(space => space, StringComparer.Ordinal)
+            .Take(Most)];
     }
 
     /// <summary>The public types of all references that have a fitting name and stand in a namespace.</summary>

@@ -17,7 +17,9 @@ internal sealed class OwnedVariables(Action<string> note)
     /// <param name="submission">The object that holds them; null if the cell never got that far.</param>
     /// <param name="names">Their names.</param>
     public void Add(object? submission, IEnumerable<string> names) =>
-        _variables.AddRange(names.Select(name => submission?.GetType().GetField(name) is { } field ? new Variable(name, field, submission) : null).OfType<Variable>());
+        _variables.AddRange(names
+            .Select(name => submission?.GetType().GetField(name) is { } field ? new Variable(name, field, submission) : null)
+            .OfType<Variable>());
 
     /// <summary>Disposes of what the cell that is about to run declares anew, so that a file that it opens again is closed.</summary>
     public Task DisposeReplacedAsync(CSharpCompilation cell)
@@ -27,7 +29,11 @@ internal sealed class OwnedVariables(Action<string> note)
             return Task.CompletedTask;
         }
 
-        var names = cell.ScriptClass!.GetMembers().Where(member => member is IFieldSymbol or IPropertySymbol && !member.IsImplicitlyDeclared).Select(member => member.Name).ToHashSet();
+        var names = cell.ScriptClass!
+            .GetMembers()
+            .Where(member => member is IFieldSymbol or IPropertySymbol && !member.IsImplicitlyDeclared)
+            .Select(member => member.Name)
+            .ToHashSet();
         return DisposeAsync(variable => names.Contains(variable.Name));
     }
 

@@ -44,7 +44,8 @@ internal static partial class PackageRestorer
 
     private static string CacheFolder => Path.Combine(UserFolders.Cache, "packages");
 
-    private static string CacheFile(string project) => Path.Combine(CacheFolder, Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(project)))[..24] + ".assets.json");
+    private static string CacheFile(string project) =>
+        Path.Combine(CacheFolder, Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(project)))[..24] + ".assets.json");
 
     /// <summary>Restores a set of packages together, so that their versions agree.</summary>
     /// <param name="requests">The packages.</param>
@@ -52,7 +53,11 @@ internal static partial class PackageRestorer
     /// <param name="sources">Package sources besides the configured ones: addresses or folders.</param>
     /// <param name="cancellation">Stops the restore.</param>
     /// <exception cref="PackageRestoreException">NuGet refused, or no SDK was found.</exception>
-    public static async Task<RestoredPackages> RestoreAsync(IReadOnlyCollection<PackageRequest> requests, string configFolder, IEnumerable<string> sources, CancellationToken cancellation)
+    public static async Task<RestoredPackages> RestoreAsync(
+        IReadOnlyCollection<PackageRequest> requests,
+        string configFolder,
+        IEnumerable<string> sources,
+        CancellationToken cancellation)
     {
         var project = ProjectXml(requests, configFolder, sources);
         var cached = CacheFile(project);
@@ -70,7 +75,10 @@ internal static partial class PackageRestorer
                 await File.WriteAllTextAsync(Path.Combine(folder, barrier), "<Project />", cancellation).ConfigureAwait(false);
             }
 
-            var (exitCode, output) = await DotnetAsync(folder, ["restore", "packages.csproj", "-nologo", "-verbosity:quiet", "-nodeReuse:false"], cancellation).ConfigureAwait(false);
+            var (exitCode, output) = await DotnetAsync(
+                folder,
+                ["restore", "packages.csproj", "-nologo", "-verbosity:quiet", "-nodeReuse:false"],
+                cancellation).ConfigureAwait(false);
             var assets = Path.Combine(folder, "obj", "project.assets.json");
             if ((exitCode != 0 || !File.Exists(assets)) && OlderInstead(requests, output) is { } older)
             {
@@ -86,7 +94,10 @@ internal static partial class PackageRestorer
             }
 
             var text = await File.ReadAllTextAsync(assets, cancellation).ConfigureAwait(false);
-            var restored = ReadAssets(text) ?? throw new PackageRestoreException(Failure(requests, "The restored files are not where NuGet says they are. Clear its package cache (dotnet nuget locals all --clear) and try again.", EmptyDependencies));
+            var restored = ReadAssets(text) ?? throw new PackageRestoreException(Failure(
+                requests,
+                "The restored files are not where NuGet says they are. Clear its package cache (dotnet nuget locals all --clear) and try again.",
+                EmptyDependencies));
             Directory.CreateDirectory(CacheFolder);
             AtomicFile.WriteAllText(cached, text);
             return restored;
@@ -147,7 +158,8 @@ internal static partial class PackageRestorer
             var (id, version) = name.Split('/') is [var left, var right] ? (left, right) : (name, "");
             versions[id] = version;
             shared.UnionWith((package!["frameworkReferences"] as JsonArray ?? []).Select(framework => (string)framework!));
-            if (root["libraries"]![name]?["path"]?.GetValue<string>() is not { } path || folders.Select(f => Path.Combine(f, path)).FirstOrDefault(Directory.Exists) is not { } folder)
+            if (root["libraries"]![name]?["path"]?.GetValue<string>() is not { } path
+                || folders.Select(f => Path.Combine(f, path)).FirstOrDefault(Directory.Exists) is not { } folder)
             {
                 return null;
             }
@@ -176,7 +188,9 @@ internal static partial class PackageRestorer
             owners[file] = $"{Path.GetFileNameWithoutExtension(file)} {Path.GetFileName(Path.GetDirectoryName(file))}";
         }
 
-        return compile.Concat(runtime).Concat(native).All(File.Exists) ? new RestoredPackages(compile, runtime, native) { Versions = versions, Owners = owners, Downgrades = Downgrades(target, versions) } : null;
+        return compile.Concat(runtime).Concat(native).All(File.Exists)
+            ? new RestoredPackages(compile, runtime, native) { Versions = versions, Owners = owners, Downgrades = Downgrades(target, versions) }
+            : null;
     }
 
     private static IReadOnlyList<(string Id, string Used, string Asked)> Downgrades(JsonObject target, IReadOnlyDictionary<string, string> versions) => [..
@@ -186,7 +200,9 @@ internal static partial class PackageRestorer
         where versions.TryGetValue(needed.Key, out var used) && asked.Length > 0 && PackageRequest.Compare(asked, used) > 0
         select (needed.Key, versions[needed.Key], asked)];
 
-    /// <summary>The assemblies of another part of .NET that a package stands on, such as ASP.NET Core, in the version that lies beside the running one.</summary>
+    /// <summary>
+    /// The assemblies of another part of .NET that a package stands on, such as ASP.NET Core, in the version that lies beside the running one.
+    /// </summary>
     private static IEnumerable<string> SharedFramework(string name)
     {
         var folder = Path.GetFullPath(Path.Combine(RuntimeEnvironment.GetRuntimeDirectory(), "..", "..", name));
@@ -194,7 +210,8 @@ internal static partial class PackageRestorer
             .Where(path => Path.GetFileName(path).StartsWith($"{Environment.Version.Major}.", StringComparison.Ordinal))
             .MaxBy(path => Version.TryParse(Path.GetFileName(path), out var number) ? number : new Version());
         return version is not null ? Directory.EnumerateFiles(version, "*.dll").Where(IsManaged) : throw new PackageRestoreException(
-            $"A package needs {name} {Environment.Version.Major}, a part of .NET that is not installed here. Install that runtime, or choose a package that does without it.");
+            $"A package needs {name} {Environment.Version.Major}, a part of .NET that is not installed here. "
+                + "Install that runtime, or choose a package that does without it.");
     }
 
     private static bool IsManaged(string path)
@@ -235,7 +252,9 @@ internal static partial class PackageRestorer
         }
         catch (System.ComponentModel.Win32Exception error)
         {
-            throw new PackageRestoreException($"#r \"nuget: …\" needs the .NET SDK, but '{start.FileName}' could not be started ({error.Message}). Install the .NET 10 SDK and make sure that dotnet is on the PATH.");
+            throw new PackageRestoreException(
+                $"#r \"nuget: …\" needs the .NET SDK, but '{start.FileName}' could not be started ({error.Message}). "
+                    + "Install the .NET 10 SDK and make sure that dotnet is on the PATH.");
         }
     }
 
@@ -252,7 +271,8 @@ internal static partial class PackageRestorer
             .Distinct()];
         PackageRequest[] named = [.. requests.Where(request => IsNamed(request.Id))];
         PackageRequest[] causes = named.Length > 0 ? named : [.. requests.Where(request => Closure(request.Id, dependencies).Any(IsNamed))];
-        return $"NuGet could not restore {string.Join(" and ", (causes.Length > 0 ? causes : requests).Select(r => r.Version == "*" ? r.Id : $"{r.Id} {r.Version}"))}:\n"
+        var names = (causes.Length > 0 ? causes : requests).Select(r => r.Version == "*" ? r.Id : $"{r.Id} {r.Version}");
+        return $"NuGet could not restore {string.Join(" and ", names)}:\n"
             + $"  {string.Join("\n  ", errors.Take(10).DefaultIfEmpty(output.Trim()))}\n"
             + "Check the package's name and version, the network, and the sources of nuget.config.";
 

@@ -40,7 +40,10 @@ internal static class RuntimeFiles
 
     internal static IReadOnlyList<string> Gather(IReadOnlyList<string> paths)
     {
-        var folder = Path.Combine(UserFolders.Cache, "natives", Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(string.Join('\n', paths))))[..24]);
+        var folder = Path.Combine(
+            UserFolders.Cache,
+            "natives",
+            Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(string.Join('\n', paths))))[..24]);
         try
         {
             Directory.CreateDirectory(folder);

@@ -12,7 +12,8 @@ internal static class SessionReferences
     // torch is imported as PyTorch's readers know it: torch.randn(…) and the bare types Tensor, Device, nn, optim.
     private static readonly string[] FixedImports =
     [
-        "System", "System.Collections", "System.Collections.Concurrent", "System.Collections.Generic", "System.Diagnostics", "System.Globalization", "System.IO",
+        "System", "System.Collections", "System.Collections.Concurrent", "System.Collections.Generic",
+        "System.Diagnostics", "System.Globalization", "System.IO",
         "System.Linq", "System.Net.Http", "System.Net.Http.Json", "System.Numerics", "System.Text", "System.Text.Json", "System.Text.Json.Nodes",
         "System.Text.RegularExpressions", "System.Threading", "System.Threading.Tasks",
         "TorchSharp", "TorchSharp.torch",
@@ -20,10 +21,14 @@ internal static class SessionReferences
 
     // Every library refers to one of these.
     private static readonly string[] Facades = ["System.Runtime", "netstandard", "mscorlib"];
-    private static readonly string[] OwnTools = ["Microsoft.CodeAnalysis", "Microsoft.VisualBasic", "System.CommandLine", "Markdig", "NetMQ", "AsyncIO", "System.ServiceModel"];
+    private static readonly string[] OwnTools =
+        ["Microsoft.CodeAnalysis", "Microsoft.VisualBasic", "System.CommandLine", "Markdig", "NetMQ", "AsyncIO", "System.ServiceModel"];
 
     private static readonly Lazy<IReadOnlyDictionary<string, PortableExecutableReference>> s_host = new(ReadHost);
-    private static readonly Lazy<IReadOnlyList<MetadataReference>> s_compile = new(() => [.. Host.Where(entry => !IsOwnTool(entry.Key) && (Facades.Contains(entry.Key) || HasPublicTypes(entry.Value))).Select(entry => entry.Value)]);
+    private static readonly Lazy<IReadOnlyList<MetadataReference>> s_compile = new(() =>
+        [.. Host
+            .Where(entry => !IsOwnTool(entry.Key) && (Facades.Contains(entry.Key) || HasPublicTypes(entry.Value)))
+            .Select(entry => entry.Value)]);
     private static readonly Lazy<IReadOnlyList<string>> s_imports = new(() => [.. FixedImports, .. ToolkitNamespaces()]);
 
     /// <summary>The assemblies of the application and of its framework by simple name.</summary>
@@ -51,7 +56,8 @@ internal static class SessionReferences
     private static Dictionary<string, PortableExecutableReference> ReadHost()
     {
         var trusted = AppContext.GetData("TRUSTED_PLATFORM_ASSEMBLIES") as string
-            ?? throw new InvalidOperationException("The list of the application's assemblies is missing. Run lora-notebooks as a framework-dependent program, not as a single file.");
+            ?? throw new InvalidOperationException(
+                "The list of the application's assemblies is missing. Run lora-notebooks as a framework-dependent program, not as a single file.");
         var references = new Dictionary<string, PortableExecutableReference>(StringComparer.OrdinalIgnoreCase);
         foreach (var path in trusted.Split(Path.PathSeparator, StringSplitOptions.RemoveEmptyEntries))
         {

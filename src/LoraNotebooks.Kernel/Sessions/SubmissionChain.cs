@@ -29,7 +29,9 @@ internal sealed class SubmissionChain(CellGlobals globals)
             var variables = new Dictionary<string, object?>(StringComparer.Ordinal);
             foreach (var submission in _objects.Skip(1).OfType<object>())
             {
-                foreach (var variable in submission.GetType().GetFields(BindingFlags.Public | BindingFlags.Instance | BindingFlags.Static).Where(member => !member.Name.StartsWith('<') && !UsingDeclarations.IsHidden(member.Name)))
+                foreach (var variable in submission.GetType()
+                    .GetFields(BindingFlags.Public | BindingFlags.Instance | BindingFlags.Static)
+                    .Where(member => !member.Name.StartsWith('<') && !UsingDeclarations.IsHidden(member.Name)))
                 {
                     variables[variable.Name] = variable.GetValue(submission);
                 }
@@ -57,7 +59,11 @@ internal sealed class SubmissionChain(CellGlobals globals)
 
         using var assembly = new MemoryStream();
         using var symbols = new MemoryStream();
-        var emitted = cell.Emit(assembly, symbols, options: new EmitOptions(debugInformationFormat: DebugInformationFormat.PortablePdb), cancellationToken: cancellation);
+        var emitted = cell.Emit(
+            assembly,
+            symbols,
+            options: new EmitOptions(debugInformationFormat: DebugInformationFormat.PortablePdb),
+            cancellationToken: cancellation);
         if (!emitted.Success)
         {
             return [.. emitted.Diagnostics.Where(diagnostic => diagnostic.Severity == DiagnosticSeverity.Error)];

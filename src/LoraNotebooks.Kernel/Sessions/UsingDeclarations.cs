@@ -36,7 +36,8 @@ internal static class UsingDeclarations
             .OfType<GlobalStatementSyntax>()
             .Select(member => member.Statement)
             .OfType<LocalDeclarationStatementSyntax>()
-            .Where(statement => statement.UsingKeyword.IsKind(SyntaxKind.UsingKeyword) && statement.Declaration.Variables.All(variable => !variable.Identifier.IsMissing))
+            .Where(statement => statement.UsingKeyword.IsKind(SyntaxKind.UsingKeyword)
+                && statement.Declaration.Variables.All(variable => !variable.Identifier.IsMissing))
             .ToArray();
         if (declarations.Length == 0)
         {

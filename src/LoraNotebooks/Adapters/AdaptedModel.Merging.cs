@@ -26,7 +26,8 @@ public sealed partial class AdaptedModel
         }
 
         var faults = points.Values.Select(point => MergeFault(point, chosen)).OfType<string>().ToList();
-        Faults.ThrowIfAny(faults, static found => new InvalidOperationException($"Nothing was merged, because of {Listing.Count(found.Count, "layer")}:\n{Listing.Lines(found)}"));
+        Faults.ThrowIfAny(faults, static found => new InvalidOperationException(
+            $"Nothing was merged, because of {Listing.Count(found.Count, "layer")}:\n{Listing.Lines(found)}"));
 
         foreach (var point in points.Values)
         {

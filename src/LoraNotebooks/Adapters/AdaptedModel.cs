@@ -30,7 +30,9 @@ public sealed partial class AdaptedModel : IDisposable
     {
         ArgumentNullException.ThrowIfNull(baseModel);
         BaseModel = baseModel;
-        modules = new OrderedDictionary<string, nn.Module>(baseModel.named_modules().Where(static m => m.name.Length > 0).Select(static m => KeyValuePair.Create(m.name, m.module)), StringComparer.Ordinal);
+        modules = new OrderedDictionary<string, nn.Module>(
+            baseModel.named_modules().Where(static m => m.name.Length > 0).Select(static m => KeyValuePair.Create(m.name, m.module)),
+            StringComparer.Ordinal);
         trainableBefore = [.. baseModel.named_parameters().Where(static p => p.parameter.requires_grad).Select(static p => p.name)];
         SetTrainable(trainableBefore, trainable: false);
         if (MiscomputedLayers.Message(modules) is { } warning)
@@ -122,7 +124,8 @@ public sealed partial class AdaptedModel : IDisposable
 
     /// <summary>What an optimizer of this adapter trains.</summary>
     /// <exception cref="ArgumentException">There is no such adapter.</exception>
-    public IReadOnlyList<Parameter> TrainableParameters(string name) => [.. NamedParameters(name).Select(static p => p.Parameter).Where(static p => p.requires_grad)];
+    public IReadOnlyList<Parameter> TrainableParameters(string name) =>
+        [.. NamedParameters(name).Select(static p => p.Parameter).Where(static p => p.requires_grad)];
 
     /// <summary>An adapter's weights by name, e.g. "mid_block.attentions.0.proj_in.lora_A.weight".</summary>
     /// <exception cref="ArgumentException">There is no such adapter.</exception>
@@ -178,7 +181,8 @@ public sealed partial class AdaptedModel : IDisposable
         if (unreached.Count > 0)
         {
             throw new InvalidOperationException(
-                $"The forward did not come through {unreached.Count} of {points.Count} adapted layers, so their adapters have no effect:\n{Listing.Lines(unreached)}\n"
+                $"The forward did not come through {unreached.Count} of {points.Count} adapted layers, "
+                + $"so their adapters have no effect:\n{Listing.Lines(unreached)}\n"
                 + "Expected the model to run each of them by its call method, not by forward. Exclude them from the target modules, or change the model.");
         }
     }
@@ -231,10 +235,16 @@ public sealed partial class AdaptedModel : IDisposable
         RequireNew(name);
         config.ThrowIfInvalid();
         var finder = new TargetFinder(modules, Roles);
-        var targets = finder.Targets(config, strict: state is null).Select(UseExisting).Select(target => (Layer: target, Layout: layout(target))).Where(static target => target.Layout is not null).ToList();
+        var targets = finder.Targets(config, strict: state is null)
+            .Select(UseExisting)
+            .Select(target => (Layer: target, Layout: layout(target)))
+            .Where(static target => target.Layout is not null)
+            .ToList();
         var saved = finder.Saved(config).Select(UseExisting).ToList();
         var biased = finder.Biased(config, [.. targets.Select(static target => target.Layer)]).Select(UseExisting).ToList();
-        var carried = targets.Select(static target => target.Layer).Where(layer => state?.Tensors.ContainsKey($"{layer.Path}.{CarriedLayer.Name}") == true).ToList();
+        var carried = targets.Select(static target => target.Layer)
+            .Where(layer => state?.Tensors.ContainsKey($"{layer.Path}.{CarriedLayer.Name}") == true)
+            .ToList();
         var adapted = targets.Select(static target => target.Layer.Path).ToHashSet(StringComparer.Ordinal);
         var layers = new List<AdapterLayer>();
         var shared = new SharedTensors();
@@ -248,7 +258,11 @@ public sealed partial class AdaptedModel : IDisposable
             layers.AddRange(carried.Select(static layer => new CarriedLayer(layer)));
             layers.AddRange(saved.Select(static layer => new WholeLayer(layer)));
             layers.AddRange(biased.Select(layer => new BiasLayer(layer, adapted.Contains(layer.Path))));
-            return new Adapter(name, state is null ? config with { FanInFanOut = targets.Exists(static target => target.Layer is TransposedLinearLayer) } : config, layers, shared);
+            return new Adapter(
+                name,
+                state is null ? config with { FanInFanOut = targets.Exists(static target => target.Layer is TransposedLinearLayer) } : config,
+                layers,
+                shared);
         }
         catch
         {
@@ -280,7 +294,8 @@ public sealed partial class AdaptedModel : IDisposable
             if (!points.TryGetValue(layer.Path, out var point))
             {
                 var module = modules[layer.Path];
-                point = new AttachmentPoint(WeightLayer.From(layer.Path, module, Roles) ?? new BaseLayer(layer.Path, (nn.Module<Tensor, Tensor>)module), () => enabled);
+                point = new AttachmentPoint(
+                    WeightLayer.From(layer.Path, module, Roles) ?? new BaseLayer(layer.Path, (nn.Module<Tensor, Tensor>)module), () => enabled);
                 points.Add(layer.Path, point);
             }
 
@@ -290,7 +305,8 @@ public sealed partial class AdaptedModel : IDisposable
 
     private Adapter Find(string name) => adapters.TryGetValue(name, out var adapter)
         ? adapter
-        : throw new ArgumentException($"There is no adapter '{name}'; there {(adapters.Count == 0 ? "are none" : $"are '{string.Join("', '", adapters.Keys)}'")}.");
+        : throw new ArgumentException(
+            $"There is no adapter '{name}'; there {(adapters.Count == 0 ? "are none" : $"are '{string.Join("', '", adapters.Keys)}'")}.");
 
     private void SetTraining(bool training)
     {

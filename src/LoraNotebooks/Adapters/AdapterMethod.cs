@@ -48,9 +48,9 @@ public enum HonouredSettings
 public sealed record AdapterSite(WeightLayer Layer, LayerLayout Layout, LoraConfig Config, Generator Generator, SharedTensors Shared);
 
 /// <summary>
-/// What ΔW is made of. A method is one file: a record that derives from this one, with the layer that computes its update, and one line below that registers it.
-/// Its options are its properties: <c>Method = AdapterMethod.Lokr with { DecomposeFactor = 4 }</c>. One that is written in a notebook is registered by
-/// <see cref="Register"/>.
+/// What ΔW is made of. A method is one file: a record that derives from this one, with the layer that computes its update, and one line
+/// below that registers it. Its options are its properties: <c>Method = AdapterMethod.Lokr with { DecomposeFactor = 4 }</c>. One that is
+/// written in a notebook is registered by <see cref="Register"/>.
 /// </summary>
 public abstract record AdapterMethod
 {
@@ -130,7 +130,9 @@ public abstract record AdapterMethod
     /// <summary>The name.</summary>
     public sealed override string ToString() => Name;
 
-    /// <summary>Makes a method known to files, tools and settings. Registered a second time, e.g. by a cell that runs again, it takes the place of the first.</summary>
+    /// <summary>
+    /// Makes a method known to files, tools and settings. Registered a second time, e.g. by a cell that runs again, it takes the place of the first.
+    /// </summary>
     /// <returns>The method.</returns>
     /// <exception cref="ArgumentException">Another method has its name or names of its tensors.</exception>
     public static T Register<T>(T method)
@@ -170,8 +172,9 @@ public abstract record AdapterMethod
         ?? throw new ArgumentException($"Got method '{name}', expected one of {string.Join(", ", all)}.");
 
     /// <summary>What the weights of one module are made of, by their names: the first method but LoRA of which it has a tensor that tells the rank.</summary>
-    internal static AdapterMethod Of(LoraState state, string module) => all.Where(static method => method != Lora).FirstOrDefault(method => method.Dialect.Factors
-        .Any(factor => factor.Has(FactorFacts.TellsRank | FactorFacts.NotesRank) && state.Tensors.ContainsKey($"{module}.{factor.Name}"))) ?? Lora;
+    internal static AdapterMethod Of(LoraState state, string module) =>
+        all.Where(static method => method != Lora).FirstOrDefault(method => method.Dialect.Factors
+            .Any(factor => factor.Has(FactorFacts.TellsRank | FactorFacts.NotesRank) && state.Tensors.ContainsKey($"{module}.{factor.Name}"))) ?? Lora;
 
     /// <summary>A companion for a layer, weight-decomposed if the layout says so.</summary>
     internal AdapterLayer CreateLayer(AdapterSite site)

@@ -26,7 +26,9 @@ public class BaseLayer : IDisposable
     /// <summary>b as it was before anything was merged.</summary>
     public Tensor? OriginalBias => biasBackup ?? Bias;
 
-    /// <summary>A vector with one entry per output channel, shaped so that it adds to an output of so many dimensions: channels lie second in images, else last.</summary>
+    /// <summary>
+    /// A vector with one entry per output channel, shaped so that it adds to an output of so many dimensions: channels lie second in images, else last.
+    /// </summary>
     public Tensor AlongChannels(Tensor vector, long dimensions) =>
         Module is CheckedConv2d or Convolution or TorchSharp.Modules.GroupNorm ? vector.view([-1, .. Enumerable.Repeat(1L, (int)dimensions - 2)]) : vector;
 
@@ -176,7 +178,8 @@ internal sealed class Conv2dLayer : WeightLayer
     /// <summary>How the kernel of TorchSharp's layer moves.</summary>
     public static ConvolutionGeometry GeometryOf(TorchSharp.Modules.Conv2d module)
     {
-        var padding = module.padding ?? [.. module.kernel_size.Select((size, i) => module.padding_type == Padding.Same ? module.dilation[i] * (size - 1) / 2 : 0)];
+        var padding = module.padding
+            ?? [.. module.kernel_size.Select((size, i) => module.padding_type == Padding.Same ? module.dilation[i] * (size - 1) / 2 : 0)];
         return new ConvolutionGeometry((module.stride[0], module.stride[1]), (padding[0], padding[1]), (module.dilation[0], module.dilation[1]), module.groups);
     }
 }

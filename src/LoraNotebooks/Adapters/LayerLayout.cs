@@ -21,7 +21,10 @@ public record LayerLayout
     /// <summary>s.</summary>
     public required double Scale { get; init; }
 
-    /// <summary>Whether a convolution's kernel is in a core tensor of its own [r, r, kh, kw], with one factor for the outputs and one for the inputs (Tucker's decomposition).</summary>
+    /// <summary>
+    /// Whether a convolution's kernel is in a core tensor of its own [r, r, kh, kw], with one factor for the outputs and one for the inputs (Tucker's
+    /// decomposition).
+    /// </summary>
     public bool HasCore { get; init; }
 
     /// <summary>The most numbers that one factor may have. A file sets it to what it holds, so that a damaged one makes nobody allocate more.</summary>
@@ -57,18 +60,24 @@ public record LayerLayout
 
         var method = AdapterMethod.Of(state, path);
         var alpha = state.Alphas.GetValueOrDefault(path, rank);
-        var cores = LoraNames.Factors.Where(factor => factor.Has(FactorFacts.IsCore) && state.Tensors.ContainsKey($"{path}.{factor.Name}")).Select(factor => (factor.Name, Tensor: state.Tensors[$"{path}.{factor.Name}"])).ToList();
+        var cores = LoraNames.Factors
+            .Where(factor => factor.Has(FactorFacts.IsCore) && state.Tensors.ContainsKey($"{path}.{factor.Name}"))
+            .Select(factor => (factor.Name, Tensor: state.Tensors[$"{path}.{factor.Name}"]))
+            .ToList();
 
         // A core is of size r·r, so one that is not of the factors' rank would make us allocate what the file does not hold.
         if (cores.Find(core => SizeOf(core.Tensor) != rank) is { Name: not null } strange)
         {
-            throw new InvalidDataException($"'{path}.{strange.Name}' has {SizeOf(strange.Tensor)} for its first size, expected {rank}, the rank of the factors beside it.");
+            throw new InvalidDataException(
+                $"'{path}.{strange.Name}' has {SizeOf(strange.Tensor)} for its first size, expected {rank}, the rank of the factors beside it.");
         }
 
         // One of the right number of sizes would pass for a core without a kernel; of others the loading tells.
         if (layer.Weight.dim() != 4 && cores.Find(core => core.Tensor.dim() == layer.Weight.dim()) is { Name: not null } misplaced)
         {
-            throw new InvalidDataException($"'{path}.{misplaced.Name}' is the core of a convolution, but the layer is none: expected weights of the same layer; was it trained for another model?");
+            throw new InvalidDataException(
+                $"'{path}.{misplaced.Name}' is the core of a convolution, but the layer is none: "
+                + "expected weights of the same layer; was it trained for another model?");
         }
 
         var layout = new LayerLayout

@@ -85,7 +85,8 @@ public sealed partial record LoraConfig
         var ranks = state.Ranks;
         if (ranks.Count == 0)
         {
-            throw new InvalidDataException($"The file has no LoRA weights; expected names that end in '{LoraState.DownPart}', found {string.Join(", ", state.Tensors.Keys.Take(3))}.");
+            throw new InvalidDataException(
+                $"The file has no LoRA weights; expected names that end in '{LoraState.DownPart}', found {string.Join(", ", state.Tensors.Keys.Take(3))}.");
         }
 
         var methods = ranks.Keys.ToDictionary(static path => path, path => AdapterMethod.Of(state, path), StringComparer.Ordinal);
@@ -93,9 +94,13 @@ public sealed partial record LoraConfig
         var (rank, alpha) = (MostFrequent(ranks.Values), MostFrequent(alphas.Values));
         var config = new LoraConfig
         {
-            Method = methods.Values.GroupBy(static method => method).OrderByDescending(static group => group.Count()).ThenBy(static group => AdapterMethod.All.ToList().IndexOf(group.Key)).First().Key,
+            Method = methods.Values.GroupBy(static method => method)
+                .OrderByDescending(static group => group.Count())
+                .ThenBy(static group => AdapterMethod.All.ToList().IndexOf(group.Key))
+                .First().Key,
             UseDora = state.Tensors.Keys.Any(static name => LoraNames.OwnerOf(name)?.Dialect == DoraLayer.Dialect),
-            UseEffectiveConv2d = state.Tensors.Keys.Any(static name => LoraNames.OwnerOf(name) is { Factor: var factor } && factor.Has(FactorFacts.IsCore) && !factor.Has(FactorFacts.IsNotPefts)),
+            UseEffectiveConv2d = state.Tensors.Keys.Any(static name =>
+                LoraNames.OwnerOf(name) is { Factor: var factor } && factor.Has(FactorFacts.IsCore) && !factor.Has(FactorFacts.IsNotPefts)),
             Rank = rank,
             Alpha = alpha,
             TargetModules = ModuleSelection.Names([.. ranks.Keys.Order(StringComparer.Ordinal)]),
@@ -110,7 +115,8 @@ public sealed partial record LoraConfig
     /// <summary>These settings as an adapter_config.json that PEFT reads, <see cref="Carried"/> fields included.</summary>
     public JsonObject ToPeftJson()
     {
-        var fields = new Dictionary<string, JsonNode?>(Carried.Select(static pair => KeyValuePair.Create(pair.Key, pair.Value?.DeepClone())), StringComparer.Ordinal)
+        var fields = new Dictionary<string, JsonNode?>(
+            Carried.Select(static pair => KeyValuePair.Create(pair.Key, pair.Value?.DeepClone())), StringComparer.Ordinal)
         {
             [TypeKey] = Method.Dialect.PeftType,
             ["r"] = Rank,

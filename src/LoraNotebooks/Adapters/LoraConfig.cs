@@ -41,7 +41,9 @@ public sealed partial record LoraConfig
     /// </summary>
     public AdapterMethod Method { get; init; } = AdapterMethod.Lora;
 
-    /// <summary>Whether direction and length of each row train apart (DoRA, Liu et al. 2024, arXiv:2402.09353): W′ = m ⊙ (W + ΔW)/‖W + ΔW‖; default no.</summary>
+    /// <summary>
+    /// Whether direction and length of each row train apart (DoRA, Liu et al. 2024, arXiv:2402.09353): W′ = m ⊙ (W + ΔW)/‖W + ΔW‖; default no.
+    /// </summary>
     public bool UseDora { get; init; }
 
     /// <summary>Whether a convolution's kernel gets a core tensor of its own, which saves numbers; default no.</summary>
@@ -149,8 +151,13 @@ public sealed partial record LoraConfig
             RequirePattern(nameof(AlphaPattern), key);
         }
 
-        faults.Require(LayersToTransform.All(static index => index >= 0), $"LayersToTransform: got {string.Join(", ", LayersToTransform)}, expected numbers of blocks from 0 on");
-        faults.Require(LayersToTransform.Count == 0 || !(TargetModules.IsRegex || TargetModules.IsAllLinear), "LayersToTransform: got it together with a regular expression or all-linear, expected names in TargetModules; put the blocks into the expression");
+        faults.Require(
+            LayersToTransform.All(static index => index >= 0),
+            $"LayersToTransform: got {string.Join(", ", LayersToTransform)}, expected numbers of blocks from 0 on");
+        faults.Require(
+            LayersToTransform.Count == 0 || !(TargetModules.IsRegex || TargetModules.IsAllLinear),
+            "LayersToTransform: got it together with a regular expression or all-linear, expected names in TargetModules; "
+            + "put the blocks into the expression");
         faults.Require(LayersPattern.Count == 0 || LayersToTransform.Count > 0, "LayersPattern: got it without LayersToTransform, expected both or none");
         foreach (var pattern in LayersPattern)
         {

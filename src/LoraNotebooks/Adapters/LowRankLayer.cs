@@ -72,7 +72,9 @@ public abstract class LowRankLayer(WeightLayer baseLayer, LayerLayout layout) : 
         if (shape.Aggregate(1.0, static (product, size) => product * size) is var needed && needed > Layout.MostNumbers)
         {
             Dispose(); // Nobody else has the factors so far.
-            throw new InvalidDataException($"'{Path}.{name}' needs {needed:N0} numbers at rank {Rank}, {Shapes.Text(shape)}, and its file has only {Layout.MostNumbers:N0}: expected weights that belong together; was it trained for another model?");
+            throw new InvalidDataException(
+                $"'{Path}.{name}' needs {needed:N0} numbers at rank {Rank}, {Shapes.Text(shape)}, and its file has only {Layout.MostNumbers:N0}: "
+                + "expected weights that belong together; was it trained for another model?");
         }
     }
 

@@ -21,7 +21,8 @@ internal static class MiscomputedLayers
             return null;
         }
 
-        return $"libtorch computes {Listing.Count(wrong.Length, "convolution")} of this model wrong on this processor: {Listing.Inline(wrong)}. Adapters are right beside them, the model's own part is not: "
+        return $"libtorch computes {Listing.Count(wrong.Length, "convolution")} of this model wrong on this processor: {Listing.Inline(wrong)}. "
+            + "Adapters are right beside them, the model's own part is not: "
             + $"start the process with {NativeSettings.InstructionVariable}=SSE41, or set that variable in the first cell, before any tensor is made.";
     }
 

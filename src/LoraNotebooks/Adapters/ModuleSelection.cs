@@ -37,7 +37,10 @@ public sealed class ModuleSelection : IEnumerable<string>, IEquatable<ModuleSele
         }
     }
 
-    /// <summary>Every linear layer of the model, but no convolution, no embedding and no head that the model names (<see cref="Tensors.ILayerRoles"/>). Name one that it does not under the excluded modules.</summary>
+    /// <summary>
+    /// Every linear layer of the model, but no convolution, no embedding and no head that the model names (<see cref="Tensors.ILayerRoles"/>). Name
+    /// one that it does not under the excluded modules.
+    /// </summary>
     public static ModuleSelection AllLinear { get; } = new([AllLinearWord], isRegex: false, isAllLinear: true);
 
     /// <summary>Whether this is <see cref="AllLinear"/>.</summary>
@@ -73,7 +76,8 @@ public sealed class ModuleSelection : IEnumerable<string>, IEquatable<ModuleSele
     IEnumerator IEnumerable.GetEnumerator() => GetEnumerator();
 
     /// <inheritdoc/>
-    public bool Equals(ModuleSelection? other) => other is not null && IsRegex == other.IsRegex && IsAllLinear == other.IsAllLinear && entries.SequenceEqual(other.entries);
+    public bool Equals(ModuleSelection? other) =>
+        other is not null && IsRegex == other.IsRegex && IsAllLinear == other.IsAllLinear && entries.SequenceEqual(other.entries);
 
     /// <inheritdoc/>
     public override bool Equals(object? obj) => Equals(obj as ModuleSelection);
@@ -115,7 +119,9 @@ public sealed class ModuleSelection : IEnumerable<string>, IEquatable<ModuleSele
         }
         catch (RegexMatchTimeoutException error)
         {
-            throw new ArgumentException($"The expression '{expression}' takes too long on '{path}', expected one without repetitions inside repetitions. Write it simpler.", error);
+            throw new ArgumentException(
+                $"The expression '{expression}' takes too long on '{path}', expected one without repetitions inside repetitions. Write it simpler.",
+                error);
         }
     }
 

@@ -28,42 +28,49 @@ public sealed class PeftFields(JsonObject json)
         });
 
     /// <summary>A text is a regular expression or "all-linear", a list is names.</summary>
-    internal ModuleSelection? Selection(string key) => Read<ModuleSelection?>(key, null, "a text or a list of texts", static (JsonNode node, out ModuleSelection? value) =>
-    {
-        value = node switch
+    internal ModuleSelection? Selection(string key) =>
+        Read<ModuleSelection?>(key, null, "a text or a list of texts", static (JsonNode node, out ModuleSelection? value) =>
         {
-            JsonArray array when TryTexts(array, out var names) => ModuleSelection.Names([.. names]),
-            JsonValue single when single.TryGetValue<string>(out var text) => text == ModuleSelection.AllLinearWord ? ModuleSelection.AllLinear : ModuleSelection.Regex(text),
-            _ => null,
-        };
-        return value is not null;
-    });
-
-    internal IReadOnlyList<string> Texts(string key) => Read<IReadOnlyList<string>>(key, [], "a text or a list of texts", static (JsonNode node, out IReadOnlyList<string> value) =>
-        TryTexts(node as JsonArray ?? [node.DeepClone()], out value));
-
-    internal IEnumerable<int> Numbers(string key) => Read<IEnumerable<int>>(key, [], "a whole number or a list of them", static (JsonNode node, out IEnumerable<int> value) =>
-    {
-        var items = (node as JsonArray ?? [node.DeepClone()]).Select(static item => item is JsonValue single && single.TryGetValue<int>(out var number) ? number : (int?)null).ToList();
-        value = items.OfType<int>().ToList();
-        return items.All(static item => item is not null);
-    });
-
-    internal OrderedDictionary<string, T> Patterns<T>(string key) => Read(key, new OrderedDictionary<string, T>(), "an object of numbers", (JsonNode node, out OrderedDictionary<string, T> value) =>
-    {
-        value = [];
-        foreach (var (pattern, item) in node as JsonObject ?? [])
-        {
-            if (item is null || !TryValue(item, out T number))
+            value = node switch
             {
-                return false;
+                JsonArray array when TryTexts(array, out var names) => ModuleSelection.Names([.. names]),
+                JsonValue single when single.TryGetValue<string>(out var text) =>
+                    text == ModuleSelection.AllLinearWord ? ModuleSelection.AllLinear : ModuleSelection.Regex(text),
+                _ => null,
+            };
+            return value is not null;
+        });
+
+    internal IReadOnlyList<string> Texts(string key) =>
+        Read<IReadOnlyList<string>>(key, [], "a text or a list of texts", static (JsonNode node, out IReadOnlyList<string> value) =>
+            TryTexts(node as JsonArray ?? [node.DeepClone()], out value));
+
+    internal IEnumerable<int> Numbers(string key) =>
+        Read<IEnumerable<int>>(key, [], "a whole number or a list of them", static (JsonNode node, out IEnumerable<int> value) =>
+        {
+            var items = (node as JsonArray ?? [node.DeepClone()])
+                .Select(static item => item is JsonValue single && single.TryGetValue<int>(out var number) ? number : (int?)null)
+                .ToList();
+            value = items.OfType<int>().ToList();
+            return items.All(static item => item is not null);
+        });
+
+    internal OrderedDictionary<string, T> Patterns<T>(string key) =>
+        Read(key, new OrderedDictionary<string, T>(), "an object of numbers", (JsonNode node, out OrderedDictionary<string, T> value) =>
+        {
+            value = [];
+            foreach (var (pattern, item) in node as JsonObject ?? [])
+            {
+                if (item is null || !TryValue(item, out T number))
+                {
+                    return false;
+                }
+
+                value.Add(pattern, number);
             }
 
-            value.Add(pattern, number);
-        }
-
-        return node is JsonObject;
-    });
+            return node is JsonObject;
+        });
 
     /// <summary>The fields that were not asked for.</summary>
     internal IReadOnlyDictionary<string, JsonNode?> Rest() =>
@@ -72,13 +79,15 @@ public sealed class PeftFields(JsonObject json)
     internal static string Text(JsonNode? node) => node?.ToJsonString() ?? "null";
 
     /// <summary>A number that Python may have written as an int.</summary>
-    internal static JsonNode? Number(double value) => value == Math.Truncate(value) && Math.Abs(value) < 1e15 ? JsonValue.Create((long)value) : JsonValue.Create(value);
+    internal static JsonNode? Number(double value) =>
+        value == Math.Truncate(value) && Math.Abs(value) < 1e15 ? JsonValue.Create((long)value) : JsonValue.Create(value);
 
     internal static JsonNode Selection(ModuleSelection selection) =>
         selection.IsRegex || selection.IsAllLinear ? JsonValue.Create(selection.First()) : List([.. selection])!;
 
     /// <summary>A list; an empty one is null.</summary>
-    internal static JsonArray? List<T>(IReadOnlyList<T> items) => items.Count == 0 ? null : new([.. items.Select(static item => (JsonNode?)JsonValue.Create(item))]);
+    internal static JsonArray? List<T>(IReadOnlyList<T> items) =>
+        items.Count == 0 ? null : new([.. items.Select(static item => (JsonNode?)JsonValue.Create(item))]);
 
     private delegate bool TryRead<T>(JsonNode node, out T value);
 

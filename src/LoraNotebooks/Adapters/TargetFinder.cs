@@ -13,7 +13,9 @@ internal sealed class TargetFinder(IReadOnlyDictionary<string, nn.Module> module
 
     /// <summary>The layers that get a low-rank update.</summary>
     /// <param name="config">The settings.</param>
-    /// <param name="strict">Whether a name or pattern that means no module is a fault; a configuration from a file may name modules that only other models have.</param>
+    /// <param name="strict">
+    /// Whether a name or pattern that means no module is a fault; a configuration from a file may name modules that only other models have.
+    /// </param>
     /// <exception cref="ArgumentException">The settings do not fit the model; every fault is listed.</exception>
     public IReadOnlyList<WeightLayer> Targets(LoraConfig config, bool strict)
     {
@@ -44,14 +46,17 @@ internal sealed class TargetFinder(IReadOnlyDictionary<string, nn.Module> module
 
         if (strict)
         {
-            faults.AddRange(config.TargetModules.Unmatched([.. modules.Keys]).Select(name => $"TargetModules: '{name}' means no module of the model{CloseTo(name)}"));
+            faults.AddRange(config.TargetModules.Unmatched([.. modules.Keys])
+                .Select(name => $"TargetModules: '{name}' means no module of the model{CloseTo(name)}"));
             faults.AddRange(UnusedPatterns(nameof(LoraConfig.RankPattern), config.RankPattern.Keys, layers));
             faults.AddRange(UnusedPatterns(nameof(LoraConfig.AlphaPattern), config.AlphaPattern.Keys, layers));
         }
 
         if (layers.Count == 0 && faults.Count == 0)
         {
-            faults.Add($"TargetModules: '{config.TargetModules}' means no layer that is left after exclusions{CloseTo(config.TargetModules.FirstOrDefault() ?? "")}");
+            faults.Add(
+                $"TargetModules: '{config.TargetModules}' means no layer that is left after exclusions"
+                + CloseTo(config.TargetModules.FirstOrDefault() ?? ""));
         }
 
         ThrowIfAny(faults);
@@ -104,7 +109,9 @@ internal sealed class TargetFinder(IReadOnlyDictionary<string, nn.Module> module
             .Where(pair => pair.Value.get_parameter("bias") is not null && !IsSaved(config, pair.Key))
             .Select(pair => pair.Value is nn.Module<Tensor, Tensor> module
                 ? WeightLayer.From(pair.Key, module, roles) ?? new BaseLayer(pair.Key, module)
-                : throw new ArgumentException($"Bias: '{pair.Key}' is a {pair.Value.GetType().Name} with a bias that cannot be adapted, expected modules with one input and one output. Use BiasTraining.LoraOnly or None."))],
+                : throw new ArgumentException(
+                    $"Bias: '{pair.Key}' is a {pair.Value.GetType().Name} with a bias that cannot be adapted, "
+                    + "expected modules with one input and one output. Use BiasTraining.LoraOnly or None."))],
     };
 
     private static bool IsSaved(LoraConfig config, string path) => config.ModulesToSave.Any(name => ModuleSelection.Matches(name, path));

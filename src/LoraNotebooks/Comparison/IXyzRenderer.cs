@@ -6,7 +6,9 @@ namespace LoraNotebooks.Comparison;
 /// <remarks>Calls come ordered so that what is costly to change changes least often: keep what the last call has loaded.</remarks>
 public interface IXyzRenderer
 {
-    /// <summary>Every fault that would keep these settings from being painted, such as a file that is missing; asked for all cells before the first is painted.</summary>
+    /// <summary>
+    /// Every fault that would keep these settings from being painted, such as a file that is missing; asked for all cells before the first is painted.
+    /// </summary>
     IReadOnlyList<string> Validate(XyzSettings settings) => [];
 
     /// <summary>

@@ -10,7 +10,11 @@ public sealed partial class XyzAxis
 {
     /// <summary>LoRA files or folders; the shortest part of the path that tells them apart is the label.</summary>
     public static XyzAxis Checkpoint(params IReadOnlyList<string> paths) => Of<(string Path, string Label)>(
-        "checkpoint", [.. paths.Zip(ShortNames(paths))], static (settings, file) => settings with { Checkpoint = file.Path }, XyzCost.File, static file => file.Label);
+        "checkpoint",
+        [.. paths.Zip(ShortNames(paths))],
+        static (settings, file) => settings with { Checkpoint = file.Path },
+        XyzCost.File,
+        static file => file.Label);
 
     /// <summary>LoRA files or folders, separated by commas.</summary>
     public static XyzAxis Checkpoint(string values) => Checkpoint(XyzValues.ParseTexts(values));
@@ -27,7 +31,9 @@ public sealed partial class XyzAxis
     {
         if (texts.Count > 0 && string.IsNullOrEmpty(texts[0]))
         {
-            throw new ArgumentException("The first text of a search-and-replace axis is empty; it is what is searched in the prompt. Give a part of the prompt.", nameof(texts));
+            throw new ArgumentException(
+                "The first text of a search-and-replace axis is empty; it is what is searched in the prompt. Give a part of the prompt.",
+                nameof(texts));
         }
 
         // XyzGrid replaces the texts of all such axes in one pass, so that one axis cannot hit what another has put in.
@@ -36,7 +42,9 @@ public sealed partial class XyzAxis
         return axis;
     }
 
-    /// <summary>Texts separated by commas: the first is searched in the prompt and the negative prompt and stays at the first position; each other one takes its place.</summary>
+    /// <summary>
+    /// Texts separated by commas: the first is searched in the prompt and the negative prompt and stays at the first position; each other one takes its place.
+    /// </summary>
     public static XyzAxis PromptSearchReplace(string values) => PromptSearchReplace(XyzValues.ParseTexts(values));
 
     /// <summary>Layers of the text encoder counted from the end; 1 is the last.</summary>
@@ -50,7 +58,10 @@ public sealed partial class XyzAxis
     public static XyzAxis Sampler(params IReadOnlyList<SamplerChoice> samplers)
     {
         var axis = Of(
-            "sampler", samplers, static (settings, sampler) => settings with { Sampler = sampler.Kind, Spacing = sampler.Spacing ?? settings.Spacing }, XyzCost.Sampling + 4);
+            "sampler",
+            samplers,
+            static (settings, sampler) => settings with { Sampler = sampler.Kind, Spacing = sampler.Spacing ?? settings.Spacing },
+            XyzCost.Sampling + 4);
         axis.AlsoSettles = samplers.Any(static sampler => sampler.Spacing is not null) ? "schedule type" : null;
         return axis;
     }
@@ -85,14 +96,16 @@ public sealed partial class XyzAxis
     public static XyzAxis Guidance(string values) => Guidance(XyzValues.ParseNumbers(values));
 
     /// <summary>Seeds; each -1 (<see cref="XyzSettings.RandomSeed"/>) is a random one, drawn here once, so that labels and index name it.</summary>
-    public static XyzAxis Seed(params IReadOnlyList<long> values) => Of("seed", XyzSettings.Drawn(values), static (settings, seed) => settings with { Seed = seed });
+    public static XyzAxis Seed(params IReadOnlyList<long> values) =>
+        Of("seed", XyzSettings.Drawn(values), static (settings, seed) => settings with { Seed = seed });
 
     /// <summary>Seeds, such as <c>"1-4"</c>; each -1 is a random one.</summary>
     public static XyzAxis Seed(string values) => Seed(XyzValues.ParseIntegers(values));
 
-    private static IReadOnlyList<int> Wholes(string values) => [.. XyzValues.ParseIntegers(values).Select(static value => value is >= int.MinValue and <= int.MaxValue
-        ? (int)value
-        : throw new FormatException($"Got the value {value}, expected at most {int.MaxValue}."))];
+    private static IReadOnlyList<int> Wholes(string values) =>
+        [.. XyzValues.ParseIntegers(values).Select(static value => value is >= int.MinValue and <= int.MaxValue
+            ? (int)value
+            : throw new FormatException($"Got the value {value}, expected at most {int.MaxValue}."))];
 
     // epoch-05 rather than /runs/mika/epoch-05.safetensors; with folders in front as far as needed to tell two apart.
     private static IReadOnlyList<string> ShortNames(IReadOnlyList<string> paths)

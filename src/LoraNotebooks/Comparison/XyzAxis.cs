@@ -2,7 +2,9 @@ using System.Globalization;
 
 namespace LoraNotebooks.Comparison;
 
-/// <summary>Marks on the scale of what another value of an axis costs. Numbers between them are as good: they decide which of two axes is the outer loop.</summary>
+/// <summary>
+/// Marks on the scale of what another value of an axis costs. Numbers between them are as good: they decide which of two axes is the outer loop.
+/// </summary>
 public static class XyzCost
 {
     /// <summary>The image is sampled again, and no more.</summary>
@@ -51,7 +53,9 @@ public sealed partial class XyzAxis
     /// <summary>The value at each position as people read it.</summary>
     public IReadOnlyList<string> Labels { get; }
 
-    /// <summary>What another value costs, on the scale of <see cref="XyzCost"/>: the costliest axis of a grid is the outermost loop, of equals the later place.</summary>
+    /// <summary>
+    /// What another value costs, on the scale of <see cref="XyzCost"/>: the costliest axis of a grid is the outermost loop, of equals the later place.
+    /// </summary>
     public int Cost { get; }
 
     /// <summary>The number of positions.</summary>

@@ -68,7 +68,10 @@ public sealed class XyzGrid
         {
             if (axis.Replacements.Count > 0 && !Contains(axis.Replacements[0]))
             {
-                faults.Add($"The search text '{axis.Replacements[0]}' is in neither the prompt '{Settings.Prompt}' nor the negative prompt '{Settings.NegativePrompt}'; the first text of a search-and-replace axis must be there, in the same case.");
+                faults.Add(
+                    $"The search text '{axis.Replacements[0]}' is in neither the prompt '{Settings.Prompt}' "
+                    + $"nor the negative prompt '{Settings.NegativePrompt}'; "
+                    + "the first text of a search-and-replace axis must be there, in the same case.");
             }
 
             for (var i = 0; i < axis.Count; i++)
@@ -105,12 +108,18 @@ public sealed class XyzGrid
             : settings with { Prompt = Replace(settings.Prompt, pairs), NegativePrompt = Replace(settings.NegativePrompt, pairs) };
     }
 
-    /// <summary>Paints the cells with a pipeline, which is left as it was; see <see cref="Run(IXyzRenderer, IProgress{XyzProgress}?, CancellationToken)"/>.</summary>
+    /// <summary>
+    /// Paints the cells with a pipeline, which is left as it was; see <see cref="Run(IXyzRenderer, IProgress{XyzProgress}?, CancellationToken)"/>.
+    /// </summary>
     /// <param name="pipeline">The base model.</param>
     /// <param name="lora">The LoRA whose weight a weight axis varies; none where a checkpoint axis names files.</param>
     /// <param name="progress">Hears of each finished cell.</param>
     /// <param name="cancellationToken">Stops; what is finished is returned.</param>
-    public XyzResult Run(StableDiffusionPipeline pipeline, StableDiffusionLora? lora = null, IProgress<XyzProgress>? progress = null, CancellationToken cancellationToken = default)
+    public XyzResult Run(
+        StableDiffusionPipeline pipeline,
+        StableDiffusionLora? lora = null,
+        IProgress<XyzProgress>? progress = null,
+        CancellationToken cancellationToken = default)
     {
         using var renderer = new StableDiffusionRenderer(pipeline, lora);
         return Run(renderer, progress, cancellationToken);

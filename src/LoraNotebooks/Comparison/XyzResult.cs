@@ -47,10 +47,15 @@ public sealed class XyzResult
         var entries = Cells.Zip(images, (cell, image) => new XyzIndexEntry(
             image.Name, Grid.X.Labels[cell.X], Grid.Y?.Labels[cell.Y], Grid.Z?.Labels[cell.Z], cell.Settings, cell.Facts));
         List<(string Path, byte[] Content)> files = [.. images.Concat(XyzIndex.Files(entries)).Select(file => (Path.Combine(folder, file.Name), file.Content))];
-        var others = overwrite ? [] : files.Where(static file => File.Exists(file.Path) && !File.ReadAllBytes(file.Path).AsSpan().SequenceEqual(file.Content)).Select(static file => Path.GetFileName(file.Path)).ToList();
+        var others = overwrite ? [] : files
+            .Where(static file => File.Exists(file.Path) && !File.ReadAllBytes(file.Path).AsSpan().SequenceEqual(file.Content))
+            .Select(static file => Path.GetFileName(file.Path))
+            .ToList();
         if (others.Count > 0)
         {
-            throw new IOException($"'{folder}' has {Listing.Count(others.Count, "file")} of these names already, with another content: {Listing.Inline(others)}. Give another folder, or allow overwriting.");
+            throw new IOException(
+                $"'{folder}' has {Listing.Count(others.Count, "file")} of these names already, with another content: {Listing.Inline(others)}. "
+                + "Give another folder, or allow overwriting.");
         }
 
         foreach (var (path, content) in files)

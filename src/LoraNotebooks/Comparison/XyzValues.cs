@@ -78,7 +78,9 @@ public static partial class XyzValues
             var taken = wasQuoted ? value.ToString() : value.ToString().Trim();
             if (taken.Length == 0 && !wasQuoted)
             {
-                throw new FormatException($"Got the values '{text}', of which number {values.Count + 1} is empty; give at least one value and none between two commas, or write \"\" for an empty one.");
+                throw new FormatException(
+                    $"Got the values '{text}', of which number {values.Count + 1} is empty; "
+                    + "give at least one value and none between two commas, or write \"\" for an empty one.");
             }
 
             values.Add(taken);
@@ -121,7 +123,9 @@ public static partial class XyzValues
         var match = Range().Match(part);
         if (!match.Success || !TryNumber(match.Groups["from"].Value, out var from) || !TryNumber(match.Groups["to"].Value, out var to))
         {
-            throw new FormatException($"Got '{part}' where a number was expected; write a number (0.5), a range with a step (0-1 (+0.25)) or a range with a count (1-10 [5]).");
+            throw new FormatException(
+                $"Got '{part}' where a number was expected; "
+                + "write a number (0.5), a range with a step (0-1 (+0.25)) or a range with a count (1-10 [5]).");
         }
 
         if (match.Groups["count"].Success)
@@ -132,7 +136,8 @@ public static partial class XyzValues
         var step = from <= to ? 1m : -1m;
         if (match.Groups["step"].Success && !TryNumber(match.Groups["step"].Value, out step))
         {
-            throw new FormatException($"Got the step '{match.Groups["step"].Value}' in '{part}', which is not a number that can be used; write for example (+0.25).");
+            throw new FormatException(
+                $"Got the step '{match.Groups["step"].Value}' in '{part}', which is not a number that can be used; write for example (+0.25).");
         }
 
         return Stepped(part, from, to, step);
@@ -142,7 +147,9 @@ public static partial class XyzValues
     {
         if (step == 0 || (to - from) * step < 0)
         {
-            throw new FormatException($"Got '{part}', whose step {Show(step)} never leads from {Show(from)} to {Show(to)}; give a step {(to < from ? "below" : "above")} zero.");
+            throw new FormatException(
+                $"Got '{part}', whose step {Show(step)} never leads from {Show(from)} to {Show(to)}; "
+                + $"give a step {(to < from ? "below" : "above")} zero.");
         }
 
         var count = decimal.Floor((to - from) / step) + 1;

@@ -43,7 +43,9 @@ internal sealed class CaptionFinder(ImageDatasetOptions options, IEnumerable<str
 
         if (captions.Count == 0)
         {
-            captions.Add(stated.Count == 0 && folder is { ClassTokens.Length: > 0 } ? FolderCaption(image, folder) : Missing(image, stated.Any(static s => s.Caption is null)));
+            captions.Add(stated.Count == 0 && folder is { ClassTokens.Length: > 0 }
+                ? FolderCaption(image, folder)
+                : Missing(image, stated.Any(static s => s.Caption is null)));
         }
 
         if (options.MaxTokenLength is { } most && CaptionLength.LeastTokens(captions[0]) is var length && length > most)
@@ -51,7 +53,8 @@ internal sealed class CaptionFinder(ImageDatasetOptions options, IEnumerable<str
             issues.Warning(
                 DatasetFault.LongCaption,
                 image,
-                $"its caption has {length} tokens or more, {most} are seen: what comes after them is not learnt. Shorten it, or set Reading.MaxTokenLength for training and MaxTokenLength here.");
+                $"its caption has {length} tokens or more, {most} are seen: what comes after them is not learnt. "
+                + "Shorten it, or set Reading.MaxTokenLength for training and MaxTokenLength here.");
         }
 
         return (captions[0], files);
@@ -63,7 +66,9 @@ internal sealed class CaptionFinder(ImageDatasetOptions options, IEnumerable<str
         var stem = Stem(image);
         var ofAnyCase = captionFiles[stem].ToList();
         var exact = ofAnyCase.Where(file => Stem(file) == stem).ToList();
-        return [.. (exact.Count > 0 ? exact : ofAnyCase).OrderBy(static file => Array.FindIndex(Extensions, extension => file.EndsWith(extension, StringComparison.OrdinalIgnoreCase))).ThenBy(static file => file, StringComparer.Ordinal)];
+        return [.. (exact.Count > 0 ? exact : ofAnyCase)
+            .OrderBy(static file => Array.FindIndex(Extensions, extension => file.EndsWith(extension, StringComparison.OrdinalIgnoreCase)))
+            .ThenBy(static file => file, StringComparer.Ordinal)];
     }
 
     private string FolderCaption(string image, RepeatFolder folder)
@@ -110,7 +115,8 @@ internal sealed class CaptionFinder(ImageDatasetOptions options, IEnumerable<str
             issues.Warning(
                 DatasetFault.InvisibleCharacters,
                 file,
-                $"got characters that cannot be seen{(where is null ? "" : $" in {where}")} ({found}): they are left out, other spaces are read as plain ones.");
+                $"got characters that cannot be seen{(where is null ? "" : $" in {where}")} ({found}): "
+                + "they are left out, other spaces are read as plain ones.");
         }
 
         return clean.Trim();

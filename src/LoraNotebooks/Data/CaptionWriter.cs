@@ -38,7 +38,11 @@ internal static class CaptionWriter
     /// <summary>The item after its caption was written.</summary>
     public static ImageDatasetItem AsStored(ImageDatasetItem item) => item.Caption == item.StoredCaption
         ? item
-        : item with { StoredCaption = item.Caption, CaptionFiles = item.CaptionFiles.Count == 0 && item.MetadataFile is null ? [NewCaptionFile(item)] : item.CaptionFiles };
+        : item with
+        {
+            StoredCaption = item.Caption,
+            CaptionFiles = item.CaptionFiles.Count == 0 && item.MetadataFile is null ? [NewCaptionFile(item)] : item.CaptionFiles,
+        };
 
     /// <summary>One object as one line, with letters of every script as they are.</summary>
     public static string Line(JsonObject entry) => entry.ToJsonString(Readable);
@@ -64,7 +68,9 @@ internal static class CaptionWriter
             }
 
             var text = line.TrimEnd('\r');
-            if (JsonNode.Parse(text) is JsonObject entry && (string?)entry["file_name"] is { } name && captions.TryGetValue(MetadataFile.PathOf(name, folder), out var caption))
+            if (JsonNode.Parse(text) is JsonObject entry
+                && (string?)entry["file_name"] is { } name
+                && captions.TryGetValue(MetadataFile.PathOf(name, folder), out var caption))
             {
                 entry["text"] = caption;
                 text = Line(entry);

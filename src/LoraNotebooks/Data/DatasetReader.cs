@@ -81,7 +81,10 @@ internal sealed class DatasetReader
             {
                 if (!metadata.TryAdd(line.Path, (line, file)))
                 {
-                    issues.Error(DatasetFault.DuplicateName, line.Path, $"stands in {issues.Relative(metadata[line.Path].Item2)} and in {issues.Relative(file)}. Keep one of the lines.");
+                    issues.Error(
+                        DatasetFault.DuplicateName,
+                        line.Path,
+                        $"stands in {issues.Relative(metadata[line.Path].Item2)} and in {issues.Relative(file)}. Keep one of the lines.");
                 }
             }
         }
@@ -100,7 +103,10 @@ internal sealed class DatasetReader
 
         if (ImageFormats.OfName(path) is null)
         {
-            issues.Error(DatasetFault.UnsupportedFile, path, $"got a name that ends in '{Path.GetExtension(path)}', expected {ImageFormats.Supported}. Convert it.");
+            issues.Error(
+                DatasetFault.UnsupportedFile,
+                path,
+                $"got a name that ends in '{Path.GetExtension(path)}', expected {ImageFormats.Supported}. Convert it.");
             return false;
         }
 
@@ -139,15 +145,25 @@ internal sealed class DatasetReader
     {
         if (images.Count == 0)
         {
-            issues.Error(DatasetFault.NoImages, root, $"got no images, expected files that end in {ImageFormats.Supported}, here or in subfolders called N_name.");
+            issues.Error(
+                DatasetFault.NoImages,
+                root,
+                $"got no images, expected files that end in {ImageFormats.Supported}, here or in subfolders called N_name.");
         }
 
-        foreach (var folder in folders.Where(folder => (folder == root ? RootFolder() : RepeatFolder.Parse(Path.GetFileName(folder))) is { Repeats: > RepeatFolder.Many }))
+        foreach (var folder in folders.Where(folder =>
+            (folder == root ? RootFolder() : RepeatFolder.Parse(Path.GetFileName(folder))) is { Repeats: > RepeatFolder.Many }))
         {
-            issues.Warning(DatasetFault.ManyRepeats, folder, $"the folder's name {Path.GetFileName(folder)} asks for that many repeats of each image. If this is not meant, rename it so that it does not begin with a number.");
+            issues.Warning(
+                DatasetFault.ManyRepeats,
+                folder,
+                $"the folder's name {Path.GetFileName(folder)} asks for that many repeats of each image. "
+                + "If this is not meant, rename it so that it does not begin with a number.");
         }
 
-        foreach (var group in images.GroupBy(static image => Path.ChangeExtension(image, null), StringComparer.OrdinalIgnoreCase).Where(static group => group.Count() > 1))
+        foreach (var group in images
+            .GroupBy(static image => Path.ChangeExtension(image, null), StringComparer.OrdinalIgnoreCase)
+            .Where(static group => group.Count() > 1))
         {
             issues.Error(
                 DatasetFault.DuplicateName,
@@ -160,9 +176,15 @@ internal sealed class DatasetReader
     private void ReportFurtherImages(IReadOnlyCollection<string> folders, IEnumerable<string> images)
     {
         // Links are not followed: they may lead around in a circle.
-        var everywhere = new EnumerationOptions { RecurseSubdirectories = true, MaxRecursionDepth = DeepestFolder, AttributesToSkip = FileAttributes.ReparsePoint };
+        var everywhere = new EnumerationOptions
+        {
+            RecurseSubdirectories = true,
+            MaxRecursionDepth = DeepestFolder,
+            AttributesToSkip = FileAttributes.ReparsePoint,
+        };
         var used = images.ToHashSet(StringComparer.Ordinal);
-        var unused = Directory.EnumerateFiles(root, "*", everywhere).Where(file => ImageFormats.OfName(file) is not null && !used.Contains(file) && !IsJunk(file));
+        var unused = Directory.EnumerateFiles(root, "*", everywhere)
+            .Where(file => ImageFormats.OfName(file) is not null && !used.Contains(file) && !IsJunk(file));
         foreach (var group in unused.Order(StringComparer.Ordinal).GroupBy(static file => Path.GetDirectoryName(file)!))
         {
             var names = Listing.Inline([.. group.Select(static file => Path.GetFileName(file))]);
@@ -195,7 +217,10 @@ internal sealed class DatasetReader
             var isDocument = Companions.Contains(extension) || Documents.Contains(Path.GetFileNameWithoutExtension(file).ToUpperInvariant());
             if (ImageFormats.IsOtherImage(file))
             {
-                issues.Error(DatasetFault.UnsupportedFile, file, $"got a file that ends in '{extension}', expected {ImageFormats.Supported}. Convert it or remove it.");
+                issues.Error(
+                    DatasetFault.UnsupportedFile,
+                    file,
+                    $"got a file that ends in '{extension}', expected {ImageFormats.Supported}. Convert it or remove it.");
             }
             else if (issues.Try(file, () => ImageFormats.OfContent(file), null) is { } format)
             {
@@ -208,16 +233,25 @@ internal sealed class DatasetReader
             }
             else if (!isDocument)
             {
-                issues.Warning(DatasetFault.UnsupportedFile, file, $"is not used, expected images ({ImageFormats.Supported}), captions (.txt, .caption) or {MetadataFile.Name}.");
+                issues.Warning(
+                    DatasetFault.UnsupportedFile,
+                    file,
+                    $"is not used, expected images ({ImageFormats.Supported}), captions (.txt, .caption) or {MetadataFile.Name}.");
             }
         }
     }
 
     private void ReportSameContent(IEnumerable<ImageDatasetItem> items)
     {
-        foreach (var group in items.Where(static item => item.Sha256 is not null).GroupBy(static item => Convert.ToHexString(item.Sha256!)).Where(static group => group.Count() > 1))
+        foreach (var group in items
+            .Where(static item => item.Sha256 is not null)
+            .GroupBy(static item => Convert.ToHexString(item.Sha256!))
+            .Where(static group => group.Count() > 1))
         {
-            issues.Warning(DatasetFault.DuplicateImage, group.First().Path, $"is the same file as {string.Join(", ", group.Skip(1).Select(static item => item.File))}. Keep one; repeats do the same.");
+            issues.Warning(
+                DatasetFault.DuplicateImage,
+                group.First().Path,
+                $"is the same file as {string.Join(", ", group.Skip(1).Select(static item => item.File))}. Keep one; repeats do the same.");
         }
     }
 }

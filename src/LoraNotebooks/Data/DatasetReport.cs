@@ -103,7 +103,10 @@ public sealed class DatasetReport
     internal DatasetReport(string folder, IEnumerable<DatasetIssue> issues)
     {
         Folder = folder;
-        Issues = [.. issues.OrderByDescending(static issue => issue.Severity).ThenBy(static issue => issue.File, StringComparer.Ordinal).ThenBy(static issue => issue.Fault)];
+        Issues = [.. issues
+            .OrderByDescending(static issue => issue.Severity)
+            .ThenBy(static issue => issue.File, StringComparer.Ordinal)
+            .ThenBy(static issue => issue.Fault)];
     }
 
     /// <summary>The dataset's folder.</summary>
@@ -129,7 +132,8 @@ public sealed class DatasetReport
             [
                 .. Issues.Where(issue => !hidden.Contains(issue)),
                 .. kinds.Where(static kind => kind.Skip(Listing.Most).Any())
-                    .Select(static kind => new DatasetIssue(kind.Key.Severity, kind.Key.Fault, kind.Key.Fault.ToString(), $"{kind.Count() - Listing.Most} more files of this kind")),
+                    .Select(static kind => new DatasetIssue(
+                        kind.Key.Severity, kind.Key.Fault, kind.Key.Fault.ToString(), $"{kind.Count() - Listing.Most} more files of this kind")),
             ];
         }
     }
@@ -156,7 +160,9 @@ public sealed class DatasetReport
 
     /// <summary>A line for each kind of warning, of which the first ten files are named.</summary>
     internal IReadOnlyList<string> Summary =>
-        [.. Warnings.GroupBy(static issue => issue.Fault).Select(static group => Listing.Inline([.. group.Select(static issue => $"{issue.File}: {issue.Message}")], " "))];
+        [.. Warnings
+            .GroupBy(static issue => issue.Fault)
+            .Select(static group => Listing.Inline([.. group.Select(static issue => $"{issue.File}: {issue.Message}")], " "))];
 
     internal static string Word(DatasetSeverity severity) => severity == DatasetSeverity.Error ? "error" : "warning";
 }

@@ -26,13 +26,15 @@ internal static class ImageCheck
         var (usedWidth, usedHeight) = crop is { } part ? (part.Width, part.Height) : (width, height);
         return Math.Min(usedWidth, usedHeight) >= resolution
             ? null
-            : $"{(crop is null ? "the image" : "its crop")} has {usedWidth}×{usedHeight} pixels, expected {resolution} or more on the shorter side. Take a larger one, lower the resolution, or allow upscaling.";
+            : $"{(crop is null ? "the image" : "its crop")} has {usedWidth}×{usedHeight} pixels, expected {resolution} or more on the shorter side. "
+                + "Take a larger one, lower the resolution, or allow upscaling.";
     }
 
     /// <summary>What to say of a crop that reaches beyond its image; null when it does not.</summary>
-    public static string? Outside(CropRectangle? crop, int width, int height) => crop is { } part && ((long)part.X + part.Width > width || (long)part.Y + part.Height > height)
-        ? $"the crop x {part.X}, y {part.Y}, {part.Width}×{part.Height} reaches beyond the image of {width}×{height}. Correct it in {MetadataFile.Name}."
-        : null;
+    public static string? Outside(CropRectangle? crop, int width, int height) =>
+        crop is { } part && ((long)part.X + part.Width > width || (long)part.Y + part.Height > height)
+            ? $"the crop x {part.X}, y {part.Y}, {part.Width}×{part.Height} reaches beyond the image of {width}×{height}. Correct it in {MetadataFile.Name}."
+            : null;
 
     /// <summary>What to say of an image of which the largest square leaves out more than a quarter; null when it does not.</summary>
     public static string? LostPicture(CropRectangle? crop, int width, int height)
@@ -41,7 +43,9 @@ internal static class ImageCheck
         var lost = 1 - ((double)Math.Min(usedWidth, usedHeight) / Math.Max(usedWidth, usedHeight));
         return lost <= MostLost
             ? null
-            : $"{(int)(100 * lost)} % of {(crop is null ? "the picture" : "its crop")} is cut off: of {usedWidth}×{usedHeight} pixels the square in the middle is used. Give a crop in {MetadataFile.Name}, or cut the picture into squares.";
+            : $"{(int)(100 * lost)} % of {(crop is null ? "the picture" : "its crop")} is cut off: "
+                + $"of {usedWidth}×{usedHeight} pixels the square in the middle is used. "
+                + $"Give a crop in {MetadataFile.Name}, or cut the picture into squares.";
     }
 
     private static ImageDatasetItem CheckContent(ImageDatasetItem item, byte[] bytes, ImageDatasetOptions options, DatasetIssues issues)

@@ -109,7 +109,8 @@ internal static class ImageCodec
 
         var codec = SKCodec.Create(new SKMemoryStream(bytes)) ?? throw new InvalidDataException(ImageFormats.OfContent(bytes) switch
         {
-            { } format when ImageFormats.Extension(format) is not null => $"{name} is damaged or cut off: it begins as {format}, but its header cannot be read. Copy it again or remove it.",
+            { } format when ImageFormats.Extension(format) is not null =>
+                $"{name} is damaged or cut off: it begins as {format}, but its header cannot be read. Copy it again or remove it.",
             { } format => $"{name} is a {format} file, which is not read. Convert it to PNG, JPEG, WebP or BMP.",
             null => $"{name} is not an image that can be read (PNG, JPEG, WebP, BMP, GIF). Convert it or remove it.",
         });
@@ -120,7 +121,8 @@ internal static class ImageCodec
 
         using (codec)
         {
-            throw new InvalidDataException($"{name} claims {codec.Info.Width}×{codec.Info.Height} pixels, expected at most {MaxPixels:N0}. Make it smaller or remove it.");
+            throw new InvalidDataException(
+                $"{name} claims {codec.Info.Width}×{codec.Info.Height} pixels, expected at most {MaxPixels:N0}. Make it smaller or remove it.");
         }
     }
 

@@ -7,8 +7,8 @@ namespace LoraNotebooks.Data;
 
 /// <summary>
 /// A folder of images with captions. Each caption is the first line of a <c>.txt</c> or <c>.caption</c> file beside the image, or stands in
-/// metadata.jsonl (Hugging Face's imagefolder: <c>file_name</c>, <c>text</c>, here also <c>crop</c> as [x, y, width, height], <c>regularization</c> and <c>loss_weight</c>). Subfolders
-/// called <c>N_name</c> are read too, and their images repeated N times.
+/// metadata.jsonl (Hugging Face's imagefolder: <c>file_name</c>, <c>text</c>, here also <c>crop</c> as [x, y, width, height],
+/// <c>regularization</c> and <c>loss_weight</c>). Subfolders called <c>N_name</c> are read too, and their images repeated N times.
 /// </summary>
 /// <remarks>Images are read when they are asked for. The dataset itself never changes; edits give a new one.</remarks>
 public sealed class ImageDataset
@@ -43,7 +43,11 @@ public sealed class ImageDataset
     /// <exception cref="DirectoryNotFoundException">There is no such folder.</exception>
     /// <exception cref="DatasetException">Files cannot be used; lists all of them, and the warnings.</exception>
     /// <exception cref="OperationCanceledException">The token was cancelled before the last image was checked.</exception>
-    public static ImageDataset Open(string folder, ImageDatasetOptions? options = null, IProgress<PreparationProgress>? progress = null, CancellationToken cancellationToken = default)
+    public static ImageDataset Open(
+        string folder,
+        ImageDatasetOptions? options = null,
+        IProgress<PreparationProgress>? progress = null,
+        CancellationToken cancellationToken = default)
     {
         var (items, report) = new DatasetReader(folder, options ?? new()).Read(progress, cancellationToken);
         report.ThrowIfErrors();
@@ -52,7 +56,8 @@ public sealed class ImageDataset
 
     /// <summary>Looks at a folder as <see cref="Open"/> does and returns what is wrong instead of throwing it.</summary>
     /// <exception cref="DirectoryNotFoundException">There is no such folder.</exception>
-    public static DatasetReport Inspect(string folder, ImageDatasetOptions? options = null) => new DatasetReader(folder, options ?? new()).Read(null, default).Report;
+    public static DatasetReport Inspect(string folder, ImageDatasetOptions? options = null) =>
+        new DatasetReader(folder, options ?? new()).Read(null, default).Report;
 
     /// <summary>The images for which a condition holds, for example <c>item => item.Field("split") == "train"</c>.</summary>
     public ImageDataset Where(Func<ImageDatasetItem, bool> condition) => new(Folder, [.. Items.Where(condition)], Report);
@@ -82,7 +87,8 @@ public sealed class ImageDataset
     /// <param name="cancellationToken">Gives up.</param>
     /// <exception cref="DatasetException">Images are too small or damaged; lists all of them.</exception>
     /// <exception cref="OperationCanceledException">The token was cancelled before the last image was prepared.</exception>
-    public PreparedDataset Prepare(PreparationOptions? options = null, IProgress<PreparationProgress>? progress = null, CancellationToken cancellationToken = default) =>
+    public PreparedDataset Prepare(
+        PreparationOptions? options = null, IProgress<PreparationProgress>? progress = null, CancellationToken cancellationToken = default) =>
         ImagePreparation.Prepare(this, options, progress, cancellationToken);
 
     /// <summary>
@@ -140,7 +146,10 @@ public sealed class ImageDataset
             var image = issues.Try(item.Path, item.Load, first);
             if (image.Width != first.Width || image.Height != first.Height)
             {
-                issues.Error(DatasetFault.DifferentSize, item.Path, $"got {image.Width}×{image.Height}, expected {first.Width}×{first.Height} as {Items[indices[0]].File}. Prepare the dataset instead.");
+                issues.Error(
+                    DatasetFault.DifferentSize,
+                    item.Path,
+                    $"got {image.Width}×{image.Height}, expected {first.Width}×{first.Height} as {Items[indices[0]].File}. Prepare the dataset instead.");
                 return;
             }
 
@@ -156,6 +165,7 @@ public sealed class ImageDataset
     private RgbImage FirstReadable(IReadOnlyList<int> indices)
     {
         var issues = new DatasetIssues(Folder);
-        return indices.Select(i => issues.Try<RgbImage?>(Items[i].Path, Items[i].Load, null)).FirstOrDefault(static image => image is not null) ?? throw new DatasetException(issues.ToReport());
+        return indices.Select(i => issues.Try<RgbImage?>(Items[i].Path, Items[i].Load, null)).FirstOrDefault(static image => image is not null)
+            ?? throw new DatasetException(issues.ToReport());
     }
 }

@@ -40,7 +40,10 @@ public sealed record ImageDatasetItem
     /// <summary>The other fields of the image's line in metadata.jsonl, for example "split"; empty without one.</summary>
     public IReadOnlyDictionary<string, JsonElement> Fields { get; init; } = new Dictionary<string, JsonElement>();
 
-    /// <summary>Whether the image shows the class, not the subject: <c>regularization</c> of its line in metadata.jsonl; see <see cref="PreparedImage.IsRegularization"/>.</summary>
+    /// <summary>
+    /// Whether the image shows the class, not the subject: <c>regularization</c> of its line in metadata.jsonl; see
+    /// <see cref="PreparedImage.IsRegularization"/>.
+    /// </summary>
     public bool IsRegularization => Fields.TryGetValue("regularization", out var value) && value.ValueKind == JsonValueKind.True;
 
     /// <summary>How much the image's loss counts: <c>loss_weight</c> of its line in metadata.jsonl, else 1.</summary>

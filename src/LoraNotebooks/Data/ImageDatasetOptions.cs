@@ -19,7 +19,9 @@ public sealed record ImageDatasetOptions
     /// <summary>How closely images are checked. Default <see cref="ImageChecks.Full"/>.</summary>
     public ImageChecks Checks { get; init; } = ImageChecks.Full;
 
-    /// <summary>The side in pixels that the images will be trained at; a smaller image is reported. Default null: no limit. Needs checks of Header or Full.</summary>
+    /// <summary>
+    /// The side in pixels that the images will be trained at; a smaller image is reported. Default null: no limit. Needs checks of Header or Full.
+    /// </summary>
     public int? Resolution { get; init; }
 
     /// <summary>Whether an image smaller than <see cref="Resolution"/> is only a warning. Default false: it is an error.</summary>
@@ -40,7 +42,9 @@ public sealed record ImageDatasetOptions
         var faults = new Faults();
         faults.Expect(MaxTokenLength is null or > 0, nameof(MaxTokenLength), MaxTokenLength, "a positive number of tokens, or null for no limit");
         faults.Expect(Resolution is null or > 0, nameof(Resolution), Resolution, "a positive number of pixels, or null for no limit");
-        faults.Require(Resolution is null || Checks != ImageChecks.None, "Checks: got None together with a Resolution, expected Header or Full, because sizes are not read otherwise");
+        faults.Require(
+            Resolution is null || Checks != ImageChecks.None,
+            "Checks: got None together with a Resolution, expected Header or Full, because sizes are not read otherwise");
         return faults;
     }
 

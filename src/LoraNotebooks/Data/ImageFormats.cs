@@ -14,7 +14,8 @@ internal static class ImageFormats
 
     private static readonly HashSet<string> Unreadable = new(StringComparer.OrdinalIgnoreCase)
     {
-        ".gif", ".tif", ".tiff", ".avif", ".heic", ".heif", ".jxl", ".jp2", ".jfif", ".psd", ".svg", ".ico", ".tga", ".exr", ".hdr", ".raw", ".dng", ".cr2", ".nef", ".arw", ".xcf", ".kra",
+        ".gif", ".tif", ".tiff", ".avif", ".heic", ".heif", ".jxl", ".jp2", ".jfif", ".psd", ".svg",
+        ".ico", ".tga", ".exr", ".hdr", ".raw", ".dng", ".cr2", ".nef", ".arw", ".xcf", ".kra",
     };
 
     /// <summary>How many of the first bytes tell the format.</summary>

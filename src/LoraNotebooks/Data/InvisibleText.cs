@@ -36,7 +36,8 @@ internal static class InvisibleText
         return found.Count == 0 ? (text, null) : (clean.ToString(), string.Join(", ", found.Select(static pair => Invariant(pair.Key, pair.Value))));
     }
 
-    private static string Invariant(char c, int count) => string.Create(CultureInfo.InvariantCulture, $"U+{(int)c:X4} {(count == 1 ? "once" : $"{count} times")}");
+    private static string Invariant(char c, int count) =>
+        string.Create(CultureInfo.InvariantCulture, $"U+{(int)c:X4} {(count == 1 ? "once" : $"{count} times")}");
 
     /// <summary>No-break, wide and narrow spaces, and the line ends that no editor shows as such.</summary>
     private static bool IsOtherSpace(char c) => c is '\t' or '\v' or '\f' or '\u0085' || (c > ' ' && char.IsWhiteSpace(c));

@@ -26,7 +26,8 @@ internal static class MetadataFile
         ["regularization"] = ("true or false", IsTruth),
         ["mirrored"] = ("true or false", IsTruth),
         ["loss_weight"] = ("a number of 0 or more", static value => value.ValueKind == JsonValueKind.Number && value.GetDouble() >= 0),
-        ["repeats"] = ("a whole number of 1 or more", static value => value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var count) && count >= 1),
+        ["repeats"] =
+            ("a whole number of 1 or more", static value => value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var count) && count >= 1),
     };
 
     /// <summary>The full path of a file_name; Windows' separators are read, too.</summary>
@@ -62,7 +63,9 @@ internal static class MetadataFile
 
             if (!seen.TryAdd(parsed.Path, number))
             {
-                report(DatasetFault.DuplicateName, $"line {number}: {Path.GetFileName(parsed.Path)} stands in line {seen[parsed.Path]} already. Keep one of the lines.");
+                report(
+                    DatasetFault.DuplicateName,
+                    $"line {number}: {Path.GetFileName(parsed.Path)} stands in line {seen[parsed.Path]} already. Keep one of the lines.");
                 continue;
             }
 
@@ -83,11 +86,17 @@ internal static class MetadataFile
         }
         catch (Exception error) when (error is JsonException or InvalidOperationException)
         {
-            report(DatasetFault.InvalidMetadata, $"got no JSON ({error.Message.Split(" LineNumber")[0]}), expected an object such as {{\"file_name\": \"a.png\", \"text\": \"a caption\"}}.");
+            report(
+                DatasetFault.InvalidMetadata,
+                $"got no JSON ({error.Message.Split(" LineNumber")[0]}), "
+                + "expected an object such as {\"file_name\": \"a.png\", \"text\": \"a caption\"}.");
             return null;
         }
 
-        if (entry.ValueKind != JsonValueKind.Object || !entry.TryGetProperty("file_name", out var name) || name.ValueKind != JsonValueKind.String || name.GetString() is not { Length: > 0 } file)
+        if (entry.ValueKind != JsonValueKind.Object
+            || !entry.TryGetProperty("file_name", out var name)
+            || name.ValueKind != JsonValueKind.String
+            || name.GetString() is not { Length: > 0 } file)
         {
             report(DatasetFault.InvalidMetadata, "got no file_name, expected an object with the image's name as the text file_name.");
             return null;
@@ -173,7 +182,9 @@ internal static class MetadataFile
             return new CropRectangle(x, y, width, height);
         }
 
-        report(DatasetFault.InvalidCrop, $"crop of {file}: got {crop.GetRawText()}, expected [x, y, width, height] in whole pixels, x and y from 0, width and height from 1.");
+        report(
+            DatasetFault.InvalidCrop,
+            $"crop of {file}: got {crop.GetRawText()}, expected [x, y, width, height] in whole pixels, x and y from 0, width and height from 1.");
         return null;
     }
 }

@@ -40,7 +40,8 @@ internal static class PngChunks
     }
 
     /// <summary>The number of frames; 1 for a picture that does not move.</summary>
-    public static int Frames(ReadOnlySpan<byte> png) => Chunk(png, "acTL"u8) is { Length: >= 8 } animation ? (int)Math.Min(int.MaxValue, Number(animation, 4, false)) : 1;
+    public static int Frames(ReadOnlySpan<byte> png) =>
+        Chunk(png, "acTL"u8) is { Length: >= 8 } animation ? (int)Math.Min(int.MaxValue, Number(animation, 4, false)) : 1;
 
     private static uint Number(ReadOnlySpan<byte> bytes, int length, bool isLittle) => (length, isLittle) switch
     {

@@ -37,7 +37,9 @@ public readonly record struct ImageOrigin(int Width, int Height, int Left, int T
 /// <param name="Repeats">How often it is seen in an epoch, 1 or more.</param>
 public sealed record PreparedImage(string Name, RgbImage Image, string Caption, string SourceFile, bool Mirrored = false, int Repeats = 1)
 {
-    /// <summary>Whether it shows the class, not the subject, so that the model keeps what it knows of it (Ruiz et al. 2022, arXiv:2208.12242, section 3.3). Default no.</summary>
+    /// <summary>
+    /// Whether it shows the class, not the subject, so that the model keeps what it knows of it (Ruiz et al. 2022, arXiv:2208.12242, section 3.3). Default no.
+    /// </summary>
     public bool IsRegularization { get; init; }
 
     /// <summary>How much its loss counts, 0 or more. Default 1.</summary>
@@ -59,7 +61,9 @@ public sealed class PreparedDataset
     /// <summary>[width, height, left, top] of <see cref="PreparedImage.Origin"/> in metadata.jsonl.</summary>
     private const string OriginField = "origin";
 
-    /// <param name="images">The images: one or more, all of one size, each with a name of its own and a caption of one line, whose outer spaces are left out.</param>
+    /// <param name="images">
+    /// The images: one or more, all of one size, each with a name of its own and a caption of one line, whose outer spaces are left out.
+    /// </param>
     /// <exception cref="ArgumentException">The images do not fit together; lists every fault.</exception>
     public PreparedDataset(IEnumerable<PreparedImage> images)
     {
@@ -118,7 +122,9 @@ public sealed class PreparedDataset
 
         if (images.Count > taken.Count)
         {
-            Notice.Tell($"{images.Count - taken.Count} of {Listing.Count(images.Count, "regularization image")} are left out: as many are taken as there are training images, {ImagesPerEpoch} with repeats.");
+            Notice.Tell(
+                $"{images.Count - taken.Count} of {Listing.Count(images.Count, "regularization image")} are left out: "
+                + $"as many are taken as there are training images, {ImagesPerEpoch} with repeats.");
         }
 
         for (var i = 0; missing > 0; i = (i + 1) % taken.Count, missing--)
@@ -200,7 +206,9 @@ public sealed class PreparedDataset
                 image.Image.SavePng(Path.Combine(temporary, image.Name + ".png"));
                 AtomicFile.WriteAllText(Path.Combine(temporary, image.Name + ".txt"), image.Caption + "\n");
             });
-            AtomicFile.WriteAllText(Path.Combine(temporary, MetadataFile.Name), string.Concat(Images.Select(static image => CaptionWriter.Line(MetadataOf(image)) + "\n")));
+            AtomicFile.WriteAllText(
+                Path.Combine(temporary, MetadataFile.Name),
+                string.Concat(Images.Select(static image => CaptionWriter.Line(MetadataOf(image)) + "\n")));
             if (Directory.Exists(target))
             {
                 Directory.Delete(target, recursive: true);
@@ -305,10 +313,15 @@ public sealed class PreparedDataset
             throw new IOException($"{folder} has files already. Give another folder, or allow overwriting.");
         }
 
-        var foreign = files.Where(file => Directory.Exists(file) || !(Path.GetFileName(file) == MetadataFile.Name || Path.GetExtension(file) is ".png" or ".txt")).Select(Path.GetFileName).ToList();
+        var foreign = files
+            .Where(file => Directory.Exists(file) || !(Path.GetFileName(file) == MetadataFile.Name || Path.GetExtension(file) is ".png" or ".txt"))
+            .Select(Path.GetFileName)
+            .ToList();
         if (foreign.Count > 0 || !files.Contains(Path.Combine(folder, MetadataFile.Name)))
         {
-            throw new IOException($"{folder} is not a folder that was saved here{(foreign.Count > 0 ? $": it has {string.Join(", ", foreign.Take(5))}" : ": it lacks " + MetadataFile.Name)}. Give another folder.");
+            throw new IOException(
+                $"{folder} is not a folder that was saved here"
+                + $"{(foreign.Count > 0 ? $": it has {string.Join(", ", foreign.Take(5))}" : ": it lacks " + MetadataFile.Name)}. Give another folder.");
         }
     }
 
@@ -316,13 +329,19 @@ public sealed class PreparedDataset
     [
         .. (string[])(images.Count > 0 ? [] : ["Images: got none, expected one or more"]),
         .. images.Where(image => image.Image.Width != images[0].Image.Width || image.Image.Height != images[0].Image.Height)
-            .Select(image => $"{image.Name}: got {image.Image.Width}×{image.Image.Height}, expected {images[0].Image.Width}×{images[0].Image.Height} as {images[0].Name}"),
-        .. images.Where(static image => image.Caption.AsSpan().IndexOfAny("\r\n\0") >= 0).Select(static image => $"{image.Name}: got a caption with line breaks or zero bytes, expected one line"),
-        .. images.Where(static image => !double.IsFinite(image.LossWeight) || image.LossWeight < 0).Select(static image => $"{image.Name}: got the loss weight {image.LossWeight}, expected 0 or more"),
+            .Select(image => $"{image.Name}: got {image.Image.Width}×{image.Image.Height}, "
+                + $"expected {images[0].Image.Width}×{images[0].Image.Height} as {images[0].Name}"),
+        .. images.Where(static image => image.Caption.AsSpan().IndexOfAny("\r\n\0") >= 0)
+            .Select(static image => $"{image.Name}: got a caption with line breaks or zero bytes, expected one line"),
+        .. images.Where(static image => !double.IsFinite(image.LossWeight) || image.LossWeight < 0)
+            .Select(static image => $"{image.Name}: got the loss weight {image.LossWeight}, expected 0 or more"),
         .. images.Where(static image => image.Origin is not { Width: > 0, Height: > 0, Left: >= 0, Top: >= 0 })
             .Select(static image => $"{image.Name}: got the origin {image.Origin}, expected a width and height from 1, left and top from 0"),
         .. images.Where(static image => image.Repeats < 1).Select(static image => $"{image.Name}: got {image.Repeats} repeats, expected 1 or more"),
-        .. images.Where(static image => image.Name.Length == 0 || image.Name != Path.GetFileName(image.Name)).Select(static image => $"'{image.Name}': expected a file name without folder"),
-        .. images.GroupBy(static image => image.Name, StringComparer.OrdinalIgnoreCase).Where(static group => group.Count() > 1).Select(static group => $"{group.Key}: got {group.Count()} images of this name, expected one"),
+        .. images.Where(static image => image.Name.Length == 0 || image.Name != Path.GetFileName(image.Name))
+            .Select(static image => $"'{image.Name}': expected a file name without folder"),
+        .. images.GroupBy(static image => image.Name, StringComparer.OrdinalIgnoreCase)
+            .Where(static group => group.Count() > 1)
+            .Select(static group => $"{group.Key}: got {group.Count()} images of this name, expected one"),
     ], nameof(PreparedDataset), Listing.Most);
 }

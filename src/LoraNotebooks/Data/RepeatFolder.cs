@@ -14,7 +14,11 @@ internal sealed record RepeatFolder(int Repeats, string ClassTokens)
     public static RepeatFolder? Parse(string name)
     {
         var parts = name.Split('_', 2);
-        return int.TryParse(parts[0], NumberStyles.AllowLeadingWhite | NumberStyles.AllowTrailingWhite | NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var repeats) && repeats >= 1
+        return int.TryParse(
+            parts[0],
+            NumberStyles.AllowLeadingWhite | NumberStyles.AllowTrailingWhite | NumberStyles.AllowLeadingSign,
+            CultureInfo.InvariantCulture,
+            out var repeats) && repeats >= 1
             ? new RepeatFolder(repeats, parts.Length == 2 ? parts[1] : "")
             : null;
     }

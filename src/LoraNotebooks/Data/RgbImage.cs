@@ -86,7 +86,8 @@ public sealed class RgbImage
 
         if (!Finite.Is(tensor))
         {
-            throw new ArgumentException("An image tensor has finite numbers, got some that are not (NaN or infinity). Look into what computed it.", nameof(tensor));
+            throw new ArgumentException(
+                "An image tensor has finite numbers, got some that are not (NaN or infinity). Look into what computed it.", nameof(tensor));
         }
 
         using var scope = NewDisposeScope();

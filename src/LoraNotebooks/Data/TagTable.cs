@@ -88,7 +88,12 @@ public sealed class TagTable
 
         if (this[old] is null)
         {
-            throw new ArgumentException($"No caption has the tag '{old}'. {(Tags.Count == 0 ? "There are no tags." : $"The most frequent tags are {CaptionTags.Join(Tags.Take(8).Select(static tag => tag.Tag))}.")}", nameof(old));
+            throw new ArgumentException(
+                $"No caption has the tag '{old}'. "
+                + (Tags.Count == 0
+                    ? "There are no tags."
+                    : $"The most frequent tags are {CaptionTags.Join(Tags.Take(8).Select(static tag => tag.Tag))}."),
+                nameof(old));
         }
 
         return Edit((_, captionTags) => captionTags.Any(tag => CaptionTags.Comparer.Equals(tag, old))
@@ -147,7 +152,10 @@ public sealed class TagTable
             }
         }
 
-        return [.. files.Select(pair => new TagCount(pair.Key, pair.Value, (double)pair.Value.Count / Captions.Count)).OrderByDescending(static tag => tag.Count).ThenBy(static tag => tag.Tag, StringComparer.Ordinal)];
+        return [.. files
+            .Select(pair => new TagCount(pair.Key, pair.Value, (double)pair.Value.Count / Captions.Count))
+            .OrderByDescending(static tag => tag.Count)
+            .ThenBy(static tag => tag.Tag, StringComparer.Ordinal)];
     }
 
     private static void ThrowIfLineBreak(string text, string parameter)

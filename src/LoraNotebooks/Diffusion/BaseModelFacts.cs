@@ -28,7 +28,11 @@ internal static class BaseModelFacts
         var facts = new Dictionary<string, string>(StringComparer.Ordinal)
         {
             ["modelspec.sai_model_spec"] = "1.0.1",
-            ["modelspec.architecture"] = (isXL ? "stable-diffusion-xl-v1-base" : !isSecond ? "stable-diffusion-v1" : isVelocity ? "stable-diffusion-v2-768-v" : "stable-diffusion-v2-512") + "/lora",
+            ["modelspec.architecture"] = (
+                isXL ? "stable-diffusion-xl-v1-base"
+                : !isSecond ? "stable-diffusion-v1"
+                : isVelocity ? "stable-diffusion-v2-768-v"
+                : "stable-diffusion-v2-512") + "/lora",
 
             // Whose names the file has: SDXL's blocks are called as in the original code.
             ["modelspec.implementation"] = isXL ? OriginalSdxl : Diffusers,
@@ -45,7 +49,8 @@ internal static class BaseModelFacts
             {
                 // A folder has no hash: kohya's is that of one file, as it was loaded. What was in memory then is in the run's record.
                 var file = new FileInfo(source);
-                (facts["ss_new_sd_model_hash"], facts["ss_sd_model_hash"]) = Hashes.GetOrAdd((source, file.Length, file.LastWriteTimeUtc), static key => KohyaHashes.OfCheckpoint(key.Path));
+                (facts["ss_new_sd_model_hash"], facts["ss_sd_model_hash"]) =
+                    Hashes.GetOrAdd((source, file.Length, file.LastWriteTimeUtc), static key => KohyaHashes.OfCheckpoint(key.Path));
             }
         }
 

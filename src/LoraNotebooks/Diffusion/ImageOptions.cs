@@ -16,7 +16,9 @@ public abstract record ImageOptions
     /// <summary>The seed of the initial noise. Default 0.</summary>
     public long Seed { get; init; }
 
-    /// <summary>The number of sampling steps, 1 to the number of training timesteps; DPM++ and UniPC take one less where their steps do not trail. Default 20.</summary>
+    /// <summary>
+    /// The number of sampling steps, 1 to the number of training timesteps; DPM++ and UniPC take one less where their steps do not trail. Default 20.
+    /// </summary>
     public int Steps { get; init; } = 20;
 
     /// <summary>
@@ -40,7 +42,9 @@ public abstract record ImageOptions
     /// <summary>How long prompts may be and what brackets in them mean. Default one chunk of 75 tokens, and nothing.</summary>
     public PromptReading Reading { get; init; } = new();
 
-    /// <summary>Width in pixels, a multiple of the autoencoder's factor (8; 4 for the embedded base). Default the size that the model was trained with.</summary>
+    /// <summary>
+    /// Width in pixels, a multiple of the autoencoder's factor (8; 4 for the embedded base). Default the size that the model was trained with.
+    /// </summary>
     [JsonPropertyOrder(2)]
     public int? Width { get; init; }
 

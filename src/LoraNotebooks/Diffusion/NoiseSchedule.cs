@@ -67,7 +67,9 @@ public sealed class NoiseSchedule
 
     /// <summary>The signal-to-noise ratio ᾱ<sub>t</sub>/(1−ᾱ<sub>t</sub>) of each timestep.</summary>
     /// <param name="timesteps">[N] whole numbers from 0 to T−1.</param>
-    /// <returns>[N], float32, on the device of <paramref name="timesteps"/>; rounded as upstream rounds it, as the square of √ᾱ<sub>t</sub>/√(1−ᾱ<sub>t</sub>).</returns>
+    /// <returns>
+    /// [N], float32, on the device of <paramref name="timesteps"/>; rounded as upstream rounds it, as the square of √ᾱ<sub>t</sub>/√(1−ᾱ<sub>t</sub>).
+    /// </returns>
     public Tensor Snr(Tensor timesteps)
     {
         float[] roots = [.. Indices(timesteps).Select(t => MathF.Sqrt(alphasCumprod[t]) / MathF.Sqrt(1 - alphasCumprod[t]))];
@@ -82,7 +84,9 @@ public sealed class NoiseSchedule
     {
         if (!original.shape.SequenceEqual(noise.shape) || timesteps.dim() != 1 || timesteps.size(0) != original.size(0))
         {
-            throw new ArgumentException($"Got samples {Shapes.Text(original.shape)}, noise {Shapes.Text(noise.shape)} and timesteps {Shapes.Text(timesteps.shape)}; expected samples and noise of one shape [N, …] and timesteps [N].");
+            throw new ArgumentException(
+                $"Got samples {Shapes.Text(original.shape)}, noise {Shapes.Text(noise.shape)} and timesteps {Shapes.Text(timesteps.shape)}; "
+                + "expected samples and noise of one shape [N, …] and timesteps [N].");
         }
 
         using var scope = NewDisposeScope();
@@ -129,7 +133,9 @@ public sealed class NoiseSchedule
     {
         var (start, end) = ((float)first, (float)last);
         var step = n == 1 ? 0 : (end - start) / (n - 1);
-        return [.. Enumerable.Range(0, n).Select(i => i < n / 2 || n == 1 ? MathF.FusedMultiplyAdd(step, i, start) : MathF.FusedMultiplyAdd(-step, n - 1 - i, end))];
+        return [.. Enumerable.Range(0, n).Select(i => i < n / 2 || n == 1
+            ? MathF.FusedMultiplyAdd(step, i, start)
+            : MathF.FusedMultiplyAdd(-step, n - 1 - i, end))];
     }
 
     /// <summary>ᾱ from β: the running product of 1−β, kept in float64 and rounded at each entry.</summary>

@@ -41,32 +41,42 @@ internal static class PipelineFolder
         if (File.Exists(folder))
         {
             WeightFiles.RefusePickled(folder);
-            throw new InvalidDataException($"'{folder}' is a file; expected a model's folder in diffusers layout, with {Index} and one folder per component. A whole model in one .safetensors file is read by StableDiffusionPipeline.FromFile.");
+            throw new InvalidDataException(
+                $"'{folder}' is a file; expected a model's folder in diffusers layout, with {Index} and one folder per component. "
+                + "A whole model in one .safetensors file is read by StableDiffusionPipeline.FromFile.");
         }
 
         var index = Path.Combine(folder, Index);
         if (!File.Exists(index))
         {
-            throw new FileNotFoundException($"'{folder}' has no {Index}; expected a Stable Diffusion model's folder in diffusers layout. Give the folder that holds unet, vae, text_encoder, tokenizer and scheduler.", index);
+            throw new FileNotFoundException(
+                $"'{folder}' has no {Index}; expected a Stable Diffusion model's folder in diffusers layout. "
+                + "Give the folder that holds unet, vae, text_encoder, tokenizer and scheduler.",
+                index);
         }
 
         var json = PythonJson.ReadObject(index);
         var name = json["_class_name"] is JsonValue value && value.TryGetValue<string>(out var text) ? text : "nothing";
         if (!PipelineIndex.ClassNames.Contains(name))
         {
-            throw new InvalidDataException($"'{index}' describes {name}; expected {string.Join(" or ", PipelineIndex.ClassNames)} (Stable Diffusion 1.x, 2.x or XL text-to-image).");
+            throw new InvalidDataException(
+                $"'{index}' describes {name}; "
+                + $"expected {string.Join(" or ", PipelineIndex.ClassNames)} (Stable Diffusion 1.x, 2.x or XL text-to-image).");
         }
 
         var found = PipelineIndex.Of(name, json);
         string[] needed =
         [
             "scheduler/" + SchedulerFile, "unet/config.json", "vae/config.json",
-            .. found.EncoderSuffixes.SelectMany(static suffix => (string[])[$"text_encoder{suffix}/config.json", $"tokenizer{suffix}/vocab.json", $"tokenizer{suffix}/merges.txt"]),
+            .. found.EncoderSuffixes.SelectMany(static suffix =>
+                (string[])[$"text_encoder{suffix}/config.json", $"tokenizer{suffix}/vocab.json", $"tokenizer{suffix}/merges.txt"]),
         ];
         var missing = needed.Where(file => !File.Exists(Path.Combine(folder, file))).Order(StringComparer.Ordinal).ToList();
         if (missing.Count > 0)
         {
-            throw new FileNotFoundException($"The model in '{folder}' is incomplete; missing: {Listing.Inline(missing)}. Download these components too.", Path.Combine(folder, missing[0]));
+            throw new FileNotFoundException(
+                $"The model in '{folder}' is incomplete; missing: {Listing.Inline(missing)}. Download these components too.",
+                Path.Combine(folder, missing[0]));
         }
 
         return found;

@@ -15,7 +15,10 @@ public sealed record StoredWeights(ScalarType Type, long Bytes, string Name)
 {
     /// <summary>By type, the largest share first.</summary>
     internal static IReadOnlyList<StoredWeights> Of(IEnumerable<SafetensorInfo> tensors) =>
-        [.. tensors.GroupBy(static tensor => (tensor.DType, tensor.StoredType)).Select(static group => new StoredWeights(group.Key.DType, group.Sum(static tensor => tensor.Length), group.Key.StoredType)).OrderByDescending(static stored => stored.Bytes)];
+        [.. tensors
+            .GroupBy(static tensor => (tensor.DType, tensor.StoredType))
+            .Select(static group => new StoredWeights(group.Key.DType, group.Sum(static tensor => tensor.Length), group.Key.StoredType))
+            .OrderByDescending(static stored => stored.Bytes)];
 }
 
 /// <summary>A Stable Diffusion model as its configurations and the headers of its files tell it, before any weight is read.</summary>
@@ -66,7 +69,9 @@ public sealed record PipelineOutline
             UNet = UNetConfig.Load(ConfigOf("unet")),
             Vae = AutoencoderKLConfig.Load(ConfigOf("vae")),
             TextEncoders = [.. encoders.Select(part => ClipTextConfig.Load(ConfigOf(part)))],
-            Stored = StoredWeights.Of(((string[])["unet", "vae", .. encoders]).SelectMany(part => WeightFiles.Find(Path.Combine(folder, part))).SelectMany(Header)),
+            Stored = StoredWeights.Of(((string[])["unet", "vae", .. encoders])
+                .SelectMany(part => WeightFiles.Find(Path.Combine(folder, part)))
+                .SelectMany(Header)),
         };
 
         string ConfigOf(string part) => Path.Combine(folder, part, ModelFolder.Config);

@@ -122,7 +122,8 @@ public abstract class Sampler : IDisposable
             SamplerKind.Lms => new LmsSampler(config, steps),
             SamplerKind.UniPc => new UniPcSampler(config, steps),
             SamplerKind.Pndm => new PndmSampler(config, steps),
-            SamplerKind.DpmPlusPlusSde or SamplerKind.DpmPlusPlus2SAncestral or SamplerKind.Dpm2 or SamplerKind.Dpm2Ancestral => new MidpointSampler(config, steps, kind.Value),
+            SamplerKind.DpmPlusPlusSde or SamplerKind.DpmPlusPlus2SAncestral or SamplerKind.Dpm2 or SamplerKind.Dpm2Ancestral =>
+                new MidpointSampler(config, steps, kind.Value),
             _ => new DpmPlusPlusSampler(config, steps),
         };
     }
@@ -135,7 +136,9 @@ public abstract class Sampler : IDisposable
         ArgumentNullException.ThrowIfNull(config);
         if (!Kinds.TryGetValue(config.ClassName, out var kind))
         {
-            throw new ArgumentException($"The scheduler is a {config.ClassName}, for which there is no sampler; there are {string.Join(", ", Kinds.Keys)}. Name a sampler for the run, for example {nameof(SamplerKind.DpmPlusPlus2M)}: any of them can follow the model's noise schedule.");
+            throw new ArgumentException(
+                $"The scheduler is a {config.ClassName}, for which there is no sampler; there are {string.Join(", ", Kinds.Keys)}. "
+                + $"Name a sampler for the run, for example {nameof(SamplerKind.DpmPlusPlus2M)}: any of them can follow the model's noise schedule.");
         }
 
         return (kind, config.AlgorithmType, config.SolverOrder) switch
@@ -199,7 +202,8 @@ public abstract class Sampler : IDisposable
     private protected Term Original(Term modelOutput, Term x, double signal, double sigma) => Config.PredictionType switch
     {
         PredictionType.Epsilon when signal == 0 => throw new InvalidOperationException(
-            "The noise schedule has zero terminal SNR and the model predicts noise: at the last timestep, which is noise alone, that says nothing. Set prediction_type to v_prediction or sample if the model was trained so, or turn rescale_betas_zero_snr off."),
+            "The noise schedule has zero terminal SNR and the model predicts noise: at the last timestep, which is noise alone, that says nothing. "
+            + "Set prediction_type to v_prediction or sample if the model was trained so, or turn rescale_betas_zero_snr off."),
         PredictionType.Epsilon => (x - sigma * modelOutput) / signal,
         PredictionType.VPrediction => signal * x - sigma * modelOutput,
         _ => modelOutput,

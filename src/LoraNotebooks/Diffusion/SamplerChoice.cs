@@ -32,13 +32,18 @@ public readonly record struct SamplerChoice(SamplerKind Kind, SigmaSpacing? Spac
         (SigmaSpacing.Exponential, ["Exponential"]),
     ];
 
-    /// <summary>The names of all samplers, as WebUI writes them; each that walks along noise levels can be followed by one of <see cref="SpacingNames"/>.</summary>
+    /// <summary>
+    /// The names of all samplers, as WebUI writes them; each that walks along noise levels can be followed by one of <see cref="SpacingNames"/>.
+    /// </summary>
     public static IReadOnlyList<string> Names { get; } = [.. Known.Select(entry => entry.Names[0])];
 
     /// <summary>The names of all spacings.</summary>
     public static IReadOnlyList<string> SpacingNames { get; } = [.. Spacings.Select(entry => entry.Names[0])];
 
-    /// <summary>Reads a name such as <c>"DPM++ 2M Karras"</c>, <c>"Euler a"</c>, <c>"dpmpp_2m_sde"</c> or <c>"UniPC"</c>; case, blanks and underscores make no difference.</summary>
+    /// <summary>
+    /// Reads a name such as <c>"DPM++ 2M Karras"</c>, <c>"Euler a"</c>, <c>"dpmpp_2m_sde"</c> or <c>"UniPC"</c>; case, blanks and underscores make no
+    /// difference.
+    /// </summary>
     /// <param name="name">The name.</param>
     /// <exception cref="FormatException">There is no such sampler; the message lists those there are.</exception>
     public static SamplerChoice Parse(string name)
@@ -61,7 +66,9 @@ public readonly record struct SamplerChoice(SamplerKind Kind, SigmaSpacing? Spac
             }
         }
 
-        throw new FormatException($"Got the sampler '{name}'; there are {string.Join(", ", Names)}, and all but DDIM, DDPM and PLMS also with {string.Join(", ", SpacingNames)} after the name.");
+        throw new FormatException(
+            $"Got the sampler '{name}'; there are {string.Join(", ", Names)}, "
+            + $"and all but DDIM, DDPM and PLMS also with {string.Join(", ", SpacingNames)} after the name.");
     }
 
     /// <summary>Reads the name of a spacing, such as <c>"Karras"</c>.</summary>

@@ -74,7 +74,8 @@ public sealed partial record SchedulerConfig
             (c, betas) => c with { TrainedBetas = betas },
             (reader, _) => reader.List<double>("trained_betas", []) is { Count: > 0 } betas ? betas : null,
             betas => betas is null ? null : ConfigWriter.Node(betas),
-            (faults, key, betas) => faults.Require(betas is null || betas.All(beta => beta is > 0 and <= 1), $"{key}: got a value outside (0, 1]; each β is a variance."))
+            (faults, key, betas) => faults.Require(
+                betas is null || betas.All(beta => beta is > 0 and <= 1), $"{key}: got a value outside (0, 1]; each β is a variance."))
         .Choice("prediction_type", c => c.PredictionType, (c, type) => c with { PredictionType = type }, PredictionTypes)
         .Value("rescale_betas_zero_snr", c => c.RescaleBetasZeroSnr, (c, rescales) => c with { RescaleBetasZeroSnr = rescales })
         .Choice("timestep_spacing", c => c.TimestepSpacing, (c, spacing) => c with { TimestepSpacing = spacing }, Spacings)
@@ -105,7 +106,11 @@ public sealed partial record SchedulerConfig
     internal static SchedulerConfig FromJson(JsonObject json, string source)
     {
         var name = json["_class_name"] is JsonValue value && value.TryGetValue<string>(out var given) ? given : new SchedulerConfig().ClassName;
-        return Keys.Read(json, Defaults(name) with { Origin = new(json.Select(static pair => pair.Key).ToHashSet(StringComparer.Ordinal)) }, source, static config => config.Validate());
+        return Keys.Read(
+            json,
+            Defaults(name) with { Origin = new(json.Select(static pair => pair.Key).ToHashSet(StringComparer.Ordinal)) },
+            source,
+            static config => config.Validate());
     }
 
     /// <summary>The settings of upstream's class where its file says nothing.</summary>
@@ -136,7 +141,8 @@ public sealed partial record SchedulerConfig
         var ofSamplers = SamplerKeys.Write(this).Select(static pair => pair.Key).ToHashSet(StringComparer.Ordinal);
         return ConfigWriter.Join(
             OtherSettings,
-            Keys.Write(this).Where(pair => !JsonNode.DeepEquals(pair.Value, absent[pair.Key]) || (Origin.Keys is { } ofFile ? ofFile.Contains(pair.Key) : !ofSamplers.Contains(pair.Key))));
+            Keys.Write(this).Where(pair => !JsonNode.DeepEquals(pair.Value, absent[pair.Key])
+                || (Origin.Keys is { } ofFile ? ofFile.Contains(pair.Key) : !ofSamplers.Contains(pair.Key))));
     }
 
     private static ConfigKeys<SchedulerConfig> NewKeys() => new(static c => c.OtherSettings, static (c, rest) => c with { OtherSettings = rest });
@@ -144,11 +150,15 @@ public sealed partial record SchedulerConfig
     /// <summary>Every carried setting that asks the configuration's own sampler for what it does not do.</summary>
     internal IReadOnlyList<string> UnsupportedSettings() =>
     [
-        .. OtherSettings.Where(static pair => pair.Value is not null && OnlyValues.TryGetValue(pair.Key, out var value) && !JsonNode.DeepEquals(value, pair.Value))
-            .Select(static pair => $"{pair.Key}: got {pair.Value!.ToJsonString()}, expected {OnlyValues[pair.Key]?.ToJsonString() ?? "null"}; name a sampler for the run to go without it."),
+        .. OtherSettings
+            .Where(static pair => pair.Value is not null && OnlyValues.TryGetValue(pair.Key, out var value) && !JsonNode.DeepEquals(value, pair.Value))
+            .Select(static pair => $"{pair.Key}: got {pair.Value!.ToJsonString()}, "
+                + $"expected {OnlyValues[pair.Key]?.ToJsonString() ?? "null"}; name a sampler for the run to go without it."),
     ];
 
-    /// <summary>The keys that the file of these settings had, or null if a program made them. Settings are equal wherever they come from, so all origins are, too.</summary>
+    /// <summary>
+    /// The keys that the file of these settings had, or null if a program made them. Settings are equal wherever they come from, so all origins are, too.
+    /// </summary>
     private sealed record FileOrigin(HashSet<string>? Keys)
     {
         public bool Equals(FileOrigin? other) => true;

@@ -44,7 +44,10 @@ public sealed partial record SchedulerConfig
     /// <summary>What the model predicts. Default the noise.</summary>
     public PredictionType PredictionType { get; init; } = PredictionType.Epsilon;
 
-    /// <summary>Whether β is rescaled so that the last timestep holds no signal (see <see cref="NoiseSchedule"/>). Default off; needs a prediction other than <see cref="PredictionType.Epsilon"/> and trailing spacing.</summary>
+    /// <summary>
+    /// Whether β is rescaled so that the last timestep holds no signal (see <see cref="NoiseSchedule"/>). Default off; needs a prediction other than
+    /// <see cref="PredictionType.Epsilon"/> and trailing spacing.
+    /// </summary>
     public bool RescaleBetasZeroSnr { get; init; }
 
     /// <summary>Which timesteps are visited. Default leading.</summary>
@@ -101,11 +104,15 @@ public sealed partial record SchedulerConfig
         var faults = Keys.Validate(this);
         if (TrainedBetas is not null)
         {
-            faults.Require(TrainedBetas.Count == NumTrainTimesteps, $"trained_betas: got {TrainedBetas.Count} values, expected one for each of the {NumTrainTimesteps} timesteps.");
+            faults.Require(
+                TrainedBetas.Count == NumTrainTimesteps,
+                $"trained_betas: got {TrainedBetas.Count} values, expected one for each of the {NumTrainTimesteps} timesteps.");
         }
         else if (BetaSchedule != BetaSchedule.SquaredCosCapV2)
         {
-            faults.Require(BetaStart > 0 && BetaStart <= BetaEnd && BetaEnd < 1, $"beta_start, beta_end: got {BetaStart} and {BetaEnd}, expected 0 < start ≤ end < 1.");
+            faults.Require(
+                BetaStart > 0 && BetaStart <= BetaEnd && BetaEnd < 1,
+                $"beta_start, beta_end: got {BetaStart} and {BetaEnd}, expected 0 < start ≤ end < 1.");
         }
 
         faults.Require(!UseKarrasSigmas || !UseExponentialSigmas, "use_karras_sigmas, use_exponential_sigmas: got both, expected at most one; turn one off.");

@@ -44,13 +44,17 @@ internal sealed class SigmaLevels
         return (1 - weight) * low + weight * (low + 1);
     }
 
-    /// <summary>n levels from <paramref name="largest"/> to <paramref name="smallest"/>, spaced as the configuration asks; <see langword="null"/> where it leaves them to the timesteps.</summary>
+    /// <summary>
+    /// n levels from <paramref name="largest"/> to <paramref name="smallest"/>, spaced as the configuration asks; <see langword="null"/> where it
+    /// leaves them to the timesteps.
+    /// </summary>
     public static double[]? Spaced(SchedulerConfig config, double smallest, double largest, int n)
     {
         if (config.UseKarrasSigmas)
         {
             // σ_i = (σ_max^(1/ρ) + i/(n−1)·(σ_min^(1/ρ) − σ_max^(1/ρ)))^ρ (equation 5)
-            return [.. TimestepSequence.Linspace(0, 1, n).Select(part => Math.Pow(Math.Pow(largest, 1 / Rho) + part * (Math.Pow(smallest, 1 / Rho) - Math.Pow(largest, 1 / Rho)), Rho))];
+            return [.. TimestepSequence.Linspace(0, 1, n)
+                .Select(part => Math.Pow(Math.Pow(largest, 1 / Rho) + part * (Math.Pow(smallest, 1 / Rho) - Math.Pow(largest, 1 / Rho)), Rho))];
         }
 
         return config.UseExponentialSigmas ? [.. TimestepSequence.Linspace(Math.Log(largest), Math.Log(smallest), n).Select(log => Math.Exp(log))] : null;

@@ -53,7 +53,9 @@ internal sealed class SingleFile
     {
         if (LoraFile.IsLora(file))
         {
-            throw new InvalidDataException($"'{file.Path}' is a LoRA for {LoraOrigin.Of(file.Tensors, file.Metadata).Text} and no model, expected a whole model. Load the model that it is for, and then the LoRA on it by StableDiffusionLora.Load.");
+            throw new InvalidDataException(
+                $"'{file.Path}' is a LoRA for {LoraOrigin.Of(file.Tensors, file.Metadata).Text} and no model, expected a whole model. "
+                + "Load the model that it is for, and then the LoRA on it by StableDiffusionLora.Load.");
         }
     }
 
@@ -71,10 +73,16 @@ internal sealed class SingleFile
             var encoders = texts.Select((text, i) => Add(TextModel(text, i), text.Place, dtype)).ToList();
             var unetConfig = UNetConfiguration();
             var unetNames = new OriginalNames(OriginalUNet.Modules(unetConfig));
-            var unet = Add(Layers.WithoutMemory(() => new UNet2DConditionModel(unetConfig)), parameter => new(OriginalCheckpoint.UNetPrefix + unetNames.Of(parameter)), dtype);
+            var unet = Add(
+                Layers.WithoutMemory(() => new UNet2DConditionModel(unetConfig)),
+                parameter => new(OriginalCheckpoint.UNetPrefix + unetNames.Of(parameter)),
+                dtype);
             var vaeConfig = VaeConfiguration(isXL);
             var vaeNames = new OriginalNames(OriginalVae.Modules(vaeConfig));
-            var vae = Add(Layers.WithoutMemory(() => new AutoencoderKL(vaeConfig)), parameter => OriginalVae.Place(vaeNames, parameter), vaeConfig.TypeInMemory(dtype));
+            var vae = Add(
+                Layers.WithoutMemory(() => new AutoencoderKL(vaeConfig)),
+                parameter => OriginalVae.Place(vaeNames, parameter),
+                vaeConfig.TypeInMemory(dtype));
             checkpoint.ThrowIfUnfit();
             fills.ForEach(static fill => fill());
             networks.ForEach(static network => network.eval());
@@ -101,9 +109,11 @@ internal sealed class SingleFile
         }
     }
 
-    private UNetConfig UNetConfiguration() => Config("unet", UNetConfig.Load, () => OriginalUNet.Infer(checkpoint), static config => config.Validate(), WeightCount.Of);
+    private UNetConfig UNetConfiguration() =>
+        Config("unet", UNetConfig.Load, () => OriginalUNet.Infer(checkpoint), static config => config.Validate(), WeightCount.Of);
 
-    private AutoencoderKLConfig VaeConfiguration(bool isXL) => Config("vae", AutoencoderKLConfig.Load, () => OriginalVae.Infer(checkpoint, isXL), static config => config.Validate(), WeightCount.Of);
+    private AutoencoderKLConfig VaeConfiguration(bool isXL) =>
+        Config("vae", AutoencoderKLConfig.Load, () => OriginalVae.Infer(checkpoint, isXL), static config => config.Validate(), WeightCount.Of);
 
     private ClipTextConfig TextConfiguration(OriginalText text, int number) =>
         Config(number == 0 ? "text_encoder" : "text_encoder_2", ClipTextConfig.Load, text.Infer, static config => config.Validate(), WeightCount.Of);
@@ -120,7 +130,11 @@ internal sealed class SingleFile
         var folder = options.TokenizerFolder ?? Path.Combine(configFolder, "tokenizer");
         if (!Directory.Exists(folder))
         {
-            throw new FileNotFoundException($"'{checkpoint.Path}' has no tokenizer in it, and there is none in '{folder}'. Name the folder of CLIP's vocab.json and merges.txt as SingleFileOptions.TokenizerFolder: the tokenizer folder of any Stable Diffusion model, or the files of openai/clip-vit-large-patch14.", folder);
+            throw new FileNotFoundException(
+                $"'{checkpoint.Path}' has no tokenizer in it, and there is none in '{folder}'. "
+                + "Name the folder of CLIP's vocab.json and merges.txt as SingleFileOptions.TokenizerFolder: "
+                + "the tokenizer folder of any Stable Diffusion model, or the files of openai/clip-vit-large-patch14.",
+                folder);
         }
 
         var first = ClipTokenizer.FromFolder(folder);
@@ -141,7 +155,9 @@ internal sealed class SingleFile
 
         if (isSd2 && options.PredictionType is null)
         {
-            throw new ArgumentException($"'{checkpoint.Path}' is Stable Diffusion 2.x, whose files do not tell what the network predicts. Set SingleFileOptions.PredictionType: Epsilon for 2-base and 2.1-base (512 pixels), VPrediction for 2.0 and 2.1 (768 pixels).");
+            throw new ArgumentException(
+                $"'{checkpoint.Path}' is Stable Diffusion 2.x, whose files do not tell what the network predicts. "
+                + "Set SingleFileOptions.PredictionType: Epsilon for 2-base and 2.1-base (512 pixels), VPrediction for 2.0 and 2.1 (768 pixels).");
         }
 
         var scheduler = SchedulerConfig.StableDiffusion with

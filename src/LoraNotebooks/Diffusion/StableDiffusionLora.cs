@@ -121,7 +121,9 @@ public sealed class StableDiffusionLora : IDisposable
     /// <param name="name">A name that no other LoRA of the pipeline has; by default the file's.</param>
     /// <param name="strict">Whether what would be left out, assumed or is not finite is an error. Default no.</param>
     /// <exception cref="FileNotFoundException">There is no LoRA at that path.</exception>
-    /// <exception cref="InvalidDataException">It is for another kind of model, which is said first, is damaged, or its weights do not fit; the first ten names are listed.</exception>
+    /// <exception cref="InvalidDataException">
+    /// It is for another kind of model, which is said first, is damaged, or its weights do not fit; the first ten names are listed.
+    /// </exception>
     public static StableDiffusionLora Load(StableDiffusionPipeline pipeline, string path, string? name = null, bool strict = false)
     {
         ArgumentNullException.ThrowIfNull(pipeline);
@@ -141,7 +143,9 @@ public sealed class StableDiffusionLora : IDisposable
         }
     }
 
-    /// <summary>The adapters that stand beside a pipeline's networks, e.g. <c>unet: style × 0.8</c>; those that are merged or switched off are told as such.</summary>
+    /// <summary>
+    /// The adapters that stand beside a pipeline's networks, e.g. <c>unet: style × 0.8</c>; those that are merged or switched off are told as such.
+    /// </summary>
     internal static IReadOnlyList<string> BesideNetworksOf(StableDiffusionPipeline pipeline) =>
     [
         .. from network in NetworksOf(pipeline)
@@ -200,7 +204,8 @@ public sealed class StableDiffusionLora : IDisposable
         facts["modelspec.title"] = Name;
 
         // Of a file of another kind, only what kohya's have.
-        var own = Metadata.Where(static pair => pair.Key.StartsWith("ss_", StringComparison.Ordinal) || pair.Key.StartsWith("modelspec.", StringComparison.Ordinal));
+        var own = Metadata.Where(static pair =>
+            pair.Key.StartsWith("ss_", StringComparison.Ordinal) || pair.Key.StartsWith("modelspec.", StringComparison.Ordinal));
         foreach (var (key, value) in own.Concat(metadata ?? new Dictionary<string, string>()))
         {
             facts[key] = value;
@@ -364,7 +369,11 @@ public sealed class StableDiffusionLora : IDisposable
     }
 
     private static LoraPart Part(StableDiffusionPipeline pipeline, string name, nn.Module network) =>
-        new(name, Prefix(name, pipeline.Text.IsDual), [.. network.named_modules().Select(static module => module.name).Where(static path => path.Length > 0)], HasSgmNames: pipeline.Text.IsDual && name == UNetName);
+        new(
+            name,
+            Prefix(name, pipeline.Text.IsDual),
+            [.. network.named_modules().Select(static module => module.name).Where(static path => path.Length > 0)],
+            HasSgmNames: pipeline.Text.IsDual && name == UNetName);
 
     /// <summary>kohya's names: one text encoder is te, two are te1 and te2.</summary>
     private static string Prefix(string name, bool isDual) => name switch

@@ -10,7 +10,8 @@ namespace LoraNotebooks.Diffusion;
 
 /// <summary>
 /// Text to image with latent diffusion (Rombach et al. 2022, arXiv:2112.10752; SDXL: Podell et al. 2023, arXiv:2307.01952): tokenizers and
-/// text encoders turn the prompt into a <see cref="Conditioning"/>, a sampler walks from noise to latents by the UNet's predictions, the autoencoder decodes them to pixels.
+/// text encoders turn the prompt into a <see cref="Conditioning"/>, a sampler walks from noise to latents by the UNet's predictions,
+/// the autoencoder decodes them to pixels.
 /// </summary>
 public sealed class StableDiffusionPipeline : IDisposable
 {
@@ -85,7 +86,10 @@ public sealed class StableDiffusionPipeline : IDisposable
         {
             var encoder = TextModel("text_encoder");
             var text = index.IsXL
-                ? new TextEncoders(TokenizerOf("tokenizer"), encoder, TokenizerOf("tokenizer_2"), TextModel("text_encoder_2")) { ForceZerosForEmptyPrompt = index.ForceZeros }
+                ? new TextEncoders(TokenizerOf("tokenizer"), encoder, TokenizerOf("tokenizer_2"), TextModel("text_encoder_2"))
+                {
+                    ForceZerosForEmptyPrompt = index.ForceZeros,
+                }
                 : new TextEncoders(TokenizerOf("tokenizer"), encoder);
             var unet = Keep(UNet2DConditionModel.FromFolder(Path.Combine(folder, "unet"), dtype, device, variant));
             var vae = Keep(AutoencoderKL.FromFolder(Path.Combine(folder, "vae"), dtype, device, variant));
@@ -116,7 +120,9 @@ public sealed class StableDiffusionPipeline : IDisposable
     /// <param name="dtype">The type of the weights in memory; default as <see cref="ModelFolder.DefaultType"/> says.</param>
     /// <param name="device">The device, default the CPU.</param>
     /// <exception cref="FileNotFoundException">The file or the tokenizer is missing.</exception>
-    /// <exception cref="InvalidDataException">The file is a pickle or another kind of model; tensors that are missing, misshapen or unknown are all listed.</exception>
+    /// <exception cref="InvalidDataException">
+    /// The file is a pickle or another kind of model; tensors that are missing, misshapen or unknown are all listed.
+    /// </exception>
     /// <exception cref="ArgumentException">Something that the file does not tell is not given.</exception>
     /// <remarks>The architecture is read off the tensors' shapes unless a configuration is given.</remarks>
     public static StableDiffusionPipeline FromFile(string path, SingleFileOptions? options = null, ScalarType? dtype = null, Device? device = null)
@@ -130,7 +136,9 @@ public sealed class StableDiffusionPipeline : IDisposable
     /// <summary>The folder or file that this was loaded from; <see langword="null"/> for components that were put together.</summary>
     public string? Source { get; private set; }
 
-    /// <summary>Its name on the hub at its commit, <c>org/name@commit</c>, where it was loaded from the Hugging Face cache; else <see langword="null"/>.</summary>
+    /// <summary>
+    /// Its name on the hub at its commit, <c>org/name@commit</c>, where it was loaded from the Hugging Face cache; else <see langword="null"/>.
+    /// </summary>
     public string? HubName => Source is null ? null : HubCache.SnapshotOf(Source)?.ToString();
 
     /// <summary>
@@ -145,7 +153,9 @@ public sealed class StableDiffusionPipeline : IDisposable
             .Where(static part => part.Network is not null)
             .ToDictionary(static part => part.Name, static part => WeightsHash.Of(part.Network!), StringComparer.Ordinal);
 
-    /// <summary>Loads a Stable Diffusion model from wherever it is: a folder in diffusers layout, one original .safetensors file, or the Hugging Face cache.</summary>
+    /// <summary>
+    /// Loads a Stable Diffusion model from wherever it is: a folder in diffusers layout, one original .safetensors file, or the Hugging Face cache.
+    /// </summary>
     /// <param name="source">
     /// The folder, see <see cref="FromFolder"/>, the file, see <see cref="FromFile"/>, or <c>org/name[@revision]</c>, see <see cref="ModelSource.Resolve"/>.
     /// Nothing is downloaded here: <c>lora-notebooks model download org/name</c>, or <see cref="ModelSource.ResolveOrDownloadAsync"/>.
@@ -227,7 +237,9 @@ public sealed class StableDiffusionPipeline : IDisposable
     /// <param name="options">What to draw and how.</param>
     /// <param name="cancellationToken">Ends the run between two steps.</param>
     /// <param name="progress">Told the number of steps done so far, over all batches.</param>
-    /// <returns><see cref="GenerationOptions.Count"/> images; image i is the one of seed <see cref="ImageOptions.Seed"/> + i, whatever it is generated with.</returns>
+    /// <returns>
+    /// <see cref="GenerationOptions.Count"/> images; image i is the one of seed <see cref="ImageOptions.Seed"/> + i, whatever it is generated with.
+    /// </returns>
     /// <exception cref="ArgumentException">The options have faults, or the size is not a multiple of the autoencoder's factor.</exception>
     /// <exception cref="OperationCanceledException">The run was cancelled.</exception>
     /// <exception cref="NotFiniteException">A step or the autoencoder gave numbers that are not finite; the message says which and what to do.</exception>
@@ -290,7 +302,9 @@ public sealed class StableDiffusionPipeline : IDisposable
         ArgumentNullException.ThrowIfNull(sampler);
         if (guidance != 1 && negative is null)
         {
-            throw new ArgumentException($"Guidance {guidance} compares with a negative prompt; pass what it is encoded to (the empty text will do), or guidance 1.", nameof(negative));
+            throw new ArgumentException(
+                $"Guidance {guidance} compares with a negative prompt; pass what it is encoded to (the empty text will do), or guidance 1.",
+                nameof(negative));
         }
 
         using var scope = NewDisposeScope();
@@ -330,7 +344,11 @@ public sealed class StableDiffusionPipeline : IDisposable
         var pixels = Vae.Decode(unscaled).to(ScalarType.Float32);
         return Finite.Is(pixels)
             ? pixels.MoveToOuterDisposeScope()
-            : throw new NotFiniteException($"The autoencoder, which computes in {unscaled.dtype}, gave pixels that are not finite, so there is no picture. {(unscaled.dtype == ScalarType.Float16 ? "Many autoencoders overflow in Float16: load the model as BFloat16 or Float32." : "Expected finite latents and weights; download the model again.")}");
+            : throw new NotFiniteException(
+                $"The autoencoder, which computes in {unscaled.dtype}, gave pixels that are not finite, so there is no picture. "
+                + (unscaled.dtype == ScalarType.Float16
+                    ? "Many autoencoders overflow in Float16: load the model as BFloat16 or Float32."
+                    : "Expected finite latents and weights; download the model again."));
     }
 
     /// <summary>Frees the networks.</summary>
@@ -347,7 +365,9 @@ public sealed class StableDiffusionPipeline : IDisposable
         var faults = new Faults();
         faults.AddRange(scheduler.Validate());
         faults.AddRange(text.Validate(unet.Config));
-        faults.Require(unet.Config.InChannels == vae.Config.LatentChannels, $"the autoencoder has {vae.Config.LatentChannels} latent channels, the UNet expects {unet.Config.InChannels}");
+        faults.Require(
+            unet.Config.InChannels == vae.Config.LatentChannels,
+            $"the autoencoder has {vae.Config.LatentChannels} latent channels, the UNet expects {unet.Config.InChannels}");
         return faults;
     }
 
@@ -374,7 +394,9 @@ public sealed class StableDiffusionPipeline : IDisposable
         {
             var type = UNet.parameters().First().dtype;
             throw new NotFiniteException(
-                $"The latents of step {step + 1} of {steps} are not finite, so there is no picture. Expected finite weights and settings that keep numbers small: look into the LoRAs with `lora inspect` and give them smaller weights, take less guidance than {guidance:G4}"
+                $"The latents of step {step + 1} of {steps} are not finite, so there is no picture. "
+                + "Expected finite weights and settings that keep numbers small: "
+                + $"look into the LoRAs with `lora inspect` and give them smaller weights, take less guidance than {guidance:G4}"
                 + (type == ScalarType.Float16 ? ", or load the model as BFloat16 or Float32, as Float16 overflows beyond 65504." : "."));
         }
     }
@@ -384,7 +406,9 @@ public sealed class StableDiffusionPipeline : IDisposable
         var factor = Vae.DownsamplingFactor;
         return width % factor == 0 && height % factor == 0
             ? [UNet.Config.InChannels, height / factor, width / factor]
-            : throw new ArgumentException($"Got an image size of {width} × {height} pixels; expected multiples of {factor}, by which the autoencoder shrinks images. The nearest are {Nearest(width)} × {Nearest(height)}.");
+            : throw new ArgumentException(
+                $"Got an image size of {width} × {height} pixels; expected multiples of {factor}, by which the autoencoder shrinks images. "
+                + $"The nearest are {Nearest(width)} × {Nearest(height)}.");
 
         int Nearest(int side) => Math.Max((int)Math.Round((double)side / factor), 1) * factor;
     }

@@ -64,19 +64,33 @@ public sealed class TextEncoders : IDisposable
         var faults = new Faults();
         foreach (var (tokenizer, text) in Tokenizers.Zip(Encoders, static (tokenizer, encoder) => (tokenizer, encoder.Config)))
         {
-            faults.Require(tokenizer.VocabularySize <= text.VocabSize, $"the tokenizer has {tokenizer.VocabularySize} tokens, the text encoder only {text.VocabSize} embeddings, expected at least as many");
-            faults.Require(tokenizer.ModelMaxLength <= text.MaxPositionEmbeddings, $"the tokenizer pads to {tokenizer.ModelMaxLength} tokens, the text encoder has only {text.MaxPositionEmbeddings} positions, expected at least as many");
+            faults.Require(
+                tokenizer.VocabularySize <= text.VocabSize,
+                $"the tokenizer has {tokenizer.VocabularySize} tokens, the text encoder only {text.VocabSize} embeddings, expected at least as many");
+            faults.Require(
+                tokenizer.ModelMaxLength <= text.MaxPositionEmbeddings,
+                $"the tokenizer pads to {tokenizer.ModelMaxLength} tokens, the text encoder has only {text.MaxPositionEmbeddings} positions, "
+                + "expected at least as many");
         }
 
         var width = Encoders.Sum(static encoder => encoder.Config.HiddenSize);
-        faults.Require(unet.CrossAttentionDim.All(size => size == width), $"the text encoder gives hidden states of size {width}, the UNet expects {unet.CrossAttentionDim}");
-        faults.Require(IsDual == unet.HasAddedConditions, $"the model has {Encoders.Count} text encoder{(IsDual ? "s" : "")}, the UNet's addition_embed_type is {unet.AdditionEmbedType ?? "null"}; expected two with text_time (SDXL), or one without");
+        faults.Require(
+            unet.CrossAttentionDim.All(size => size == width),
+            $"the text encoder gives hidden states of size {width}, the UNet expects {unet.CrossAttentionDim}");
+        faults.Require(
+            IsDual == unet.HasAddedConditions,
+            $"the model has {Encoders.Count} text encoder{(IsDual ? "s" : "")}, "
+            + $"the UNet's addition_embed_type is {unet.AdditionEmbedType ?? "null"}; expected two with text_time (SDXL), or one without");
         if (IsDual)
         {
             var pooled = Encoders[1].Config;
-            faults.Require(Tokenizers[0].ModelMaxLength == Tokenizers[1].ModelMaxLength, $"the tokenizers pad to {Tokenizers[0].ModelMaxLength} and {Tokenizers[1].ModelMaxLength} tokens, expected the same length");
+            faults.Require(
+                Tokenizers[0].ModelMaxLength == Tokenizers[1].ModelMaxLength,
+                $"the tokenizers pad to {Tokenizers[0].ModelMaxLength} and {Tokenizers[1].ModelMaxLength} tokens, expected the same length");
             faults.Require(pooled.HasProjection, "the second text encoder has no projection; expected CLIPTextModelWithProjection");
-            faults.Require(!unet.HasAddedConditions || pooled.ProjectionDim == unet.TextEmbedsDim, $"the second text encoder projects to size {pooled.ProjectionDim}, the UNet expects {unet.TextEmbedsDim}");
+            faults.Require(
+                !unet.HasAddedConditions || pooled.ProjectionDim == unet.TextEmbedsDim,
+                $"the second text encoder projects to size {pooled.ProjectionDim}, the UNet expects {unet.TextEmbedsDim}");
         }
 
         return faults;
@@ -90,7 +104,8 @@ public sealed class TextEncoders : IDisposable
         ArgumentNullException.ThrowIfNull(prompts);
         using var scope = NewDisposeScope();
         var device = Encoders[0].parameters().First().device;
-        Tensor[] ids = [.. Tokenizers.Select(tokenizer => tensor(prompts.SelectMany(tokenizer.Encode).ToArray(), device: device).reshape(prompts.Count, tokenizer.ModelMaxLength))];
+        Tensor[] ids = [.. Tokenizers.Select(tokenizer =>
+            tensor(prompts.SelectMany(tokenizer.Encode).ToArray(), device: device).reshape(prompts.Count, tokenizer.ModelMaxLength))];
         return (IsDual ? stack(ids) : ids[0]).MoveToOuterDisposeScope();
     }
 

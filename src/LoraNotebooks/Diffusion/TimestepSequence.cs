@@ -1,6 +1,8 @@
 namespace LoraNotebooks.Diffusion;
 
-/// <summary>The timesteps that a sampler of n steps visits, from the noisiest down (Lin et al. 2024, arXiv:2305.08891, table 2; diffusers' <c>set_timesteps</c>).</summary>
+/// <summary>
+/// The timesteps that a sampler of n steps visits, from the noisiest down (Lin et al. 2024, arXiv:2305.08891, table 2; diffusers' <c>set_timesteps</c>).
+/// </summary>
 internal static class TimestepSequence
 {
     /// <summary>DDIM, DDPM, PNDM: whole timesteps.</summary>
@@ -48,7 +50,9 @@ internal static class TimestepSequence
     // numpy rounds halves to even.
     private static double Round(double value) => Math.Round(value, MidpointRounding.ToEven);
 
-    /// <summary>No two parts begin at one timestep, and none beyond the last: there a step would lead nowhere, or from where the schedule says nothing.</summary>
+    /// <summary>
+    /// No two parts begin at one timestep, and none beyond the last: there a step would lead nowhere, or from where the schedule says nothing.
+    /// </summary>
     private static void CheckSteps(SchedulerConfig config, int steps, int parts)
     {
         var T = config.NumTrainTimesteps;
@@ -61,7 +65,9 @@ internal static class TimestepSequence
         var first = config.TimestepSpacing == TimestepSpacing.Leading ? (parts - 1) * (T / parts) + config.StepsOffset : 0;
         if (first >= T)
         {
-            throw new ArgumentException($"Got {steps} steps with steps_offset {config.StepsOffset}, which begin at timestep {first}; the schedule has {T} timesteps. Take fewer steps, a smaller offset, or trailing spacing.");
+            throw new ArgumentException(
+                $"Got {steps} steps with steps_offset {config.StepsOffset}, which begin at timestep {first}; the schedule has {T} timesteps. "
+                + "Take fewer steps, a smaller offset, or trailing spacing.");
         }
     }
 }

@@ -15,11 +15,17 @@ public static class DiffusersLoraFile
     /// <summary>Writes a file with names in <c>lora_A</c>/<c>lora_B</c> style and the configurations in its metadata.</summary>
     /// <param name="path">The file to write or replace.</param>
     /// <param name="parts">The networks and their adapters.</param>
-    /// <param name="dtype">The type of the weights in the file, default float32, which reads back exactly; <see langword="null"/> keeps each weight's own.</param>
+    /// <param name="dtype">
+    /// The type of the weights in the file, default float32, which reads back exactly; <see langword="null"/> keeps each weight's own.
+    /// </param>
     /// <param name="metadata">Further facts, e.g. those of a kohya file that this is made from; diffusers ignores them.</param>
     /// <exception cref="ArgumentException">Weights have no name in PEFT, or are too large for the type.</exception>
     /// <exception cref="InvalidDataException">Some weights are not finite. Nothing is written then, as in the other cases.</exception>
-    public static void Write(string path, IReadOnlyList<(LoraPart Part, LoraState State)> parts, ScalarType? dtype = ScalarType.Float32, IReadOnlyDictionary<string, string>? metadata = null)
+    public static void Write(
+        string path,
+        IReadOnlyList<(LoraPart Part, LoraState State)> parts,
+        ScalarType? dtype = ScalarType.Float32,
+        IReadOnlyDictionary<string, string>? metadata = null)
     {
         ArgumentNullException.ThrowIfNull(parts);
         using var scope = NewDisposeScope();
@@ -40,9 +46,13 @@ public static class DiffusersLoraFile
         }
 
         casting.ThrowIfUnfit();
-        SafetensorsFile.Write(path, tensors, new Dictionary<string, string>(metadata ?? new Dictionary<string, string>()) { ["format"] = "pt", [ConfigKey] = PeftFolder.Text(configs) });
+        SafetensorsFile.Write(
+            path,
+            tensors,
+            new Dictionary<string, string>(metadata ?? new Dictionary<string, string>()) { ["format"] = "pt", [ConfigKey] = PeftFolder.Text(configs) });
     }
 
     /// <summary>The configurations in a file's metadata: names begin with the network's.</summary>
-    internal static JsonObject Configs(SafetensorsFile file) => file.Metadata.TryGetValue(ConfigKey, out var json) ? PythonJson.ParseObject(json, $"{file.Path}, {ConfigKey}") : [];
+    internal static JsonObject Configs(SafetensorsFile file) =>
+        file.Metadata.TryGetValue(ConfigKey, out var json) ? PythonJson.ParseObject(json, $"{file.Path}, {ConfigKey}") : [];
 }

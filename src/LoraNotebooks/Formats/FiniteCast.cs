@@ -21,7 +21,10 @@ internal sealed class FiniteCast(string path, ScalarType? dtype)
         var cast = weight.to(type);
         if (!Finite.Is(cast))
         {
-            (type != weight.dtype && Finite.Is(weight) ? tooLarge : broken).Add(type != weight.dtype && Finite.Is(weight) ? $"{name} (up to {weight.detach().abs().max().to(ScalarType.Float64).item<double>():G3}, {type})" : name);
+            (type != weight.dtype && Finite.Is(weight) ? tooLarge : broken).Add(
+                type != weight.dtype && Finite.Is(weight)
+                    ? $"{name} (up to {weight.detach().abs().max().to(ScalarType.Float64).item<double>():G3}, {type})"
+                    : name);
         }
 
         return cast;
@@ -34,12 +37,16 @@ internal sealed class FiniteCast(string path, ScalarType? dtype)
     {
         if (broken.Count > 0)
         {
-            throw new InvalidDataException($"'{path}' was not written: {Listing.Count(broken.Count, "weight")} to be written have numbers that are not finite, expected finite ones. The training diverged, or a file was damaged; take an earlier checkpoint:\n{Listing.Lines(broken)}");
+            throw new InvalidDataException(
+                $"'{path}' was not written: {Listing.Count(broken.Count, "weight")} to be written have numbers that are not finite, "
+                    + $"expected finite ones. The training diverged, or a file was damaged; take an earlier checkpoint:\n{Listing.Lines(broken)}");
         }
 
         if (tooLarge.Count > 0)
         {
-            throw new ArgumentException($"'{path}' was not written: {Listing.Count(tooLarge.Count, "weight")} would overflow to infinity, expected numbers that the type holds. Write bf16 or fp32:\n{Listing.Lines(tooLarge)}");
+            throw new ArgumentException(
+                $"'{path}' was not written: {Listing.Count(tooLarge.Count, "weight")} would overflow to infinity, "
+                    + $"expected numbers that the type holds. Write bf16 or fp32:\n{Listing.Lines(tooLarge)}");
         }
     }
 }

@@ -20,10 +20,16 @@ public static class KohyaFile
     /// Facts to note, e.g. <c>ss_output_name</c>. What the weights themselves tell (<c>ss_network_module</c>, <c>ss_network_dim</c>,
     /// <c>ss_network_alpha</c>, the hashes) is always written as they tell it.
     /// </param>
-    /// <param name="dtype">The type of the weights in the file, default float32, which reads back exactly; <see langword="null"/> keeps each weight's own.</param>
+    /// <param name="dtype">
+    /// The type of the weights in the file, default float32, which reads back exactly; <see langword="null"/> keeps each weight's own.
+    /// </param>
     /// <exception cref="ArgumentException">An adapter has weights for which the format has no name, or that are too large for the type.</exception>
     /// <exception cref="InvalidDataException">Some weights are not finite. Nothing is written then, as in the other cases.</exception>
-    public static void Write(string path, IReadOnlyList<(LoraPart Part, LoraState State)> parts, IReadOnlyDictionary<string, string>? metadata = null, ScalarType? dtype = ScalarType.Float32)
+    public static void Write(
+        string path,
+        IReadOnlyList<(LoraPart Part, LoraState State)> parts,
+        IReadOnlyDictionary<string, string>? metadata = null,
+        ScalarType? dtype = ScalarType.Float32)
     {
         ArgumentNullException.ThrowIfNull(parts);
         using var scope = NewDisposeScope();
@@ -32,7 +38,9 @@ public static class KohyaFile
         var tensors = new Dictionary<string, Tensor>(StringComparer.Ordinal);
         foreach (var (network, state) in parts)
         {
-            var names = KohyaNames.Of(network).DistinctBy(static pair => pair.Path).ToDictionary(static pair => pair.Path, static pair => pair.Name, StringComparer.Ordinal);
+            var names = KohyaNames.Of(network)
+                .DistinctBy(static pair => pair.Path)
+                .ToDictionary(static pair => pair.Path, static pair => pair.Name, StringComparer.Ordinal);
             foreach (var (name, weight) in state.Tensors)
             {
                 var factor = LoraNames.OwnerOf(name)?.Factor;
@@ -43,19 +51,25 @@ public static class KohyaFile
                     continue;
                 }
 
-                tensors[$"{written}.{factor.Kohya}"] = casting.Of(name, name.EndsWith(LoraState.MagnitudePart, StringComparison.Ordinal) ? WithDimensionsOf(state, module, weight) : weight);
+                tensors[$"{written}.{factor.Kohya}"] = casting.Of(
+                    name, name.EndsWith(LoraState.MagnitudePart, StringComparison.Ordinal) ? WithDimensionsOf(state, module, weight) : weight);
             }
 
             foreach (var (module, rank) in state.Ranks.Where(pair => names.ContainsKey(pair.Key)))
             {
                 var type = dtype ?? state.Tensors.First(pair => pair.Key.StartsWith(module + ".", StringComparison.Ordinal)).Value.dtype;
-                tensors[$"{names[module]}.{LoraKey.Alpha}"] = casting.Of($"{module}.{LoraKey.Alpha}", tensor(state.Alphas.GetValueOrDefault(module, rank), ScalarType.Float64), type);
+                tensors[$"{names[module]}.{LoraKey.Alpha}"] = casting.Of(
+                    $"{module}.{LoraKey.Alpha}",
+                    tensor(state.Alphas.GetValueOrDefault(module, rank), ScalarType.Float64),
+                    type);
             }
         }
 
         if (strange.Count > 0)
         {
-            throw new ArgumentException($"A kohya file holds only low-rank updates of linear layers and convolutions, and whole Kronecker products at scale 1. It has no place for these; save as a PEFT folder:\n{Listing.Lines([.. strange.Order(StringComparer.Ordinal)])}");
+            throw new ArgumentException(
+                "A kohya file holds only low-rank updates of linear layers and convolutions, and whole Kronecker products at scale 1. "
+                    + $"It has no place for these; save as a PEFT folder:\n{Listing.Lines([.. strange.Order(StringComparer.Ordinal)])}");
         }
 
         casting.ThrowIfUnfit();
@@ -89,11 +103,14 @@ public static class KohyaFile
     {
         string[] names = [.. parts.SelectMany(static pair => pair.State.Tensors.Keys)];
         var algorithms = names.Select(static name => LoraNames.OwnerOf(name)?.Dialect.Algorithm).OfType<string>().Distinct().ToList();
-        var isPlain = names.All(static name => name.EndsWith(LoraState.DownPart, StringComparison.Ordinal) || name.EndsWith(LoraState.UpPart, StringComparison.Ordinal));
+        var isPlain = names.All(static name =>
+            name.EndsWith(LoraState.DownPart, StringComparison.Ordinal) || name.EndsWith(LoraState.UpPart, StringComparison.Ordinal));
         var facts = new Dictionary<string, string>(StringComparer.Ordinal)
         {
             ["ss_network_module"] = isPlain ? "networks.lora" : "lycoris.kohya",
-            ["ss_network_dim"] = CommonValue(parts.SelectMany(static pair => pair.State.Ranks.Values), static rank => rank.ToString(CultureInfo.InvariantCulture)),
+            ["ss_network_dim"] = CommonValue(
+                parts.SelectMany(static pair => pair.State.Ranks.Values),
+                static rank => rank.ToString(CultureInfo.InvariantCulture)),
             ["ss_network_alpha"] = CommonValue(
                 parts.SelectMany(static pair => pair.State.Ranks.Select(rank => pair.State.Alphas.GetValueOrDefault(rank.Key, rank.Value))),
                 static alpha => alpha.ToString(alpha == Math.Truncate(alpha) ? "F1" : "R", CultureInfo.InvariantCulture)),

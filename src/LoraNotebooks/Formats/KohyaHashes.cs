@@ -24,7 +24,10 @@ public static class KohyaHashes
         return (Convert.ToHexStringLower(SHA256.HashData(stream)), Legacy(stream));
     }
 
-    /// <summary>The hashes of a base model in one file: <c>ss_new_sd_model_hash</c> (SHA-256 of the whole file) and <c>ss_sd_model_hash</c> (the older 8 digits).</summary>
+    /// <summary>
+    /// The hashes of a base model in one file: <c>ss_new_sd_model_hash</c> (SHA-256 of the whole file) and
+    /// <c>ss_sd_model_hash</c> (the older 8 digits).
+    /// </summary>
     /// <param name="path">The file.</param>
     public static (string Model, string Legacy) OfCheckpoint(string path)
     {

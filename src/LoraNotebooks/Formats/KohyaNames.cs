@@ -16,7 +16,8 @@ internal static partial class KohyaNames
         "layer_norm1", "layer_norm2", "final_layer_norm",
     }.OrderByDescending(static word => word.Length).Select(static word => $"(?<=^|_){word}(?=$|_)")), RegexOptions.CultureInvariant | RegexOptions.Compiled);
 
-    private static readonly string[] Roots = ["down_blocks", "up_blocks", "mid_block", "conv_in", "conv_out", "time_embedding", "add_embedding", "text_model", "text_projection"];
+    private static readonly string[] Roots =
+        ["down_blocks", "up_blocks", "mid_block", "conv_in", "conv_out", "time_embedding", "add_embedding", "text_model", "text_projection"];
 
     /// <summary>A module's name in a file.</summary>
     public static string Of(string prefix, string path) => $"{prefix}_{path.Replace('.', '_')}";
@@ -38,7 +39,11 @@ internal static partial class KohyaNames
 
         // A file of a few modules does not tell; of SDXL, which uses these names, every up block with an upsampler has attentions.
         var isWhole = part.ModulePaths.Contains("up_blocks.0");
-        var withAttention = part.ModulePaths.Select(static path => UpAttention().Match(path)).Where(static match => match.Success).Select(static match => match.Groups[1].Value).ToHashSet();
+        var withAttention = part.ModulePaths
+            .Select(static path => UpAttention().Match(path))
+            .Where(static match => match.Success)
+            .Select(static match => match.Groups[1].Value)
+            .ToHashSet();
         foreach (var path in part.ModulePaths)
         {
             var usual = Of(part.KohyaPrefix, path);

@@ -44,7 +44,9 @@ public sealed record LoraFile(LoraFileKind Kind, IReadOnlyDictionary<string, Lor
     /// <param name="strict">Whether what would be left out, assumed or is not finite is an error. Default no.</param>
     /// <param name="model">The kind of the model, for an error that says first that a LoRA is for another one.</param>
     /// <exception cref="FileNotFoundException">There is nothing at that path, or nothing that is a LoRA.</exception>
-    /// <exception cref="InvalidDataException">It is no LoRA, is for another model, is damaged, or strictly read holds something strange; the first ten names are listed.</exception>
+    /// <exception cref="InvalidDataException">
+    /// It is no LoRA, is for another model, is damaged, or strictly read holds something strange; the first ten names are listed.
+    /// </exception>
     public static LoraFile Read(string path, IReadOnlyList<LoraPart> parts, bool strict = false, LoraArchitecture model = LoraArchitecture.Unknown)
     {
         ArgumentNullException.ThrowIfNull(path);
@@ -94,7 +96,10 @@ public sealed record LoraFile(LoraFileKind Kind, IReadOnlyDictionary<string, Lor
 
             if (refuses && states.Count == 0)
             {
-                throw new InvalidDataException($"'{path}' holds nothing for this model{(read.Origin.Architecture == LoraArchitecture.Unknown ? "" : $"; it is for {read.Origin.Text}")}: {LoraNote.Text(reading.Notes)}. Expected {Expected(parts)}.");
+                throw new InvalidDataException(
+                    $"'{path}' holds nothing for this model"
+                        + $"{(read.Origin.Architecture == LoraArchitecture.Unknown ? "" : $"; it is for {read.Origin.Text}")}: "
+                        + $"{LoraNote.Text(reading.Notes)}. Expected {Expected(parts)}.");
             }
 
             return read with { Notes = refuses ? reading.Finish() : reading.Notes, StoredTypes = [.. types.Values.Distinct().Order(StringComparer.Ordinal)] };
@@ -114,9 +119,16 @@ public sealed record LoraFile(LoraFileKind Kind, IReadOnlyDictionary<string, Lor
     internal static bool IsLora(SafetensorsFile file) => 2 * file.Tensors.Keys.Count(static key => LoraKey.Parse(key, []).IsOfLora) > file.Tensors.Count;
 
     /// <summary>The PEFT folders in a folder, or the one that it is; <see langword="null"/> if there are none.</summary>
-    private static LoraFile? ReadFolder(string path, IReadOnlyList<LoraPart> parts, LoraReading reading, Dictionary<string, LoraState> states, Dictionary<string, string> types)
+    private static LoraFile? ReadFolder(
+        string path,
+        IReadOnlyList<LoraPart> parts,
+        LoraReading reading,
+        Dictionary<string, LoraState> states,
+        Dictionary<string, string> types)
     {
-        var names = parts.Count > 0 ? parts.Select(static part => part.Name) : Directory.GetDirectories(path).Select(static folder => Path.GetFileName(folder)!).Order(StringComparer.Ordinal);
+        var names = parts.Count > 0
+            ? parts.Select(static part => part.Name)
+            : Directory.GetDirectories(path).Select(static folder => Path.GetFileName(folder)!).Order(StringComparer.Ordinal);
         var folders = names.Where(name => PeftFolder.IsAt(Path.Combine(path, name))).ToDictionary(static name => name, name => Path.Combine(path, name));
         if (folders.Count == 0 && PeftFolder.IsAt(path))
         {
@@ -133,7 +145,9 @@ public sealed record LoraFile(LoraFileKind Kind, IReadOnlyDictionary<string, Lor
         var tensors = new Dictionary<string, SafetensorInfo>(StringComparer.Ordinal);
         foreach (var (name, folder) in folders)
         {
-            states.Add(name, PeftFolder.Read(folder, reading, types, key => parts.Count > 0 && modules.Find(key with { Network = name }) is [var only] ? only.Path : null));
+            states.Add(
+                name,
+                PeftFolder.Read(folder, reading, types, key => parts.Count > 0 && modules.Find(key with { Network = name }) is [var only] ? only.Path : null));
             using var file = SafetensorsFile.Open(Path.Combine(folder, PeftFolder.WeightsName));
             foreach (var (key, info) in file.Tensors)
             {
@@ -149,33 +163,59 @@ public sealed record LoraFile(LoraFileKind Kind, IReadOnlyDictionary<string, Lor
         var file = Path.Combine(folder, DiffusersName);
         return File.Exists(file)
             ? file
-            : throw new FileNotFoundException($"'{folder}' holds no LoRA: expected {string.Join(" or ", parts.Select(static part => part.Name).DefaultIfEmpty("unet").Select(static name => $"{name}/{PeftFolder.ConfigName}"))}, {PeftFolder.ConfigName} or {DiffusersName}.", folder);
+            : throw new FileNotFoundException(
+                $"'{folder}' holds no LoRA: expected "
+                    + string.Join(
+                        " or ",
+                        parts.Select(static part => part.Name).DefaultIfEmpty("unet").Select(static name => $"{name}/{PeftFolder.ConfigName}"))
+                    + $", {PeftFolder.ConfigName} or {DiffusersName}.",
+                folder);
     }
 
-    private static LoraFile ReadFile(string path, IReadOnlyList<LoraPart> parts, LoraReading reading, Dictionary<string, LoraState> states, Dictionary<string, string> types)
+    private static LoraFile ReadFile(
+        string path,
+        IReadOnlyList<LoraPart> parts,
+        LoraReading reading,
+        Dictionary<string, LoraState> states,
+        Dictionary<string, string> types)
     {
         using var file = SafetensorsFile.Open(path);
         var keys = file.Tensors.Keys.Order(StringComparer.Ordinal).Select(key => LoraKey.Parse(key, parts)).ToList();
         if (!keys.Exists(static key => key.IsOfLora))
         {
-            throw new InvalidDataException($"'{path}' is not a LoRA{(parts.Count > 0 ? " for this model" : "")}: its names begin like '{string.Join("', '", keys.Take(3).Select(static key => key.Text))}', expected {Expected(parts)}.{Otherwise(file)}");
+            throw new InvalidDataException(
+                $"'{path}' is not a LoRA{(parts.Count > 0 ? " for this model" : "")}: its names begin like "
+                    + $"'{string.Join("', '", keys.Take(3).Select(static key => key.Text))}', expected {Expected(parts)}.{Otherwise(file)}");
         }
 
         LoraTensors.Read(file, keys, parts, reading, states, types);
         var isKohyas = keys.Exists(static key => key.IsOfKohya);
-        return new LoraFile(isKohyas ? LoraFileKind.Kohya : LoraFileKind.Diffusers, states, file.Metadata) { Origin = LoraOrigin.Of(file.Tensors, file.Metadata) };
+        return new LoraFile(isKohyas ? LoraFileKind.Kohya : LoraFileKind.Diffusers, states, file.Metadata)
+        {
+            Origin = LoraOrigin.Of(file.Tensors, file.Metadata),
+        };
     }
 
     private static string Expected(IReadOnlyList<LoraPart> parts) =>
-        string.Join(" or ", parts.Select(static part => $"'{part.KohyaPrefix}_…' or '{part.Name}.…'").DefaultIfEmpty("'lora_unet_…', 'lora_te_…', 'unet.…' or 'text_encoder.…'"));
+        string.Join(
+            " or ",
+            parts
+                .Select(static part => $"'{part.KohyaPrefix}_…' or '{part.Name}.…'")
+                .DefaultIfEmpty("'lora_unet_…', 'lora_te_…', 'unet.…' or 'text_encoder.…'"));
 
     /// <summary>What a file that is no LoRA may be instead, and how that is used.</summary>
     private static string Otherwise(SafetensorsFile file) => file.Tensors.Keys switch
     {
-        var keys when keys.Any(static key => key.StartsWith("model.diffusion_model.", StringComparison.Ordinal)) => " This is a whole model: StableDiffusionPipeline.Load reads it.",
-        var keys when keys.All(static key => key is "emb_params" or "clip_l" or "clip_g" or "<s0>") => " This is an embedding (textual inversion), which is not supported.",
-        var keys when keys.Any(static key => key.StartsWith("ip_adapter.", StringComparison.Ordinal) || key.StartsWith("image_proj.", StringComparison.Ordinal)) => " This is an IP-Adapter, which is not supported.",
-        var keys when keys.Any(static key => key.StartsWith("control_model.", StringComparison.Ordinal) || key.StartsWith("controlnet_", StringComparison.Ordinal)) => " This is a ControlNet, which is not supported.",
+        var keys when keys.Any(static key => key.StartsWith("model.diffusion_model.", StringComparison.Ordinal)) =>
+            " This is a whole model: StableDiffusionPipeline.Load reads it.",
+        var keys when keys.All(static key => key is "emb_params" or "clip_l" or "clip_g" or "<s0>") =>
+            " This is an embedding (textual inversion), which is not supported.",
+        var keys when keys.Any(static key =>
+                key.StartsWith("ip_adapter.", StringComparison.Ordinal) || key.StartsWith("image_proj.", StringComparison.Ordinal)) =>
+            " This is an IP-Adapter, which is not supported.",
+        var keys when keys.Any(static key =>
+                key.StartsWith("control_model.", StringComparison.Ordinal) || key.StartsWith("controlnet_", StringComparison.Ordinal)) =>
+            " This is a ControlNet, which is not supported.",
         _ => "",
     };
 

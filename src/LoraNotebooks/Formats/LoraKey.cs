@@ -11,7 +11,10 @@ namespace LoraNotebooks.Formats;
 /// <param name="Module">The module as it is written, after the network's name.</param>
 /// <param name="IsWrapped">Whether PEFT's wrapper stood before the module, so that it is a path of its model as it is.</param>
 /// <param name="Part">The part by its name in a <see cref="LoraState"/>, "alpha", or <see langword="null"/> if the name ends like no part of a LoRA.</param>
-/// <remarks>Source: huggingface/diffusers, loaders/lora_base.py and utils/state_dict_utils.py; comfyanonymous/ComfyUI, comfy/lora.py; Nerogar/OneTrainer, modules/util/convert/lora; kohya-ss/sd-scripts, networks/lora.py; KohakuBlueleaf/LyCORIS, lycoris/wrapper.py.</remarks>
+/// <remarks>
+/// Source: huggingface/diffusers, loaders/lora_base.py and utils/state_dict_utils.py; comfyanonymous/ComfyUI, comfy/lora.py; Nerogar/OneTrainer,
+/// modules/util/convert/lora; kohya-ss/sd-scripts, networks/lora.py; KohakuBlueleaf/LyCORIS, lycoris/wrapper.py.
+/// </remarks>
 internal sealed partial record LoraKey(string Text, string? Network, string Module, bool IsWrapped, string? Part)
 {
     public const string Alpha = "alpha";
@@ -23,21 +26,28 @@ internal sealed partial record LoraKey(string Text, string? Network, string Modu
     private const string PriorUNet = "prior_unet";
     private const string Transformer = "transformer";
 
-    /// <summary>How names begin → the network, <see langword="null"/> where the module has to tell. After it comes a dot, after those of "lora" and "lycoris" also an underscore.</summary>
+    /// <summary>
+    /// How names begin → the network, <see langword="null"/> where the module has to tell. After it comes a
+    /// dot, after those of "lora" and "lycoris" also an underscore.
+    /// </summary>
     private static readonly (string Prefix, string? Network)[] Prefixes =
     [
-        ("lora_unet", UNet), ("lora_te1", Text1), ("lora_te2", Text2), ("lora_te3", Text3), ("lora_te", Text1), ("lora_prior_unet", PriorUNet), ("lora_transformer", Transformer), ("lycoris", null),
+        ("lora_unet", UNet), ("lora_te1", Text1), ("lora_te2", Text2), ("lora_te3", Text3), ("lora_te", Text1),
+        ("lora_prior_unet", PriorUNet), ("lora_transformer", Transformer), ("lycoris", null),
         ("unet", UNet), (Text1, Text1), (Text2, Text2), (Text3, Text3), (Transformer, Transformer),
         ("model.diffusion_model", UNet), ("diffusion_model", UNet),
-        ("text_encoders.clip_l.transformer", Text1), ("text_encoders.clip_g.transformer", Text2), ("text_encoders.clip_l", Text1), ("text_encoders.clip_g", Text2), ("clip_l", Text1), ("clip_g", Text2),
-        ("cond_stage_model.transformer", Text1), ("cond_stage_model.model", Text1), ("conditioner.embedders.0.transformer", Text1), ("conditioner.embedders.1.model", Text2),
+        ("text_encoders.clip_l.transformer", Text1), ("text_encoders.clip_g.transformer", Text2),
+        ("text_encoders.clip_l", Text1), ("text_encoders.clip_g", Text2), ("clip_l", Text1), ("clip_g", Text2),
+        ("cond_stage_model.transformer", Text1), ("cond_stage_model.model", Text1),
+        ("conditioner.embedders.0.transformer", Text1), ("conditioner.embedders.1.model", Text2),
     ];
 
     /// <summary>What is known and not read → why.</summary>
     private static readonly (Regex Pattern, string Reason)[] Unsupported =
     [
         (BundledEmbedding(), "an embedding that OneTrainer bundled with the LoRA is no part of it; use it as a textual inversion elsewhere"),
-        (WholeDifference(), "whole differences of weights and biases (diff, diff_b, set_weight) are not supported; merge them into the base with the tool that made them"),
+        (WholeDifference(),
+            "whole differences of weights and biases (diff, diff_b, set_weight) are not supported; merge them into the base with the tool that made them"),
         (Norm(), "trained norms (w_norm, b_norm) are not supported; merge them into the base with the tool that made them"),
         (Orthogonal(), "orthogonal finetuning (OFT, BOFT) is not supported; merge it into the base with the tool that made it"),
         (Glora(), "GLoRA is not supported; merge it into the base with the tool that made it"),
@@ -98,7 +108,8 @@ internal sealed partial record LoraKey(string Text, string? Network, string Modu
         if (LoraNames.Ending.Match(Text) is { Success: true } match)
         {
             var part = match.Groups["part"];
-            var other = LoraNames.Find(part.Value) is { Factor.Counterpart: { } counterpart } found && LoraNames.Find(LoraNames.Stem(counterpart)) is { Factor: var factor }
+            var other = LoraNames.Find(part.Value) is { Factor.Counterpart: { } counterpart } found
+                && LoraNames.Find(LoraNames.Stem(counterpart)) is { Factor: var factor }
                 ? LoraNames.Stem(found.IsKohyas ? factor.Kohya ?? factor.Name : factor.Name)
                 : null;
             return other is null ? null : Text[..part.Index] + other + Text[(part.Index + part.Length)..];
@@ -125,10 +136,13 @@ internal sealed partial record LoraKey(string Text, string? Network, string Modu
             : (text, null);
     }
 
-    private static string? BiasOf(LoraFactor factor) => LoraNames.Stem(factor.Name) + ".bias" is var bias && LoraNames.Factors.Any(other => other.Name == bias) ? bias : null;
+    private static string? BiasOf(LoraFactor factor) =>
+        LoraNames.Stem(factor.Name) + ".bias" is var bias && LoraNames.Factors.Any(other => other.Name == bias) ? bias : null;
 
     private static string? After(string text, string prefix, bool orUnderscore) =>
-        text.Length > prefix.Length + 1 && text.StartsWith(prefix, StringComparison.Ordinal) && (text[prefix.Length] == '.' || (orUnderscore && text[prefix.Length] == '_'))
+        text.Length > prefix.Length + 1
+        && text.StartsWith(prefix, StringComparison.Ordinal)
+        && (text[prefix.Length] == '.' || (orUnderscore && text[prefix.Length] == '_'))
             ? text[(prefix.Length + 1)..]
             : null;
 

@@ -16,7 +16,8 @@ internal sealed partial class LoraModules
 
         // Underscores cannot be turned back into dots by rule ("to_q" has one of its own), so names are looked up as if all were underscored.
         modules = parts.Count == 0 ? null : parts
-            .SelectMany(static part => KohyaNames.Of(part).Select(entry => (Name: entry.Name[(part.KohyaPrefix.Length + 1)..], Module: (part.Name, entry.Path))))
+            .SelectMany(static part => KohyaNames.Of(part)
+                .Select(entry => (Name: entry.Name[(part.KohyaPrefix.Length + 1)..], Module: (part.Name, entry.Path))))
             .Distinct()
             .ToLookup(static entry => entry.Name, static entry => entry.Module, StringComparer.Ordinal);
     }
@@ -73,7 +74,10 @@ internal sealed partial class LoraModules
         return path.EndsWith(".to_out", StringComparison.Ordinal) ? path + ".0" : path;
     }
 
-    /// <summary>CLIP's text encoder in transformers' names, from those of diffusers' first files, of OpenCLIP, and of transformers without the outermost module.</summary>
+    /// <summary>
+    /// CLIP's text encoder in transformers' names, from those of diffusers' first files, of OpenCLIP, and of
+    /// transformers without the outermost module.
+    /// </summary>
     private static string OfText(string path)
     {
         path = OpenClipLayer().Replace(path, "text_model.encoder.layers.$1.");
@@ -89,10 +93,14 @@ internal sealed partial class LoraModules
         })).Replace(".attn.", ".self_attn.", StringComparison.Ordinal);
     }
 
-    [GeneratedRegex(@"^(?:down_blocks|up_blocks|mid_block|input_blocks|output_blocks|middle_block|conv_in|conv_out|time_embedding|time_embed|add_embedding|label_emb)(?:\.|$)")]
+    [GeneratedRegex(
+        @"^(?:down_blocks|up_blocks|mid_block|input_blocks|output_blocks|middle_block|conv_in|conv_out"
+            + @"|time_embedding|time_embed|add_embedding|label_emb)(?:\.|$)")]
     private static partial Regex UNetPath();
 
-    [GeneratedRegex(@"^(?:text_model|encoder\.layers|transformer\.resblocks|transformer\.text_model|model\.transformer\.resblocks|final_layer_norm|text_projection)(?:\.|$)")]
+    [GeneratedRegex(
+        @"^(?:text_model|encoder\.layers|transformer\.resblocks|transformer\.text_model"
+            + @"|model\.transformer\.resblocks|final_layer_norm|text_projection)(?:\.|$)")]
     private static partial Regex TextPath();
 
     [GeneratedRegex(@"^(?:text_model\.)?(?:model\.)?transformer\.resblocks\.(\d+)\.")]

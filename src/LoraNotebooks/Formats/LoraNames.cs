@@ -73,10 +73,16 @@ internal static class LoraNames
         lock (Gate)
         {
             LoraDialect[] others = [.. All.Where(other => (other.PeftType, other.Algorithm) != (dialect.PeftType, dialect.Algorithm))];
-            var taken = others.SelectMany(static other => other.Factors).Select(static factor => Stem(factor.Name)).Append(LoraKey.Alpha).Intersect(dialect.Factors.Select(static factor => Stem(factor.Name))).ToList();
+            var taken = others
+                .SelectMany(static other => other.Factors)
+                .Select(static factor => Stem(factor.Name))
+                .Append(LoraKey.Alpha)
+                .Intersect(dialect.Factors.Select(static factor => Stem(factor.Name)))
+                .ToList();
             current = taken.Count == 0
                 ? new Register([.. others, dialect])
-                : throw new ArgumentException($"{dialect.PeftType}: other methods already have tensors of the names {string.Join(", ", taken)}, expected names of its own.");
+                : throw new ArgumentException(
+                    $"{dialect.PeftType}: other methods already have tensors of the names {string.Join(", ", taken)}, expected names of its own.");
         }
     }
 
@@ -92,7 +98,9 @@ internal static class LoraNames
     /// <summary>The tensor that a part of a name means and whether it is kohya's word for it; <see langword="null"/> if it is none.</summary>
     public static (LoraFactor Factor, bool IsKohyas)? Find(string stem) => current.Stems.TryGetValue(stem, out var found) ? found : null;
 
-    /// <summary>The method to which a tensor of a state belongs, and which of its tensors it is; <see langword="null"/> if it is no part of an update.</summary>
+    /// <summary>
+    /// The method to which a tensor of a state belongs, and which of its tensors it is; <see langword="null"/> if it is no part of an update.
+    /// </summary>
     public static (LoraDialect Dialect, LoraFactor Factor)? OwnerOf(string name)
     {
         foreach (var dialect in All)
@@ -118,13 +126,18 @@ internal static class LoraNames
         public Register(IReadOnlyList<LoraDialect> dialects)
         {
             Dialects = dialects;
-            foreach (var factor in dialects.SelectMany(static dialect => dialect.Factors).Where(static factor => !factor.Name.EndsWith(".bias", StringComparison.Ordinal)))
+            foreach (var factor in dialects
+                .SelectMany(static dialect => dialect.Factors)
+                .Where(static factor => !factor.Name.EndsWith(".bias", StringComparison.Ordinal)))
             {
                 Stems[Stem(factor.Name)] = (factor, false);
                 Stems.TryAdd(Stem(factor.Kohya ?? factor.Name), (factor, true));
             }
 
-            Ending = new Regex($@"^(?<module>.+?)\.(?<part>{string.Join('|', Stems.Keys.Append(LoraKey.Alpha).Select(Regex.Escape))})(?:\.(?!weight$|bias$)[^.]+)?(?:\.(?<kind>weight|bias))?$", RegexOptions.CultureInvariant);
+            Ending = new Regex(
+                $@"^(?<module>.+?)\.(?<part>{string.Join('|', Stems.Keys.Append(LoraKey.Alpha).Select(Regex.Escape))})"
+                    + @"(?:\.(?!weight$|bias$)[^.]+)?(?:\.(?<kind>weight|bias))?$",
+                RegexOptions.CultureInvariant);
         }
 
         public IReadOnlyList<LoraDialect> Dialects { get; }

@@ -15,7 +15,8 @@ internal sealed class LoraReading(string path, bool isStrict = false)
     public string Path => path;
 
     /// <summary>What was found, in order.</summary>
-    public IReadOnlyList<LoraNote> Notes => [.. found.OrderBy(static pair => pair.Key.Kind).Select(static pair => new LoraNote(pair.Key.Kind, pair.Key.Reason, pair.Value))];
+    public IReadOnlyList<LoraNote> Notes =>
+        [.. found.OrderBy(static pair => pair.Key.Kind).Select(static pair => new LoraNote(pair.Key.Kind, pair.Key.Reason, pair.Value))];
 
     /// <summary>How many tensors were left out because the model has nothing for them.</summary>
     public int Strangers => found.Where(static pair => pair.Key.Kind == LoraNoteKind.Unknown).Sum(static pair => pair.Value.Count);
@@ -39,7 +40,10 @@ internal sealed class LoraReading(string path, bool isStrict = false)
     {
         foreach (var layer in state.NotFinite())
         {
-            Add(LoraNoteKind.NotFinite, "the training diverged, or a conversion overflowed: pictures will fail; take an earlier checkpoint", $"{network}: {layer}");
+            Add(
+                LoraNoteKind.NotFinite,
+                "the training diverged, or a conversion overflowed: pictures will fail; take an earlier checkpoint",
+                $"{network}: {layer}");
         }
     }
 
@@ -58,7 +62,10 @@ internal sealed class LoraReading(string path, bool isStrict = false)
 
     private void ThrowIfRefused()
     {
-        var refused = Notes.Where(note => isStrict || note.Kind == LoraNoteKind.Damaged).OrderByDescending(static note => note.Kind == LoraNoteKind.Damaged).ToList();
+        var refused = Notes
+            .Where(note => isStrict || note.Kind == LoraNoteKind.Damaged)
+            .OrderByDescending(static note => note.Kind == LoraNoteKind.Damaged)
+            .ToList();
         if (refused.Count == 0)
         {
             return;
@@ -66,8 +73,10 @@ internal sealed class LoraReading(string path, bool isStrict = false)
 
         var lines = refused.SelectMany(static note => note.Names.Select(name => Line(note, name))).ToList();
         throw new InvalidDataException(refused[0].Kind == LoraNoteKind.Damaged
-            ? $"'{path}' is damaged ({Listing.Count(lines.Count, "fault")}), expected a whole and sound LoRA; download or save it again:\n{Listing.Lines(lines)}"
-            : $"'{path}' was not read, because strict reading refuses what it would leave out ({Listing.Count(lines.Count, "fault")}); expected a LoRA of known tensors only, or read it without strict:\n{Listing.Lines(lines)}");
+            ? $"'{path}' is damaged ({Listing.Count(lines.Count, "fault")}), expected a whole and sound LoRA; "
+                + $"download or save it again:\n{Listing.Lines(lines)}"
+            : $"'{path}' was not read, because strict reading refuses what it would leave out ({Listing.Count(lines.Count, "fault")}); "
+                + $"expected a LoRA of known tensors only, or read it without strict:\n{Listing.Lines(lines)}");
     }
 
     private static string Line(LoraNote note, string name) => note.Kind switch

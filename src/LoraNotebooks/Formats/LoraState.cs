@@ -11,7 +11,10 @@ namespace LoraNotebooks.Formats;
 /// <param name="tensors">The weights; the state owns them.</param>
 /// <param name="alphas">α by module path, where the file says it weight by weight.</param>
 /// <param name="config">The adapter's configuration as PEFT writes it, where the file has one.</param>
-public sealed class LoraState(IReadOnlyDictionary<string, Tensor> tensors, IReadOnlyDictionary<string, double>? alphas = null, JsonObject? config = null) : IDisposable
+public sealed class LoraState(
+    IReadOnlyDictionary<string, Tensor> tensors,
+    IReadOnlyDictionary<string, double>? alphas = null,
+    JsonObject? config = null) : IDisposable
 {
     /// <summary>The ending of the name of A, whose first size is r.</summary>
     public const string DownPart = ".lora_A.weight";
@@ -76,7 +79,10 @@ public sealed class LoraState(IReadOnlyDictionary<string, Tensor> tensors, IRead
         }
 
         // Where nothing has a rank, LyCORIS notes as α the rank that was asked for.
-        foreach (var module in LoraNames.Factors.Where(static factor => factor.Has(FactorFacts.NotesRank)).SelectMany(factor => tensors.Keys.Select(factor.ModuleOf)).OfType<string>())
+        foreach (var module in LoraNames.Factors
+            .Where(static factor => factor.Has(FactorFacts.NotesRank))
+            .SelectMany(factor => tensors.Keys.Select(factor.ModuleOf))
+            .OfType<string>())
         {
             ranks.TryAdd(module, Math.Max(1, (int)Math.Round(alphas.GetValueOrDefault(module, 1))));
         }

@@ -13,7 +13,13 @@ internal static class LoraTensors
     /// <param name="reading">Is told what is left out.</param>
     /// <param name="states">Receives the states by network, also before an error.</param>
     /// <param name="types">Receives the types of the tensors in the file, by their names.</param>
-    public static void Read(SafetensorsFile file, IReadOnlyList<LoraKey> keys, IReadOnlyList<LoraPart> parts, LoraReading reading, Dictionary<string, LoraState> states, Dictionary<string, string> types)
+    public static void Read(
+        SafetensorsFile file,
+        IReadOnlyList<LoraKey> keys,
+        IReadOnlyList<LoraPart> parts,
+        LoraReading reading,
+        Dictionary<string, LoraState> states,
+        Dictionary<string, string> types)
     {
         var configs = DiffusersLoraFile.Configs(file);
         var modules = new LoraModules(parts);
@@ -63,7 +69,10 @@ internal static class LoraTensors
 
         if (withoutAlpha.Count > 0 && found.Values.All(static state => state.Alphas.Count == 0) && configs.Count == 0)
         {
-            withoutAlpha.ForEach(key => reading.Add(LoraNoteKind.Assumed, $"α is not told, as {PeftFolder.ConfigName} is not there, and taken as the rank, s = 1", key));
+            withoutAlpha.ForEach(key => reading.Add(
+                LoraNoteKind.Assumed,
+                $"α is not told, as {PeftFolder.ConfigName} is not there, and taken as the rank, s = 1",
+                key));
         }
 
         foreach (var (network, state) in found)
@@ -83,7 +92,10 @@ internal static class LoraTensors
                 tensor.DetachFromDisposeScope();
             }
 
-            states[network] = new LoraState(state.Tensors, state.Alphas.Where(static alpha => alpha.Value != 0).ToDictionary(StringComparer.Ordinal), Config(network));
+            states[network] = new LoraState(
+                state.Tensors,
+                state.Alphas.Where(static alpha => alpha.Value != 0).ToDictionary(StringComparer.Ordinal),
+                Config(network));
         }
 
         (Dictionary<string, Tensor> Tensors, Dictionary<string, double> Alphas) StateOf(string network) =>
@@ -93,7 +105,10 @@ internal static class LoraTensors
         {
             if (!tensors.TryAdd(name, file.Load(key.Text)))
             {
-                reading.Add(LoraNoteKind.Damaged, "twice: the file names this module in two ways, maybe of two adapters; expected one adapter in a file", key.Text);
+                reading.Add(
+                    LoraNoteKind.Damaged,
+                    "twice: the file names this module in two ways, maybe of two adapters; expected one adapter in a file",
+                    key.Text);
             }
         }
 
@@ -104,7 +119,8 @@ internal static class LoraTensors
             {
                 reading.Add(LoraNoteKind.Unsupported, reason, key.Text);
             }
-            else if (key.Network is { } network && !key.IsOfKohya && Config(network) is not null && (parts.Count == 0 || parts.Any(part => part.Name == network)))
+            else if (key.Network is { } network && !key.IsOfKohya && Config(network) is not null
+                && (parts.Count == 0 || parts.Any(part => part.Name == network)))
             {
                 types[key.Text] = file.Tensors[key.Text].StoredType;
                 Add(StateOf(network).Tensors, key.Module, key);
@@ -117,7 +133,10 @@ internal static class LoraTensors
 
         JsonObject? Config(string network)
         {
-            var own = configs.Where(pair => pair.Key.StartsWith(network + ".", StringComparison.Ordinal)).Select(pair => KeyValuePair.Create(pair.Key[(network.Length + 1)..], pair.Value?.DeepClone())).ToList();
+            var own = configs
+                .Where(pair => pair.Key.StartsWith(network + ".", StringComparison.Ordinal))
+                .Select(pair => KeyValuePair.Create(pair.Key[(network.Length + 1)..], pair.Value?.DeepClone()))
+                .ToList();
             return own.Count > 0 ? new JsonObject(own) : null;
         }
     }

@@ -23,7 +23,13 @@ public static class PeftFolder
     /// <summary>What every name begins with: PEFT wraps the model twice.</summary>
     internal const string Prefix = "base_model.model.";
 
-    private static readonly JsonSerializerOptions Layout = new() { WriteIndented = true, IndentSize = 2, NewLine = "\n", Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+    private static readonly JsonSerializerOptions Layout = new()
+    {
+        WriteIndented = true,
+        IndentSize = 2,
+        NewLine = "\n",
+        Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
+    };
 
     /// <summary>Whether a folder is one.</summary>
     public static bool IsAt(string folder) => File.Exists(Path.Combine(folder, ConfigName));
@@ -32,7 +38,11 @@ public static class PeftFolder
     internal static string NetworkOf(string folder)
     {
         using var file = SafetensorsFile.Open(Path.Combine(folder, WeightsName));
-        return file.Tensors.Keys.Any(static key => key.Contains(".down_blocks.", StringComparison.Ordinal) || key.Contains(".up_blocks.", StringComparison.Ordinal) || key.Contains(".mid_block.", StringComparison.Ordinal)) ? "unet"
+        return file.Tensors.Keys.Any(static key =>
+                key.Contains(".down_blocks.", StringComparison.Ordinal)
+                || key.Contains(".up_blocks.", StringComparison.Ordinal)
+                || key.Contains(".mid_block.", StringComparison.Ordinal))
+            ? "unet"
             : file.Tensors.Keys.Any(static key => key.Contains(".text_model.", StringComparison.Ordinal)) ? "text_encoder"
             : "model";
     }
@@ -106,7 +116,9 @@ public static class PeftFolder
     /// <summary>Writes one.</summary>
     /// <param name="folder">Created where it is missing.</param>
     /// <param name="state">The adapter; it must have a configuration.</param>
-    /// <param name="dtype">The type of the weights in the file, default float32, which reads back exactly; <see langword="null"/> keeps each weight's own.</param>
+    /// <param name="dtype">
+    /// The type of the weights in the file, default float32, which reads back exactly; <see langword="null"/> keeps each weight's own.
+    /// </param>
     /// <exception cref="ArgumentException">There is no configuration, or weights for which PEFT has no name, or that are too large for the type.</exception>
     /// <exception cref="InvalidDataException">Some weights are not finite. Nothing is written then, as in the other cases.</exception>
     public static void Write(string folder, LoraState state, ScalarType? dtype = ScalarType.Float32)
@@ -142,9 +154,12 @@ public static class PeftFolder
         foreach (var (name, tensor) in state.Tensors)
         {
             var owner = LoraNames.OwnerOf(name);
-            if (name.EndsWith(LoraState.KohyaMagnitudePart, StringComparison.Ordinal) && owner?.Dialect.PeftType == type && tensor.dim() > 1 && tensor.numel() == tensor.size(0))
+            if (name.EndsWith(LoraState.KohyaMagnitudePart, StringComparison.Ordinal)
+                && owner?.Dialect.PeftType == type && tensor.dim() > 1 && tensor.numel() == tensor.size(0))
             {
-                named[name[..^LoraState.KohyaMagnitudePart.Length] + LoraState.MagnitudePart] = tensor.dim() == 4 ? tensor.reshape(1, -1, 1, 1) : tensor.reshape(-1);
+                named[name[..^LoraState.KohyaMagnitudePart.Length] + LoraState.MagnitudePart] = tensor.dim() == 4
+                    ? tensor.reshape(1, -1, 1, 1)
+                    : tensor.reshape(-1);
             }
             else if (owner is { } known && (known.Dialect.PeftType != type || known.Factor.Has(FactorFacts.IsNotPefts)))
             {
@@ -164,10 +179,14 @@ public static class PeftFolder
 
         return strange.Count == 0
             ? named
-            : throw new ArgumentException($"PEFT's {type} adapters have no names for these; save as a kohya file:\n{Listing.Lines([.. strange.Order(StringComparer.Ordinal)])}");
+            : throw new ArgumentException(
+                $"PEFT's {type} adapters have no names for these; save as a kohya file:\n{Listing.Lines([.. strange.Order(StringComparer.Ordinal)])}");
     }
 
     /// <summary>A configuration as PEFT writes it.</summary>
     internal static string Text(JsonObject config) =>
-        new JsonObject(config.OrderBy(static pair => pair.Key, StringComparer.Ordinal).Select(static pair => KeyValuePair.Create(pair.Key, pair.Value?.DeepClone()))).ToJsonString(Layout);
+        new JsonObject(config
+                .OrderBy(static pair => pair.Key, StringComparer.Ordinal)
+                .Select(static pair => KeyValuePair.Create(pair.Key, pair.Value?.DeepClone())))
+            .ToJsonString(Layout);
 }

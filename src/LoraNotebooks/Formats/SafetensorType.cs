@@ -40,7 +40,12 @@ internal sealed record SafetensorType(string Name, ScalarType Memory, int Size, 
         new("F8_E5M2", ScalarType.Float16, 1, [.. Enumerable.Range(0, Byte).Select(static bits => (uint)bits << 8)]),
         new("F8_E4M3FNUZ", ScalarType.Float16, 1, Halves(4, 8, static bits => bits == 0x80)),
         new("F8_E5M2FNUZ", ScalarType.Float16, 1, Halves(5, 16, static bits => bits == 0x80)),
-        new("F8_E8M0", ScalarType.Float32, 1, [.. Enumerable.Range(0, Byte).Select(static bits => BitConverter.SingleToUInt32Bits(bits == Byte - 1 ? float.NaN : (float)Math.ScaleB(1, bits - 127)))]),
+        new(
+            "F8_E8M0",
+            ScalarType.Float32,
+            1,
+            [.. Enumerable.Range(0, Byte)
+                .Select(static bits => BitConverter.SingleToUInt32Bits(bits == Byte - 1 ? float.NaN : (float)Math.ScaleB(1, bits - 127)))]),
     }.ToDictionary(static type => type.Name, StringComparer.Ordinal);
 
     /// <summary>Types that the format knows and that are not read: several numbers share bytes, or they are no real numbers.</summary>

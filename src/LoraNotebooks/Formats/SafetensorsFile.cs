@@ -71,7 +71,8 @@ public sealed class SafetensorsFile : IDisposable
             if (headerLength > (ulong)Math.Min(length - PrefixLength, SafetensorsHeader.MaxLength))
             {
                 throw new InvalidDataException(
-                    $"{path} is not a safetensors file or is truncated: its first 8 bytes announce a header of {headerLength} bytes, {length - PrefixLength} bytes follow. Download or save the file again.");
+                    $"{path} is not a safetensors file or is truncated: its first 8 bytes announce a header of {headerLength} bytes, "
+                        + $"{length - PrefixLength} bytes follow. Download or save the file again.");
             }
 
             var dataStart = PrefixLength + (long)headerLength;
@@ -190,7 +191,10 @@ public sealed class SafetensorsFile : IDisposable
             }
             catch (OverflowException fault)
             {
-                throw new InvalidDataException($"{Path}: '{info.Name}' holds a number of type {type.Name} that is too large for {type.Memory}, expected at most {long.MaxValue}. Save it in another type.", fault);
+                throw new InvalidDataException(
+                    $"{Path}: '{info.Name}' holds a number of type {type.Name} that is too large for {type.Memory}, "
+                        + $"expected at most {long.MaxValue}. Save it in another type.",
+                    fault);
             }
         }
     }

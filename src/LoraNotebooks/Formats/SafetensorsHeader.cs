@@ -6,7 +6,9 @@ namespace LoraNotebooks.Formats;
 
 /// <summary>One entry of a safetensors header.</summary>
 /// <param name="Name">The tensor's name.</param>
-/// <param name="DType">The type of its elements in memory; of a type that libtorch does not have, e.g. floats of 8 bits, the smallest that holds all its values.</param>
+/// <param name="DType">
+/// The type of its elements in memory; of a type that libtorch does not have, e.g. floats of 8 bits, the smallest that holds all its values.
+/// </param>
 /// <param name="Shape">Its shape; empty for a scalar.</param>
 /// <param name="Offset">The first byte, counted from the end of the header.</param>
 /// <param name="Length">The number of bytes.</param>
@@ -45,10 +47,14 @@ internal static class SafetensorsHeader
         var text = beginning.TrimStart("\uFEFF \r\n\t"u8);
         var kind =
             beginning.StartsWith("PK\x03\x04"u8) || (beginning[0] == 0x80 && beginning[1] is >= 2 and <= 5)
-                ? "a pickled PyTorch file, which is not read because reading one can run any code that is hidden in it. Expected safetensors: download that, or load it where running its code does no harm and save it with safetensors.torch.save_file"
+                ? "a pickled PyTorch file, which is not read because reading one can run any code that is hidden in it. Expected safetensors: "
+                    + "download that, or load it where running its code does no harm and save it with safetensors.torch.save_file"
             : beginning.StartsWith("GGUF"u8) ? "a GGUF file, whose quantized weights are not supported. Expected safetensors: take the model it was made from"
-            : text.StartsWith("version https://git-lfs"u8) ? "a pointer of Git LFS in place of the file itself. Expected the file: fetch it with `git lfs pull`, or download it"
-            : text.StartsWith("<"u8) ? "a web page, probably one that asks to log in or says that something is missing. Expected the file: download it in the browser, or with an access token"
+            : text.StartsWith("version https://git-lfs"u8)
+                ? "a pointer of Git LFS in place of the file itself. Expected the file: fetch it with `git lfs pull`, or download it"
+            : text.StartsWith("<"u8)
+                ? "a web page, probably one that asks to log in or says that something is missing. Expected the file: "
+                    + "download it in the browser, or with an access token"
             : null;
         if (kind is not null)
         {
@@ -61,7 +67,9 @@ internal static class SafetensorsHeader
         var native = SafetensorType.All.Values.Where(static entry => entry.IsNative).ToList();
         return native.Find(entry => entry.Memory == type) is { } found
             ? (found.Name, found.Size)
-            : throw new ArgumentException($"A safetensors file cannot hold {type}; expected one of {string.Join(", ", native.Select(static entry => entry.Memory))}. Convert the tensor first.");
+            : throw new ArgumentException(
+                $"A safetensors file cannot hold {type}; expected one of {string.Join(", ", native.Select(static entry => entry.Memory))}. "
+                    + "Convert the tensor first.");
     }
 
     /// <summary>Parses the header and checks every entry; all faults are reported in one error.</summary>
@@ -116,7 +124,8 @@ internal static class SafetensorsHeader
         if (unsupported.Count > 0)
         {
             throw new InvalidDataException(
-                $"{path} holds numbers of types that are not supported here, though the file may be sound: {Listing.Inline(unsupported)}. Expected {string.Join(", ", SafetensorType.All.Keys)}; convert the file to F16, BF16 or F32 with the tool that made it.");
+                $"{path} holds numbers of types that are not supported here, though the file may be sound: {Listing.Inline(unsupported)}. "
+                    + $"Expected {string.Join(", ", SafetensorType.All.Keys)}; convert the file to F16, BF16 or F32 with the tool that made it.");
         }
 
         return (tensors, metadata);

@@ -8,7 +8,9 @@ namespace LoraNotebooks.Formats;
 /// <c>down_blocks.1.attentions.0</c> is <c>input_blocks.4.1</c>. The original numbers blocks through, and a block's parts are
 /// resnet (0), attention (1), sampler (last).
 /// </summary>
-/// <remarks>Source: diffusers, loaders/lora_conversion_utils.py and scripts/convert_diffusers_to_original_sdxl.py; kohya-ss/sd-scripts, networks/lora.py.</remarks>
+/// <remarks>
+/// Source: diffusers, loaders/lora_conversion_utils.py and scripts/convert_diffusers_to_original_sdxl.py; kohya-ss/sd-scripts, networks/lora.py.
+/// </remarks>
 internal static partial class SgmNames
 {
     /// <summary>Resnets in each block of every Stable Diffusion.</summary>

@@ -10,8 +10,9 @@ namespace LoraNotebooks.Foundation;
 internal delegate void Rule<in TValue>(Faults faults, string key, TValue value);
 
 /// <summary>
-/// The keys of a configuration file, one line each: its name in the file, the property that it is, how that property is set and what it must be. Reading,
-/// writing, defaults and checks follow from these lines, so that no key can be forgotten in one of them. What keys must be together is left to the configuration.
+/// The keys of a configuration file, one line each: its name in the file, the property that it is, how that property is set and what it must be.
+/// Reading, writing, defaults and checks follow from these lines, so that no key can be forgotten in one of them. What keys must be together is
+/// left to the configuration.
 /// </summary>
 /// <typeparam name="T">The configuration, a record. What its properties are before reading are the defaults of absent keys.</typeparam>
 /// <param name="rest">The keys of a file that have no line; they are carried along and written back.</param>
@@ -32,7 +33,12 @@ internal sealed class ConfigKeys<T>(Func<T, IReadOnlyDictionary<string, JsonNode
     /// <summary>The same that may be null, which a file says with null.</summary>
     public ConfigKeys<T> Optional<TValue>(string key, Func<T, TValue?> get, Func<T, TValue?, T> set, Rule<TValue>? rule = null)
         where TValue : struct =>
-        Key(key, get, set, (reader, otherwise) => reader.Names(key) ? reader.Optional<TValue>(key) : otherwise, static value => value is { } number ? Node(number) : null,
+        Key(
+            key,
+            get,
+            set,
+            (reader, otherwise) => reader.Names(key) ? reader.Optional<TValue>(key) : otherwise,
+            static value => value is { } number ? Node(number) : null,
             (faults, name, value) => { if (value is { } given) { rule?.Invoke(faults, name, given); } });
 
     /// <summary>A text that may be null.</summary>
@@ -40,7 +46,11 @@ internal sealed class ConfigKeys<T>(Func<T, IReadOnlyDictionary<string, JsonNode
         Key(key, get, set, (reader, otherwise) => reader.Names(key) ? reader.OptionalText(key) : otherwise, static value => Node(value), rule);
 
     /// <summary>A list.</summary>
-    public ConfigKeys<T> List<TItem>(string key, Func<T, IReadOnlyList<TItem>> get, Func<T, IReadOnlyList<TItem>, T> set, Rule<IReadOnlyList<TItem>>? rule = null) =>
+    public ConfigKeys<T> List<TItem>(
+        string key,
+        Func<T, IReadOnlyList<TItem>> get,
+        Func<T, IReadOnlyList<TItem>, T> set,
+        Rule<IReadOnlyList<TItem>>? rule = null) =>
         Key(key, get, set, (reader, otherwise) => reader.List(key, otherwise), ConfigWriter.Node, rule);
 
     /// <summary>One of some values, each with its name in the file.</summary>
@@ -70,7 +80,8 @@ internal sealed class ConfigKeys<T>(Func<T, IReadOnlyDictionary<string, JsonNode
         Add(new(read, write, check));
 
     /// <summary>A key that is written and means nothing when it is read.</summary>
-    public ConfigKeys<T> Written(string key, Func<T, JsonNode?> value) => Add(new(static (_, config) => config, config => [new(key, value(config))], static (_, _) => { }));
+    public ConfigKeys<T> Written(string key, Func<T, JsonNode?> value) =>
+        Add(new(static (_, config) => config, config => [new(key, value(config))], static (_, _) => { }));
 
     /// <summary>Says of the line before that its key is left out of the file of some configurations.</summary>
     public ConfigKeys<T> WrittenWhere(Func<T, bool> isWritten)

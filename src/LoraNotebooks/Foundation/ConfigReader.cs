@@ -23,7 +23,9 @@ internal sealed class ConfigReader(JsonObject source)
     /// <exception cref="InvalidDataException">The file is not a JSON object.</exception>
     public static JsonObject ReadObject(string path) => File.Exists(path)
         ? PythonJson.ReadObject(path)
-        : throw new FileNotFoundException($"'{path}' does not exist: expected the configuration of a model in Hugging Face layout. Give the component's own folder (e.g. '…/unet').", path);
+        : throw new FileNotFoundException(
+            $"'{path}' does not exist: expected the configuration of a model in Hugging Face layout. Give the component's own folder (e.g. '…/unet').",
+            path);
 
     /// <summary>The value of a key, or its default where the key is absent or null.</summary>
     /// <typeparam name="T">int, double, bool or string.</typeparam>
@@ -152,7 +154,8 @@ internal sealed class ConfigReader(JsonObject source)
     }
 
     private T Convert<T>(string key, JsonNode node, T fallback) =>
-        node is JsonValue value && value.TryGetValue<T>(out var result) && result is not double.NaN and not double.PositiveInfinity and not double.NegativeInfinity
+        node is JsonValue value && value.TryGetValue<T>(out var result)
+        && result is not double.NaN and not double.PositiveInfinity and not double.NegativeInfinity
             ? result
             : Fault(key, node, TypeName<T>(), fallback);
 

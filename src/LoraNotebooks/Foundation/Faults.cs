@@ -31,7 +31,8 @@ internal sealed class Faults : List<string>
     /// <param name="path">The file.</param>
     /// <param name="faults">The faults.</param>
     /// <exception cref="InvalidDataException">There are; the message names the file and lists them all.</exception>
-    public static void ThrowIfAnyIn(string path, IReadOnlyList<string> faults) => ThrowIfAny(faults, found => new InvalidDataException($"'{path}' has {Text(found)}"));
+    public static void ThrowIfAnyIn(string path, IReadOnlyList<string> faults) =>
+        ThrowIfAny(faults, found => new InvalidDataException($"'{path}' has {Text(found)}"));
 
     /// <summary>Throws if there are faults of any kind.</summary>
     /// <param name="faults">The faults.</param>
@@ -56,10 +57,12 @@ internal static class Check
     public static void Positive(this Faults faults, string key, int value) => faults.Expect(value > 0, key, value, "a positive whole number");
 
     /// <summary>A finite number above 0.</summary>
-    public static void Positive(this Faults faults, string key, double value) => faults.Expect(double.IsFinite(value) && value > 0, key, value, "a positive number");
+    public static void Positive(this Faults faults, string key, double value) =>
+        faults.Expect(double.IsFinite(value) && value > 0, key, value, "a positive number");
 
     /// <summary>A finite number of at least 0.</summary>
-    public static void NotNegative(this Faults faults, string key, double value) => faults.Expect(double.IsFinite(value) && value >= 0, key, value, "0 or more");
+    public static void NotNegative(this Faults faults, string key, double value) =>
+        faults.Expect(double.IsFinite(value) && value >= 0, key, value, "0 or more");
 
     /// <summary>A number from one to another, both included.</summary>
     public static void InRange(this Faults faults, string key, double value, double least, double most) =>
@@ -79,5 +82,6 @@ internal static class Check
     /// <param name="key">The name of the value.</param>
     /// <param name="got">The value.</param>
     /// <param name="expected">What it must be.</param>
-    public static void Expect<T>(this Faults faults, bool holds, string key, T got, string expected) => faults.Require(holds, $"{key}: got {got}, expected {expected}");
+    public static void Expect<T>(this Faults faults, bool holds, string key, T got, string expected) =>
+        faults.Require(holds, $"{key}: got {got}, expected {expected}");
 }

@@ -1,6 +1,9 @@
 namespace LoraNotebooks.Foundation;
 
-/// <summary>Many names or faults in one message: the first ten, each cut in its middle where it is long, and how many more there are, so that no message buries its point.</summary>
+/// <summary>
+/// Many names or faults in one message: the first ten, each cut in its middle where it is long, and how many
+/// more there are, so that no message buries its point.
+/// </summary>
 internal static class Listing
 {
     /// <summary>How many are named.</summary>

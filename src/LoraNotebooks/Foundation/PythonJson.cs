@@ -12,7 +12,12 @@ namespace LoraNotebooks.Foundation;
 /// </summary>
 internal static partial class PythonJson
 {
-    private static readonly JsonSerializerOptions Layout = new() { WriteIndented = true, NewLine = "\n", Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+    private static readonly JsonSerializerOptions Layout = new()
+    {
+        WriteIndented = true,
+        NewLine = "\n",
+        Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
+    };
 
     // A key that stands twice means a damaged file, and a node of it would fail only when it is asked for.
     private static readonly JsonDocumentOptions Strict = new() { AllowDuplicateProperties = false };
@@ -33,7 +38,8 @@ internal static partial class PythonJson
     {
         try
         {
-            var value = JsonNode.Parse(ToStandard(json), documentOptions: Strict) as JsonObject ?? throw new JsonException("the outermost value is something else.");
+            var value = JsonNode.Parse(ToStandard(json), documentOptions: Strict) as JsonObject
+                ?? throw new JsonException("the outermost value is something else.");
             Decode(value);
             return value;
         }
@@ -47,7 +53,8 @@ internal static partial class PythonJson
     public static string Write(JsonObject value) => QuotedLiteral().Replace(value.ToJsonString(Layout), "${before}${literal}") + "\n";
 
     /// <summary>A number that Python holds as a float and writes with a point: 0.0, not 0.</summary>
-    public static JsonNode? Float(double value) => value == Math.Truncate(value) ? JsonNode.Parse(value.ToString("F1", CultureInfo.InvariantCulture)) : JsonValue.Create(value);
+    public static JsonNode? Float(double value) =>
+        value == Math.Truncate(value) ? JsonNode.Parse(value.ToString("F1", CultureInfo.InvariantCulture)) : JsonValue.Create(value);
 
     /// <summary>Asks for every text once: a node decodes its texts only then, and a lone surrogate fails.</summary>
     private static void Decode(JsonNode? node)

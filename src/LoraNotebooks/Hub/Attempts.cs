@@ -40,7 +40,12 @@ internal sealed class Attempts(Func<TimeSpan, CancellationToken, Task> wait)
         _failed++;
         if (fault.RetryAfter > LongestWait)
         {
-            throw new HubException(fault.Failure, string.Create(CultureInfo.InvariantCulture, $"{fault.Message} The server asks to wait {fault.RetryAfter.Value.TotalMinutes:0} minutes: try again then; what was fetched is kept."), fault);
+            throw new HubException(
+                fault.Failure,
+                string.Create(
+                    CultureInfo.InvariantCulture,
+                    $"{fault.Message} The server asks to wait {fault.RetryAfter.Value.TotalMinutes:0} minutes: try again then; what was fetched is kept."),
+                fault);
         }
 
         if (_failed >= Most)

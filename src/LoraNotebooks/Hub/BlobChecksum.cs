@@ -4,7 +4,10 @@ using System.Text;
 
 namespace LoraNotebooks.Hub;
 
-/// <summary>What a file's content must give: the hub names large files by their SHA-256, others by git's blob hash, the SHA-1 of a short header and the content.</summary>
+/// <summary>
+/// What a file's content must give: the hub names large files by their SHA-256, others by git's blob hash,
+/// the SHA-1 of a short header and the content.
+/// </summary>
 internal sealed record BlobChecksum
 {
     private const int Sha256Digits = 64;

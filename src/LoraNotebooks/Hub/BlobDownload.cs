@@ -57,7 +57,10 @@ internal sealed class BlobDownload : IAsyncDisposable
                 var message = $"'{Printable.Text(_file.Name)}' has the checksum {got}; expected {_file.Checksum.Expected}.";
                 throw ++mismatches < MostMismatches
                     ? new TransientFaultException(HubFailure.Damaged, message)
-                    : new HubException(HubFailure.Damaged, $"{message} It was fetched anew and still is not the file. A proxy or a mirror may be changing it: try without it (HF_ENDPOINT, HTTPS_PROXY).");
+                    : new HubException(
+                        HubFailure.Damaged,
+                        $"{message} It was fetched anew and still is not the file. A proxy or a mirror may be changing it: "
+                            + "try without it (HF_ENDPOINT, HTTPS_PROXY).");
             }
             catch (TransientFaultException fault)
             {
@@ -104,7 +107,9 @@ internal sealed class BlobDownload : IAsyncDisposable
                 break;
             case 206 or 416:
                 BeginAnew();
-                throw Damaged($"is not served from byte {from} of {_file.Size} on, as was asked (it has {response.Content.Headers.ContentRange?.ToString() ?? "no range"})");
+                throw Damaged(
+                    $"is not served from byte {from} of {_file.Size} on, "
+                        + $"as was asked (it has {response.Content.Headers.ContentRange?.ToString() ?? "no range"})");
             case 200:
                 // The server cannot serve ranges: this is the whole file.
                 BeginAnew();
@@ -117,7 +122,9 @@ internal sealed class BlobDownload : IAsyncDisposable
         var expected = _file.Size - _stream.Position;
         if (response.Content.Headers.ContentEncoding.Count > 0 || response.Content.Headers.ContentLength is { } announced && announced != expected)
         {
-            throw Damaged($"is announced with {response.Content.Headers.ContentLength} bytes {string.Join(',', response.Content.Headers.ContentEncoding)}".TrimEnd() + $"; expected {expected} bytes as they are");
+            throw Damaged(
+                $"is announced with {response.Content.Headers.ContentLength} bytes {string.Join(',', response.Content.Headers.ContentEncoding)}".TrimEnd()
+                    + $"; expected {expected} bytes as they are");
         }
 
         await CopyAsync(response, cancellation).ConfigureAwait(false);
@@ -158,7 +165,8 @@ internal sealed class BlobDownload : IAsyncDisposable
         {
             return await content.ReadAsync(_buffer, silence.Token).ConfigureAwait(false);
         }
-        catch (Exception error) when (error is HttpRequestException or IOException || (error is OperationCanceledException && !cancellation.IsCancellationRequested))
+        catch (Exception error)
+            when (error is HttpRequestException or IOException || (error is OperationCanceledException && !cancellation.IsCancellationRequested))
         {
             throw Ended(error);
         }
@@ -174,5 +182,6 @@ internal sealed class BlobDownload : IAsyncDisposable
 
     private TransientFaultException Damaged(string what) => new(HubFailure.Damaged, $"'{Printable.Text(_file.Name)}' {what}.");
 
-    private TransientFaultException Ended(Exception? inner = null) => new(HubFailure.Unreachable, $"The connection for '{Printable.Text(_file.Name)}' ended after {_stream.Position} of {_file.Size} bytes.", inner: inner);
+    private TransientFaultException Ended(Exception? inner = null) =>
+        new(HubFailure.Unreachable, $"The connection for '{Printable.Text(_file.Name)}' ended after {_stream.Position} of {_file.Size} bytes.", inner: inner);
 }

@@ -1,6 +1,9 @@
 namespace LoraNotebooks.Hub;
 
-/// <summary>Keeps two processes from fetching one blob: whoever holds the lock file open has it, as in Python's filelock. It is freed when its process ends, however it ends.</summary>
+/// <summary>
+/// Keeps two processes from fetching one blob: whoever holds the lock file open has it, as in Python's
+/// filelock. It is freed when its process ends, however it ends.
+/// </summary>
 internal static class BlobLock
 {
     private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(200);

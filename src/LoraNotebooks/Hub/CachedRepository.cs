@@ -14,7 +14,8 @@ internal sealed class CachedRepository(string cacheFolder, HubId id)
     private const int LongestReference = 1000;
 
     // https://bford.info/cachedir/: the first line is the standard's, so that backups leave the folder out.
-    private const string CacheTag = "Signature: 8a477f597d28d172789f06886806bc55\n# This folder is a cache of models: everything in it can be downloaded again.\n";
+    private const string CacheTag =
+        "Signature: 8a477f597d28d172789f06886806bc55\n# This folder is a cache of models: everything in it can be downloaded again.\n";
 
     public string Folder { get; } = Path.Combine(cacheFolder, id.FolderName);
 
@@ -116,7 +117,10 @@ internal sealed class CachedRepository(string cacheFolder, HubId id)
         }
     }
 
-    /// <summary>The file that holds the content of a snapshot's file: what it links to, or itself. <see cref="File.Exists"/> is true even of a link to nothing.</summary>
+    /// <summary>
+    /// The file that holds the content of a snapshot's file: what it links to, or itself.
+    /// <see cref="File.Exists"/> is true even of a link to nothing.
+    /// </summary>
     public static FileInfo? Content(string path)
     {
         var entry = new FileInfo(path);

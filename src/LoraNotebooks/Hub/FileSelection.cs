@@ -17,7 +17,10 @@ internal static partial class FileSelection
     /// <exception cref="HubException">There is nothing to fetch, or no such variant.</exception>
     public static IReadOnlyList<ListedFile> Select(HubId id, IReadOnlyList<ListedFile> files, DownloadOptions options)
     {
-        var readable = files.Where(static file => Extensions.Contains(Path.GetExtension(file.Name).ToLowerInvariant()) && !IsIndexOfPickles(file.Name)).DistinctBy(static file => file.Name).ToList();
+        var readable = files
+            .Where(static file => Extensions.Contains(Path.GetExtension(file.Name).ToLowerInvariant()) && !IsIndexOfPickles(file.Name))
+            .DistinctBy(static file => file.Name)
+            .ToList();
         var chosen = options.Files.Count > 0
             ? readable.Where(file => options.Files.Any(pattern => FileSystemName.MatchesSimpleExpression(pattern, file.Name, ignoreCase: false))).ToList()
             : OfVariant(id, Needed(readable), options.Variant);
@@ -26,8 +29,10 @@ internal static partial class FileSelection
             : throw new HubException(
                 HubFailure.NotFound,
                 options.Files.Count > 0
-                    ? $"The model {id} has no safetensors, JSON or text file that matches {string.Join(", ", options.Files)}. Its files: {Printable.Text(string.Join(", ", readable.Select(static file => file.Name)))}"
-                    : $"The model {id} has no safetensors, JSON or text files. Pickled weights (.bin, .ckpt, .pt) are not fetched because reading them can run code; look for a version with safetensors.");
+                    ? $"The model {id} has no safetensors, JSON or text file that matches {string.Join(", ", options.Files)}. Its files: "
+                        + $"{Printable.Text(string.Join(", ", readable.Select(static file => file.Name)))}"
+                    : $"The model {id} has no safetensors, JSON or text files. Pickled weights (.bin, .ckpt, .pt) are not fetched because reading "
+                        + "them can run code; look for a version with safetensors.");
     }
 
     private static List<ListedFile> Needed(List<ListedFile> files)
@@ -35,7 +40,8 @@ internal static partial class FileSelection
         // A pipeline's root often holds the same model once more as single files for other programs.
         var isPipeline = files.Any(static file => file.Name == PipelineIndex);
         return isPipeline
-            ? [.. files.Where(static file => file.Name.Split('/') is var parts && (parts.Length == 1 ? !IsWeights(file.Name) : !UnusedFolders.Contains(parts[0])))]
+            ? [.. files.Where(static file =>
+                file.Name.Split('/') is var parts && (parts.Length == 1 ? !IsWeights(file.Name) : !UnusedFolders.Contains(parts[0])))]
             : files;
     }
 
@@ -45,7 +51,10 @@ internal static partial class FileSelection
         if (wanted is not null && variants.All(entry => entry.Weights?.Variant != wanted))
         {
             var known = variants.Select(static entry => entry.Weights?.Variant).Where(static variant => variant is { Length: > 0 }).Distinct().ToList();
-            throw new HubException(HubFailure.NotFound, $"The model {id} has no weights of the variant '{wanted}'; it has {(known.Count == 0 ? "only plain ones. Leave the variant out" : string.Join(", ", known) + " and may have plain ones")}.");
+            throw new HubException(
+                HubFailure.NotFound,
+                $"The model {id} has no weights of the variant '{wanted}'; it has "
+                    + $"{(known.Count == 0 ? "only plain ones. Leave the variant out" : string.Join(", ", known) + " and may have plain ones")}.");
         }
 
         return
@@ -91,7 +100,10 @@ internal static partial class FileSelection
 
     private static bool IsWeights(string name) => name.EndsWith(WeightsExtension, StringComparison.OrdinalIgnoreCase);
 
-    private static bool IsIndexOfPickles(string name) => name.Contains(".bin.", StringComparison.OrdinalIgnoreCase) || name.Contains(".msgpack.", StringComparison.OrdinalIgnoreCase) || name.Contains(".h5.", StringComparison.OrdinalIgnoreCase);
+    private static bool IsIndexOfPickles(string name) =>
+        name.Contains(".bin.", StringComparison.OrdinalIgnoreCase)
+        || name.Contains(".msgpack.", StringComparison.OrdinalIgnoreCase)
+        || name.Contains(".h5.", StringComparison.OrdinalIgnoreCase);
 
     [GeneratedRegex(@"\A(?<stem>.+?)(?:-\d{5}-of-\d{5})?\.safetensors(?:\.index(?:\.(?<index>\w+))?\.json)?\z")]
     private static partial Regex Weights();

@@ -34,7 +34,12 @@ public sealed class HubCache
     public string? FindFile(HubId id, string file)
     {
         ArgumentNullException.ThrowIfNull(file);
-        return FindSnapshot(id) is { } snapshot && RepositoryPath.FaultOf(file) is null && Path.Combine([snapshot, .. file.Split('/')]) is var path && CachedRepository.Content(path) is { Exists: true } ? path : null;
+        return FindSnapshot(id) is { } snapshot
+            && RepositoryPath.FaultOf(file) is null
+            && Path.Combine([snapshot, .. file.Split('/')]) is var path
+            && CachedRepository.Content(path) is { Exists: true }
+                ? path
+                : null;
     }
 
     /// <summary>The model, at its commit, in whose folder of a cache a path lies; null if it lies elsewhere.</summary>
@@ -44,7 +49,10 @@ public sealed class HubCache
         ArgumentNullException.ThrowIfNull(path);
         var parts = path.Split(Path.DirectorySeparatorChar);
         var at = Array.LastIndexOf(parts, CachedRepository.Snapshots);
-        return at > 0 && at + 1 < parts.Length && HubId.IsCommit(parts[at + 1]) && HubId.TryParse($"{HubId.NameOfFolder(parts[at - 1])}@{parts[at + 1]}", out var id) ? id : null;
+        return at > 0 && at + 1 < parts.Length && HubId.IsCommit(parts[at + 1])
+            && HubId.TryParse($"{HubId.NameOfFolder(parts[at - 1])}@{parts[at + 1]}", out var id)
+                ? id
+                : null;
     }
 
     /// <summary>All snapshots of models, by name; folders of other kinds (data sets, spaces) are left out.</summary>
@@ -99,5 +107,7 @@ public sealed class HubCache
     /// <summary>Commits and the branches and tags that mean them.</summary>
     private static ILookup<string, string> Revisions(string refs) => (Directory.Exists(refs) ? CachedRepository.Files(refs) : [])
         .Where(static file => !file.EndsWith(CachedRepository.Temporary, StringComparison.Ordinal))
-        .ToLookup(static file => CachedRepository.ReadReference(file) ?? "", file => Path.GetRelativePath(refs, file).Replace(Path.DirectorySeparatorChar, '/'));
+        .ToLookup(
+            static file => CachedRepository.ReadReference(file) ?? "",
+            file => Path.GetRelativePath(refs, file).Replace(Path.DirectorySeparatorChar, '/'));
 }

@@ -36,7 +36,11 @@ public sealed class HubClient : IDisposable
     /// <returns>The snapshot's folder.</returns>
     /// <exception cref="HubException">The model cannot be had; the message says why and what to do.</exception>
     /// <exception cref="OperationCanceledException">The download was cancelled.</exception>
-    public async Task<string> DownloadAsync(HubId id, DownloadOptions? options = null, IProgress<DownloadProgress>? progress = null, CancellationToken cancellationToken = default)
+    public async Task<string> DownloadAsync(
+        HubId id,
+        DownloadOptions? options = null,
+        IProgress<DownloadProgress>? progress = null,
+        CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(id);
         try
@@ -88,9 +92,15 @@ public sealed class HubClient : IDisposable
         return CachedRepository.Content(path) is { Exists: true } content && content.Length == (file.Size ?? content.Length);
     }
 
-    private static bool HasBlob(CachedRepository repository, RemoteFile file) => new FileInfo(repository.BlobPath(file.Etag)) is { Exists: true } blob && blob.Length == file.Size;
+    private static bool HasBlob(CachedRepository repository, RemoteFile file) =>
+        new FileInfo(repository.BlobPath(file.Etag)) is { Exists: true } blob && blob.Length == file.Size;
 
-    private async Task FetchAsync(RepositoryApi api, CachedRepository repository, List<RemoteFile> files, IProgress<DownloadProgress>? progress, CancellationToken cancellation)
+    private async Task FetchAsync(
+        RepositoryApi api,
+        CachedRepository repository,
+        List<RemoteFile> files,
+        IProgress<DownloadProgress>? progress,
+        CancellationToken cancellation)
     {
         // Equal files have one blob.
         var blobs = files.DistinctBy(static file => file.Etag).Where(file => !HasBlob(repository, file)).ToList();
@@ -125,10 +135,13 @@ public sealed class HubClient : IDisposable
 
     private void ThrowIfNoRoom(CachedRepository repository, List<RemoteFile> blobs)
     {
-        var needed = blobs.Sum(file => file.Size - (new FileInfo(repository.IncompletePath(file.Etag)) is { Exists: true } begun ? Math.Min(begun.Length, file.Size) : 0));
+        var needed = blobs.Sum(file =>
+            file.Size - (new FileInfo(repository.IncompletePath(file.Etag)) is { Exists: true } begun ? Math.Min(begun.Length, file.Size) : 0));
         if (_freeBytes(_settings.CacheFolder) is { } free && free < needed)
         {
-            throw new HubException(HubFailure.DiskFull, $"The download needs {ByteSize.Text(needed)}, but the disk of {_settings.CacheFolder} has {ByteSize.Text(free)} free. {DiskSpace.Advice}");
+            throw new HubException(
+                HubFailure.DiskFull,
+                $"The download needs {ByteSize.Text(needed)}, but the disk of {_settings.CacheFolder} has {ByteSize.Text(free)} free. {DiskSpace.Advice}");
         }
     }
 }

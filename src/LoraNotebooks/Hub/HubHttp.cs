@@ -36,11 +36,18 @@ internal sealed class HubHttp : IDisposable
     /// <param name="cancellation">Ends the request.</param>
     /// <exception cref="TransientFaultException">The server is busy, or the connection failed.</exception>
     /// <exception cref="HubException">The network must not be used, there is no such host, or a redirect is not safe.</exception>
-    public async Task<HttpResponseMessage> SendAsync(HttpMethod method, Uri address, long from = 0, Func<HttpResponseMessage, bool>? follow = null, CancellationToken cancellation = default)
+    public async Task<HttpResponseMessage> SendAsync(
+        HttpMethod method,
+        Uri address,
+        long from = 0,
+        Func<HttpResponseMessage, bool>? follow = null,
+        CancellationToken cancellation = default)
     {
         if (_settings.Offline)
         {
-            throw new HubException(HubFailure.Offline, $"'{Printable.Address(address)}' was not asked: HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set. Unset it to use the network.");
+            throw new HubException(
+                HubFailure.Offline,
+                $"'{Printable.Address(address)}' was not asked: HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set. Unset it to use the network.");
         }
 
         for (var hop = 0; hop <= MostRedirects; hop++)
@@ -57,7 +64,9 @@ internal sealed class HubHttp : IDisposable
             }
         }
 
-        throw new HubException(HubFailure.Unreachable, $"'{Printable.Address(address)}' leads on after {MostRedirects} redirects; expected a file. Check HF_ENDPOINT.");
+        throw new HubException(
+            HubFailure.Unreachable,
+            $"'{Printable.Address(address)}' leads on after {MostRedirects} redirects; expected a file. Check HF_ENDPOINT.");
     }
 
     /// <summary>Waits for the server of this connection; see <see cref="Silence"/>.</summary>
@@ -67,7 +76,8 @@ internal sealed class HubHttp : IDisposable
 
     /// <summary>Whether an answer only names another address.</summary>
     public static bool IsRedirect(HttpResponseMessage response) =>
-        response.StatusCode is HttpStatusCode.MovedPermanently or HttpStatusCode.Found or HttpStatusCode.SeeOther or HttpStatusCode.TemporaryRedirect or HttpStatusCode.PermanentRedirect
+        response.StatusCode is HttpStatusCode.MovedPermanently or HttpStatusCode.Found
+            or HttpStatusCode.SeeOther or HttpStatusCode.TemporaryRedirect or HttpStatusCode.PermanentRedirect
         && response.Headers.Location is not null;
 
     private async Task<HttpResponseMessage> SendOnceAsync(HttpMethod method, Uri address, long from, CancellationToken cancellation)
@@ -94,9 +104,14 @@ internal sealed class HubHttp : IDisposable
             throw new TransientFaultException(
                 HubFailure.Unreachable, $"'{Printable.Address(address)}' did not answer within {Silence.Longest.TotalSeconds} seconds.");
         }
-        catch (HttpRequestException error) when (error.HttpRequestError is HttpRequestError.NameResolutionError or HttpRequestError.SecureConnectionError or HttpRequestError.ProxyTunnelError)
+        catch (HttpRequestException error)
+            when (error.HttpRequestError is HttpRequestError.NameResolutionError or HttpRequestError.SecureConnectionError or HttpRequestError.ProxyTunnelError)
         {
-            throw new HubException(HubFailure.Unreachable, $"'{address.Host}' cannot be reached: {error.Message} Check the network, HF_ENDPOINT and HTTPS_PROXY. With HF_HUB_OFFLINE=1 only the cache is used.", error);
+            throw new HubException(
+                HubFailure.Unreachable,
+                $"'{address.Host}' cannot be reached: {error.Message} Check the network, HF_ENDPOINT and HTTPS_PROXY. "
+                    + "With HF_HUB_OFFLINE=1 only the cache is used.",
+                error);
         }
         catch (HttpRequestException error)
         {
@@ -110,7 +125,10 @@ internal sealed class HubHttp : IDisposable
 
         using (response)
         {
-            throw new TransientFaultException(HubFailure.Unreachable, $"'{Printable.Address(address)}' answers {(int)response.StatusCode} ({response.ReasonPhrase}).", RetryAfter(response));
+            throw new TransientFaultException(
+                HubFailure.Unreachable,
+                $"'{Printable.Address(address)}' answers {(int)response.StatusCode} ({response.ReasonPhrase}).",
+                RetryAfter(response));
         }
     }
 
@@ -124,7 +142,10 @@ internal sealed class HubHttp : IDisposable
             || (to.Scheme == Uri.UriSchemeHttp && (IsSameOrigin(from, to) || (from.IsLoopback && to.IsLoopback)));
         return isSafe
             ? to
-            : throw new HubException(HubFailure.Refused, $"'{Printable.Address(from)}' leads to '{Printable.Text(Printable.Address(to))}', which is refused: expected an address with https. Check HF_ENDPOINT.");
+            : throw new HubException(
+                HubFailure.Refused,
+                $"'{Printable.Address(from)}' leads to '{Printable.Text(Printable.Address(to))}', which is refused: expected an address with https. "
+                    + "Check HF_ENDPOINT.");
     }
 
     private static bool IsSameOrigin(Uri one, Uri other) =>

@@ -30,7 +30,8 @@ public sealed partial record HubId
         ArgumentNullException.ThrowIfNull(text);
         return TryParse(text, out var id)
             ? id
-            : throw new FormatException($"'{text}' is not the name of a model on the hub; expected org/name or org/name@revision, of letters, digits, '-', '_' and '.'.");
+            : throw new FormatException(
+                $"'{text}' is not the name of a model on the hub; expected org/name or org/name@revision, of letters, digits, '-', '_' and '.'.");
     }
 
     /// <summary>Reads <c>org/name[@revision]</c>; false if it is something else.</summary>
@@ -56,8 +57,11 @@ public sealed partial record HubId
     /// <summary>Whether a revision is a whole commit hash.</summary>
     internal static bool IsCommit(string revision) => Commit().IsMatch(revision);
 
-    /// <summary>The name of the model whose folder in the cache this is; null if it is no model's. A name of one part is an old one without an organisation.</summary>
-    internal static string? NameOfFolder(string folderName) => folderName.StartsWith(FolderPrefix, StringComparison.Ordinal) && folderName.Length > FolderPrefix.Length
+    /// <summary>
+    /// The name of the model whose folder in the cache this is; null if it is no model's. A name of one part is an old one without an organisation.
+    /// </summary>
+    internal static string? NameOfFolder(string folderName) => folderName.StartsWith(FolderPrefix, StringComparison.Ordinal)
+        && folderName.Length > FolderPrefix.Length
         ? folderName[FolderPrefix.Length..].Replace("--", "/", StringComparison.Ordinal)
         : null;
 

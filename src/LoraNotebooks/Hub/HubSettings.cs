@@ -14,13 +14,18 @@ public sealed partial record HubSettings
     /// <summary>The server, default the public hub; another address is a mirror.</summary>
     public Uri Endpoint { get; init; } = DefaultEndpoint;
 
-    /// <summary>The access token, default none: only public models. It is sent to <see cref="Endpoint"/> alone, and only by https or within this machine.</summary>
+    /// <summary>
+    /// The access token, default none: only public models. It is sent to <see cref="Endpoint"/> alone, and only by https or within this machine.
+    /// </summary>
     public HubToken? Token { get; init; }
 
     /// <summary>Whether the network must not be used, default no.</summary>
     public bool Offline { get; init; }
 
-    /// <summary>Whether a snapshot's files are symbolic links to the blobs, where the system allows them; default yes. Otherwise they are the files themselves.</summary>
+    /// <summary>
+    /// Whether a snapshot's files are symbolic links to the blobs, where the system allows them; default yes.
+    /// Otherwise they are the files themselves.
+    /// </summary>
     public bool Symlinks { get; init; } = true;
 
     /// <summary>
@@ -29,7 +34,8 @@ public sealed partial record HubSettings
     /// Without them the cache is <c>~/.cache/huggingface/hub</c> and the token that of <c>~/.cache/huggingface/token</c>.
     /// </summary>
     /// <exception cref="FormatException">HF_ENDPOINT is no address.</exception>
-    public static HubSettings FromEnvironment() => FromEnvironment(Environment.GetEnvironmentVariable, Environment.GetFolderPath(Environment.SpecialFolder.UserProfile));
+    public static HubSettings FromEnvironment() =>
+        FromEnvironment(Environment.GetEnvironmentVariable, Environment.GetFolderPath(Environment.SpecialFolder.UserProfile));
 
     /// <summary>See above, with the variables and the home folder in the caller's hands.</summary>
     internal static HubSettings FromEnvironment(Func<string, string?> variable, string userFolder)
@@ -41,7 +47,9 @@ public sealed partial record HubSettings
             Endpoint = Get("HF_ENDPOINT") is { } endpoint ? ReadEndpoint(endpoint) : DefaultEndpoint,
             Token = IsTrue(Get("HF_HUB_DISABLE_IMPLICIT_TOKEN"))
                 ? null
-                : HubToken.FromText(Get("HF_TOKEN")) ?? HubToken.FromText(Get("HUGGING_FACE_HUB_TOKEN")) ?? ReadToken(Folder("HF_TOKEN_PATH") ?? Path.Combine(home, "token")),
+                : HubToken.FromText(Get("HF_TOKEN"))
+                    ?? HubToken.FromText(Get("HUGGING_FACE_HUB_TOKEN"))
+                    ?? ReadToken(Folder("HF_TOKEN_PATH") ?? Path.Combine(home, "token")),
             Offline = IsTrue(Get("HF_HUB_OFFLINE") ?? Get("TRANSFORMERS_OFFLINE")),
             Symlinks = !IsTrue(Get("HF_HUB_DISABLE_SYMLINKS")),
         };
@@ -54,11 +62,14 @@ public sealed partial record HubSettings
     /// <summary>A folder as a shell would read it: <c>~</c> is the home folder, <c>$NAME</c> and <c>${NAME}</c> are variables.</summary>
     internal static string Expand(string path, Func<string, string?> variable, string userFolder)
     {
-        var atHome = path == "~" || path.StartsWith("~/", StringComparison.Ordinal) || path.StartsWith("~\\", StringComparison.Ordinal) ? userFolder + path[1..] : path;
+        var atHome = path == "~" || path.StartsWith("~/", StringComparison.Ordinal) || path.StartsWith("~\\", StringComparison.Ordinal)
+            ? userFolder + path[1..]
+            : path;
         return VariableReference().Replace(atHome, match => variable(match.Groups["name"].Value) ?? match.Value);
     }
 
-    private static Uri ReadEndpoint(string text) => Uri.TryCreate(text.TrimEnd('/'), UriKind.Absolute, out var address) && (address.Scheme == Uri.UriSchemeHttps || address.Scheme == Uri.UriSchemeHttp)
+    private static Uri ReadEndpoint(string text) => Uri.TryCreate(text.TrimEnd('/'), UriKind.Absolute, out var address)
+        && (address.Scheme == Uri.UriSchemeHttps || address.Scheme == Uri.UriSchemeHttp)
         ? address
         : throw new FormatException("HF_ENDPOINT is not the address of a server; expected one as in https://mirror.example. Correct or remove the variable.");
 

@@ -1,6 +1,8 @@
 namespace LoraNotebooks.Hub;
 
-/// <summary>An access token of the hub. Its text goes into the authorization header and nowhere else: neither <see cref="ToString"/> nor an error shows it.</summary>
+/// <summary>
+/// An access token of the hub. Its text goes into the authorization header and nowhere else: neither <see cref="ToString"/> nor an error shows it.
+/// </summary>
 public sealed class HubToken
 {
     /// <summary>Wraps a token.</summary>
@@ -11,7 +13,10 @@ public sealed class HubToken
         ArgumentNullException.ThrowIfNull(value);
         if (!IsUsable(value))
         {
-            throw new ArgumentException($"The access token has {value.Length} characters and is empty or holds blanks, control characters or letters outside ASCII; expected one word such as hf_…. Copy it again.", nameof(value));
+            throw new ArgumentException(
+                $"The access token has {value.Length} characters and is empty or holds blanks, control characters or letters outside ASCII; "
+                    + "expected one word such as hf_…. Copy it again.",
+                nameof(value));
         }
 
         Value = value;

@@ -67,13 +67,17 @@ public static class ModelSource
     {
         if (place.Id is not { } id)
         {
-            return new FileNotFoundException($"There is no model '{place.Source}': no folder and no file '{place.LocalPath}', and it is not a name on the hub (org/name or org/name@revision). Correct the path.", place.LocalPath);
+            return new FileNotFoundException(
+                $"There is no model '{place.Source}': no folder and no file '{place.LocalPath}', "
+                    + "and it is not a name on the hub (org/name or org/name@revision). Correct the path.",
+                place.LocalPath);
         }
 
         var revision = id.Revision == HubId.DefaultRevision ? "" : $" --revision {id.Revision}";
         var offline = place.Settings!.Offline ? " on a machine with network (HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set here)" : "";
         return new FileNotFoundException(
-            $"There is no model '{place.Source}': no folder '{place.LocalPath}', and the cache '{place.Settings.CacheFolder}' does not hold {id.Name} at revision {id.Revision}. Fetch it{offline}: lora-notebooks model download {id.Name}{revision}. Or give the path of a folder.",
+            $"There is no model '{place.Source}': no folder '{place.LocalPath}', and the cache '{place.Settings.CacheFolder}' does not hold "
+                + $"{id.Name} at revision {id.Revision}. Fetch it{offline}: lora-notebooks model download {id.Name}{revision}. Or give the path of a folder.",
             place.LocalPath);
     }
 

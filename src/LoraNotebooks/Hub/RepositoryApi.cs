@@ -32,7 +32,10 @@ internal sealed partial class RepositoryApi(HubHttp http, HubSettings settings, 
         wait,
         async () =>
         {
-            using var response = await http.SendAsync(HttpMethod.Get, Address($"api/models/{id.Name}/revision/{Uri.EscapeDataString(id.Revision)}?blobs=true"), cancellation: cancellation).ConfigureAwait(false);
+            using var response = await http.SendAsync(
+                HttpMethod.Get,
+                Address($"api/models/{id.Name}/revision/{Uri.EscapeDataString(id.Revision)}?blobs=true"),
+                cancellation: cancellation).ConfigureAwait(false);
             ThrowIfRefused(response, file: null);
             return Read(await ReadTextAsync(response, cancellation).ConfigureAwait(false));
         },
@@ -70,18 +73,28 @@ internal sealed partial class RepositoryApi(HubHttp http, HubSettings settings, 
         {
             (_, "GatedRepo") => new HubException(
                 HubFailure.Denied,
-                $"The model {id.Name} is gated, and {account}. Open {page} in a browser, accept its terms, make a token that may read at {Printable.Address(settings.Endpoint).TrimEnd('/')}/settings/tokens, and set it as HF_TOKEN."),
-            (_, "RevisionNotFound") => new HubException(HubFailure.NotFound, $"The model {id.Name} has no revision '{id.Revision}'; expected a branch, a tag or a commit. See {page}/tree/{HubId.DefaultRevision}."),
-            (_, "EntryNotFound") => new HubException(HubFailure.NotFound, $"The model {id} has no file '{Printable.Text(file ?? "")}'. See {page}/tree/{HubId.DefaultRevision}."),
+                $"The model {id.Name} is gated, and {account}. Open {page} in a browser, accept its terms, "
+                    + $"make a token that may read at {Printable.Address(settings.Endpoint).TrimEnd('/')}/settings/tokens, and set it as HF_TOKEN."),
+            (_, "RevisionNotFound") => new HubException(
+                HubFailure.NotFound,
+                $"The model {id.Name} has no revision '{id.Revision}'; expected a branch, a tag or a commit. See {page}/tree/{HubId.DefaultRevision}."),
+            (_, "EntryNotFound") => new HubException(
+                HubFailure.NotFound,
+                $"The model {id} has no file '{Printable.Text(file ?? "")}'. See {page}/tree/{HubId.DefaultRevision}."),
             (HttpStatusCode.Unauthorized or HttpStatusCode.Forbidden, _) => new HubException(
                 HubFailure.Denied,
-                $"The model {id} cannot be read{Said(response)}: it does not exist, or it is private or gated and {account}. Check the name; for a private or gated model open {page} in a browser, accept its terms if it has any, and set a token that may read it as HF_TOKEN."),
+                $"The model {id} cannot be read{Said(response)}: it does not exist, or it is private or gated and {account}. Check the name; for a "
+                    + $"private or gated model open {page} in a browser, accept its terms if it has any, and set a token that may read it as HF_TOKEN."),
             (HttpStatusCode.NotFound, _) => new HubException(
                 HubFailure.NotFound,
                 file is null
-                    ? $"There is no model {id} on {settings.Endpoint.Host}. Check the name and the revision; a private model needs a token in HF_TOKEN ({account})."
+                    ? $"There is no model {id} on {settings.Endpoint.Host}. Check the name and the revision; "
+                        + $"a private model needs a token in HF_TOKEN ({account})."
                     : $"The model {id} has no file '{Printable.Text(file)}' on {settings.Endpoint.Host}. See {page}/tree/{HubId.DefaultRevision}."),
-            _ => new HubException(HubFailure.Unreachable, $"{settings.Endpoint.Host} answers {(int)response.StatusCode} ({response.ReasonPhrase}) for {id}{Said(response)}. Check HF_ENDPOINT, and try again later."),
+            _ => new HubException(
+                HubFailure.Unreachable,
+                $"{settings.Endpoint.Host} answers {(int)response.StatusCode} ({response.ReasonPhrase}) for {id}{Said(response)}. "
+                    + "Check HF_ENDPOINT, and try again later."),
         };
     }
 
@@ -106,7 +119,8 @@ internal sealed partial class RepositoryApi(HubHttp http, HubSettings settings, 
             await response.Content.LoadIntoBufferAsync(LongestListing, silence.Token).ConfigureAwait(false);
             return await response.Content.ReadAsStringAsync(silence.Token).ConfigureAwait(false);
         }
-        catch (Exception error) when (error is HttpRequestException or IOException || (error is OperationCanceledException && !cancellation.IsCancellationRequested))
+        catch (Exception error)
+            when (error is HttpRequestException or IOException || (error is OperationCanceledException && !cancellation.IsCancellationRequested))
         {
             throw new TransientFaultException(HubFailure.Unreachable, $"The list of files of {id} did not arrive whole: {error.Message}", inner: error);
         }
@@ -130,7 +144,11 @@ internal sealed partial class RepositoryApi(HubHttp http, HubSettings settings, 
                        let name = Text(entry["rfilename"])
                        where name is { Length: > 0 }
                        let large = entry["lfs"] as JsonObject
-                       select new ListedFile(name, Number(large?["size"]) ?? Number(entry["size"]), Text(large?["sha256"]), large is null ? Text(entry["blobId"]) : null),
+                       select new ListedFile(
+                           name,
+                           Number(large?["size"]) ?? Number(entry["size"]),
+                           Text(large?["sha256"]),
+                           large is null ? Text(entry["blobId"]) : null),
                 ]);
         }
         catch (InvalidDataException error)
@@ -143,7 +161,9 @@ internal sealed partial class RepositoryApi(HubHttp http, HubSettings settings, 
     {
         if (Header(response, "X-Repo-Commit") is { } served && served != commit)
         {
-            throw new HubException(HubFailure.Damaged, $"'{Printable.Text(file.Name)}' comes from commit {Printable.Text(served)}; expected {commit}. Check HF_ENDPOINT, and try again.");
+            throw new HubException(
+                HubFailure.Damaged,
+                $"'{Printable.Text(file.Name)}' comes from commit {Printable.Text(served)}; expected {commit}. Check HF_ENDPOINT, and try again.");
         }
 
         // In front of the quotes a weak tag has W/.
@@ -151,7 +171,10 @@ internal sealed partial class RepositoryApi(HubHttp http, HubSettings settings, 
         etag = (etag?.StartsWith("W/", StringComparison.Ordinal) == true ? etag[2..] : etag)?.Trim('"');
         if (etag is null || !SafeEtag().IsMatch(etag))
         {
-            throw new HubException(HubFailure.Refused, $"'{Printable.Text(file.Name)}' comes with the ETag '{Printable.Text(etag ?? "")}'; expected a checksum, which names the file in the cache. Check HF_ENDPOINT.");
+            throw new HubException(
+                HubFailure.Refused,
+                $"'{Printable.Text(file.Name)}' comes with the ETag '{Printable.Text(etag ?? "")}'; "
+                    + "expected a checksum, which names the file in the cache. Check HF_ENDPOINT.");
         }
 
         var size = long.TryParse(Header(response, "X-Linked-Size"), out var linked) ? linked
@@ -159,7 +182,9 @@ internal sealed partial class RepositoryApi(HubHttp http, HubSettings settings, 
             : response.Content.Headers.ContentLength ?? file.Size;
         return size is >= 0 and { } bytes
             ? new RemoteFile(file.Name, address, etag, bytes, BlobChecksum.Of(etag, file, bytes))
-            : throw new HubException(HubFailure.Damaged, $"The server does not say how long '{Printable.Text(file.Name)}' is; expected X-Linked-Size or Content-Length. Check HF_ENDPOINT.");
+            : throw new HubException(
+                HubFailure.Damaged,
+                $"The server does not say how long '{Printable.Text(file.Name)}' is; expected X-Linked-Size or Content-Length. Check HF_ENDPOINT.");
     }
 
     private static string? Text(JsonNode? node) => node is JsonValue value && value.TryGetValue<string>(out var text) ? text : null;

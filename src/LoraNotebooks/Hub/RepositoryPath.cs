@@ -31,6 +31,9 @@ internal static class RepositoryPath
     /// <summary>The path of a repository's file below a folder.</summary>
     /// <exception cref="HubException">The name would lead out of the folder.</exception>
     public static string Below(string folder, string name) => FaultOf(name) is { } fault
-        ? throw new HubException(HubFailure.Refused, $"The server names a file '{Printable.Text(name)}', which is refused: {fault}. Expected a path below the model's folder, as in unet/config.json; do not use this repository.")
+        ? throw new HubException(
+            HubFailure.Refused,
+            $"The server names a file '{Printable.Text(name)}', which is refused: {fault}. "
+                + "Expected a path below the model's folder, as in unet/config.json; do not use this repository.")
         : Path.Combine([folder, .. name.Split('/')]);
 }

@@ -17,8 +17,8 @@ internal readonly record struct AttentionMask(Tensor Values, bool HasBlindTokens
     /// <param name="window">How many tokens, itself included, a token sees at most; default all.</param>
     /// <returns>A mask of shape [1 or N, 1, T, T].</returns>
     /// <remarks>
-    /// The lowest number and not −∞: padding before the first token sees nothing, and must not make NaN of that. It looks everywhere alike instead, as upstream's
-    /// does, and by upstream's loss the last of it predicts the first token.
+    /// The lowest number and not −∞: padding before the first token sees nothing, and must not make NaN of that. It looks everywhere alike instead,
+    /// as upstream's does, and by upstream's loss the last of it predicts the first token.
     /// </remarks>
     public static AttentionMask Causal(Tensor hidden, Tensor? attentionMask, int? window = null)
     {

@@ -96,12 +96,15 @@ internal static class Layers
         }
     }
 
-    /// <summary>A copy of a kernel [out, in, h, w] with the channels last in memory. No view of another tensor: in-place changes of such are not recorded.</summary>
+    /// <summary>
+    /// A copy of a kernel [out, in, h, w] with the channels last in memory. No view of another tensor: in-place changes of such are not recorded.
+    /// </summary>
     public static Tensor ChannelsLast(Tensor kernel)
     {
         using var noGradient = no_grad();
         var (channels, height, width) = (kernel.size(1), kernel.size(2), kernel.size(3));
-        var copy = empty_strided(kernel.shape, [height * width * channels, 1, width * channels, channels], kernel.dtype, kernel.device).DetachFromDisposeScope();
+        var copy = empty_strided(kernel.shape, [height * width * channels, 1, width * channels, channels], kernel.dtype, kernel.device)
+            .DetachFromDisposeScope();
         copy.copy_(kernel);
         return copy;
     }

@@ -14,7 +14,9 @@ internal static class LevelChecks
     /// <summary>One value, or one per level, each of them good.</summary>
     public static void Levels<T>(this Faults faults, string key, PerBlock<T> values, int levels, Func<T, bool> isGood, string expected)
     {
-        faults.Require(values.IsUniform || values.Count == levels, $"{key}: got {values.Count} values, expected one, or {levels}, one per entry of block_out_channels");
+        faults.Require(
+            values.IsUniform || values.Count == levels,
+            $"{key}: got {values.Count} values, expected one, or {levels}, one per entry of block_out_channels");
         faults.Require(values.All(isGood), $"{key}: got {values}, expected {expected}");
     }
 }

@@ -39,7 +39,13 @@ public static class ModelFolder
     /// <returns>The model in evaluation mode.</returns>
     /// <exception cref="FileNotFoundException">A file is missing.</exception>
     /// <exception cref="InvalidDataException">The configuration or the weights do not fit; all faults are listed.</exception>
-    public static T Load<T>(string folder, Func<string, T> create, ScalarType? dtype = null, Device? device = null, string? variant = null, Func<string, string?>? rename = null)
+    public static T Load<T>(
+        string folder,
+        Func<string, T> create,
+        ScalarType? dtype = null,
+        Device? device = null,
+        string? variant = null,
+        Func<string, string?>? rename = null)
         where T : nn.Module
     {
         ArgumentNullException.ThrowIfNull(folder);
@@ -95,10 +101,14 @@ public static class ModelFolder
     internal static void RequireHeldBy(nn.Module module, ScalarType? dtype)
     {
         using var scope = NewDisposeScope();
-        var tooLarge = dtype is { } type ? module.state_dict().Where(pair => Finite.Is(pair.Value) && !Finite.Is(pair.Value, type)).Select(static pair => pair.Key).ToList() : [];
+        var tooLarge = dtype is { } type
+            ? module.state_dict().Where(pair => Finite.Is(pair.Value) && !Finite.Is(pair.Value, type)).Select(static pair => pair.Key).ToList()
+            : [];
         if (tooLarge.Count > 0)
         {
-            throw new ArgumentException($"{Listing.Count(tooLarge.Count, "weight")} of {module.GetName()} would overflow to infinity in {dtype}, expected a type that holds them: BFloat16 or Float32. Nothing was written:\n{Listing.Lines(tooLarge)}");
+            throw new ArgumentException(
+                $"{Listing.Count(tooLarge.Count, "weight")} of {module.GetName()} would overflow to infinity in {dtype}, "
+                    + $"expected a type that holds them: BFloat16 or Float32. Nothing was written:\n{Listing.Lines(tooLarge)}");
         }
     }
 
@@ -132,7 +142,9 @@ public static class ModelFolder
     {
         if (weights > 2 * held)
         {
-            throw new InvalidDataException($"'{origin}' describes a network of {weights:N0} weights, but its files hold only {held:N0}: expected a configuration and weights that belong together. Download the model again.");
+            throw new InvalidDataException(
+                $"'{origin}' describes a network of {weights:N0} weights, but its files hold only {held:N0}: "
+                    + "expected a configuration and weights that belong together. Download the model again.");
         }
     }
 

@@ -13,5 +13,6 @@ internal static class PerBlockKeys
         : reader.HasList(key) ? new PerBlock<TValue>((IEnumerable<TValue>)reader.List<TValue>(key, []))
         : new PerBlock<TValue>(reader.Value(key, otherwise[0]));
 
-    private static JsonNode? Node<TValue>(PerBlock<TValue> value) => value.IsUniform ? JsonValue.Create(value[0]) : ConfigWriter.Node((IReadOnlyList<TValue>)value);
+    private static JsonNode? Node<TValue>(PerBlock<TValue> value) =>
+        value.IsUniform ? JsonValue.Create(value[0]) : ConfigWriter.Node((IReadOnlyList<TValue>)value);
 }

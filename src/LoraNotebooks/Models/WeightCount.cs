@@ -28,7 +28,10 @@ internal static class WeightCount
             count += Resnet(above, own, time) + (layers - 1) * Resnet(own, own, time) + (level < lowest ? Convolution(own, own, 3) : 0);
 
             // Expanding: each residual block reads what comes from below, then its own channels, and a skip connection, the last one's from above.
-            count += Resnet(below + own, own, time) + (layers - 1) * Resnet(own + own, own, time) + Resnet(own + above, own, time) + (level > 0 ? Convolution(own, own, 3) : 0);
+            count += Resnet(below + own, own, time)
+                + (layers - 1) * Resnet(own + own, own, time)
+                + Resnet(own + above, own, time)
+                + (level > 0 ? Convolution(own, own, 3) : 0);
             count += config.DownTransformer(level) is { } down ? layers * Transformer(own, down) : 0;
             count += config.UpTransformer(level) is { } up ? (layers + 1) * Transformer(own, up) : 0;
         }
@@ -70,7 +73,9 @@ internal static class WeightCount
     {
         double size = config.HiddenSize, vocabulary = config.VocabSize, inner = config.IntermediateSize;
         double queries = (double)config.NumAttentionHeads * config.HeadSize, keys = (double)config.KeyValueHeads * config.HeadSize;
-        var attention = Linear(size, queries, config.HasQueryKeyValueBias) + 2 * Linear(size, keys, config.HasQueryKeyValueBias) + Linear(queries, size, config.HasOutputBias);
+        var attention = Linear(size, queries, config.HasQueryKeyValueBias)
+            + 2 * Linear(size, keys, config.HasQueryKeyValueBias)
+            + Linear(queries, size, config.HasOutputBias);
         var mlp = 2 * Linear(size, inner, config.HasMlpBias) + Linear(inner, size, config.HasMlpBias);
         return (config.TieWordEmbeddings ? 1 : 2) * vocabulary * size + config.NumHiddenLayers * (attention + mlp + 2 * size) + size;
     }
@@ -91,7 +96,8 @@ internal static class WeightCount
     {
         var inner = options.Heads * Math.Floor(channels / options.Heads);
         double text = options.CrossAttentionDimension;
-        var block = Attention(inner, options.OnlyCrossAttention ? text : inner) + Attention(inner, text) + Linear(inner, 8 * inner) + Linear(4 * inner, inner) + 3 * Norm(inner);
+        var block = Attention(inner, options.OnlyCrossAttention ? text : inner) + Attention(inner, text)
+            + Linear(inner, 8 * inner) + Linear(4 * inner, inner) + 3 * Norm(inner);
         return Norm(channels) + Linear(channels, inner) + options.Layers * block + Linear(inner, channels);
     }
 

@@ -24,7 +24,9 @@ internal static class WeightFiles
 
         var plain = new[] { ModelFolder.DiffusersWeights, ModelFolder.TransformersWeights };
         var files = Directory.GetFiles(folder).Select(path => Path.GetFileName(path)!).Order(StringComparer.Ordinal).ToList();
-        var indexes = files.Where(static file => file.Contains(IndexPart, StringComparison.Ordinal) && file.EndsWith(".json", StringComparison.Ordinal)).ToList();
+        var indexes = files
+            .Where(static file => file.Contains(IndexPart, StringComparison.Ordinal) && file.EndsWith(".json", StringComparison.Ordinal))
+            .ToList();
         var sharded = indexes.SelectMany(index => Shards(folder, index)).ToHashSet(StringComparer.Ordinal);
         var entries = files
             .Where(file => file.EndsWith(Extension, StringComparison.Ordinal) && !sharded.Contains(file))
@@ -51,12 +53,14 @@ internal static class WeightFiles
     {
         if (IsPickled(path))
         {
-            throw new InvalidDataException($"'{path}' is a pickled checkpoint, which is not read because reading one can run any code that is hidden in it. {Remedy}");
+            throw new InvalidDataException(
+                $"'{path}' is a pickled checkpoint, which is not read because reading one can run any code that is hidden in it. {Remedy}");
         }
     }
 
     private static string Remedy =>
-        "Download the model's safetensors files, or convert it on a machine where running its code does no harm: load it with torch.load(path, weights_only=True) and write its state dict with safetensors.torch.save_file.";
+        "Download the model's safetensors files, or convert it on a machine where running its code does no harm: "
+            + "load it with torch.load(path, weights_only=True) and write its state dict with safetensors.torch.save_file.";
 
     private static bool IsPickled(string path) => Pickled.Contains(Path.GetExtension(path).ToLowerInvariant());
 
@@ -79,7 +83,9 @@ internal static class WeightFiles
         var strange = names.Where(static name => name.Length == 0 || Path.GetFileName(name) != name || IsPickled(name)).ToArray();
         return strange.Length == 0
             ? names
-            : throw new InvalidDataException($"'{path}' names files outside its folder, or of another kind: '{Listing.Inline(strange, "', '")}'. Expected plain names of safetensors files; download the model again.");
+            : throw new InvalidDataException(
+                $"'{path}' names files outside its folder, or of another kind: '{Listing.Inline(strange, "', '")}'. "
+                    + "Expected plain names of safetensors files; download the model again.");
     }
 
     private static IReadOnlyList<string> Existing(string folder, string index)
@@ -88,7 +94,10 @@ internal static class WeightFiles
         var missing = paths.Where(path => !File.Exists(path)).ToList();
         return missing.Count == 0
             ? paths
-            : throw new FileNotFoundException($"'{Path.Combine(folder, index)}' lists shards that are not there: {Listing.Inline([.. missing.Select(static path => Path.GetFileName(path))])}. Download them too.", missing[0]);
+            : throw new FileNotFoundException(
+                $"'{Path.Combine(folder, index)}' lists shards that are not there: "
+                    + $"{Listing.Inline([.. missing.Select(static path => Path.GetFileName(path))])}. Download them too.",
+                missing[0]);
     }
 
     private static IOException Unclear(string folder, string? variant, IReadOnlyCollection<string> entries, IReadOnlyList<string> files)
@@ -99,7 +108,8 @@ internal static class WeightFiles
         {
             return new FileNotFoundException(
                 pickles.Count > 0
-                    ? $"The folder '{folder}' has no weights in safetensors format, only {Listing.Inline(pickles)}: {expected}; pickled weights are not read because reading one can run any code that is hidden in it. {Remedy}"
+                    ? $"The folder '{folder}' has no weights in safetensors format, only {Listing.Inline(pickles)}: {expected}; "
+                        + $"pickled weights are not read because reading one can run any code that is hidden in it. {Remedy}"
                     : $"The folder '{folder}' has no weights in safetensors format: {expected}. Download them.",
                 folder);
         }
@@ -107,7 +117,8 @@ internal static class WeightFiles
         return new FileNotFoundException(
             variant is null
                 ? $"The folder '{folder}' has several weights files ({Listing.Inline(entries)}): {expected}. Say which by the variant, e.g. fp16."
-                : $"The folder '{folder}' has no weights of the variant '{variant}', only {Listing.Inline(entries)}. Name one of these variants, or none for the plain files.",
+                : $"The folder '{folder}' has no weights of the variant '{variant}', only {Listing.Inline(entries)}. "
+                    + "Name one of these variants, or none for the plain files.",
             folder);
     }
 }

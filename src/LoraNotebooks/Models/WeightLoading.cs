@@ -43,7 +43,10 @@ internal static class WeightLoading
 
         if (notFinite.Count > 0)
         {
-            Notice.Tell($"'{origin}': {Listing.Count(notFinite.Count, "weight")} of {model.GetName()} not finite as {dtype}, so what it computes will fail: the file is damaged, or has numbers beyond that type; download it again, or load it as BFloat16 or Float32: {Listing.Inline(notFinite)}.");
+            Notice.Tell(
+                $"'{origin}': {Listing.Count(notFinite.Count, "weight")} of {model.GetName()} not finite as {dtype}, so what it computes will fail: "
+                    + "the file is damaged, or has numbers beyond that type; download it again, or load it as BFloat16 or Float32: "
+                    + $"{Listing.Inline(notFinite)}.");
         }
     }
 
@@ -65,15 +68,19 @@ internal static class WeightLoading
         var targets = model.state_dict().ToDictionary(static pair => pair.Key, static pair => (IReadOnlyList<long>)pair.Value.shape, StringComparer.Ordinal);
         List<string> faults =
         [
-            .. targets.Where(pair => !sources.ContainsKey(pair.Key)).Select(static pair => $"missing: {pair.Key} {Shapes.Text(pair.Value)}").Order(StringComparer.Ordinal),
-            .. sources.Where(pair => !targets.ContainsKey(pair.Key)).Select(static pair => $"unexpected: {pair.Key} {Shapes.Text(pair.Value.Shape)}").Order(StringComparer.Ordinal),
+            .. targets.Where(pair => !sources.ContainsKey(pair.Key))
+                .Select(static pair => $"missing: {pair.Key} {Shapes.Text(pair.Value)}").Order(StringComparer.Ordinal),
+            .. sources.Where(pair => !targets.ContainsKey(pair.Key))
+                .Select(static pair => $"unexpected: {pair.Key} {Shapes.Text(pair.Value.Shape)}").Order(StringComparer.Ordinal),
             .. targets.Where(pair => sources.TryGetValue(pair.Key, out var source) && !source.Shape.SequenceEqual(pair.Value))
-                .Select(pair => $"wrong shape: {pair.Key} is {Shapes.Text(sources[pair.Key].Shape)} in the file, expected {Shapes.Text(pair.Value)}").Order(StringComparer.Ordinal),
+                .Select(pair => $"wrong shape: {pair.Key} is {Shapes.Text(sources[pair.Key].Shape)} in the file, expected {Shapes.Text(pair.Value)}")
+                .Order(StringComparer.Ordinal),
         ];
         if (faults.Count > 0)
         {
             throw new InvalidDataException(
-                $"The weights in '{origin}' do not fit {model.GetName()} as its {ModelFolder.Config} describes it, {Listing.Count(faults.Count, "fault")}:\n{Listing.Lines(faults)}\nCheck that {ModelFolder.Config} and the weights belong together.");
+                $"The weights in '{origin}' do not fit {model.GetName()} as its {ModelFolder.Config} describes it, "
+                    + $"{Listing.Count(faults.Count, "fault")}:\n{Listing.Lines(faults)}\nCheck that {ModelFolder.Config} and the weights belong together.");
         }
     }
 

@@ -5,7 +5,9 @@ namespace LoraNotebooks.Tensors;
 /// <summary>Whether numbers are finite.</summary>
 internal static class Finite
 {
-    /// <summary>Whether all numbers of a tensor are. The least and the greatest tell, which takes one pass and no memory: both are NaN where one number is.</summary>
+    /// <summary>
+    /// Whether all numbers of a tensor are. The least and the greatest tell, which takes one pass and no memory: both are NaN where one number is.
+    /// </summary>
     /// <param name="tensor">Of any type; whole numbers are always finite.</param>
     public static bool Is(Tensor tensor)
     {
@@ -25,6 +27,7 @@ internal static class Finite
         using var scope = NewDisposeScope();
         using var noGradient = no_grad();
         var (least, greatest) = tensor.detach().aminmax();
-        return double.IsFinite(least.to(dtype).to(ScalarType.Float64).item<double>()) && double.IsFinite(greatest.to(dtype).to(ScalarType.Float64).item<double>());
+        return double.IsFinite(least.to(dtype).to(ScalarType.Float64).item<double>())
+            && double.IsFinite(greatest.to(dtype).to(ScalarType.Float64).item<double>());
     }
 }

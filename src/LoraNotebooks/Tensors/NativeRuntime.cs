@@ -14,7 +14,10 @@ namespace LoraNotebooks.Tensors;
 /// <param name="BridgeWasPatched">Whether the bridge is a private copy that accepts an older C++ runtime.</param>
 public sealed record NativeRuntimeInfo(string? LibTorchFolder, string Bridge, bool BridgeWasPatched)
 {
-    /// <summary>Whether NNPACK, which libtorch uses for some small convolutions, works here; where it does not it is off. <see langword="null"/> if this build has none.</summary>
+    /// <summary>
+    /// Whether NNPACK, which libtorch uses for some small convolutions, works here; where it does not it is
+    /// off. <see langword="null"/> if this build has none.
+    /// </summary>
     public bool? NnpackWorks { get; init; }
 
     /// <summary>Whether glibc was told to keep the memory of freed tensors; see <c>LORANOTEBOOKS_ALLOCATOR</c> in environment.md.</summary>
@@ -150,10 +153,12 @@ public static class NativeRuntime
         var libtorch = LibTorchFolders().FirstOrDefault(folder => File.Exists(Path.Combine(folder, FileName("torch_cpu"))))
             ?? throw new DllNotFoundException(
                 $"libtorch was not found. Looked for {FileName("torch_cpu")} in: {string.Join("; ", LibTorchFolders())}. "
-                + $"Add the package {LibTorchPackage} {LibTorchVersion} to the project, or run 'lora-notebooks doctor --fix', or name a folder in {FolderVariable}.");
+                + $"Add the package {LibTorchPackage} {LibTorchVersion} to the project, or run 'lora-notebooks doctor --fix', "
+                + $"or name a folder in {FolderVariable}.");
         var bridgePath = BridgeFolders().Select(folder => Path.Combine(folder, FileName("LibTorchSharp"))).FirstOrDefault(File.Exists)
             ?? throw new DllNotFoundException(
-                $"TorchSharp's native bridge {FileName("LibTorchSharp")} was not found. Looked in: {string.Join("; ", BridgeFolders())}. Restore the package TorchSharp.");
+                $"TorchSharp's native bridge {FileName("LibTorchSharp")} was not found. Looked in: {string.Join("; ", BridgeFolders())}. "
+                    + "Restore the package TorchSharp.");
 
         NativeSettings.HandOverVariables();
 

@@ -2,7 +2,9 @@ using System.Runtime.InteropServices;
 
 namespace LoraNotebooks.Tensors;
 
-/// <summary>What must be said to the C runtime and to libtorch before they are used: where memory comes from, which instructions to use, when to be quiet.</summary>
+/// <summary>
+/// What must be said to the C runtime and to libtorch before they are used: where memory comes from, which instructions to use, when to be quiet.
+/// </summary>
 internal static partial class NativeSettings
 {
     /// <summary>The variable that leaves glibc's allocator as it is, if it is <c>system</c>.</summary>
@@ -33,7 +35,8 @@ internal static partial class NativeSettings
     /// <remarks>Resident memory then stays at its peak, and does not grow beyond it. Only on Linux with glibc; elsewhere nothing is done.</remarks>
     public static void KeepMemory()
     {
-        if (KeepsMemory || !OperatingSystem.IsLinux() || string.Equals(Environment.GetEnvironmentVariable(AllocatorVariable), "system", StringComparison.OrdinalIgnoreCase))
+        if (KeepsMemory || !OperatingSystem.IsLinux()
+            || string.Equals(Environment.GetEnvironmentVariable(AllocatorVariable), "system", StringComparison.OrdinalIgnoreCase))
         {
             return;
         }

@@ -40,7 +40,11 @@ public static class NumericsSweep
 
     private static IEnumerable<Operation> Convolutions()
     {
-        (long In, long Out)[] channels = [(3, 16), (4, 32), (16, 3), (32, 4), (4, 4), (8, 8), (12, 20), (16, 24), (24, 16), (24, 24), (32, 40), (40, 8), (40, 40), (56, 64), (64, 64), (128, 128)];
+        (long In, long Out)[] channels =
+        [
+            (3, 16), (4, 32), (16, 3), (32, 4), (4, 4), (8, 8), (12, 20), (16, 24),
+            (24, 16), (24, 24), (32, 40), (40, 8), (40, 40), (56, 64), (64, 64), (128, 128),
+        ];
         return
             from type in Types
             from channelsLast in (bool[])[false, true]
@@ -56,7 +60,9 @@ public static class NumericsSweep
             select new Operation("convolution", of.ToString(), () => Check(of));
 
         static (string?, bool) Check(ConvolutionCase of) =>
-            ConvolutionCheck.Fault(of, ConvolutionWays.Native) is { } fault ? (fault, ConvolutionCheck.Fault(of, CheckedConvolution.Engine.Apply) is null) : default;
+            ConvolutionCheck.Fault(of, ConvolutionWays.Native) is { } fault
+                ? (fault, ConvolutionCheck.Fault(of, CheckedConvolution.Engine.Apply) is null)
+                : default;
     }
 
     private static IEnumerable<Operation> Products()
@@ -66,13 +72,33 @@ public static class NumericsSweep
         {
             foreach (var (rows, inputs, outputs) in from r in (long[])[1, 7, 64] from i in sizes from o in sizes select (r, i, o))
             {
-                yield return Same("linear", $"{rows}×{inputs} → {outputs}", type, [[rows, inputs], [outputs, inputs], [outputs]], static x => nn.functional.linear(x[0], x[1], x[2]));
+                yield return Same(
+                    "linear",
+                    $"{rows}×{inputs} → {outputs}",
+                    type,
+                    [[rows, inputs], [outputs, inputs], [outputs]],
+                    static x => nn.functional.linear(x[0], x[1], x[2]));
             }
 
-            foreach (var (batch, rows, inner, columns) in from b in (long[])[2, 16] from r in (long[])[5, 64] from i in (long[])[8, 40] from c in (long[])[7, 77] select (b, r, i, c))
+            foreach (var (batch, rows, inner, columns) in
+                from b in (long[])[2, 16]
+                from r in (long[])[5, 64]
+                from i in (long[])[8, 40]
+                from c in (long[])[7, 77]
+                select (b, r, i, c))
             {
-                yield return Same("batched product", $"{batch}×{rows}×{inner} · {batch}×{inner}×{columns}", type, [[batch, rows, inner], [batch, inner, columns]], static x => x[0].bmm(x[1]));
-                yield return Same("batched product", $"{batch}×{rows}×{inner} · ({batch}×{columns}×{inner})ᵀ", type, [[batch, rows, inner], [batch, columns, inner]], static x => x[0].bmm(x[1].transpose(1, 2)));
+                yield return Same(
+                    "batched product",
+                    $"{batch}×{rows}×{inner} · {batch}×{inner}×{columns}",
+                    type,
+                    [[batch, rows, inner], [batch, inner, columns]],
+                    static x => x[0].bmm(x[1]));
+                yield return Same(
+                    "batched product",
+                    $"{batch}×{rows}×{inner} · ({batch}×{columns}×{inner})ᵀ",
+                    type,
+                    [[batch, rows, inner], [batch, columns, inner]],
+                    static x => x[0].bmm(x[1].transpose(1, 2)));
             }
         }
     }
@@ -83,13 +109,23 @@ public static class NumericsSweep
         {
             foreach (var (rows, size) in from r in (long[])[1, 33] from s in (long[])[7, 24, 40, 320, 768] select (r, s))
             {
-                yield return Same("layer norm", $"{rows}×{size}", type, [[rows, size], [size], [size]], x => nn.functional.layer_norm(x[0], [size], x[1], x[2]));
+                yield return Same(
+                    "layer norm",
+                    $"{rows}×{size}",
+                    type,
+                    [[rows, size], [size], [size]],
+                    x => nn.functional.layer_norm(x[0], [size], x[1], x[2]));
                 yield return Same("softmax", $"{rows}×{size}", type, [[rows, size]], static x => x[0].softmax(-1));
             }
 
             foreach (var (images, channels, side) in from n in (long[])[1, 3] from c in (long[])[8, 32, 96] from s in (long[])[4, 9] select (n, c, s))
             {
-                yield return Same("group norm", $"{images}×{channels}×{side}×{side}, groups 4", type, [[images, channels, side, side], [channels], [channels]], static x => nn.functional.group_norm(x[0], 4, x[1], x[2], 1e-5));
+                yield return Same(
+                    "group norm",
+                    $"{images}×{channels}×{side}×{side}, groups 4",
+                    type,
+                    [[images, channels, side, side], [channels], [channels]],
+                    static x => nn.functional.group_norm(x[0], 4, x[1], x[2], 1e-5));
             }
 
             foreach (var count in (long[])[5, 1024, 4099])
@@ -114,10 +150,17 @@ public static class NumericsSweep
             static x => nn.functional.scaled_dot_product_attention(x[0], x[1], x[2]),
             static x => x[0].matmul(x[1].transpose(2, 3)).Over(Math.Sqrt(x[0].size(3))).softmax(-1).matmul(x[2]));
 
-    private static Operation Same(string kind, string text, ScalarType type, long[][] shapes, Func<Tensor[], Tensor> operation) => Compared(kind, text, type, shapes, operation, operation);
+    private static Operation Same(string kind, string text, ScalarType type, long[][] shapes, Func<Tensor[], Tensor> operation) =>
+        Compared(kind, text, type, shapes, operation, operation);
 
     /// <summary>An operation in a type beside its formula in float64, on the same numbers.</summary>
-    private static Operation Compared(string kind, string text, ScalarType type, long[][] shapes, Func<Tensor[], Tensor> operation, Func<Tensor[], Tensor> formula) => new(kind, $"{type} {text}", () =>
+    private static Operation Compared(
+        string kind,
+        string text,
+        ScalarType type,
+        long[][] shapes,
+        Func<Tensor[], Tensor> operation,
+        Func<Tensor[], Tensor> formula) => new(kind, $"{type} {text}", () =>
     {
         using var scope = NewDisposeScope();
         using var gradient = enable_grad();
@@ -127,7 +170,8 @@ public static class NumericsSweep
         var expected = Compute(formula, ScalarType.Float64);
         string[] faults =
         [
-            .. actual.Zip(expected).Index().Select(part => (Name: part.Index == 0 ? "output" : $"gradient {part.Index}", Error: Agreement.Error(part.Item.First, part.Item.Second)))
+            .. actual.Zip(expected).Index()
+                .Select(part => (Name: part.Index == 0 ? "output" : $"gradient {part.Index}", Error: Agreement.Error(part.Item.First, part.Item.Second)))
                 .Where(part => part.Error > Agreement.Limit(type)).Select(static part => FormattableString.Invariant($"{part.Name} off by {part.Error:0.0%}")),
         ];
         return (faults.Length > 0 ? string.Join(", ", faults) : null, false);

@@ -21,7 +21,8 @@ internal sealed record MagnitudeLayout(string Name, int Axis, long[] Shape)
     /// <summary>As a file has it; <see langword="null"/> if it has none.</summary>
     public static MagnitudeLayout? Of(LoraState state, WeightLayer layer)
     {
-        if (state.Tensors.ContainsKey(layer.Path + LoraState.MagnitudePart) || !state.Tensors.TryGetValue(layer.Path + LoraState.KohyaMagnitudePart, out var tensor))
+        if (state.Tensors.ContainsKey(layer.Path + LoraState.MagnitudePart)
+            || !state.Tensors.TryGetValue(layer.Path + LoraState.KohyaMagnitudePart, out var tensor))
         {
             return IsIn(state, layer.Path) ? OfPeft(layer) : null;
         }
@@ -116,5 +117,7 @@ internal sealed class DoraLayer : AdapterLayer
     }
 
     /// <summary>The norm over all axes but that of m, which stay with size 1.</summary>
-    private Tensor Length(Tensor V) => V.Squared().sum([.. Enumerable.Range(0, (int)V.dim()).Where(axis => axis != magnitude.Axis).Select(static axis => (long)axis)], keepdim: true).sqrt();
+    private Tensor Length(Tensor V) => V.Squared()
+        .sum([.. Enumerable.Range(0, (int)V.dim()).Where(axis => axis != magnitude.Axis).Select(static axis => (long)axis)], keepdim: true)
+        .sqrt();
 }

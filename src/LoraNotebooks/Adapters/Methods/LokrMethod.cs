@@ -54,7 +54,8 @@ public sealed record LokrMethod : AdapterMethod
     public override double Norm(UpdateNorm update)
     {
         ArgumentNullException.ThrowIfNull(update);
-        return update.OfWholeOr("lokr_w1", update.Product(null, "lokr_w1_a", "lokr_w1_b")) * update.OfWholeOr("lokr_w2", update.Product("lokr_t2", "lokr_w2_a", "lokr_w2_b"));
+        return update.OfWholeOr("lokr_w1", update.Product(null, "lokr_w1_a", "lokr_w1_b"))
+            * update.OfWholeOr("lokr_w2", update.Product("lokr_t2", "lokr_w2_a", "lokr_w2_b"));
     }
 
     /// <inheritdoc/>
@@ -89,7 +90,9 @@ public sealed record LokrMethod : AdapterMethod
 
         long Divisor(int axis, long? part) => layer.Weight.size(axis) is var size && (part ?? 1) is > 0 and var outer && size % outer == 0
             ? outer
-            : throw new InvalidDataException($"'{path}.lokr_w1' splits {size} {(axis == 0 ? "outputs" : "inputs")} into {part} parts, expected a number that divides them; was it trained for another model?");
+            : throw new InvalidDataException(
+                $"'{path}.lokr_w1' splits {size} {(axis == 0 ? "outputs" : "inputs")} into {part} parts, "
+                + "expected a number that divides them; was it trained for another model?");
 
         bool Has(string name) => state.Tensors.ContainsKey($"{path}.{name}");
 

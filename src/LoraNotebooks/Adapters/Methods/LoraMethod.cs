@@ -142,7 +142,9 @@ internal abstract class LoraLayer : LowRankLayer
 
     internal override void SeedDropout(long seed) => dropoutGenerator.manual_seed(seed);
 
-    /// <summary>Draws A and sets B (and its bias) to zero. All sizes of A but the first make n, the inputs of one output; B's first size is the number of outputs.</summary>
+    /// <summary>
+    /// Draws A and sets B (and its bias) to zero. All sizes of A but the first make n, the inputs of one output; B's first size is the number of outputs.
+    /// </summary>
     protected void Create(LoraConfig config, long[] shapeOfA, long[] shapeOfB, Generator generator, Device device)
     {
         using var scope = NewDisposeScope();
@@ -238,7 +240,9 @@ internal sealed class LoraConv2d : LoraLayer
         var groups = baseLayer.Groups;
         if (Rank % groups != 0)
         {
-            throw new ArgumentException($"'{Path}' is a convolution with {groups} groups: got rank {Rank}, expected a multiple of {groups}. Give it one with RankPattern or exclude it.");
+            throw new ArgumentException(
+                $"'{Path}' is a convolution with {groups} groups: got rank {Rank}, expected a multiple of {groups}. "
+                + "Give it one with RankPattern or exclude it.");
         }
 
         var W = baseLayer.Weight;

@@ -44,11 +44,20 @@ public static class LoraExtraction
 
         if (states.Count == 0)
         {
-            throw new InvalidDataException($"No layer of '{tunedModel}' differs from '{baseModel}'{(leftOut.Count > 0 ? $"; only {string.Join(", ", leftOut.Take(3))} do, which a LoRA cannot hold" : "")}. Nothing was written.");
+            throw new InvalidDataException(
+                $"No layer of '{tunedModel}' differs from '{baseModel}'"
+                + $"{(leftOut.Count > 0 ? $"; only {string.Join(", ", leftOut.Take(3))} do, which a LoRA cannot hold" : "")}. Nothing was written.");
         }
 
         writing ??= new LoraWriting();
-        LoraFileSet.Write(destination, states, new Dictionary<string, string> { ["modelspec.title"] = System.IO.Path.GetFileNameWithoutExtension(System.IO.Path.TrimEndingDirectorySeparator(destination)) }, writing with { DType = writing.DType ?? ScalarType.Float32 });
+        LoraFileSet.Write(
+            destination,
+            states,
+            new Dictionary<string, string>
+            {
+                ["modelspec.title"] = System.IO.Path.GetFileNameWithoutExtension(System.IO.Path.TrimEndingDirectorySeparator(destination)),
+            },
+            writing with { DType = writing.DType ?? ScalarType.Float32 });
         return new LoraExtractionReport(fits, leftOut);
     }
 

@@ -15,7 +15,16 @@ namespace LoraNotebooks.Adapters.Tools;
 /// <param name="Alpha">α, as s = α/r has it.</param>
 /// <param name="Parameters">How many numbers it has.</param>
 /// <param name="Norm">‖ΔW‖, Frobenius, the scale in it; of a weight-decomposed layer without the decomposition.</param>
-public sealed record LoraLayerFacts(string Network, string Module, string Block, AdapterMethod Method, bool IsDora, int Rank, double Alpha, long Parameters, double Norm);
+public sealed record LoraLayerFacts(
+    string Network,
+    string Module,
+    string Block,
+    AdapterMethod Method,
+    bool IsDora,
+    int Rank,
+    double Alpha,
+    long Parameters,
+    double Norm);
 
 /// <summary>A block's layers taken together.</summary>
 /// <param name="Network">The network.</param>
@@ -25,7 +34,14 @@ public sealed record LoraLayerFacts(string Network, string Module, string Block,
 /// <param name="Alphas">Their α, each once.</param>
 /// <param name="Parameters">How many numbers they have.</param>
 /// <param name="Norm">The root of their squared norms' sum.</param>
-public sealed record LoraBlockFacts(string Network, string Block, int Layers, IReadOnlyList<int> Ranks, IReadOnlyList<double> Alphas, long Parameters, double Norm);
+public sealed record LoraBlockFacts(
+    string Network,
+    string Block,
+    int Layers,
+    IReadOnlyList<int> Ranks,
+    IReadOnlyList<double> Alphas,
+    long Parameters,
+    double Norm);
 
 /// <summary>What a LoRA file or folder holds, told by itself.</summary>
 public sealed partial record LoraInspection
@@ -98,10 +114,13 @@ public sealed partial record LoraInspection
     /// <summary>The older hash of 8 digits, of a file.</summary>
     public string? LegacyHash { get; init; }
 
-    /// <summary>Whether the hash is the one that the file itself notes; <see langword="null"/> if it notes none, or one that LyCORIS computed in another way (0x…).</summary>
-    public bool? HashIsAsNoted => ModelHash is not null && Metadata.TryGetValue("sshs_model_hash", out var noted) && !noted.StartsWith("0x", StringComparison.Ordinal)
-        ? string.Equals(noted, ModelHash, StringComparison.OrdinalIgnoreCase)
-        : null;
+    /// <summary>
+    /// Whether the hash is the one that the file itself notes; <see langword="null"/> if it notes none, or one that LyCORIS computed in another way (0x…).
+    /// </summary>
+    public bool? HashIsAsNoted =>
+        ModelHash is not null && Metadata.TryGetValue("sshs_model_hash", out var noted) && !noted.StartsWith("0x", StringComparison.Ordinal)
+            ? string.Equals(noted, ModelHash, StringComparison.OrdinalIgnoreCase)
+            : null;
 
     /// <summary>Looks at a LoRA of any kind; no base model is needed.</summary>
     /// <param name="path">A folder (PEFT, or diffusers with its one file) or a .safetensors file.</param>
@@ -116,7 +135,8 @@ public sealed partial record LoraInspection
         var states = LoraStates.WithOwnAlphas(file.States);
         var single = File.Exists(path) ? path : DiffusersFile(path);
         var hashes = single is null ? ((string Model, string Legacy)?)null : KohyaHashes.OfLora(single);
-        LoraLayerFacts[] layers = [.. states.OrderBy(static pair => pair.Key, StringComparer.Ordinal).SelectMany(static pair => LayersOf(pair.Key, pair.Value))];
+        LoraLayerFacts[] layers =
+            [.. states.OrderBy(static pair => pair.Key, StringComparer.Ordinal).SelectMany(static pair => LayersOf(pair.Key, pair.Value))];
         string[] notFinite = [.. file.Notes.Where(static note => note.Kind == LoraNoteKind.NotFinite).SelectMany(static note => note.Names)];
         return new LoraInspection
         {
@@ -124,45 +144,63 @@ public sealed partial record LoraInspection
             For = file.Origin.Text,
             Tool = file.Origin.Tool,
             Kind = file.Kind,
-            Bytes = File.Exists(path) ? new FileInfo(path).Length : Directory.EnumerateFiles(path, "*", SearchOption.AllDirectories).Sum(static name => new FileInfo(name).Length),
+            Bytes = File.Exists(path)
+                ? new FileInfo(path).Length
+                : Directory.EnumerateFiles(path, "*", SearchOption.AllDirectories).Sum(static name => new FileInfo(name).Length),
             Layers = layers,
             Parameters = states.Values.SelectMany(static state => state.Tensors.Values).Sum(static tensor => tensor.numel()),
             DTypes = [.. file.StoredTypes.Select(static type => SafetensorType.All[type] is { IsNative: true } native ? native.Memory.ToString() : type)],
             Unknown = Of(LoraNoteKind.Unknown),
             Unsupported = Of(LoraNoteKind.Unsupported),
             Assumed = Of(LoraNoteKind.Assumed),
-            Damaged = [.. Of(LoraNoteKind.Damaged), .. layers.Where(layer => !double.IsFinite(layer.Norm)).Select(static layer => $"{layer.Network}: {layer.Module}").Except(notFinite).Select(static layer => $"{layer} (its factors are not all there, or do not fit each other)")],
+            Damaged =
+            [
+                .. Of(LoraNoteKind.Damaged),
+                .. layers.Where(layer => !double.IsFinite(layer.Norm))
+                    .Select(static layer => $"{layer.Network}: {layer.Module}")
+                    .Except(notFinite)
+                    .Select(static layer => $"{layer} (its factors are not all there, or do not fit each other)")
+            ],
             NotFinite = notFinite,
-            Others = [.. states.OrderBy(static pair => pair.Key, StringComparer.Ordinal).SelectMany(static pair => pair.Value.Tensors.Keys.Where(name => !IsOfLayer(pair.Value, name)).Order(StringComparer.Ordinal).Select(name => $"{pair.Key}: {name}"))],
+            Others = [.. states.OrderBy(static pair => pair.Key, StringComparer.Ordinal).SelectMany(static pair => pair.Value.Tensors.Keys
+                .Where(name => !IsOfLayer(pair.Value, name))
+                .Order(StringComparer.Ordinal)
+                .Select(name => $"{pair.Key}: {name}"))],
             Metadata = file.Metadata,
-            Configs = states.Where(static pair => pair.Value.Config is not null).ToDictionary(static pair => pair.Key, static pair => pair.Value.Config!.ToJsonString()),
+            Configs = states.Where(static pair => pair.Value.Config is not null)
+                .ToDictionary(static pair => pair.Key, static pair => pair.Value.Config!.ToJsonString()),
             ModelHash = hashes?.Model,
             LegacyHash = hashes?.Legacy,
         };
 
-        IReadOnlyList<string> Of(LoraNoteKind kind) => [.. file.Notes.Where(note => note.Kind == kind).SelectMany(static note => note.Names.Select(name => $"{name} ({note.Reason})"))];
+        IReadOnlyList<string> Of(LoraNoteKind kind) =>
+            [.. file.Notes.Where(note => note.Kind == kind).SelectMany(static note => note.Names.Select(name => $"{name} ({note.Reason})"))];
     }
 
-    private static string? DiffusersFile(string folder) => System.IO.Path.Combine(folder, LoraFile.DiffusersName) is var file && File.Exists(file) ? file : null;
+    private static string? DiffusersFile(string folder) =>
+        System.IO.Path.Combine(folder, LoraFile.DiffusersName) is var file && File.Exists(file) ? file : null;
 
-    private static IEnumerable<LoraLayerFacts> LayersOf(string network, LoraState state) => state.Ranks.OrderBy(static pair => pair.Key, StringComparer.Ordinal).Select(pair => new LoraLayerFacts(
-        network,
-        pair.Key,
-        BlockName().Match(pair.Key) is { Success: true } match ? match.Value : pair.Key.Split('.')[0],
-        AdapterMethod.Of(state, pair.Key),
-        MagnitudeLayout.IsIn(state, pair.Key),
-        pair.Value,
-        state.Alphas.GetValueOrDefault(pair.Key, pair.Value),
-        state.Tensors.Where(tensor => IsBelow(tensor.Key, pair.Key)).Sum(static tensor => tensor.Value.numel()),
-        NormOf(state, pair.Key)));
+    private static IEnumerable<LoraLayerFacts> LayersOf(string network, LoraState state) =>
+        state.Ranks.OrderBy(static pair => pair.Key, StringComparer.Ordinal).Select(pair => new LoraLayerFacts(
+            network,
+            pair.Key,
+            BlockName().Match(pair.Key) is { Success: true } match ? match.Value : pair.Key.Split('.')[0],
+            AdapterMethod.Of(state, pair.Key),
+            MagnitudeLayout.IsIn(state, pair.Key),
+            pair.Value,
+            state.Alphas.GetValueOrDefault(pair.Key, pair.Value),
+            state.Tensors.Where(tensor => IsBelow(tensor.Key, pair.Key)).Sum(static tensor => tensor.Value.numel()),
+            NormOf(state, pair.Key)));
 
     private static bool IsOfLayer(LoraState state, string name)
     {
         var ending = name.LastIndexOf('.');
-        return state.Ranks.ContainsKey(name[..Math.Max(0, ending)]) || (LoraNames.OwnerOf(name)?.Factor.ModuleOf(name) is { } module && state.Ranks.ContainsKey(module));
+        return state.Ranks.ContainsKey(name[..Math.Max(0, ending)])
+            || (LoraNames.OwnerOf(name)?.Factor.ModuleOf(name) is { } module && state.Ranks.ContainsKey(module));
     }
 
-    private static bool IsBelow(string name, string module) => name.Length > module.Length && name[module.Length] == '.' && name.StartsWith(module, StringComparison.Ordinal);
+    private static bool IsBelow(string name, string module) =>
+        name.Length > module.Length && name[module.Length] == '.' && name.StartsWith(module, StringComparison.Ordinal);
 
     /// <summary>s·‖ΔW‖; NaN where the factors do not fit each other.</summary>
     private static double NormOf(LoraState state, string module)

@@ -23,14 +23,24 @@ public static class LoraMerging
     /// <returns>Layer by layer, what became of it.</returns>
     /// <exception cref="FileNotFoundException">There is no LoRA at a source.</exception>
     /// <exception cref="InvalidDataException">A source is damaged: all faults are listed.</exception>
-    /// <exception cref="ArgumentException">There are no sources, a weight is not finite, layers have other shapes, or a LoRA has parts that are not of the form B·A; all are listed, and nothing is written.</exception>
-    public static IReadOnlyList<LayerFit> Merge(IReadOnlyList<(string Path, double Weight)> sources, string destination, RankChoice? choice = null, LoraWriting? writing = null, bool strict = false)
+    /// <exception cref="ArgumentException">
+    /// There are no sources, a weight is not finite, layers have other shapes, or a LoRA has parts that are not of the form B·A; all are listed, and
+    /// nothing is written.
+    /// </exception>
+    public static IReadOnlyList<LayerFit> Merge(
+        IReadOnlyList<(string Path, double Weight)> sources,
+        string destination,
+        RankChoice? choice = null,
+        LoraWriting? writing = null,
+        bool strict = false)
     {
         ArgumentNullException.ThrowIfNull(sources);
         choice?.ThrowIfInvalid();
         if (sources.Count == 0 || sources.Any(static source => !double.IsFinite(source.Weight)))
         {
-            throw new ArgumentException($"Got {string.Join(", ", sources.Select(static source => $"'{source.Path}' at {source.Weight}").DefaultIfEmpty("no LoRA"))}, expected at least one, each at a finite weight.");
+            throw new ArgumentException(
+                $"Got {string.Join(", ", sources.Select(static source => $"'{source.Path}' at {source.Weight}").DefaultIfEmpty("no LoRA"))}, "
+                + "expected at least one, each at a finite weight.");
         }
 
         using var scope = NewDisposeScope();
@@ -47,7 +57,8 @@ public static class LoraMerging
             RequireOneArchitecture(sources, files);
 
             var states = files.Select(static file => LoraStates.WithOwnAlphas(file.States)).ToList();
-            foreach (var (network, state, path) in states.Index().SelectMany(file => file.Item.Select(pair => (pair.Key, pair.Value, sources[file.Index].Path))))
+            foreach (var (network, state, path) in states.Index()
+                .SelectMany(file => file.Item.Select(pair => (pair.Key, pair.Value, sources[file.Index].Path))))
             {
                 ThinProduct.RequireSound(path, network, state);
             }
@@ -55,11 +66,18 @@ public static class LoraMerging
             var fits = new List<LayerFit>();
             var merged = states.SelectMany(static state => state.Keys).Distinct().ToDictionary(
                 static network => network,
-                network => Merge(network, [.. states.Index().Where(state => state.Item.ContainsKey(network)).Select(state => (state.Item[network], sources[state.Index].Weight))], choice, fits));
+                network => Merge(
+                    network,
+                    [.. states.Index()
+                        .Where(state => state.Item.ContainsKey(network))
+                        .Select(state => (state.Item[network], sources[state.Index].Weight))],
+                    choice,
+                    fits));
             var metadata = Shared
                 .Where(key => files.All(file => file.Metadata.TryGetValue(key, out var value) && value == files[0].Metadata[key]))
                 .ToDictionary(static key => key, key => files[0].Metadata[key], StringComparer.Ordinal);
-            metadata["modelspec.merged_from"] = string.Join(", ", sources.Select(static source => System.IO.Path.GetFileName(System.IO.Path.TrimEndingDirectorySeparator(source.Path))));
+            metadata["modelspec.merged_from"] = string.Join(
+                ", ", sources.Select(static source => System.IO.Path.GetFileName(System.IO.Path.TrimEndingDirectorySeparator(source.Path))));
             metadata["modelspec.title"] = System.IO.Path.GetFileNameWithoutExtension(System.IO.Path.TrimEndingDirectorySeparator(destination));
             writing = (writing ?? new LoraWriting()).For(files[0].Origin);
             LoraFileSet.Write(destination, merged, metadata, writing with { DType = writing.DType ?? ScalarType.Float32 });
@@ -79,10 +97,15 @@ public static class LoraMerging
         foreach (var group in products.GroupBy(static part => part.Product).OrderBy(static group => group.Key.Module, StringComparer.Ordinal))
         {
             var layer = group.ToList();
-            var shapes = layer.Select(part => (In: string.Join("×", group.Key.StoredA(part.State).shape[1..]), Out: group.Key.StoredB(part.State).size(0))).Distinct().ToList();
+            var shapes = layer
+                .Select(part => (In: string.Join("×", group.Key.StoredA(part.State).shape[1..]), Out: group.Key.StoredB(part.State).size(0)))
+                .Distinct()
+                .ToList();
             if (shapes.Count > 1)
             {
-                throw new ArgumentException($"'{network}: {group.Key.Module}' has other sizes in each LoRA ({string.Join(" and ", shapes.Select(static shape => $"{shape.In} to {shape.Out}"))}); they are for different base models.");
+                throw new ArgumentException(
+                    $"'{network}: {group.Key.Module}' has other sizes in each LoRA "
+                    + $"({string.Join(" and ", shapes.Select(static shape => $"{shape.In} to {shape.Out}"))}); they are for different base models.");
             }
 
             var B = cat([.. layer.Select(part => group.Key.B(part.State).Times(part.Weight * group.Key.Scale(part.State)))], 1);
@@ -112,7 +135,9 @@ public static class LoraMerging
     {
         if (files.Exists(file => files.Exists(other => !LoraOrigin.Agree(file.Origin.Architecture, other.Origin.Architecture))))
         {
-            throw new ArgumentException($"The LoRAs are for different base models, expected one for all:\n{Listing.Lines([.. files.Select((file, i) => $"'{sources[i].Path}' is for {file.Origin.Text}")])}");
+            throw new ArgumentException(
+                "The LoRAs are for different base models, expected one for all:\n"
+                + Listing.Lines([.. files.Select((file, i) => $"'{sources[i].Path}' is for {file.Origin.Text}")]));
         }
     }
 
@@ -121,7 +146,9 @@ public static class LoraMerging
         var strange = states.SelectMany(static pair => ThinProduct.Others(pair.Value).Select(name => $"{pair.Key}: {name}")).ToList();
         if (strange.Count > 0)
         {
-            throw new ArgumentException($"'{source}' has weights that are not of the form B·A, so their sum has no such form either; merge it into the base model instead:\n{Listing.Lines(strange)}");
+            throw new ArgumentException(
+                $"'{source}' has weights that are not of the form B·A, so their sum has no such form either; "
+                + $"merge it into the base model instead:\n{Listing.Lines(strange)}");
         }
     }
 }

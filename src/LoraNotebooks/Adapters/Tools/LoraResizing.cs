@@ -17,7 +17,9 @@ public static class LoraResizing
     /// <returns>Layer by layer, what became of it.</returns>
     /// <exception cref="FileNotFoundException">There is no LoRA at the source.</exception>
     /// <exception cref="InvalidDataException">The source is damaged: all faults are listed.</exception>
-    /// <exception cref="ArgumentException">The choice has faults, or the LoRA has parts that are not of the form B·A; all are listed, and nothing is written.</exception>
+    /// <exception cref="ArgumentException">
+    /// The choice has faults, or the LoRA has parts that are not of the form B·A; all are listed, and nothing is written.
+    /// </exception>
     public static IReadOnlyList<LayerFit> Resize(string source, string destination, RankChoice choice, LoraWriting? writing = null, bool strict = false)
     {
         ArgumentNullException.ThrowIfNull(choice);
@@ -43,7 +45,9 @@ public static class LoraResizing
         if (file.Kind == LoraFileKind.Kohya)
         {
             var rule = choice.Rule == RankRule.Fixed ? "" : string.Create(CultureInfo.InvariantCulture, $" by {choice.Rule} {choice.Target}");
-            metadata["ss_training_comment"] = $"resized from rank {fits.Max(static fit => fit.OldRank)} to at most {fits.Max(static fit => fit.Rank)}{rule}; {metadata.GetValueOrDefault("ss_training_comment", "")}";
+            metadata["ss_training_comment"] =
+                $"resized from rank {fits.Max(static fit => fit.OldRank)} to at most {fits.Max(static fit => fit.Rank)}{rule}; "
+                + metadata.GetValueOrDefault("ss_training_comment", "");
         }
 
         LoraFileSet.Write(destination, resized, metadata, (writing ?? new LoraWriting()).For(file.Origin));
@@ -54,11 +58,14 @@ public static class LoraResizing
     internal static void RequirePlain(string source, IReadOnlyDictionary<string, LoraState> states)
     {
         var strange = states.SelectMany(static pair => ThinProduct.Others(pair.Value)
-            .Where(static name => LoraNames.OwnerOf(name) is { Dialect: var dialect, Factor: var factor } && (dialect != AdapterMethod.Lora.Dialect ? dialect.Algorithm is not null : factor.Has(FactorFacts.IsCore)))
+            .Where(static name => LoraNames.OwnerOf(name) is { Dialect: var dialect, Factor: var factor }
+                && (dialect != AdapterMethod.Lora.Dialect ? dialect.Algorithm is not null : factor.Has(FactorFacts.IsCore)))
             .Select(name => $"{pair.Key}: {name}")).ToList();
         if (strange.Count > 0)
         {
-            throw new ArgumentException($"'{source}' has updates that are not of the form B·A, which is all that can be decomposed without the base model; merge it into the base and extract from there:\n{Listing.Lines(strange)}");
+            throw new ArgumentException(
+                $"'{source}' has updates that are not of the form B·A, which is all that can be decomposed without the base model; "
+                + $"merge it into the base and extract from there:\n{Listing.Lines(strange)}");
         }
     }
 
@@ -71,7 +78,8 @@ public static class LoraResizing
             var (U, S, Vh) = ThinProduct.Svd(product.B(state), product.A(state));
             var (scale, a, b) = (product.Scale(state), product.StoredA(state), product.StoredB(state));
             var (rank, error) = Decomposed(S, choice, a.dim() == 4);
-            (tensors[product.Module + product.UpPart], tensors[product.Module + product.DownPart]) = Factors(U, S, Vh, rank, [.. a.shape[1..]], a.dim() == 4, a.dtype);
+            (tensors[product.Module + product.UpPart], tensors[product.Module + product.DownPart]) =
+                Factors(U, S, Vh, rank, [.. a.shape[1..]], a.dim() == 4, a.dtype);
             alphas[product.Module] = scale * rank;
             fits.Add(new LayerFit(network, product.Module, (int)a.size(0), rank, scale * S.norm().item<double>(), error));
         }

@@ -19,7 +19,14 @@ internal static class LoraStates
         }
 
         var told = LoraConfig.FromState(plain);
-        var config = LoraConfig.FromPeftJson(old.Config) with { Rank = told.Rank, Alpha = told.Alpha, RankPattern = told.RankPattern, AlphaPattern = told.AlphaPattern, UseRsLora = false };
+        var config = LoraConfig.FromPeftJson(old.Config) with
+        {
+            Rank = told.Rank,
+            Alpha = told.Alpha,
+            RankPattern = told.RankPattern,
+            AlphaPattern = told.AlphaPattern,
+            UseRsLora = false,
+        };
         return new LoraState(tensors, alphas, config.ToPeftJson());
     }
 
@@ -31,6 +38,9 @@ internal static class LoraStates
         }
 
         var config = LoraConfig.FromPeftJson(state.Config);
-        return new LoraState(state.Tensors, state.Ranks.ToDictionary(static pair => pair.Key, pair => config.ScaleOf(pair.Key) * pair.Value, StringComparer.Ordinal), state.Config);
+        return new LoraState(
+            state.Tensors,
+            state.Ranks.ToDictionary(static pair => pair.Key, pair => config.ScaleOf(pair.Key) * pair.Value, StringComparer.Ordinal),
+            state.Config);
     }
 }

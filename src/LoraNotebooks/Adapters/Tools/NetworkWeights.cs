@@ -41,7 +41,9 @@ internal sealed class NetworkWeights : IDisposable
         using var weights = new NetworkWeights(path);
         return weights.holders.Keys.Any(static name => name.StartsWith("down_blocks.", StringComparison.Ordinal)) ? "unet"
             : weights.holders.Keys.Any(static name => name.StartsWith("text_model.", StringComparison.Ordinal)) ? "text_encoder"
-            : throw new InvalidDataException($"'{path}' is neither a UNet nor a text encoder in diffusers' names: its names begin like '{string.Join("', '", weights.Names.Take(3))}'. Convert an original checkpoint to a model folder first.");
+            : throw new InvalidDataException(
+                $"'{path}' is neither a UNet nor a text encoder in diffusers' names: "
+                + $"its names begin like '{string.Join("', '", weights.Names.Take(3))}'. Convert an original checkpoint to a model folder first.");
     }
 
     /// <summary>One weight in float32.</summary>
@@ -53,9 +55,11 @@ internal sealed class NetworkWeights : IDisposable
         var faults = holders.Keys.Union(other.holders.Keys).Order(StringComparer.Ordinal).Select(name =>
             !holders.TryGetValue(name, out var mine) ? $"only in '{other.path}': {name}"
             : !other.holders.TryGetValue(name, out var its) ? $"only in '{path}': {name}"
-            : !mine.Tensors[name].Shape.SequenceEqual(its.Tensors[name].Shape) ? $"other shapes: {name} is {Shapes.Text(mine.Tensors[name].Shape)} and {Shapes.Text(its.Tensors[name].Shape)}"
+            : !mine.Tensors[name].Shape.SequenceEqual(its.Tensors[name].Shape)
+                ? $"other shapes: {name} is {Shapes.Text(mine.Tensors[name].Shape)} and {Shapes.Text(its.Tensors[name].Shape)}"
             : null).OfType<string>().ToList();
-        Faults.ThrowIfAny(faults, static found => new InvalidDataException($"The models are not of one architecture ({Listing.Count(found.Count, "fault")}):\n{Listing.Lines(found)}"));
+        Faults.ThrowIfAny(faults, static found => new InvalidDataException(
+            $"The models are not of one architecture ({Listing.Count(found.Count, "fault")}):\n{Listing.Lines(found)}"));
     }
 
     public void Dispose() => files.ForEach(static file => file.Dispose());
@@ -73,8 +77,13 @@ internal sealed class NetworkWeights : IDisposable
         var chosen = plain.Count > 0 ? plain : all;
         return chosen.Count switch
         {
-            0 => throw new FileNotFoundException($"'{path}' has no .safetensors weights; expected a model folder with unet/ and text_encoder/, or the folder of one network.", path),
-            > 1 when !chosen.All(static file => System.IO.Path.GetFileName(file).Contains("-of-", StringComparison.Ordinal)) => throw new InvalidDataException($"'{path}' has several weight files ({Listing.Inline([.. chosen.Select(static file => System.IO.Path.GetFileName(file))])}), expected one, or shards of one."),
+            0 => throw new FileNotFoundException(
+                $"'{path}' has no .safetensors weights; expected a model folder with unet/ and text_encoder/, or the folder of one network.",
+                path),
+            > 1 when !chosen.All(static file => System.IO.Path.GetFileName(file).Contains("-of-", StringComparison.Ordinal)) =>
+                throw new InvalidDataException(
+                    $"'{path}' has several weight files ({Listing.Inline([.. chosen.Select(static file => System.IO.Path.GetFileName(file))])}), "
+                    + "expected one, or shards of one."),
             _ => chosen,
         };
     }

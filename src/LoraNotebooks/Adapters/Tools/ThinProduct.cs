@@ -19,7 +19,8 @@ internal sealed record ThinProduct(string Module, string DownPart, string UpPart
            from name in state.Tensors.Keys
            where name.EndsWith(pair.Down, StringComparison.Ordinal)
            let module = name[..^pair.Down.Length]
-           where state.Tensors.ContainsKey(module + pair.Up) && !AdapterMethod.Lora.Dialect.Factors.Any(factor => factor.Has(FactorFacts.IsCore) && state.Tensors.ContainsKey($"{module}.{factor.Name}"))
+           where state.Tensors.ContainsKey(module + pair.Up)
+               && !AdapterMethod.Lora.Dialect.Factors.Any(factor => factor.Has(FactorFacts.IsCore) && state.Tensors.ContainsKey($"{module}.{factor.Name}"))
            orderby module
            select new ThinProduct(module, pair.Down, pair.Up),
     ];
@@ -27,7 +28,9 @@ internal sealed record ThinProduct(string Module, string DownPart, string UpPart
     /// <summary>The names of a state's weights that belong to no plain low-rank update.</summary>
     public static IReadOnlyList<string> Others(LoraState state)
     {
-        var own = Of(state).SelectMany(static product => new[] { product.Module + product.DownPart, product.Module + product.UpPart }).ToHashSet(StringComparer.Ordinal);
+        var own = Of(state)
+            .SelectMany(static product => new[] { product.Module + product.DownPart, product.Module + product.UpPart })
+            .ToHashSet(StringComparer.Ordinal);
         return [.. state.Tensors.Keys.Where(name => !own.Contains(name)).Order(StringComparer.Ordinal)];
     }
 
@@ -38,13 +41,18 @@ internal sealed record ThinProduct(string Module, string DownPart, string UpPart
     /// <exception cref="InvalidDataException">Factors do not fit each other or have numbers that are not finite: all are listed.</exception>
     public static void RequireSound(string source, string network, LoraState state)
     {
-        var faults = Of(state).Select(product => product.FaultIn(state) is { } fault ? $"{network}: {product.Module}: {fault}" : null).OfType<string>().ToList();
-        Faults.ThrowIfAny(faults, found => new InvalidDataException($"'{source}' has {Listing.Count(found.Count, "damaged layer")}; download or save it again:\n{Listing.Lines(found)}"));
+        var faults = Of(state)
+            .Select(product => product.FaultIn(state) is { } fault ? $"{network}: {product.Module}: {fault}" : null)
+            .OfType<string>()
+            .ToList();
+        Faults.ThrowIfAny(faults, found => new InvalidDataException(
+            $"'{source}' has {Listing.Count(found.Count, "damaged layer")}; download or save it again:\n{Listing.Lines(found)}"));
     }
 
     /// <summary>Whether A and B are factors of one matrix.</summary>
     public bool Fits(LoraState state) =>
-        StoredA(state) is var a && StoredB(state) is var b && a.dim() is 2 or 4 && b.dim() is 2 or 4 && a.numel() > 0 && b.numel() > 0 && b.numel() == b.size(0) * a.size(0);
+        StoredA(state) is var a && StoredB(state) is var b && a.dim() is 2 or 4 && b.dim() is 2 or 4
+        && a.numel() > 0 && b.numel() > 0 && b.numel() == b.size(0) * a.size(0);
 
     private string? FaultIn(LoraState state)
     {

@@ -60,7 +60,9 @@ public sealed class UpdateNorm(LoraState state, string module)
         for (var row = 0L; row < rows; row += step)
         {
             using var scope = NewDisposeScope();
-            var block = products.Select(product => product!.Value.Rows.narrow(0, row, Math.Min(step, rows - row)).matmul(product.Value.Columns)).Aggregate(static (all, one) => all * one);
+            var block = products
+                .Select(product => product!.Value.Rows.narrow(0, row, Math.Min(step, rows - row)).matmul(product.Value.Columns))
+                .Aggregate(static (all, one) => all * one);
             sum += block.Squared().sum().item<double>();
         }
 

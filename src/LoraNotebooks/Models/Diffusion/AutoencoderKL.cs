@@ -101,7 +101,10 @@ public sealed class AutoencoderKL : Module<Tensor, Tensor>
 
     /// <summary>Loads a diffusers <c>vae</c> folder (config.json and *.safetensors), also one with the attention names of diffusers before 0.18.</summary>
     /// <param name="folder">The folder.</param>
-    /// <param name="dtype">The type of the weights in memory, whatever the file's; default as <see cref="ModelFolder.DefaultType"/> says. Float16 becomes float32 where <see cref="AutoencoderKLConfig.ForceUpcast"/>.</param>
+    /// <param name="dtype">
+    /// The type of the weights in memory, whatever the file's; default as <see cref="ModelFolder.DefaultType"/> says. Float16 becomes
+    /// float32 where <see cref="AutoencoderKLConfig.ForceUpcast"/>.
+    /// </param>
     /// <param name="device">The device, default the CPU.</param>
     /// <param name="variant">The files' variant, e.g. fp16 for <c>*.fp16.safetensors</c>; default the plain files, or the only ones there are.</param>
     /// <returns>The autoencoder in evaluation mode.</returns>
@@ -112,7 +115,13 @@ public sealed class AutoencoderKL : Module<Tensor, Tensor>
         ArgumentNullException.ThrowIfNull(folder);
         var config = AutoencoderKLConfig.Load(Path.Combine(folder, ModelFolder.Config));
         ModelFolder.RequireWeights(folder, variant, WeightCount.Of(config));
-        return ModelFolder.Load(folder, _ => new AutoencoderKL(config), config.TypeInMemory(dtype ?? ModelFolder.DefaultType(device)), device, variant, CurrentName);
+        return ModelFolder.Load(
+            folder,
+            _ => new AutoencoderKL(config),
+            config.TypeInMemory(dtype ?? ModelFolder.DefaultType(device)),
+            device,
+            variant,
+            CurrentName);
     }
 
     /// <summary>Saves config.json and diffusion_pytorch_model.safetensors; each file is replaced whole or not at all.</summary>

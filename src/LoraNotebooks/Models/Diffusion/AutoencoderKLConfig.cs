@@ -94,7 +94,8 @@ public sealed record AutoencoderKLConfig
     /// <param name="path">The file.</param>
     /// <exception cref="FileNotFoundException">There is no such file.</exception>
     /// <exception cref="InvalidDataException">The file asks for what this class does not build, or is damaged; all faults are listed.</exception>
-    public static AutoencoderKLConfig Load(string path) => Keys.Read(ConfigReader.ReadObject(path), new AutoencoderKLConfig(), path, static config => config.Validate());
+    public static AutoencoderKLConfig Load(string path) =>
+        Keys.Read(ConfigReader.ReadObject(path), new AutoencoderKLConfig(), path, static config => config.Validate());
 
     /// <summary>The config.json of this architecture.</summary>
     public JsonObject ToJson() => Keys.ToJson(this);

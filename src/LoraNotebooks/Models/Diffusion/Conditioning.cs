@@ -8,7 +8,9 @@ namespace LoraNotebooks.Models.Diffusion;
 /// </summary>
 /// <param name="HiddenStates">c, the text's hidden states, [N, S, D].</param>
 /// <param name="TextEmbeds">SDXL: the pooled and projected text, [N, P].</param>
-/// <param name="TimeIds">SDXL: original height and width, top and left of the crop, target height and width in pixels, [N, 6]; see <see cref="SizeConditions"/>.</param>
+/// <param name="TimeIds">
+/// SDXL: original height and width, top and left of the crop, target height and width in pixels, [N, 6]; see <see cref="SizeConditions"/>.
+/// </param>
 /// <remarks>Source: Podell et al. 2023 (arXiv:2307.01952), sections 2.1 and 2.2.</remarks>
 public sealed record Conditioning(Tensor HiddenStates, Tensor? TextEmbeds = null, Tensor? TimeIds = null) : IDisposable
 {

@@ -41,7 +41,16 @@ internal abstract class DiffusionWalk(TensorLedger ledger, ScalarType type, Devi
     /// <param name="tokens">T.</param>
     /// <param name="contextTokens">S.</param>
     /// <param name="upcast">Whether scores are computed in float32.</param>
-    protected LedgerEntry Attention(string path, LedgerEntry x, LedgerEntry context, double size, double heads, double batch, double tokens, double contextTokens, bool upcast = false)
+    protected LedgerEntry Attention(
+        string path,
+        LedgerEntry x,
+        LedgerEntry context,
+        double size,
+        double heads,
+        double batch,
+        double tokens,
+        double contextTokens,
+        bool upcast = false)
     {
         using var scope = Ledger.NewScope();
         var q = Linear($"{path}.to_q", x, batch * tokens, size);

@@ -6,7 +6,9 @@ using static TorchSharp.torch.nn;
 namespace LoraNotebooks.Models.Diffusion;
 
 /// <summary>The transformer at one place of the UNet: pixels become tokens, attend to each other and to the text, and become pixels again.</summary>
-/// <remarks>Source: Rombach et al. 2022, section 3.3; diffusers, models/transformers/transformer_2d.py, <c>Transformer2DModel</c> with continuous input.</remarks>
+/// <remarks>
+/// Source: Rombach et al. 2022, section 3.3; diffusers, models/transformers/transformer_2d.py, <c>Transformer2DModel</c> with continuous input.
+/// </remarks>
 public sealed class Transformer2DModel : Module<Tensor, Tensor, Tensor>
 {
     private const double NormEpsilon = 1e-6;

@@ -83,7 +83,10 @@ public sealed class UNet2DConditionModel : Module<Tensor, Tensor, Conditioning, 
     /// <summary>Predicts the noise (or the velocity).</summary>
     /// <param name="sample">x_t, noisy latents, [N, InChannels, H, W]; H and W need not be multiples of anything.</param>
     /// <param name="timesteps">t, [N], or one for all: [1] or a scalar; whole or fractional.</param>
-    /// <param name="conditioning">The text's hidden states, [N, S, CrossAttentionDim]; where <see cref="UNetConfig.HasAddedConditions"/>, its pooled embedding and the sizes, too.</param>
+    /// <param name="conditioning">
+    /// The text's hidden states, [N, S, CrossAttentionDim]; where
+    /// <see cref="UNetConfig.HasAddedConditions"/>, its pooled embedding and the sizes, too.
+    /// </param>
     /// <returns>[N, OutChannels, H, W].</returns>
     /// <exception cref="ArgumentException">The shapes do not fit.</exception>
     public override Tensor forward(Tensor sample, Tensor timesteps, Conditioning conditioning)
@@ -171,12 +174,17 @@ public sealed class UNet2DConditionModel : Module<Tensor, Tensor, Conditioning, 
         var textSize = Config.CrossAttentionDim[0];
         if (timesteps.dim() > 1 || (timesteps.numel() != 1 && timesteps.numel() != batch))
         {
-            throw new ArgumentException($"timesteps: got {Shapes.Text(timesteps.shape)}, expected [{batch}], one per sample, or one for all.", nameof(timesteps));
+            throw new ArgumentException(
+                $"timesteps: got {Shapes.Text(timesteps.shape)}, expected [{batch}], one per sample, or one for all.",
+                nameof(timesteps));
         }
 
         if (context.dim() != 3 || context.shape[0] != batch || context.shape[2] != textSize)
         {
-            throw new ArgumentException($"encoderHiddenStates: got {Shapes.Text(context.shape)}, expected [{batch}, S, {textSize}]: the hidden states of this model's own text encoder.", nameof(conditioning));
+            throw new ArgumentException(
+                $"encoderHiddenStates: got {Shapes.Text(context.shape)}, expected [{batch}, S, {textSize}]: "
+                    + "the hidden states of this model's own text encoder.",
+                nameof(conditioning));
         }
 
         if (Config.HasAddedConditions)
@@ -190,7 +198,9 @@ public sealed class UNet2DConditionModel : Module<Tensor, Tensor, Conditioning, 
     {
         if (tensor is null || !tensor.shape.SequenceEqual([batch, size]))
         {
-            throw new ArgumentException($"{name}: got {(tensor is null ? "none" : Shapes.Text(tensor.shape))}, expected [{batch}, {size}]: {meaning}.", nameof(tensor));
+            throw new ArgumentException(
+                $"{name}: got {(tensor is null ? "none" : Shapes.Text(tensor.shape))}, expected [{batch}, {size}]: {meaning}.",
+                nameof(tensor));
         }
     }
 }

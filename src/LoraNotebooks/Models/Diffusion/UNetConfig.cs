@@ -25,7 +25,13 @@ public sealed record UNetConfig
         .Value("out_channels", c => c.OutChannels, (c, count) => c with { OutChannels = count }, Check.Positive)
         .Value("flip_sin_to_cos", c => c.FlipSinToCos, (c, flips) => c with { FlipSinToCos = flips })
         // Written without a point, as upstream's default is.
-        .Key("freq_shift", c => c.FreqShift, (c, shift) => c with { FreqShift = shift }, (reader, shift) => reader.Value("freq_shift", shift), shift => shift, null)
+        .Key(
+            "freq_shift",
+            c => c.FreqShift,
+            (c, shift) => c with { FreqShift = shift },
+            (reader, shift) => reader.Value("freq_shift", shift),
+            shift => shift,
+            null)
         .List("down_block_types", c => c.DownBlockTypes, (c, types) => c with { DownBlockTypes = types })
         .List("up_block_types", c => c.UpBlockTypes, (c, types) => c with { UpBlockTypes = types })
         .PerBlock("only_cross_attention", c => c.OnlyCrossAttention, (c, only) => c with { OnlyCrossAttention = only })
@@ -182,9 +188,13 @@ public sealed record UNetConfig
         faults.Levels("attention_head_dim", AttentionHeadDim, levels, value => value > 0, "a positive number of heads");
         faults.Require(
             !HasAddedConditions || (AdditionTimeEmbedDim is > 0 && TextEmbedsDim > 0),
-            $"projection_class_embeddings_input_dim: got {ProjectionClassEmbeddingsInputDim?.ToString() ?? "null"} with addition_time_embed_dim {AdditionTimeEmbedDim?.ToString() ?? "null"}, expected the size of the pooled text plus {SizeConditions.Count} times that of a size's features");
+            $"projection_class_embeddings_input_dim: got {ProjectionClassEmbeddingsInputDim?.ToString() ?? "null"} with addition_time_embed_dim "
+                + $"{AdditionTimeEmbedDim?.ToString() ?? "null"}, expected the size of the pooled text plus {SizeConditions.Count} times that of a "
+                + "size's features");
         faults.Require(
-            BlockOutChannels.Zip(AttentionHeadDim.IsUniform ? Enumerable.Repeat(AttentionHeadDim[0], levels) : AttentionHeadDim).All(static level => level.Second <= level.First),
+            BlockOutChannels
+                .Zip(AttentionHeadDim.IsUniform ? Enumerable.Repeat(AttentionHeadDim[0], levels) : AttentionHeadDim)
+                .All(static level => level.Second <= level.First),
             $"attention_head_dim: got {AttentionHeadDim} heads, expected at most the channels of each level, [{string.Join(", ", BlockOutChannels)}]");
         return faults;
     }

@@ -55,7 +55,13 @@ internal sealed class UNetWalk(UNetConfig config, TensorLedger ledger, ScalarTyp
         Convolution("conv_out", Activation(Norm("conv_norm_out", x)), Pixels(sizes[0]), config.OutChannels);
     }
 
-    private LedgerEntry Down(int level, LedgerEntry x, LedgerEntry time, LedgerEntry context, (int Height, int Width)[] sizes, Stack<(LedgerEntry Entry, double Channels)> skips)
+    private LedgerEntry Down(
+        int level,
+        LedgerEntry x,
+        LedgerEntry time,
+        LedgerEntry context,
+        (int Height, int Width)[] sizes,
+        Stack<(LedgerEntry Entry, double Channels)> skips)
     {
         using var scope = Ledger.NewScope();
         var path = $"down_blocks.{level}";
@@ -85,7 +91,13 @@ internal sealed class UNetWalk(UNetConfig config, TensorLedger ledger, ScalarTyp
         return scope.Out(Resnet("mid_block.resnets.1", x, channels, channels, Pixels(size), time, batch));
     }
 
-    private LedgerEntry Up(int level, LedgerEntry x, LedgerEntry time, LedgerEntry context, (int Height, int Width)[] sizes, Stack<(LedgerEntry Entry, double Channels)> skips)
+    private LedgerEntry Up(
+        int level,
+        LedgerEntry x,
+        LedgerEntry time,
+        LedgerEntry context,
+        (int Height, int Width)[] sizes,
+        Stack<(LedgerEntry Entry, double Channels)> skips)
     {
         using var scope = Ledger.NewScope();
         var path = $"up_blocks.{config.BlockOutChannels.Count - 1 - level}";

@@ -2,7 +2,9 @@ using System.Text.Json.Nodes;
 
 namespace LoraNotebooks.Models.Language;
 
-/// <summary>What the architectures of all causal language models have in common. Keys of a config.json that mean nothing here are kept and saved again.</summary>
+/// <summary>
+/// What the architectures of all causal language models have in common. Keys of a config.json that mean nothing here are kept and saved again.
+/// </summary>
 public abstract record CausalLanguageConfig
 {
     private protected CausalLanguageConfig()

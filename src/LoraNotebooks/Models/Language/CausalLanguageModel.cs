@@ -54,7 +54,9 @@ public abstract class CausalLanguageModel : Module<Tensor, Tensor>, ILayerRoles
             LlamaConfig.Type => LlamaForCausalLM.FromFolder(folder, dtype, device, variant),
             Qwen2Config.Type => Qwen2ForCausalLM.FromFolder(folder, dtype, device, variant),
             Gpt2Config.Type => Gpt2LMHeadModel.FromFolder(folder, dtype, device, variant),
-            var type => throw new InvalidDataException($"'{path}': got model_type {type ?? "null"}, expected {LlamaConfig.Type}, {Qwen2Config.Type} or {Gpt2Config.Type}. Give the folder of a causal language model of one of these architectures."),
+            var type => throw new InvalidDataException(
+                $"'{path}': got model_type {type ?? "null"}, expected {LlamaConfig.Type}, {Qwen2Config.Type} or {Gpt2Config.Type}. "
+                    + "Give the folder of a causal language model of one of these architectures."),
         };
     }
 
@@ -106,7 +108,8 @@ public abstract class CausalLanguageModel : Module<Tensor, Tensor>, ILayerRoles
         ArgumentNullException.ThrowIfNull(labels);
         if (logits.dim() != 3 || !labels.shape.SequenceEqual(logits.shape[..2]))
         {
-            throw new ArgumentException($"Got logits {Shapes.Text(logits.shape)} and labels {Shapes.Text(labels.shape)}, expected [N, T, V] and [N, T] with the same N and T.");
+            throw new ArgumentException(
+                $"Got logits {Shapes.Text(logits.shape)} and labels {Shapes.Text(labels.shape)}, expected [N, T, V] and [N, T] with the same N and T.");
         }
 
         using var scope = NewDisposeScope();
@@ -116,7 +119,13 @@ public abstract class CausalLanguageModel : Module<Tensor, Tensor>, ILayerRoles
         return functional.cross_entropy(predictions, targets, ignore_index: Ignored).MoveToOuterDisposeScope();
     }
 
-    private protected static TModel Load<TConfig, TModel>(string folder, Func<string, TConfig> read, Func<TConfig, TModel> create, ScalarType? dtype, Device? device, string? variant)
+    private protected static TModel Load<TConfig, TModel>(
+        string folder,
+        Func<string, TConfig> read,
+        Func<TConfig, TModel> create,
+        ScalarType? dtype,
+        Device? device,
+        string? variant)
         where TConfig : CausalLanguageConfig
         where TModel : CausalLanguageModel
     {
@@ -132,10 +141,14 @@ public abstract class CausalLanguageModel : Module<Tensor, Tensor>, ILayerRoles
             dtype, device, variant, key => ParameterName(key, config!));
     }
 
-    /// <summary>A tied head may be in the file or not; older files carry masks and frequencies that are computed here; those of a bare decoder lack its name.</summary>
+    /// <summary>
+    /// A tied head may be in the file or not; older files carry masks and frequencies that are computed here; those of a bare decoder lack its name.
+    /// </summary>
     private static string? ParameterName(string key, CausalLanguageConfig config)
     {
-        var isComputed = key.EndsWith(".rotary_emb.inv_freq", StringComparison.Ordinal) || key.EndsWith(".attn.bias", StringComparison.Ordinal) || key.EndsWith(".attn.masked_bias", StringComparison.Ordinal);
+        var isComputed = key.EndsWith(".rotary_emb.inv_freq", StringComparison.Ordinal)
+            || key.EndsWith(".attn.bias", StringComparison.Ordinal)
+            || key.EndsWith(".attn.masked_bias", StringComparison.Ordinal);
         var isHead = key.StartsWith(HeadName + ".", StringComparison.Ordinal);
         var prefix = config.DecoderName + ".";
         return isComputed || (isHead && config.TieWordEmbeddings) ? null
@@ -150,17 +163,24 @@ public abstract class CausalLanguageModel : Module<Tensor, Tensor>, ILayerRoles
         ArgumentNullException.ThrowIfNull(inputIds);
         if (inputIds.dim() != 2 || inputIds.numel() == 0 || inputIds.dtype != ScalarType.Int64 || inputIds.size(1) > (Config.LearnedPositions ?? long.MaxValue))
         {
-            throw new ArgumentException($"Got token ids {inputIds.dtype} {Shapes.Text(inputIds.shape)}, expected Int64 [N, T] with T from 1{(Config.LearnedPositions is { } most ? $" to {most}, the model's positions. Truncate the text" : " on")}.");
+            throw new ArgumentException(
+                $"Got token ids {inputIds.dtype} {Shapes.Text(inputIds.shape)}, expected Int64 [N, T] with T from "
+                    + $"1{(Config.LearnedPositions is { } most ? $" to {most}, the model's positions. Truncate the text" : " on")}.");
         }
 
         if (attentionMask is not null && !attentionMask.shape.SequenceEqual(inputIds.shape))
         {
-            throw new ArgumentException($"Got an attention mask {Shapes.Text(attentionMask.shape)}, expected {Shapes.Text(inputIds.shape)} as the token ids, 1 for a token and 0 for padding.");
+            throw new ArgumentException(
+                $"Got an attention mask {Shapes.Text(attentionMask.shape)}, expected {Shapes.Text(inputIds.shape)} as the token ids, "
+                    + "1 for a token and 0 for padding.");
         }
 
-        if (positions is not null && (positions.dtype != ScalarType.Int64 || positions.dim() != 2 || positions.size(1) != inputIds.size(1) || (positions.size(0) != 1 && positions.size(0) != inputIds.size(0))))
+        if (positions is not null
+            && (positions.dtype != ScalarType.Int64 || positions.dim() != 2 || positions.size(1) != inputIds.size(1)
+                || (positions.size(0) != 1 && positions.size(0) != inputIds.size(0))))
         {
-            throw new ArgumentException($"Got positions {positions.dtype} {Shapes.Text(positions.shape)}, expected Int64 {Shapes.Text(inputIds.shape)} or one row of them.");
+            throw new ArgumentException(
+                $"Got positions {positions.dtype} {Shapes.Text(positions.shape)}, expected Int64 {Shapes.Text(inputIds.shape)} or one row of them.");
         }
 
         return decoder.Run(inputIds, attentionMask, positions ?? Arithmetic.Range(inputIds.size(1), ScalarType.Int64, inputIds.device).unsqueeze(0), tap);

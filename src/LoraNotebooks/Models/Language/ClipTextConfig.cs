@@ -86,7 +86,9 @@ public sealed record ClipTextConfig
     public IReadOnlyList<string> Validate()
     {
         var faults = Keys.Validate(this);
-        faults.Require(NumAttentionHeads <= 0 || HiddenSize % NumAttentionHeads == 0, $"num_attention_heads: got {NumAttentionHeads}, expected a divisor of hidden_size ({HiddenSize})");
+        faults.Require(
+            NumAttentionHeads <= 0 || HiddenSize % NumAttentionHeads == 0,
+            $"num_attention_heads: got {NumAttentionHeads}, expected a divisor of hidden_size ({HiddenSize})");
         return faults;
     }
 

@@ -98,7 +98,9 @@ public sealed class ClipTextModel : Module<Tensor, Tensor>
         ArgumentNullException.ThrowIfNull(inputIds);
         if (inputIds.dim() != 2 || inputIds.size(1) > Config.MaxPositionEmbeddings || inputIds.dtype != ScalarType.Int64)
         {
-            throw new ArgumentException($"Got token ids {inputIds.dtype} {Shapes.Text(inputIds.shape)}, expected Int64 [N, T] with T at most {Config.MaxPositionEmbeddings}, the encoder's positions. Truncate the text.");
+            throw new ArgumentException(
+                $"Got token ids {inputIds.dtype} {Shapes.Text(inputIds.shape)}, expected Int64 [N, T] with T at most {Config.MaxPositionEmbeddings}, "
+                    + "the encoder's positions. Truncate the text.");
         }
 
         if (clipSkip < 1 || clipSkip > Config.NumHiddenLayers)

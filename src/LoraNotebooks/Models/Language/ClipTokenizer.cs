@@ -93,7 +93,8 @@ public sealed class ClipTokenizer
 
         if (vocabulary is null || vocabulary.Count == 0 || vocabulary.Values.Any(static id => id is < 0 or int.MaxValue))
         {
-            throw new InvalidDataException($"{vocabularyPath}: expected a JSON object of token to id, from 0 to {int.MaxValue - 1}, got no token or another id.");
+            throw new InvalidDataException(
+                $"{vocabularyPath}: expected a JSON object of token to id, from 0 to {int.MaxValue - 1}, got no token or another id.");
         }
 
         var config = ClipTokenizerConfig.FromFolder(folder);
@@ -117,7 +118,9 @@ public sealed class ClipTokenizer
 
     /// <summary>Learns a small vocabulary from captions: each frequent word becomes one token, any other text splits into pieces down to bytes.</summary>
     /// <param name="corpus">The texts; a word counts as often as it occurs.</param>
-    /// <param name="vocabularySize">The most entries, at least 514 (512 byte symbols and the two special tokens); fewer when every word has become one token.</param>
+    /// <param name="vocabularySize">
+    /// The most entries, at least 514 (512 byte symbols and the two special tokens); fewer when every word has become one token.
+    /// </param>
     /// <param name="modelMaxLength">The padded length in tokens, at least 2.</param>
     /// <exception cref="ArgumentOutOfRangeException">A size is too small.</exception>
     public static ClipTokenizer Train(IEnumerable<string> corpus, int vocabularySize, int modelMaxLength)

@@ -87,7 +87,9 @@ public sealed record Gpt2Config : CausalLanguageConfig
     {
         var faults = Keys.Validate(this);
         faults.Require(HiddenSize <= int.MaxValue / 4, $"n_embd: got {HiddenSize}, expected at most {int.MaxValue / 4}");
-        faults.Require(NumAttentionHeads <= 0 || HiddenSize % NumAttentionHeads == 0, $"n_head: got {NumAttentionHeads}, expected a divisor of n_embd ({HiddenSize})");
+        faults.Require(
+            NumAttentionHeads <= 0 || HiddenSize % NumAttentionHeads == 0,
+            $"n_head: got {NumAttentionHeads}, expected a divisor of n_embd ({HiddenSize})");
         return faults;
     }
 }

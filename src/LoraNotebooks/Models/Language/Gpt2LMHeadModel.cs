@@ -6,7 +6,10 @@ using static TorchSharp.torch.nn;
 namespace LoraNotebooks.Models.Language;
 
 /// <summary>GPT-2 with a head over the vocabulary.</summary>
-/// <remarks>Source: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", section 2.3; transformers, models/gpt2/modeling_gpt2.py, <c>GPT2LMHeadModel</c>.</remarks>
+/// <remarks>
+/// Source: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", section 2.3;
+/// transformers, models/gpt2/modeling_gpt2.py, <c>GPT2LMHeadModel</c>.
+/// </remarks>
 public sealed class Gpt2LMHeadModel : CausalLanguageModel
 {
     /// <summary>Creates the model; loading gives it weights.</summary>

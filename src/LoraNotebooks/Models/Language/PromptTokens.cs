@@ -48,7 +48,13 @@ public sealed class PromptTokens
         foreach (var prompt in prompts)
         {
             var tokens = Read(tokenizer, prompt, reading).Take(capacity).ToArray();
-            long[] whole = [tokenizer.BosTokenId, .. tokens.Select(token => token.Id), tokenizer.EosTokenId, .. Enumerable.Repeat(tokenizer.PadTokenId, capacity - tokens.Length)];
+            long[] whole =
+            [
+                tokenizer.BosTokenId,
+                .. tokens.Select(token => token.Id),
+                tokenizer.EosTokenId,
+                .. Enumerable.Repeat(tokenizer.PadTokenId, capacity - tokens.Length),
+            ];
             ids.AddRange(chunks == 1 ? whole : Enumerable.Range(0, chunks).SelectMany(i => Chunk(tokenizer, whole, i)));
             weights.AddRange([1, .. tokens.Select(token => token.Weight), .. Enumerable.Repeat(1f, capacity - tokens.Length + 1)]);
         }

@@ -69,8 +69,12 @@ public sealed record Qwen2Config : RotaryDecoderConfig
     {
         var faults = new Faults();
         faults.AddRange(base.Validate());
-        faults.Require(!UseSlidingWindow || SlidingWindow is > 0, $"sliding_window: got {SlidingWindow?.ToString() ?? "null"} with use_sliding_window, expected a positive whole number");
-        faults.Require(LayerTypes.Count == 0 || LayerTypes.Count == NumHiddenLayers, $"layer_types: got {LayerTypes.Count} entries, expected {NumHiddenLayers}, one per layer, or none");
+        faults.Require(
+            !UseSlidingWindow || SlidingWindow is > 0,
+            $"sliding_window: got {SlidingWindow?.ToString() ?? "null"} with use_sliding_window, expected a positive whole number");
+        faults.Require(
+            LayerTypes.Count == 0 || LayerTypes.Count == NumHiddenLayers,
+            $"layer_types: got {LayerTypes.Count} entries, expected {NumHiddenLayers}, one per layer, or none");
         var unknown = LayerTypes.Where(static type => type is not (Full or Sliding)).Distinct().ToList();
         faults.Require(unknown.Count == 0, $"layer_types: got {string.Join(", ", unknown)}, expected only {Full} or {Sliding}");
         return faults;

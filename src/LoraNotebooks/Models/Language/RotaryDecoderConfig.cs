@@ -1,10 +1,13 @@
 namespace LoraNotebooks.Models.Language;
 
-/// <summary>The architecture that Llama brought and Qwen2 took over: rotary positions, root-mean-square norms, gated feed-forward layers, grouped queries.</summary>
+/// <summary>
+/// The architecture that Llama brought and Qwen2 took over: rotary positions, root-mean-square norms, gated feed-forward layers, grouped queries.
+/// </summary>
 public abstract record RotaryDecoderConfig : CausalLanguageConfig
 {
     /// <summary>What stands in the files of all such models.</summary>
-    private protected static readonly ConfigKeys<RotaryDecoderConfig> Common = new ConfigKeys<RotaryDecoderConfig>(c => c.Extra, (c, rest) => c with { Extra = rest })
+    private protected static readonly ConfigKeys<RotaryDecoderConfig> Common = new ConfigKeys<RotaryDecoderConfig>(
+            c => c.Extra, (c, rest) => c with { Extra = rest })
         .Written("model_type", c => c.ModelType)
         .Value("vocab_size", c => c.VocabSize, (c, count) => c with { VocabSize = count }, Check.Positive)
         .Value("hidden_size", c => c.HiddenSize, (c, size) => c with { HiddenSize = size }, Check.Positive)
@@ -33,7 +36,10 @@ public abstract record RotaryDecoderConfig : CausalLanguageConfig
     /// <summary>The number of key and value heads, each of which serves an equal share of the query heads; default as many as those.</summary>
     public int? NumKeyValueHeads { get; init; }
 
-    /// <summary>d, the size of a head, an even number; default <see cref="CausalLanguageConfig.HiddenSize"/> / <see cref="CausalLanguageConfig.NumAttentionHeads"/>.</summary>
+    /// <summary>
+    /// d, the size of a head, an even number; default <see cref="CausalLanguageConfig.HiddenSize"/> /
+    /// <see cref="CausalLanguageConfig.NumAttentionHeads"/>.
+    /// </summary>
     public int? HeadDim { get; init; }
 
     /// <summary>The activation of the gate, default silu.</summary>
@@ -83,13 +89,21 @@ public abstract record RotaryDecoderConfig : CausalLanguageConfig
         var faults = CheckKeys();
         if (NumAttentionHeads > 0 && KeyValueHeads > 0)
         {
-            faults.Require(NumAttentionHeads % KeyValueHeads == 0, $"num_key_value_heads: got {KeyValueHeads}, expected a divisor of num_attention_heads ({NumAttentionHeads})");
-            faults.Require(HeadDim is not null || HiddenSize % NumAttentionHeads == 0, $"num_attention_heads: got {NumAttentionHeads}, expected a divisor of hidden_size ({HiddenSize}), or a head_dim");
+            faults.Require(
+                NumAttentionHeads % KeyValueHeads == 0,
+                $"num_key_value_heads: got {KeyValueHeads}, expected a divisor of num_attention_heads ({NumAttentionHeads})");
+            faults.Require(
+                HeadDim is not null || HiddenSize % NumAttentionHeads == 0,
+                $"num_attention_heads: got {NumAttentionHeads}, expected a divisor of hidden_size ({HiddenSize}), or a head_dim");
             faults.Require(HeadSize > 0 && HeadSize % 2 == 0, $"head_dim: got {HeadSize}, expected a positive even number, as positions turn pairs of numbers");
-            faults.Require((long)NumAttentionHeads * HeadSize <= int.MaxValue, $"num_attention_heads: got {NumAttentionHeads} heads of {HeadSize}, expected at most {int.MaxValue} numbers");
+            faults.Require(
+                (long)NumAttentionHeads * HeadSize <= int.MaxValue,
+                $"num_attention_heads: got {NumAttentionHeads} heads of {HeadSize}, expected at most {int.MaxValue} numbers");
         }
 
-        faults.Require(PadTokenId is null || (PadTokenId >= -(long)VocabSize && PadTokenId < VocabSize), $"pad_token_id: got {PadTokenId}, expected null or an id below vocab_size ({VocabSize})");
+        faults.Require(
+            PadTokenId is null || (PadTokenId >= -(long)VocabSize && PadTokenId < VocabSize),
+            $"pad_token_id: got {PadTokenId}, expected null or an id below vocab_size ({VocabSize})");
         return faults;
     }
 }

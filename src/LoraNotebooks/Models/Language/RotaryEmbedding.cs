@@ -64,7 +64,8 @@ public sealed record RotaryConfig
         faults.Require(Factor >= 1, $"rope_scaling.factor: got {Factor}, expected a number of at least 1");
         faults.Require(
             Type != Llama3 || (LowFreqFactor > 0 && HighFreqFactor > LowFreqFactor && OriginalMaxPositionEmbeddings > 0),
-            $"rope_scaling: got low_freq_factor {LowFreqFactor}, high_freq_factor {HighFreqFactor} and original_max_position_embeddings {OriginalMaxPositionEmbeddings}, expected positive numbers, the first below the second");
+            $"rope_scaling: got low_freq_factor {LowFreqFactor}, high_freq_factor {HighFreqFactor} and original_max_position_embeddings "
+                + $"{OriginalMaxPositionEmbeddings}, expected positive numbers, the first below the second");
     }
 
     /// <summary>The d/2 frequencies, in radians per token.</summary>

@@ -40,7 +40,8 @@ public readonly partial record struct WeightedText(string Text, double Weight)
                 case "]" when square.Count > 0:
                     Multiply(square.Pop(), 1 / Stronger);
                     break;
-                case [':', .., ')'] when round.Count > 0 && double.TryParse(match.Groups["weight"].Value, NumberStyles.Float, CultureInfo.InvariantCulture, out var weight):
+                case [':', .., ')'] when round.Count > 0
+                    && double.TryParse(match.Groups["weight"].Value, NumberStyles.Float, CultureInfo.InvariantCulture, out var weight):
                     Multiply(round.Pop(), weight);
                     break;
                 default:

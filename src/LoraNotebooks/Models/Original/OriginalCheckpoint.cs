@@ -50,7 +50,9 @@ internal sealed class OriginalCheckpoint(SafetensorsFile file)
         : throw Lacks(key);
 
     /// <summary>The error of a file without a tensor that tells a network's size.</summary>
-    public InvalidDataException Lacks(string key) => new($"'{Path}' has no tensor '{key}', by which the network's size is told. Expected an original Stable Diffusion checkpoint (1.x, 2.x or XL) of UNet, autoencoder and text encoders; give the network's config.json beside it if its names are others.");
+    public InvalidDataException Lacks(string key) => new(
+        $"'{Path}' has no tensor '{key}', by which the network's size is told. Expected an original Stable Diffusion checkpoint (1.x, 2.x or XL) of "
+            + "UNet, autoencoder and text encoders; give the network's config.json beside it if its names are others.");
 
     /// <summary>One size of a tensor's shape.</summary>
     /// <param name="key">The tensor.</param>
@@ -62,7 +64,9 @@ internal sealed class OriginalCheckpoint(SafetensorsFile file)
         var place = dimension.GetOffset(shape.Count);
         return place >= 0 && place < shape.Count && shape[place] is > 0 and <= int.MaxValue
             ? (int)shape[place]
-            : throw new InvalidDataException($"'{Path}' has a tensor '{key}' of shape {Shapes.Text(shape)}, by which the network's size is told; expected a positive number at place {dimension}. Download the file again, or give the network's config.json beside it.");
+            : throw new InvalidDataException(
+                $"'{Path}' has a tensor '{key}' of shape {Shapes.Text(shape)}, by which the network's size is told; "
+                    + $"expected a positive number at place {dimension}. Download the file again, or give the network's config.json beside it.");
     }
 
     /// <summary>How many numbers from 0 on stand in a name's place.</summary>
@@ -99,7 +103,9 @@ internal sealed class OriginalCheckpoint(SafetensorsFile file)
             sources[parameter] = source;
             if (!source.Shape.SequenceEqual(tensor.shape))
             {
-                faults.Add($"wrong shape: {place.Key} is {Shapes.Text(file.Tensors[place.Key].Shape)}, expected values for {network.GetName()}'s {parameter} {Shapes.Text(tensor.shape)}");
+                faults.Add(
+                    $"wrong shape: {place.Key} is {Shapes.Text(file.Tensors[place.Key].Shape)}, "
+                        + $"expected values for {network.GetName()}'s {parameter} {Shapes.Text(tensor.shape)}");
             }
         }
 
@@ -109,7 +115,10 @@ internal sealed class OriginalCheckpoint(SafetensorsFile file)
     /// <summary>Notes tensors that the model has and does not use.</summary>
     public void Ignore(string prefix) => used.UnionWith(file.Tensors.Keys.Where(key => key.StartsWith(prefix, StringComparison.Ordinal)));
 
-    /// <summary>Refuses what did not fit, and tensors of the networks that nothing asked for. Others are no part of the model: they are left out and told in one line.</summary>
+    /// <summary>
+    /// Refuses what did not fit, and tensors of the networks that nothing asked for. Others are no part of
+    /// the model: they are left out and told in one line.
+    /// </summary>
     /// <exception cref="InvalidDataException">There is something to refuse; then all that is strange is told.</exception>
     public void ThrowIfUnfit()
     {
@@ -118,7 +127,8 @@ internal sealed class OriginalCheckpoint(SafetensorsFile file)
         {
             if (unknown.Count > 0)
             {
-                Notice.Tell($"'{Path}': left out {Listing.Count(unknown.Count, "tensor")} that belong to no network of Stable Diffusion: {Listing.Inline(unknown)}.");
+                Notice.Tell(
+                    $"'{Path}': left out {Listing.Count(unknown.Count, "tensor")} that belong to no network of Stable Diffusion: {Listing.Inline(unknown)}.");
             }
 
             return;
@@ -129,11 +139,14 @@ internal sealed class OriginalCheckpoint(SafetensorsFile file)
         {
             faults.Sort(StringComparer.Ordinal);
             throw new InvalidDataException(
-                $"'{Path}' does not fit the Stable Diffusion model that its shapes or the given configurations describe, {Listing.Count(faults.Count, "fault")}:\n{Listing.Lines(faults)}\nExpected the tensors of one UNet, one autoencoder and their text encoders, all under the original names. If it is another kind of model, use its folder in diffusers layout.");
+                $"'{Path}' does not fit the Stable Diffusion model that its shapes or the given configurations describe, "
+                    + $"{Listing.Count(faults.Count, "fault")}:\n{Listing.Lines(faults)}\nExpected the tensors of one UNet, one autoencoder and "
+                    + "their text encoders, all under the original names. If it is another kind of model, use its folder in diffusers layout.");
         }
     }
 
-    private static bool IsOfNetwork(string key) => key.StartsWith(UNetPrefix, StringComparison.Ordinal) || key.StartsWith(VaePrefix, StringComparison.Ordinal) || OriginalText.IsOfText(key);
+    private static bool IsOfNetwork(string key) =>
+        key.StartsWith(UNetPrefix, StringComparison.Ordinal) || key.StartsWith(VaePrefix, StringComparison.Ordinal) || OriginalText.IsOfText(key);
 
     private static bool IsNotNeeded(string key) =>
         NotNeeded.Any(prefix => key.StartsWith(prefix, StringComparison.Ordinal))

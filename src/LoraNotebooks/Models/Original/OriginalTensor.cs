@@ -32,8 +32,10 @@ internal sealed record OriginalTensor(string Key, OriginalForm Form = OriginalFo
         var stored = file.Tensors[Key].Shape;
         return Form switch
         {
-            OriginalForm.PointConvolution when stored is [var rows, var columns, 1, 1] => new(file, Key, [rows, columns], tensor => tensor.reshape(rows, columns)),
-            OriginalForm.Third when stored is [var all, ..] && all % Thirds == 0 => new(file, Key, [all / Thirds, .. stored.Skip(1)], tensor => tensor.narrow(0, Part * (all / Thirds), all / Thirds)),
+            OriginalForm.PointConvolution when stored is [var rows, var columns, 1, 1] =>
+                new(file, Key, [rows, columns], tensor => tensor.reshape(rows, columns)),
+            OriginalForm.Third when stored is [var all, ..] && all % Thirds == 0 =>
+                new(file, Key, [all / Thirds, .. stored.Skip(1)], tensor => tensor.narrow(0, Part * (all / Thirds), all / Thirds)),
             OriginalForm.Transposed when stored is [var rows, var columns] => new(file, Key, [columns, rows], static tensor => tensor.t()),
             _ => WeightSource.Whole(file, Key),
         };

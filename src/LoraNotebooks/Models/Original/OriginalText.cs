@@ -49,7 +49,9 @@ internal sealed class OriginalText
         OriginalText[] found = [.. known.Where(kind => checkpoint.HasAny(kind.Prefix)).Select(kind => new OriginalText(checkpoint, kind.Prefix, kind.IsOpen))];
         return found.Length > 0
             ? found
-            : throw new InvalidDataException($"'{checkpoint.Path}' has no text encoder under a known name ({string.Join(", ", known.Select(static kind => kind.Prefix + "*"))}). Expected a whole Stable Diffusion model in one file; a file of the UNet alone, or of an adapter, is not one.");
+            : throw new InvalidDataException(
+                $"'{checkpoint.Path}' has no text encoder under a known name ({string.Join(", ", known.Select(static kind => kind.Prefix + "*"))}). "
+                    + "Expected a whole Stable Diffusion model in one file; a file of the UNet alone, or of an adapter, is not one.");
     }
 
     /// <summary>Whether this is OpenCLIP alone, as in Stable Diffusion 2.x.</summary>
@@ -98,7 +100,10 @@ internal sealed class OriginalText
             var plain = prefix + parameter;
 
             // Files of an older transformers lack the inner prefix.
-            return new(checkpoint.Has(plain) ? plain : prefix + parameter.Replace(TextModel, "", StringComparison.Ordinal) is var older && checkpoint.Has(older) ? older : plain);
+            return new(
+                checkpoint.Has(plain)
+                    ? plain
+                    : prefix + parameter.Replace(TextModel, "", StringComparison.Ordinal) is var older && checkpoint.Has(older) ? older : plain);
         }
 
         switch (parameter)

@@ -7,16 +7,22 @@ namespace LoraNotebooks.Tensors.Convolutions;
 /// <summary>
 /// Two-dimensional convolutions, right on every processor: libtorch's own where a self-check found its kernels right, else computed another way.
 /// </summary>
-/// <remarks>The check takes less than a tenth of a second, at the first convolution on the CPU; its result is kept per processor, library and setting.</remarks>
+/// <remarks>
+/// The check takes less than a tenth of a second, at the first convolution on the CPU; its result is kept per processor, library and setting.
+/// </remarks>
 public static class CheckedConvolution
 {
-    /// <summary>The environment variable that forces a way: <c>auto</c> (default), <c>native</c>, <c>padded</c> or <c>product</c>; see <see cref="ConvolutionWay"/>.</summary>
+    /// <summary>
+    /// The environment variable that forces a way: <c>auto</c> (default), <c>native</c>, <c>padded</c> or
+    /// <c>product</c>; see <see cref="ConvolutionWay"/>.
+    /// </summary>
     public const string WayVariable = "LORANOTEBOOKS_CONVOLUTIONS";
 
     /// <summary>Counts up where samples or ways change, so that older verdicts are not taken for today's.</summary>
     private const int VerdictsVersion = 1;
 
-    private static Lazy<ConvolutionEngine> engine = new(static () => new ConvolutionEngine(ConvolutionWays.Native, new ConvolutionVerdicts(VerdictsFile()), ForcedWay(), Notice.Tell));
+    private static Lazy<ConvolutionEngine> engine = new(static () =>
+        new ConvolutionEngine(ConvolutionWays.Native, new ConvolutionVerdicts(VerdictsFile()), ForcedWay(), Notice.Tell));
 
     /// <summary>What computes this process's convolutions.</summary>
     internal static ConvolutionEngine Engine => engine.Value;
@@ -67,7 +73,8 @@ public static class CheckedConvolution
             from side in (long[])[8, 32]
             from images in (long[])[1, 2]
             from channelsLast in (bool[])[false, true]
-            where side + (2 * Math.Min(geometry.Padding.Y, geometry.Padding.X)) > Math.Max(geometry.Dilation.Y * (kernel.Height - 1), geometry.Dilation.X * (kernel.Width - 1))
+            where side + (2 * Math.Min(geometry.Padding.Y, geometry.Padding.X))
+                > Math.Max(geometry.Dilation.Y * (kernel.Height - 1), geometry.Dilation.X * (kernel.Width - 1))
             select new ConvolutionCase(type, channelsLast, images, inputs, outputs, (side, side), kernel, geometry, get_num_threads());
     }
 
@@ -90,7 +97,15 @@ public static class CheckedConvolution
     /// <summary>The file for this processor, system, libtorch, limit of instructions and number of threads.</summary>
     private static string VerdictsFile()
     {
-        var machine = string.Join('\n', Processor.Current, string.Join(' ', Processor.Current.Instructions), Environment.OSVersion, __version__, NativeSettings.InstructionLimit, get_num_threads(), VerdictsVersion);
+        var machine = string.Join(
+            '\n',
+            Processor.Current,
+            string.Join(' ', Processor.Current.Instructions),
+            Environment.OSVersion,
+            __version__,
+            NativeSettings.InstructionLimit,
+            get_num_threads(),
+            VerdictsVersion);
         return Path.Combine(NativeRuntime.CacheFolder, "kernels", Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(machine)))[..16] + ".json");
     }
 

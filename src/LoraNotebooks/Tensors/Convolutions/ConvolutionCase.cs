@@ -27,7 +27,15 @@ internal readonly record struct ConvolutionCase(
     private const long Seed = 20260213;
 
     /// <summary>Of a square kernel on a square image of float32.</summary>
-    public static ConvolutionCase Square(bool channelsLast, long images, long inputs, long outputs, long side, long kernel, long stride = 1, ScalarType type = ScalarType.Float32) =>
+    public static ConvolutionCase Square(
+        bool channelsLast,
+        long images,
+        long inputs,
+        long outputs,
+        long side,
+        long kernel,
+        long stride = 1,
+        ScalarType type = ScalarType.Float32) =>
         new(type, channelsLast, images, inputs, outputs, (side, side), (kernel, kernel), ConvolutionGeometry.Square(stride, kernel / 2), get_num_threads());
 
     /// <summary>The case that a call is.</summary>
@@ -79,8 +87,12 @@ internal readonly record struct ConvolutionCase(
     public override string ToString()
     {
         var g = Geometry;
-        return string.Create(CultureInfo.InvariantCulture, $"{Type} {(ChannelsLast ? "channels last" : "contiguous")}, {Images}×{Inputs}×{Size.Height}×{Size.Width} → {Outputs}, ")
-            + string.Create(CultureInfo.InvariantCulture, $"kernel {Kernel.Height}×{Kernel.Width}, stride {g.Stride.Y}×{g.Stride.X}, padding {g.Padding.Y}×{g.Padding.X}, ")
+        return string.Create(
+                CultureInfo.InvariantCulture,
+                $"{Type} {(ChannelsLast ? "channels last" : "contiguous")}, {Images}×{Inputs}×{Size.Height}×{Size.Width} → {Outputs}, ")
+            + string.Create(
+                CultureInfo.InvariantCulture,
+                $"kernel {Kernel.Height}×{Kernel.Width}, stride {g.Stride.Y}×{g.Stride.X}, padding {g.Padding.Y}×{g.Padding.X}, ")
             + string.Create(CultureInfo.InvariantCulture, $"dilation {g.Dilation.Y}×{g.Dilation.X}, groups {g.Groups}, threads {Threads}");
     }
 

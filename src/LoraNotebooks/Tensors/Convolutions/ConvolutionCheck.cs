@@ -86,7 +86,10 @@ internal static class ConvolutionCheck
     }
 
     /// <summary>Which of output and gradients differ, and by how much; <see langword="null"/> if none does.</summary>
-    public static string? Difference((Tensor Output, Tensor OfImage, Tensor OfKernel) actual, (Tensor Output, Tensor OfImage, Tensor OfKernel) expected, double limit)
+    public static string? Difference(
+        (Tensor Output, Tensor OfImage, Tensor OfKernel) actual,
+        (Tensor Output, Tensor OfImage, Tensor OfKernel) expected,
+        double limit)
     {
         (string Name, double Error)[] errors =
         [
@@ -94,7 +97,14 @@ internal static class ConvolutionCheck
             ("gradient of the image", Agreement.Error(actual.OfImage, expected.OfImage)),
             ("gradient of the kernel", Agreement.Error(actual.OfKernel, expected.OfKernel)),
         ];
-        string[] faults = [.. errors.Where(part => part.Error > limit).Select(static part => part.Error < double.PositiveInfinity ? FormattableString.Invariant($"{part.Name} off by {part.Error:0.0%}") : $"{part.Name} not finite")];
+        string[] faults =
+        [
+            .. errors
+                .Where(part => part.Error > limit)
+                .Select(static part => part.Error < double.PositiveInfinity
+                    ? FormattableString.Invariant($"{part.Name} off by {part.Error:0.0%}")
+                    : $"{part.Name} not finite"),
+        ];
         return faults.Length > 0 ? string.Join(", ", faults) : null;
     }
 }

@@ -106,7 +106,9 @@ internal sealed class ConvolutionEngine(ConvolutionKernel native, ConvolutionVer
                 store.Keep(found);
                 if (found.Wrong.Count > 0 && forced is null)
                 {
-                    tell($"libtorch computes {found.Wrong.Count} of {found.Samples} sample convolutions wrong on this processor; they and their like are computed another way, so results are right ('lora-notebooks doctor' tells more).");
+                    tell(
+                        $"libtorch computes {found.Wrong.Count} of {found.Samples} sample convolutions wrong on this processor; "
+                            + "they and their like are computed another way, so results are right ('lora-notebooks doctor' tells more).");
                 }
 
                 findings = found;

@@ -64,7 +64,10 @@ internal sealed class ConvolutionVerdicts(string? path)
     {
         try
         {
-            return path is not null && File.Exists(path) && JsonSerializer.Deserialize<Content>(File.ReadAllText(path), Json) is { Ways: not null } kept ? kept : new Content(null, []);
+            return path is not null && File.Exists(path)
+                && JsonSerializer.Deserialize<Content>(File.ReadAllText(path), Json) is { Ways: not null } kept
+                    ? kept
+                    : new Content(null, []);
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException or JsonException)
         {
