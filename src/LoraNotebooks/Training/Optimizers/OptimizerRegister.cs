@@ -10,6 +10,7 @@ public static class OptimizerRegister
     private static readonly Type[] Own =
     [
         typeof(AdamWOptimizer),
+        typeof(AveragedOptimizer),
     ];
 
     private static readonly Lock Changing = new();
@@ -48,7 +49,7 @@ internal sealed class OptimizerJson : JsonConverter<Optimizer>
         IgnoreReadOnlyProperties = true,
         RespectNullableAnnotations = true,
         UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow,
-        Converters = { new JsonStringEnumConverter() },
+        Converters = { new JsonStringEnumConverter(), new OptimizerJson() },
     };
 
     /// <summary>The options alone.</summary>

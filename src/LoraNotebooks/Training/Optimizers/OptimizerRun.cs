@@ -19,10 +19,18 @@ public sealed class OptimizerRun : IDisposable
     /// <param name="groups">The groups; no parameter may be in two of them.</param>
     /// <exception cref="ArgumentException">There is nothing to train, a parameter is not float32, or names of states are not free or given twice.</exception>
     public OptimizerRun(Optimizer optimizer, IReadOnlyList<ParameterGroup> groups)
+        : this(optimizer, groups, allowsLowerTypes: false)
+    {
+    }
+
+    /// <param name="optimizer">The rule.</param>
+    /// <param name="groups">The groups.</param>
+    /// <param name="allowsLowerTypes">See <see cref="ParameterStore(IReadOnlyList{ParameterGroup}, bool)"/>.</param>
+    internal OptimizerRun(Optimizer optimizer, IReadOnlyList<ParameterGroup> groups, bool allowsLowerTypes)
     {
         ArgumentNullException.ThrowIfNull(optimizer);
         this.optimizer = optimizer;
-        store = new ParameterStore(groups);
+        store = new ParameterStore(groups, allowsLowerTypes);
         List<StateTensor> declared = [.. optimizer.States(store.Shapes)];
         string[] wrong = [.. declared.Select(static state => state.Name).Concat([Weights, TrainingState.Losses]).GroupBy(static name => name).Where(static name => name.Count() > 1).Select(static name => name.Key)];
         if (wrong.Length > 0)
@@ -74,6 +82,7 @@ public sealed class OptimizerRun : IDisposable
         {
             Steps++;
             optimizer.Update(new OptimizerStep(store, states, Steps, gradient, stretches, learningRates));
+            store.Publish();
         }
 
         return norm;
@@ -91,6 +100,7 @@ public sealed class OptimizerRun : IDisposable
             using var noGradient = no_grad();
             trainingWeights = store.Weights.clone().DetachFromDisposeScope();
             store.Weights.copy_(optimizer.EvaluationWeights(trainingWeights, states));
+            store.Publish();
         }
     }
 
@@ -101,6 +111,7 @@ public sealed class OptimizerRun : IDisposable
         {
             using var noGradient = no_grad();
             store.Weights.copy_(trainingWeights);
+            store.Publish();
             trainingWeights.Dispose();
             trainingWeights = null;
         }
@@ -132,6 +143,8 @@ public sealed class OptimizerRun : IDisposable
         {
             target.copy_(state[name].reshape(target.shape));
         }
+
+        store.Publish();
 
         Steps = steps;
     }

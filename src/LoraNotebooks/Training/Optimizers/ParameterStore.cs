@@ -18,11 +18,16 @@ internal sealed class ParameterStore : IDisposable
 {
     private readonly Parameter[] parameters;
     private readonly int[] groupOf;
+    private readonly Tensor[] masters = [];
 
     /// <summary>The parameters keep their values; their memory moves into <see cref="Weights"/>.</summary>
     /// <param name="groups">The groups; no parameter may be in two of them.</param>
+    /// <param name="allowsLowerTypes">
+    /// Whether parameters may have a type of fewer digits: <see cref="Weights"/> are then float32 masters beside them, of which they are rounded copies, so that
+    /// small updates are not lost.
+    /// </param>
     /// <exception cref="ArgumentException">There is nothing to train, or a parameter is not float32.</exception>
-    public ParameterStore(IReadOnlyList<ParameterGroup> groups)
+    public ParameterStore(IReadOnlyList<ParameterGroup> groups, bool allowsLowerTypes = false)
     {
         ArgumentNullException.ThrowIfNull(groups);
         Groups = groups;
@@ -33,7 +38,8 @@ internal sealed class ParameterStore : IDisposable
             throw new ArgumentException("Got no parameters, expected at least one. Check that the adapter was attached and has target modules.", nameof(groups));
         }
 
-        if (Array.Find(parameters, parameter => parameter.dtype != ScalarType.Float32) is { } wrong)
+        var lower = Array.Find(parameters, static parameter => parameter.dtype != ScalarType.Float32);
+        if (lower is { } wrong && !allowsLowerTypes)
         {
             throw new ArgumentException($"Got a parameter of type {wrong.dtype}, expected Float32: small updates vanish in types with fewer digits. Keep the adapter in float32; the frozen base may have another type.", nameof(groups));
         }
@@ -41,8 +47,15 @@ internal sealed class ParameterStore : IDisposable
         using var scope = NewDisposeScope();
         using var noGradient = no_grad();
         // Not parameters_to_vector: it cannot take a convolution's weights that lie with the channels last.
-        Weights = InARow([.. parameters.Select(static parameter => parameter.reshape(-1))]).DetachFromDisposeScope();
-        nn.utils.vector_to_parameters(Weights, parameters);
+        Weights = InARow([.. parameters.Select(static parameter => parameter.reshape(-1).to(ScalarType.Float32))]).DetachFromDisposeScope();
+        if (lower is null)
+        {
+            nn.utils.vector_to_parameters(Weights, parameters);
+        }
+        else
+        {
+            masters = [.. Weights.split([.. parameters.Select(static parameter => parameter.numel())]).Zip(parameters, static (part, parameter) => part.view(parameter.shape).DetachFromDisposeScope())];
+        }
     }
 
     /// <summary>The groups.</summary>
@@ -69,7 +82,7 @@ internal sealed class ParameterStore : IDisposable
             var length = parameters[i].numel();
             if (parameters[i].grad is { } found)
             {
-                gradients.Add(found.reshape(-1));
+                gradients.Add(found.reshape(-1).to(ScalarType.Float32));
                 if (stretches.Count > 0 && stretches[^1] is var last && last.Group == groupOf[i] && last.Weight + last.Length == weight)
                 {
                     stretches[^1] = last with { Length = last.Length + length, Parameters = last.Parameters.Start..(i + 1) };
@@ -105,6 +118,15 @@ internal sealed class ParameterStore : IDisposable
         return norm;
     }
 
+    /// <summary>Rounds the masters into the parameters, where they are copies; call it after each change of <see cref="Weights"/>.</summary>
+    public void Publish()
+    {
+        foreach (var (parameter, master) in parameters.Zip(masters))
+        {
+            parameter.copy_(master);
+        }
+    }
+
     /// <summary>Forgets the gradients, so that the next backward pass starts anew.</summary>
     public void ClearGradients()
     {
@@ -115,7 +137,11 @@ internal sealed class ParameterStore : IDisposable
     }
 
     /// <summary>Gives the row up; the parameters stay as they are.</summary>
-    public void Dispose() => Weights.Dispose();
+    public void Dispose()
+    {
+        Array.ForEach(masters, static master => master.Dispose());
+        Weights.Dispose();
+    }
 
     /// <summary>New memory in any case: TorchSharp's <c>cat</c> of one tensor is that tensor.</summary>
     private static Tensor InARow(List<Tensor> tensors) => tensors.Count == 1 ? tensors[0].clone() : cat(tensors);

@@ -13,7 +13,7 @@ internal static class AutoencoderPretraining
     /// <summary>Encoder and decoder together.</summary>
     public static void TrainBoth(AutoencoderKL vae, PortraitCorpus corpus, PretrainingConfig config, IProgress<PretrainingStep>? progress, CancellationToken cancellation)
     {
-        using var optimizer = new AveragedAdamW([.. vae.parameters()], config.AverageDecay);
+        using var optimizer = PretrainingLoop.NewOptimizer([.. vae.parameters()], config.AverageDecay);
         PretrainingLoop.Run("autoencoder", config, optimizer, config.AutoencoderSteps, config.AutoencoderBatch, config.AutoencoderLearningRate,
             (_, generator) =>
             {
@@ -28,7 +28,7 @@ internal static class AutoencoderPretraining
                 return Reconstruction(decoded, pixels).Plus(divergence.Times(config.KlWeight));
             },
             progress, cancellation);
-        optimizer.UseAverage();
+        optimizer.UseEvaluationWeights();
     }
 
     /// <summary>The decoder alone: it learns to draw sharp lines from latents that carry a little of the noise a denoiser leaves.</summary>
@@ -36,7 +36,7 @@ internal static class AutoencoderPretraining
     {
         const double residualNoise = 0.05;
         var trained = vae.named_parameters().Where(static p => p.name.StartsWith("decoder.", StringComparison.Ordinal)).Select(static p => p.parameter).ToList();
-        using var optimizer = new AveragedAdamW(trained, config.AverageDecay);
+        using var optimizer = PretrainingLoop.NewOptimizer(trained, config.AverageDecay);
         PretrainingLoop.Run("decoder", config, optimizer, config.DecoderSteps, config.AutoencoderBatch, config.AutoencoderLearningRate / 2,
             (_, generator) =>
             {
@@ -51,7 +51,7 @@ internal static class AutoencoderPretraining
                 return Reconstruction(vae.Decode(latents).to(ScalarType.Float32), pixels);
             },
             progress, cancellation);
-        optimizer.UseAverage();
+        optimizer.UseEvaluationWeights();
     }
 
     /// <summary>

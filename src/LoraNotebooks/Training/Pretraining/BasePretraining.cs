@@ -42,9 +42,9 @@ public static class BasePretraining
         using var scope = NewDisposeScope();
         using var corpus = PortraitCorpus.Load(config.Corpus, "train");
         var (unet, text, tokenizer) = NewDenoiser(config, corpus);
-        using var optimizer = new AveragedAdamW([.. unet.parameters(), .. text.parameters()], config.AverageDecay);
-        optimizer.Load(Path.Combine(config.StateFolder, "denoiser.safetensors"));
-        optimizer.UseAverage();
+        using var optimizer = PretrainingLoop.NewOptimizer([.. unet.parameters(), .. text.parameters()], config.AverageDecay);
+        PretrainingLoop.Load(Path.Combine(config.StateFolder, "denoiser.safetensors"), optimizer);
+        optimizer.UseEvaluationWeights();
         SavePipeline(config, AutoencoderKL.FromFolder(Path.Combine(config.StateFolder, "vae")), unet, text, tokenizer);
     }
 

@@ -36,7 +36,7 @@ public static class ClassifierPretraining
         var truth = tensor(labels, [corpus.Count, tags.Length]);
         manual_seed(config.Seed + 2);
         var model = new TagClassifier(tags);
-        using var optimizer = new AveragedAdamW([.. model.parameters()], 0.995);
+        using var optimizer = PretrainingLoop.NewOptimizer([.. model.parameters()], 0.995);
         PretrainingLoop.Run("classifier", config, optimizer, steps, Batch, 2e-3,
             (_, generator) =>
             {
@@ -45,7 +45,7 @@ public static class ClassifierPretraining
                 return binary_cross_entropy_with_logits(model.call(pixels), truth.index_select(0, indices));
             },
             progress, cancellation);
-        optimizer.UseAverage();
+        optimizer.UseEvaluationWeights();
         model.Save(folder);
     }
 

@@ -31,7 +31,7 @@ internal static class DenoiserPretraining
     {
         var batch = config.DenoiserBatch;
         var dtype = AutoencoderPretraining.DType(config);
-        using var optimizer = new AveragedAdamW([.. unet.parameters(), .. text.parameters()], config.AverageDecay);
+        using var optimizer = PretrainingLoop.NewOptimizer([.. unet.parameters(), .. text.parameters()], config.AverageDecay);
         PretrainingLoop.Run("denoiser", config, optimizer, config.DenoiserSteps, batch, config.DenoiserLearningRate,
             (step, generator) =>
             {
@@ -55,7 +55,7 @@ internal static class DenoiserPretraining
                 return (weight.to(ScalarType.Float32) * (predicted - target).Squared().mean([1, 2, 3])).mean();
             },
             progress, cancellation);
-        optimizer.UseAverage();
+        optimizer.UseEvaluationWeights();
     }
 
     /// <summary>A caption of some tags, the first of which is the style.</summary>

@@ -1,3 +1,7 @@
+using System.Globalization;
+using LoraNotebooks.Formats;
+using LoraNotebooks.Training.Optimizers;
+using TorchSharp.Modules;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Training.Pretraining;
@@ -5,6 +9,20 @@ namespace LoraNotebooks.Training.Pretraining;
 /// <summary>The loop that the stages share: learning rate, resume, saving, progress, cancellation.</summary>
 internal static class PretrainingLoop
 {
+    private const string Steps = "steps";
+    private const double WeightDecay = 0.01;
+    private const double MaxGradientNorm = 1;
+    private const double FinalRatio = 0.02;
+    private const int MostWarmup = 200;
+
+    /// <summary>AdamW and an average of the weights, which may be in bfloat16: masters of them are kept.</summary>
+    /// <param name="parameters">What trains.</param>
+    /// <param name="averageDecay">The decay of the average per step.</param>
+    public static OptimizerRun NewOptimizer(IReadOnlyList<Parameter> parameters, double averageDecay) => new(
+        new AveragedOptimizer { Inner = new AdamWOptimizer { Beta2 = 0.99 }, Decay = averageDecay },
+        [new ParameterGroup("model", parameters, WeightDecay)],
+        allowsLowerTypes: true);
+
     /// <summary>Runs a stage from where its saved state ends to its last step.</summary>
     /// <param name="stage">The stage's name; its state is <c>stage.safetensors</c>.</param>
     /// <param name="config">The configuration.</param>
@@ -19,7 +37,7 @@ internal static class PretrainingLoop
     public static void Run(
         string stage,
         PretrainingConfig config,
-        AveragedAdamW optimizer,
+        OptimizerRun optimizer,
         long steps,
         int batch,
         double peakLearningRate,
@@ -32,7 +50,7 @@ internal static class PretrainingLoop
         var state = Path.Combine(config.StateFolder, stage + ".safetensors");
         if (File.Exists(state))
         {
-            optimizer.Load(state);
+            Load(state, optimizer);
         }
 
         clock ??= TimeProvider.System;
@@ -54,7 +72,8 @@ internal static class PretrainingLoop
                     throw new InvalidOperationException($"The {stage}'s loss is {number} at step {step + 1}. The state of the last save is kept; lower the learning rate ({peakLearningRate}) and run again.");
                 }
 
-                optimizer.Step(learningRate);
+                optimizer.Step([learningRate], MaxGradientNorm);
+                optimizer.ClearGradients();
                 sum += number;
                 sinceReport++;
             }
@@ -68,23 +87,41 @@ internal static class PretrainingLoop
 
             if (optimizer.Steps % config.SaveEvery == 0 || optimizer.Steps == steps || cancellation.IsCancellationRequested)
             {
-                optimizer.Save(state);
+                Save(state, optimizer);
                 cancellation.ThrowIfCancellationRequested();
             }
+        }
+    }
+
+    /// <summary>Goes on from a saved state.</summary>
+    /// <exception cref="InvalidDataException">The state belongs to another model.</exception>
+    public static void Load(string path, OptimizerRun optimizer)
+    {
+        using var scope = NewDisposeScope();
+        using var file = SafetensorsFile.Open(path);
+        try
+        {
+            optimizer.Restore(file.Tensors.Keys.ToDictionary(static name => name, name => file.Load(name)), long.Parse(file.Metadata[Steps], CultureInfo.InvariantCulture));
+        }
+        catch (InvalidDataException fault)
+        {
+            throw new InvalidDataException($"{path} is of another model. Delete the file to start over, or train with the configuration it was made with. {fault.Message}", fault);
         }
     }
 
     /// <summary>The learning rate of a step, from 0: a line up to the peak, then a half cosine wave.</summary>
     internal static double LearningRate(long step, long steps, double peak)
     {
-        const double floor = 0.02;
-        var warmUp = Math.Min(200, steps / 10 + 1);
-        if (step < warmUp)
-        {
-            return peak * (step + 1) / warmUp;
-        }
+        var warmUp = (int)Math.Min(MostWarmup, steps / 10 + 1);
+        var schedule = new LearningRateSchedule { Kind = ScheduleKind.CosineWithMinLr, Warmup = warmUp, FinalRatio = FinalRatio };
 
-        var done = (double)(step - warmUp) / Math.Max(1, steps - warmUp);
-        return peak * (floor + (1 - floor) * 0.5 * (1 + Math.Cos(Math.PI * done)));
+        // The schedule's line begins at 0; here the first step learns, too.
+        return schedule.Rate((int)(step < warmUp ? step + 1 : step), (int)steps, peak);
+    }
+
+    private static void Save(string path, OptimizerRun optimizer)
+    {
+        using var scope = NewDisposeScope();
+        SafetensorsFile.Write(path, optimizer.State(), new Dictionary<string, string> { [Steps] = optimizer.Steps.ToString(CultureInfo.InvariantCulture) });
     }
 }

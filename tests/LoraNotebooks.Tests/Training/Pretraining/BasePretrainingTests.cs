@@ -134,7 +134,7 @@ public sealed class BasePretrainingTests : IDisposable
             Path.Combine(folder, "other-state", "autoencoder.safetensors"),
             new Dictionary<string, torch.Tensor>
             {
-                ["master"] = torch.zeros(3),
+                ["weights"] = torch.zeros(3),
                 ["first_moment"] = torch.zeros(3),
                 ["second_moment"] = torch.zeros(3),
                 ["average"] = torch.zeros(3),

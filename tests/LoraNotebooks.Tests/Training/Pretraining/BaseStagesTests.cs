@@ -293,7 +293,7 @@ public sealed class BaseStagesTests : IDisposable
     /// <summary>After one step the average is that of what was before, 2 in 11, and after.</summary>
     private static void AssertAverage(Dictionary<string, double[]> before, nn.Module model, string state)
     {
-        var master = RunFiles.Numbers(state, "master");
+        var master = RunFiles.Numbers(state, "weights");
         double[] start = [.. before.Values.SelectMany(static numbers => numbers)];
         double[] now = [.. before.Keys.SelectMany(name => Numbers(model.get_parameter(name)!))];
         Close([.. start.Zip(master).Select(static pair => 2.0 / 11 * pair.First + 9.0 / 11 * pair.Second)], now);

@@ -1,4 +1,5 @@
 using LoraNotebooks.Tests.Models;
+using LoraNotebooks.Training.Optimizers;
 using LoraNotebooks.Training.Pretraining;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -18,7 +19,7 @@ public sealed class PretrainingLoopTests : IDisposable
     {
         var reports = new List<PretrainingStep>();
         using var parameter = new Parameter(zeros(1));
-        using var optimizer = new AveragedAdamW([parameter], 0.9);
+        using var optimizer = PretrainingLoop.NewOptimizer([parameter], 0.9);
 
         PretrainingLoop.Run("stage", Config(), optimizer, 60, 8, 0.5,
             (step, _) =>
@@ -63,7 +64,7 @@ public sealed class PretrainingLoopTests : IDisposable
     {
         using var scope = NewDisposeScope();
         using var parameter = new Parameter(zeros(1));
-        using var optimizer = new AveragedAdamW([parameter], 0.9);
+        using var optimizer = PretrainingLoop.NewOptimizer([parameter], 0.9);
         var (weights, draws) = (new List<double> { 0 }, new List<float>());
 
         PretrainingLoop.Run("ab", Config() with { Seed = 5 }, optimizer, 4, 1, 0.5,
@@ -93,7 +94,7 @@ public sealed class PretrainingLoopTests : IDisposable
     public void Run_Saves_EverySoManyStepsAndAtTheEnd(int saveEvery, int steps)
     {
         using var parameter = new Parameter(zeros(1));
-        using var optimizer = new AveragedAdamW([parameter], 0.9);
+        using var optimizer = PretrainingLoop.NewOptimizer([parameter], 0.9);
         var state = folder.In("state", "stage.safetensors");
 
         PretrainingLoop.Run("stage", Config() with { SaveEvery = saveEvery }, optimizer, steps, 1, 0.5,
@@ -114,10 +115,10 @@ public sealed class PretrainingLoopTests : IDisposable
     {
         using var scope = NewDisposeScope();
         using var parameter = new Parameter(zeros(1));
-        using var optimizer = new AveragedAdamW([parameter], 0.9);
+        using var optimizer = PretrainingLoop.NewOptimizer([parameter], 0.9);
         using var source = new CancellationTokenSource();
         var taken = new List<long>();
-        void Run(AveragedAdamW with, Parameter of) => PretrainingLoop.Run("stage", Config(), with, 6, 1, 0.5,
+        void Run(OptimizerRun with, Parameter of) => PretrainingLoop.Run("stage", Config(), with, 6, 1, 0.5,
             (step, _) =>
             {
                 taken.Add(step);
@@ -133,7 +134,7 @@ public sealed class PretrainingLoopTests : IDisposable
         Assert.Throws<OperationCanceledException>(() => Run(optimizer, parameter));
         Assert.Equal("3", RunFiles.Metadata(folder.In("state", "stage.safetensors"))["steps"]);
         using var again = new Parameter(ones(1));
-        using var second = new AveragedAdamW([again], 0.9);
+        using var second = PretrainingLoop.NewOptimizer([again], 0.9);
         Run(second, again);
         Run(second, again);
 
@@ -145,7 +146,7 @@ public sealed class PretrainingLoopTests : IDisposable
     public void Run_LossNotFinite_StopsAndKeepsTheLastSave()
     {
         using var parameter = new Parameter(zeros(1));
-        using var optimizer = new AveragedAdamW([parameter], 0.9);
+        using var optimizer = PretrainingLoop.NewOptimizer([parameter], 0.9);
 
         var error = Assert.Throws<InvalidOperationException>(() => PretrainingLoop.Run("stage", Config() with { SaveEvery = 2 }, optimizer, 9, 1, 0.5,
             (step, _) => parameter.sum() * (step == 3 ? float.PositiveInfinity : 0) + (step == 3 ? float.PositiveInfinity : 0), null, default));
