@@ -10,7 +10,10 @@ using static TorchSharp.torch;
 
 namespace Benchmarks;
 
-/// <summary>What keeping freed memory brings: the same work in a process with glibc's own thresholds and in one with the toolkit's, side by side in one run.</summary>
+/// <summary>
+/// What keeping freed memory brings: the same work in a process with glibc's own thresholds and in one with the toolkit's,
+/// side by side in one run.
+/// </summary>
 internal static class AllocatorGain
 {
     private const int Runs = 3;
@@ -60,7 +63,8 @@ internal static class AllocatorGain
         }
 
         using var pipeline = StableDiffusionPipeline.FromFolder(BaseModel.Folder);
-        times["15 avatar pictures, 20 steps, guidance"] = Best(2, () => pipeline.Generate(new() { Prompt = "portrait, long hair", Count = 15, Steps = 20, Guidance = 3 }));
+        times["15 avatar pictures, 20 steps, guidance"] = Best(2, () =>
+            pipeline.Generate(new() { Prompt = "portrait, long hair", Count = 15, Steps = 20, Guidance = 3 }));
 
         var folder = Directory.CreateTempSubdirectory("lora-allocator").FullName;
         try

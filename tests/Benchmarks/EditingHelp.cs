@@ -80,7 +80,12 @@ internal static class EditingHelp
     private static void Print(string name, TimeSpan wall, TimeSpan cpu)
     {
         GC.Collect();
-        Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
-            $"{name,-40} {wall.TotalMilliseconds,8:0} ms  {cpu.TotalMilliseconds,8:0} ms of processor  {Environment.WorkingSet / 1048576.0,6:0} MB resident  {GC.GetTotalMemory(false) / 1048576.0,6:0} MB managed"));
+        Console.WriteLine(
+            string.Create(
+                CultureInfo.InvariantCulture,
+                $"{name,-40} {wall.TotalMilliseconds,8:0} ms  {cpu.TotalMilliseconds,8:0} ms of processor  ")
+            + string.Create(
+                CultureInfo.InvariantCulture,
+                $"{Environment.WorkingSet / 1048576.0,6:0} MB resident  {GC.GetTotalMemory(false) / 1048576.0,6:0} MB managed"));
     }
 }

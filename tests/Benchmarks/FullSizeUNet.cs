@@ -64,7 +64,8 @@ internal static class FullSizeUNet
         Line("GEMM peak", $"{peak / 1e9:F1} GFLOP/s");
         if (peak < LeastPeak)
         {
-            Console.WriteLine($"  This processor has no fast products in {type}: everything is run once, and the other ways are not tried. Compute in another type here.");
+            Console.WriteLine(
+                $"  This processor has no fast products in {type}: everything is run once, and the other ways are not tried. Compute in another type here.");
             runs = 1;
         }
 
@@ -91,7 +92,12 @@ internal static class FullSizeUNet
             BlockOutChannels = [128, 256, 512, 512],
             LayersPerBlock = 2,
         });
-        return new(ClipTokenizer.FromFolder(Path.Combine(FixturesFolder(), "sd15-tiny", "tokenizer")), text, new UNet2DConditionModel(Config, new Generator(1)), vae, SchedulerConfig.StableDiffusion);
+        return new(
+            ClipTokenizer.FromFolder(Path.Combine(FixturesFolder(), "sd15-tiny", "tokenizer")),
+            text,
+            new UNet2DConditionModel(Config, new Generator(1)),
+            vae,
+            SchedulerConfig.StableDiffusion);
     }
 
     private static string FixturesFolder([CallerFilePath] string file = "") => Path.Combine(Path.GetDirectoryName(file)!, "..", "Fixtures");
@@ -99,11 +105,21 @@ internal static class FullSizeUNet
     /// <summary>A picture from prompt to pixels: text, steps under guidance, decoding.</summary>
     private static void Generate(StableDiffusionPipeline pipeline, int side)
     {
-        var options = new GenerationOptions { Prompt = "a portrait", Width = 8 * side, Height = 8 * side, Steps = runs > 1 ? 10 : 1, Sampler = SamplerKind.DpmPlusPlus2M };
+        var options = new GenerationOptions
+        {
+            Prompt = "a portrait",
+            Width = 8 * side,
+            Height = 8 * side,
+            Steps = runs > 1 ? 10 : 1,
+            Sampler = SamplerKind.DpmPlusPlus2M,
+        };
         var before = Machine.StartPeak();
         var clock = Stopwatch.StartNew();
         pipeline.Generate(options);
-        Line("generation", $"{clock.Elapsed.TotalSeconds:F1} s for {options.Steps} step{(options.Steps > 1 ? "s" : "")} under guidance and the decoding, {(Machine.Peak() - before) / 1e6:F0} MB beside the weights");
+        Line(
+            "generation",
+            $"{clock.Elapsed.TotalSeconds:F1} s for {options.Steps} step{(options.Steps > 1 ? "s" : "")} under guidance and the decoding, "
+                + $"{(Machine.Peak() - before) / 1e6:F0} MB beside the weights");
     }
 
     /// <summary>One prediction under guidance: a batch of two.</summary>
@@ -120,7 +136,10 @@ internal static class FullSizeUNet
         unet.call(x, t, c).Dispose();
         var total = clock.Elapsed.TotalSeconds;
         var (seconds, memory) = (median ?? total, Machine.Peak() - before);
-        Line("forward, batch 2", $"{seconds:F2} s, {profile.Flops / 1e9:F0} GFLOP, {100 * profile.Flops / seconds / peak:F0} % of the GEMM peak, {memory / 1e6:F0} MB beside the weights");
+        Line(
+            "forward, batch 2",
+            $"{seconds:F2} s, {profile.Flops / 1e9:F0} GFLOP, {100 * profile.Flops / seconds / peak:F0} % of the GEMM peak, "
+                + $"{memory / 1e6:F0} MB beside the weights");
         foreach (var (kind, time, flops) in profile.Kinds)
         {
             Line($"  {kind}", $"{100 * time / total,5:F1} % of the time{(flops > 0 ? $", {100 * flops / time / peak,4:F0} % of the peak" : "")}");
@@ -148,7 +167,11 @@ internal static class FullSizeUNet
         var (forward, whole) = (Middle([.. steps.Select(static s => s.Forward)]), Middle([.. steps.Select(static s => s.Whole)]));
 
         // Frozen weights need no gradient of their own: backward costs about one more forward, through the inputs alone.
-        Line("LoRA step, batch 1", $"{whole:F2} s (forward {forward:F2}, backward and AdamW {whole - forward:F2}), {100 * 2 * flops / whole / peak:F0} % of the GEMM peak at 2 × {flops / 1e9:F0} GFLOP, {(Machine.Peak() - before) / 1e6:F0} MB beside the weights");
+        Line(
+            "LoRA step, batch 1",
+            $"{whole:F2} s (forward {forward:F2}, backward and AdamW {whole - forward:F2}), "
+                + $"{100 * 2 * flops / whole / peak:F0} % of the GEMM peak at 2 × {flops / 1e9:F0} GFLOP, "
+                + $"{(Machine.Peak() - before) / 1e6:F0} MB beside the weights");
         Layouts("layouts, LoRA step", unet, () => Step());
 
         (double Forward, double Whole) Step()
@@ -210,7 +233,10 @@ internal static class FullSizeUNet
             {
                 var inference = Ways(2, tokens, context, head, type, backward: false);
                 var training = Ways(1, tokens, context, head, type, backward: true);
-                Line($"  8 × {tokens} × {context} × {head}", $"{inference.Plain,8:F2} {inference.Fused,8:F2} {inference.Fused / inference.Plain,6:F2}    {training.Plain,8:F2} {training.Fused,8:F2} {training.Fused / training.Plain,6:F2}");
+                Line(
+                    $"  8 × {tokens} × {context} × {head}",
+                    $"{inference.Plain,8:F2} {inference.Fused,8:F2} {inference.Fused / inference.Plain,6:F2}    "
+                        + $"{training.Plain,8:F2} {training.Fused,8:F2} {training.Fused / training.Plain,6:F2}");
             }
         }
     }
@@ -223,7 +249,8 @@ internal static class FullSizeUNet
         var times = tokens * context > 256 * 256 ? 3 : 20;
         for (var i = 0; i < runs; i++)
         {
-            plain.Add(1000 * Time(() => Once(() => (q.flatten(0, 1).bmm(k.flatten(0, 1).mul(1 / Math.Sqrt(head)).transpose(1, 2)).softmax(-1)).bmm(v.flatten(0, 1)))) / times);
+            plain.Add(1000 * Time(() => Once(() =>
+                (q.flatten(0, 1).bmm(k.flatten(0, 1).mul(1 / Math.Sqrt(head)).transpose(1, 2)).softmax(-1)).bmm(v.flatten(0, 1)))) / times);
             fused.Add(1000 * Time(() => Once(() => nn.functional.scaled_dot_product_attention(q, k, v))) / times);
         }
 
@@ -264,7 +291,10 @@ internal static class FullSizeUNet
     private static (Tensor X, Tensor T, Tensor C) Inputs(int batch, int side, ScalarType type)
     {
         using var generator = new Generator(2);
-        return (randn([batch, 4, side, side], generator: generator).to(type), tensor(500L).reshape(1), randn([batch, TextTokens, 768], generator: generator).to(type));
+        return (
+            randn([batch, 4, side, side], generator: generator).to(type),
+            tensor(500L).reshape(1),
+            randn([batch, TextTokens, 768], generator: generator).to(type));
     }
 
     private static double Median(Action work, int? count = null) => Middle([.. Enumerable.Range(0, count ?? runs).Select(_ => Time(work))]);

@@ -26,7 +26,8 @@ internal static class KernelSpeed
     public static void Run()
     {
         // The program's own output folder: there it is compiled ahead of time.
-        var program = Path.GetFullPath(Path.Combine(Path.GetDirectoryName(ThisFile())!, "..", "..", "src", "LoraNotebooks.Kernel", "bin", "Release", "net10.0", "lora-notebooks.dll"));
+        var program = Path.GetFullPath(Path.Combine(
+            Path.GetDirectoryName(ThisFile())!, "..", "..", "src", "LoraNotebooks.Kernel", "bin", "Release", "net10.0", "lora-notebooks.dll"));
         var starts = Enumerable.Range(0, Starts).Select(_ => FirstResult(program)).ToArray();
         Console.WriteLine($"start of the process to the first result   {Describe(starts, "ms")}");
 
@@ -66,7 +67,9 @@ internal static class KernelSpeed
         }
 
         var growth = (Memory(kernel) - before) / Cells / 1024;
-        Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{name}, {Cells} times   {Describe(times, "ms")}, the last hundred {Median(times[^100..]):0.0} ms, {growth:0.0} KB each"));
+        Console.WriteLine(string.Create(
+            CultureInfo.InvariantCulture,
+            $"{name}, {Cells} times   {Describe(times, "ms")}, the last hundred {Median(times[^100..]):0.0} ms, {growth:0.0} KB each"));
     }
 
     private static double Interruption(KernelClient kernel, string code)
@@ -79,7 +82,8 @@ internal static class KernelSpeed
         return clock.Elapsed.TotalMilliseconds;
     }
 
-    private static double Memory(KernelClient kernel) => double.Parse(kernel.Execute("GC.GetTotalMemory(forceFullCollection: true)").Result!, CultureInfo.InvariantCulture);
+    private static double Memory(KernelClient kernel) =>
+        double.Parse(kernel.Execute("GC.GetTotalMemory(forceFullCollection: true)").Result!, CultureInfo.InvariantCulture);
 
     private static string Describe(double[] values, string unit) =>
         string.Create(CultureInfo.InvariantCulture, $"median {Median(values):0.0} {unit}, fastest {values.Min():0.0}, slowest {values.Max():0.0}");

@@ -42,7 +42,9 @@ internal static class LiveCost
                 Cost(() => chart.Chart.ToPng(1)), Cost(() => growing.ToChart().ToLiveBundle()), Cost(() => bundle.ToJson().ToJsonString()),
             ];
             var points = chart.Chart.Series.Sum(s => s.X.Count);
-            Console.WriteLine($"{steps,7}  {points,7}   {times[0],8:F2}   {times[1],13:F2}   {times[2],7:F2}   {times[3],3:F1}   {times[4],12:F1}   {times[5],11:F2}   {bundle.ToJson().ToJsonString().Length / 1024.0,2:F0}");
+            Console.WriteLine(
+                $"{steps,7}  {points,7}   {times[0],8:F2}   {times[1],13:F2}   {times[2],7:F2}   {times[3],3:F1}   "
+                    + $"{times[4],12:F1}   {times[5],11:F2}   {bundle.ToJson().ToJsonString().Length / 1024.0,2:F0}");
         }
     }
 
@@ -54,9 +56,17 @@ internal static class LiveCost
         try
         {
             using var pipeline = StableDiffusionPipeline.FromFolder(BaseModel.Folder);
-            var images = Enumerable.Range(0, steps / 10).Select(i => new PreparedImage($"image{i}", Noise(i), $"adventurer style, long hair, picture {i}", $"image{i}.png"));
+            var images = Enumerable.Range(0, steps / 10)
+                .Select(i => new PreparedImage($"image{i}", Noise(i), $"adventurer style, long hair, picture {i}", $"image{i}.png"));
             var dataset = new PreparedDataset(images);
-            var config = new DiffusionTrainingConfig { Name = "live", OutputFolder = folder, Epochs = 10, UNetLearningRate = 1e-4, TextEncoderLearningRate = 1e-4 };
+            var config = new DiffusionTrainingConfig
+            {
+                Name = "live",
+                OutputFolder = folder,
+                Epochs = 10,
+                UNetLearningRate = 1e-4,
+                TextEncoderLearningRate = 1e-4,
+            };
             var (wall, cpu) = (new List<double>(), new List<double>());
             Console.WriteLine($"\ntraining, {config.Epochs * dataset.Count} steps of batch 1, by turns without and with a monitor; ms a step");
             Console.WriteLine("  wall clock           ratio   CPU                  ratio   drawing, of one core   updates/s   KB each");
@@ -75,8 +85,9 @@ internal static class LiveCost
                 wall.Add(watched.Wall / plain.Wall);
                 cpu.Add(watched.Processor / plain.Processor);
                 Console.WriteLine(
-                    $"  {plain.Wall,7:F1} → {watched.Wall,7:F1}   {wall[^1],7:F3}   {plain.Processor,7:F1} → {watched.Processor,7:F1}   {cpu[^1],7:F3}" +
-                    $"   {monitor.DrawingTime.TotalSeconds / watched.Seconds,20:P2}   {host.Updates / watched.Seconds,9:F1}   {host.Bytes / 1024.0 / host.Updates,7:F0}");
+                    $"  {plain.Wall,7:F1} → {watched.Wall,7:F1}   {wall[^1],7:F3}   {plain.Processor,7:F1} → {watched.Processor,7:F1}   {cpu[^1],7:F3}"
+                        + $"   {monitor.DrawingTime.TotalSeconds / watched.Seconds,20:P2}   {host.Updates / watched.Seconds,9:F1}"
+                        + $"   {host.Bytes / 1024.0 / host.Updates,7:F0}");
             }
 
             Console.WriteLine($"median ratio: wall clock {Middle(wall):F3}, CPU {Middle(cpu):F3}");
@@ -88,7 +99,11 @@ internal static class LiveCost
     }
 
     // What a step costs after the first ones, and how long the whole run took.
-    private static (double Wall, double Processor, double Seconds) Train(DiffusionTrainingConfig config, StableDiffusionPipeline pipeline, PreparedDataset dataset, TrainingMonitor? monitor)
+    private static (double Wall, double Processor, double Seconds) Train(
+        DiffusionTrainingConfig config,
+        StableDiffusionPipeline pipeline,
+        PreparedDataset dataset,
+        TrainingMonitor? monitor)
     {
         var (first, last) = (TimeSpan.Zero, TimeSpan.Zero);
         var clock = new Relay(step =>

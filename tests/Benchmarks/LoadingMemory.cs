@@ -18,7 +18,13 @@ internal static class LoadingMemory
     public static void Run()
     {
         Console.WriteLine("file   memory   weights GB   load s   peak over start GB   of weights   anonymous   mapped file");
-        foreach (var (stored, loaded) in new[] { (ScalarType.Float32, ScalarType.Float32), (ScalarType.BFloat16, ScalarType.BFloat16), (ScalarType.Float32, ScalarType.BFloat16), (ScalarType.BFloat16, ScalarType.Float32) })
+        foreach (var (stored, loaded) in new[]
+        {
+            (ScalarType.Float32, ScalarType.Float32),
+            (ScalarType.BFloat16, ScalarType.BFloat16),
+            (ScalarType.Float32, ScalarType.BFloat16),
+            (ScalarType.BFloat16, ScalarType.Float32),
+        })
         {
             var folder = Write(stored);
             using var child = Process.Start(new ProcessStartInfo(Environment.ProcessPath!, ["load", folder, loaded.ToString()]))!;
@@ -62,8 +68,13 @@ internal static class LoadingMemory
         done.Cancel();
         watcher.Join();
         var weights = unet.parameters().Sum(static parameter => parameter.numel() * parameter.element_size());
-        Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
-            $"{Path.GetFileName(folder).Split('-')[^1],-6} {Short(type),-6}   {weights / Giga,10:F3}   {seconds,6:F1}   {peak / Giga,18:F3}   {(double)peak / weights,10:F3}   {(anonymous - anonymousStart) / Giga,9:F3}   {(mapped - mappedStart) / Giga,11:F3}"));
+        Console.WriteLine(
+            string.Create(
+                CultureInfo.InvariantCulture,
+                $"{Path.GetFileName(folder).Split('-')[^1],-6} {Short(type),-6}   {weights / Giga,10:F3}   {seconds,6:F1}   {peak / Giga,18:F3}   ")
+            + string.Create(
+                CultureInfo.InvariantCulture,
+                $"{(double)peak / weights,10:F3}   {(anonymous - anonymousStart) / Giga,9:F3}   {(mapped - mappedStart) / Giga,11:F3}"));
     }
 
     private static string Write(ScalarType type)
@@ -84,7 +95,9 @@ internal static class LoadingMemory
     /// <summary>A line of /proc/self/status in bytes; 0 on a system without it.</summary>
     private static long Status(string name) => !File.Exists("/proc/self/status") ? 0 : File.ReadLines("/proc/self/status")
         .Where(line => line.StartsWith(name + ":", StringComparison.Ordinal))
-        .Select(static line => long.Parse(line.Split([' ', '\t'], StringSplitOptions.RemoveEmptyEntries)[1], CultureInfo.InvariantCulture) * 1024).FirstOrDefault();
+        .Select(static line =>
+            long.Parse(line.Split([' ', '\t'], StringSplitOptions.RemoveEmptyEntries)[1], CultureInfo.InvariantCulture) * 1024)
+        .FirstOrDefault();
 
     private static void ResetPeak()
     {

@@ -23,6 +23,8 @@ internal static class Machine
     public static long Peak() => Resident("VmHWM:");
 
     private static long Resident(string key) => OperatingSystem.IsLinux()
-        ? 1024 * long.Parse(File.ReadLines("/proc/self/status").First(line => line.StartsWith(key, StringComparison.Ordinal)).AsSpan(key.Length).TrimEnd("kB ").Trim(), CultureInfo.InvariantCulture)
+        ? 1024 * long.Parse(
+            File.ReadLines("/proc/self/status").First(line => line.StartsWith(key, StringComparison.Ordinal)).AsSpan(key.Length).TrimEnd("kB ").Trim(),
+            CultureInfo.InvariantCulture)
         : 0;
 }

@@ -50,7 +50,8 @@ internal sealed class ModuleProfile : IDisposable
     public double Flops => kinds.Values.Sum(static kind => kind.Flops);
 
     /// <summary>What each kind took itself, without the layers inside it.</summary>
-    public IEnumerable<(string Kind, double Seconds, double Flops)> Kinds => kinds.OrderByDescending(static pair => pair.Value.Seconds).Select(static pair => (pair.Key, pair.Value.Seconds, pair.Value.Flops));
+    public IEnumerable<(string Kind, double Seconds, double Flops)> Kinds =>
+        kinds.OrderByDescending(static pair => pair.Value.Seconds).Select(static pair => (pair.Key, pair.Value.Seconds, pair.Value.Flops));
 
     public void Dispose() => removers.ForEach(static remove => remove());
 

@@ -25,7 +25,9 @@ internal static class PlanAccuracy
         Console.WriteLine("model                    type      px  batch   action           planned MB   measured MB   planned/measured");
         foreach (var model in models.Count > 0 ? models : [BaseModel.Folder])
         {
-            var start = new ProcessStartInfo(Environment.ProcessPath!, ["plan-child", model, (size ?? 0).ToString(CultureInfo.InvariantCulture), batch.ToString(CultureInfo.InvariantCulture)]);
+            var start = new ProcessStartInfo(
+                Environment.ProcessPath!,
+                ["plan-child", model, (size ?? 0).ToString(CultureInfo.InvariantCulture), batch.ToString(CultureInfo.InvariantCulture)]);
             start.Environment["MALLOC_MMAP_THRESHOLD_"] = "16384";
             start.Environment["MALLOC_TRIM_THRESHOLD_"] = "0";
             start.Environment["MALLOC_ARENA_MAX"] = "1";
@@ -63,7 +65,8 @@ internal static class PlanAccuracy
         var side = size / outline.DownsamplingFactor;
         var vaeType = pipeline.Vae.parameters().First().dtype;
         Line("encoding", need.Encoding, Twice(() => pipeline.Vae.Encode(randn(1, 3, size, size).to(vaeType))));
-        Line("drawing step", need.DrawingStep, Twice(() => pipeline.UNet.call(randn(2, outline.UNet.InChannels, side, side).to(type), tensor(5L).reshape(1), Text(2))));
+        Line("drawing step", need.DrawingStep, Twice(() =>
+            pipeline.UNet.call(randn(2, outline.UNet.InChannels, side, side).to(type), tensor(5L).reshape(1), Text(2))));
         Line("decoding", need.Decoding, Twice(() => pipeline.Vae.Decode(randn(1, outline.Vae.LatentChannels, side, side).to(vaeType))));
 
         using var lora = StableDiffusionLora.Create(pipeline, "lora", config.UNetLora, null, 1);
@@ -79,8 +82,9 @@ internal static class PlanAccuracy
 
         Conditioning Text(int count) => pipeline.EncodePrompts(Enumerable.Repeat("a picture", count).ToList()) with { TimeIds = pipeline.TimeIds(count) };
 
-        void Line(string action, long planned, long measured) => Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
-            $"{name,-24} {type,-8} {size,4} {batch,6}   {action,-16} {planned / 1e6,10:F1}   {measured / 1e6,11:F1}   {(double)planned / Math.Max(measured, 1),16:F2}"));
+        void Line(string action, long planned, long measured) => Console.WriteLine(
+            string.Create(CultureInfo.InvariantCulture, $"{name,-24} {type,-8} {size,4} {batch,6}   {action,-16} {planned / 1e6,10:F1}   ")
+            + string.Create(CultureInfo.InvariantCulture, $"{measured / 1e6,11:F1}   {(double)planned / Math.Max(measured, 1),16:F2}"));
     }
 
     /// <summary>The peak of the second run: the first one makes the kernels.</summary>

@@ -43,7 +43,10 @@ switch (args.FirstOrDefault())
     case "unet":
         FullSizeUNet.Run(
             int.Parse(Option("--size") ?? "256", System.Globalization.CultureInfo.InvariantCulture),
-            [.. (Option("--dtype") ?? "bf16,fp32").Split(',').Select(static name => name == "bf16" ? TorchSharp.torch.ScalarType.BFloat16 : TorchSharp.torch.ScalarType.Float32)]);
+            [
+                .. (Option("--dtype") ?? "bf16,fp32").Split(',')
+                    .Select(static name => name == "bf16" ? TorchSharp.torch.ScalarType.BFloat16 : TorchSharp.torch.ScalarType.Float32),
+            ]);
         return 0;
     case "scalars":
         ScalarStress.Run(Number(1, 2_000_000), Number(2, 3));

@@ -16,8 +16,17 @@ internal static class TrainingMemory
         try
         {
             using var pipeline = StableDiffusionPipeline.FromFolder(BaseModel.Folder);
-            var images = Enumerable.Range(0, 20).Select(i => new PreparedImage($"image{i}", Noise(i), $"adventurer style, long hair, picture {i}", $"image{i}.png"));
-            var config = new DiffusionTrainingConfig { Name = "memory", OutputFolder = folder, Epochs = (steps + 19) / 20, UNetLearningRate = 1e-4, TextEncoderLearningRate = 1e-4, SaveEveryEpochs = 10 };
+            var images = Enumerable.Range(0, 20)
+                .Select(i => new PreparedImage($"image{i}", Noise(i), $"adventurer style, long hair, picture {i}", $"image{i}.png"));
+            var config = new DiffusionTrainingConfig
+            {
+                Name = "memory",
+                OutputFolder = folder,
+                Epochs = (steps + 19) / 20,
+                UNetLearningRate = 1e-4,
+                TextEncoderLearningRate = 1e-4,
+                SaveEveryEpochs = 10,
+            };
             var (tensors, memory) = (0L, 0L);
             Console.WriteLine("step   live tensors   resident MB   ratio to step 200   ms per step");
             var progress = new Immediate(step =>
@@ -34,7 +43,9 @@ internal static class TrainingMemory
                     (tensors, memory) = (live, resident);
                 }
 
-                Console.WriteLine($"{step.Step,5}  {live,12}   {resident / 1e6,11:F0}   {(double)resident / memory,17:F3}   {1000 * step.Seconds / step.Step,11:F1}{(live == tensors ? "" : "   live tensors changed")}");
+                Console.WriteLine(
+                    $"{step.Step,5}  {live,12}   {resident / 1e6,11:F0}   {(double)resident / memory,17:F3}   "
+                        + $"{1000 * step.Seconds / step.Step,11:F1}{(live == tensors ? "" : "   live tensors changed")}");
             });
             using var result = new LoraTrainer().Train(config, pipeline, new PreparedDataset(images), progress);
         }

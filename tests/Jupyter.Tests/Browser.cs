@@ -179,7 +179,13 @@ internal sealed class Page(Browser browser, string session, IReadOnlyCollection<
     /// <summary>The value of an expression, awaited if it is a promise.</summary>
     public async Task<T> EvaluateAsync<T>(string expression)
     {
-        var answer = await browser.SendAsync(session, "Runtime.evaluate", new() { ["expression"] = expression, ["awaitPromise"] = true, ["returnByValue"] = true, ["userGesture"] = true });
+        var answer = await browser.SendAsync(session, "Runtime.evaluate", new()
+        {
+            ["expression"] = expression,
+            ["awaitPromise"] = true,
+            ["returnByValue"] = true,
+            ["userGesture"] = true,
+        });
         return answer["exceptionDetails"] is { } fault
             ? throw new InvalidOperationException($"{expression}: {fault.ToJsonString()}")
             : answer["result"]!["value"] is { } value ? value.Deserialize<T>()! : default!;
@@ -221,7 +227,9 @@ internal sealed class Page(Browser browser, string session, IReadOnlyCollection<
     /// <param name="to">Where it is released.</param>
     public async Task DragAsync(string selector, double from, double to)
     {
-        var place = await EvaluateAsync<double[]>($"(() => {{ const e = document.querySelector({JsonSerializer.Serialize(selector)}); e.scrollIntoView({{ block: 'center' }}); const r = e.getBoundingClientRect(); return [r.x, r.y + r.height / 2, r.width]; }})()");
+        var place = await EvaluateAsync<double[]>(
+            $"(() => {{ const e = document.querySelector({JsonSerializer.Serialize(selector)}); "
+                + "e.scrollIntoView({ block: 'center' }); const r = e.getBoundingClientRect(); return [r.x, r.y + r.height / 2, r.width]; })()");
         await MouseAsync("mouseMoved", from);
         await MouseAsync("mousePressed", from);
         if (to != from)
@@ -253,7 +261,13 @@ internal sealed class Page(Browser browser, string session, IReadOnlyCollection<
 
     /// <summary>Sets the window's size in CSS pixels.</summary>
     public Task ResizeAsync(int width, int height) =>
-        browser.SendAsync(session, "Emulation.setDeviceMetricsOverride", new() { ["width"] = width, ["height"] = height, ["deviceScaleFactor"] = 1, ["mobile"] = false });
+        browser.SendAsync(session, "Emulation.setDeviceMetricsOverride", new()
+        {
+            ["width"] = width,
+            ["height"] = height,
+            ["deviceScaleFactor"] = 1,
+            ["mobile"] = false,
+        });
 }
 
 /// <summary>One browser for the tests of a class; it starts with the first that asks for it.</summary>

@@ -37,7 +37,13 @@ public sealed class JupyterFixture : IAsyncLifetime
     public ProcessStartInfo Command(string program, params IEnumerable<string> arguments)
     {
         var start = new ProcessStartInfo(program, arguments) { WorkingDirectory = Notebooks, RedirectStandardOutput = true, RedirectStandardError = true };
-        foreach (var (name, folder) in ((string, string)[])[("JUPYTER_DATA_DIR", "data"), ("JUPYTER_CONFIG_DIR", "config"), ("JUPYTER_RUNTIME_DIR", "runtime"), ("IPYTHONDIR", "ipython")])
+        foreach (var (name, folder) in ((string, string)[])
+        [
+            ("JUPYTER_DATA_DIR", "data"),
+            ("JUPYTER_CONFIG_DIR", "config"),
+            ("JUPYTER_RUNTIME_DIR", "runtime"),
+            ("IPYTHONDIR", "ipython"),
+        ])
         {
             start.Environment[name] = Path.Combine(Root, folder);
         }
@@ -76,7 +82,9 @@ public sealed class JupyterFixture : IAsyncLifetime
     {
         try
         {
-            await page.WaitAsync("window.Jupyter && Jupyter.notebook && Jupyter.notebook._fully_loaded && Jupyter.notebook.kernel && Jupyter.notebook.kernel.is_connected()", 60);
+            await page.WaitAsync(
+                "window.Jupyter && Jupyter.notebook && Jupyter.notebook._fully_loaded && Jupyter.notebook.kernel && Jupyter.notebook.kernel.is_connected()",
+                60);
         }
         catch (TimeoutException error)
         {
@@ -115,7 +123,9 @@ public sealed class JupyterFixture : IAsyncLifetime
         _process.Start();
         _process.BeginOutputReadLine();
         _process.BeginErrorReadLine();
-        _ = _process.WaitForExitAsync().ContinueWith(_ => address.TrySetException(new IOException($"lab ended: {string.Join('\n', _log)}")), TaskScheduler.Default);
+        _ = _process.WaitForExitAsync().ContinueWith(
+            _ => address.TrySetException(new IOException($"lab ended: {string.Join('\n', _log)}")),
+            TaskScheduler.Default);
         return await address.Task.WaitAsync(TimeSpan.FromSeconds(90));
     }
 }

@@ -16,7 +16,8 @@ public sealed class NbClientTests(JupyterFixture jupyter) : IClassFixture<Jupyte
         nbformat.write(notebook, sys.argv[1])
         """;
 
-    public static TheoryData<string> Chapters => [.. Directory.GetFiles(Repository.Notebooks, "*.ipynb").Select(static path => Path.GetFileName(path)).Order(StringComparer.Ordinal)];
+    public static TheoryData<string> Chapters =>
+        [.. Directory.GetFiles(Repository.Notebooks, "*.ipynb").Select(static path => Path.GetFileName(path)).Order(StringComparer.Ordinal)];
 
     [DrivesTheory(Needs.NbClient)]
     [MemberData(nameof(Chapters))]

@@ -44,7 +44,8 @@ internal static class Programs
     public static IReadOnlyList<string> Packages { get; } = ["Microsoft.Data.Sqlite", "Humanizer.Core"];
 
     /// <summary>The system's own Python comes first among those that may have the package: there Debian puts it.</summary>
-    private static readonly Lazy<string?> Python = new(() => ((string[])["/usr/bin/python3", "python3", "python"]).FirstOrDefault(python => Runs(python, "-c", "import nbclient")));
+    private static readonly Lazy<string?> Python = new(() =>
+        ((string[])["/usr/bin/python3", "python3", "python"]).FirstOrDefault(python => Runs(python, "-c", "import nbclient")));
 
     private static readonly Lazy<string?> PackageFault = new(() =>
     {

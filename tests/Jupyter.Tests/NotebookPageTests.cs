@@ -105,7 +105,8 @@ public sealed class NotebookPageTests(JupyterFixture jupyter) : IClassFixture<Ju
     [DrivesFact(Needs.Chromium | Needs.Jupyter)]
     public async Task Monitor_KernelRestartedOrNotebookReopened_WasRunningWhenSaved()
     {
-        const string truth = $"{State} === 'was running when saved' && !{Outputs}.includes('running when saved running') && !document.querySelector('.output_html button')";
+        const string truth = $"{State} === 'was running when saved' && !{Outputs}.includes('running when saved running') "
+            + "&& !document.querySelector('.output_html button')";
         var page = await jupyter.OpenAsync(LongRun(), "restarted.ipynb");
         await page.EvaluateAsync<bool>(RunAll);
         await ReachAsync(page, $"{Points} >= 5 && {State} === 'running'", 120);
@@ -131,7 +132,8 @@ public sealed class NotebookPageTests(JupyterFixture jupyter) : IClassFixture<Ju
         await page.WaitAsync($"{Outputs}.includes('stopped') && !document.querySelector('[data-lora-state]')", 60);
 
         var untrusted = await UntrustedCopyAsync("restarted.ipynb");
-        Assert.Equal("was running when saved", await untrusted.EvaluateAsync<string>("[...document.querySelectorAll('.output_html span')].find(span => span.textContent.includes('running')).textContent"));
+        Assert.Equal("was running when saved", await untrusted.EvaluateAsync<string>(
+            "[...document.querySelectorAll('.output_html span')].find(span => span.textContent.includes('running')).textContent"));
     }
 
     [DrivesFact(Needs.Chromium | Needs.Jupyter)]
@@ -149,7 +151,11 @@ public sealed class NotebookPageTests(JupyterFixture jupyter) : IClassFixture<Ju
         var folder = Directory.CreateDirectory(Path.Combine(jupyter.Root, "hostile")).FullName;
         foreach (var (index, payload) in payloads.Index())
         {
-            File.Copy(Directory.GetFiles(Path.Combine(Repository.Root, "datasets", "mika"), "*.png", SearchOption.AllDirectories).Order(StringComparer.Ordinal).ElementAt(index), Path.Combine(folder, $"{index}.png"));
+            File.Copy(
+                Directory.GetFiles(Path.Combine(Repository.Root, "datasets", "mika"), "*.png", SearchOption.AllDirectories)
+                    .Order(StringComparer.Ordinal)
+                    .ElementAt(index),
+                Path.Combine(folder, $"{index}.png"));
             await File.WriteAllTextAsync(Path.Combine(folder, $"{index}.txt"), $"mika, {payload}");
         }
 
@@ -187,7 +193,11 @@ public sealed class NotebookPageTests(JupyterFixture jupyter) : IClassFixture<Ju
         // Text is shown as it is: nor does the page take it for a formula.
         foreach (var payload in payloads)
         {
-            Assert.True(await page.EvaluateAsync<bool>($"[...document.querySelectorAll('.output_html td')].some(cell => cell.innerText.includes({JsonSerializer.Serialize(payload)}))"), payload);
+            Assert.True(
+                await page.EvaluateAsync<bool>(
+                    "[...document.querySelectorAll('.output_html td')].some(cell => "
+                        + $"cell.innerText.includes({JsonSerializer.Serialize(payload)}))"),
+                payload);
         }
 
         await page.ScreenshotAsync("hostile-trusted");
@@ -220,7 +230,9 @@ public sealed class NotebookPageTests(JupyterFixture jupyter) : IClassFixture<Ju
             """);
         var page = await jupyter.OpenAsync(notebook, "own.ipynb");
         await page.EvaluateAsync<bool>(RunAll);
-        const string drawn = "document.querySelectorAll('.js-plotly-plot').length === 3 && document.querySelector('.barlayer path') && document.querySelector('.pielayer path') && [...document.querySelectorAll('.output_area img')].filter(image => image.naturalWidth > 0).length === 2";
+        const string drawn = "document.querySelectorAll('.js-plotly-plot').length === 3 "
+            + "&& document.querySelector('.barlayer path') && document.querySelector('.pielayer path') "
+            + "&& [...document.querySelectorAll('.output_area img')].filter(image => image.naturalWidth > 0).length === 2";
         await ReachAsync(page, $"{Ended} && {drawn}", 120);
         await ShowAsync(page, Chart);
         await page.ScreenshotAsync("own-charts");
@@ -229,7 +241,8 @@ public sealed class NotebookPageTests(JupyterFixture jupyter) : IClassFixture<Ju
         await page.WaitAsync(drawn, 60);
 
         var untrusted = await UntrustedCopyAsync("own.ipynb");
-        Assert.Equal(3, await untrusted.EvaluateAsync<int>("[...document.querySelectorAll('.output_area img')].filter(image => image.naturalWidth > 0).length"));
+        Assert.Equal(3, await untrusted.EvaluateAsync<int>(
+            "[...document.querySelectorAll('.output_area img')].filter(image => image.naturalWidth > 0).length"));
         Assert.True(await untrusted.EvaluateAsync<bool>("document.body.innerText.includes('chart: bar of 2')"));
     }
 
@@ -268,10 +281,14 @@ public sealed class NotebookPageTests(JupyterFixture jupyter) : IClassFixture<Ju
 
         // Every picture of the trusted page is there, and for the chart the picture that it replaced.
         const string pictures = "document.querySelectorAll('.output_area img').length";
-        Assert.Equal(await trusted.EvaluateAsync<int>(pictures) + await trusted.EvaluateAsync<int>("document.querySelectorAll('.js-plotly-plot').length"), await page.EvaluateAsync<int>(pictures));
-        Assert.True(await page.EvaluateAsync<bool>("[...document.querySelectorAll('.output_area img')].every(image => image.complete && image.naturalWidth > 0)"));
+        Assert.Equal(
+            await trusted.EvaluateAsync<int>(pictures) + await trusted.EvaluateAsync<int>("document.querySelectorAll('.js-plotly-plot').length"),
+            await page.EvaluateAsync<int>(pictures));
+        Assert.True(await page.EvaluateAsync<bool>(
+            "[...document.querySelectorAll('.output_area img')].every(image => image.complete && image.naturalWidth > 0)"));
 
-        const string texts = "[...document.querySelectorAll('.output_subarea')].map(area => [...area.querySelectorAll('td, th, pre, b')].map(e => e.textContent).join('|'))";
+        const string texts = "[...document.querySelectorAll('.output_subarea')].map(area => "
+            + "[...area.querySelectorAll('td, th, pre, b')].map(e => e.textContent).join('|'))";
         string[] expected = [.. await trusted.EvaluateAsync<string[]>(texts), "a copy"];
         Assert.Equal(expected, await page.EvaluateAsync<string[]>(texts));
         await ShowAsync(page, "document.querySelectorAll('.output_area img')[0]");
@@ -284,7 +301,12 @@ public sealed class NotebookPageTests(JupyterFixture jupyter) : IClassFixture<Ju
     private async Task<Page> UntrustedCopyAsync(string name)
     {
         var json = JsonNode.Parse(await File.ReadAllTextAsync(Path.Combine(jupyter.Notebooks, name)))!;
-        (string Type, string Content)[] forms = [("text/html", "<b>a copy</b><script>window.ranUntrusted = 1</script>"), ("text/markdown", "<img src=x onerror=\"window.ranUntrusted = 1\">"), ("application/javascript", "window.ranUntrusted = 1")];
+        (string Type, string Content)[] forms =
+        [
+            ("text/html", "<b>a copy</b><script>window.ranUntrusted = 1</script>"),
+            ("text/markdown", "<img src=x onerror=\"window.ranUntrusted = 1\">"),
+            ("application/javascript", "window.ranUntrusted = 1"),
+        ];
         json["cells"]!.AsArray().Add(new JsonObject
         {
             ["cell_type"] = "code",
@@ -310,10 +332,14 @@ public sealed class NotebookPageTests(JupyterFixture jupyter) : IClassFixture<Ju
     private static async Task NothingRanAsync(Page page)
     {
         // Whatever would run on an event gets its event.
-        await page.EvaluateAsync<bool>("document.querySelectorAll('.output_area *').forEach(element => { for (const type of ['mouseover', 'focus', 'error', 'load']) element.dispatchEvent(new Event(type)); }), true");
+        await page.EvaluateAsync<bool>(
+            "document.querySelectorAll('.output_area *').forEach(element => "
+                + "{ for (const type of ['mouseover', 'focus', 'error', 'load']) element.dispatchEvent(new Event(type)); }), true");
         await Task.Delay(500);
         Assert.Equal("undefined", await page.EvaluateAsync<string>("typeof window.hacked"));
-        Assert.Equal(0, await page.EvaluateAsync<int>("document.querySelectorAll('.output_area [onerror], .output_area [onload], .output_area [onmouseover], .output_area [onfocus], .output_area a[href^=\"javascript\"]').length"));
+        Assert.Equal(0, await page.EvaluateAsync<int>(
+            "document.querySelectorAll('.output_area [onerror], .output_area [onload], .output_area [onmouseover], "
+                + ".output_area [onfocus], .output_area a[href^=\"javascript\"]').length"));
     }
 
     /// <summary>Chapter 3 with a short training whose files go into a folder of its own.</summary>
@@ -329,7 +355,8 @@ public sealed class NotebookPageTests(JupyterFixture jupyter) : IClassFixture<Ju
         return notebook;
     }
 
-    private static Task<bool> ShowAsync(Page page, string element) => page.EvaluateAsync<bool>($"{element}.scrollIntoView({{ block: 'center' }}), new Promise(done => setTimeout(() => done(true), 200))");
+    private static Task<bool> ShowAsync(Page page, string element) => page.EvaluateAsync<bool>(
+        $"{element}.scrollIntoView({{ block: 'center' }}), new Promise(done => setTimeout(() => done(true), 200))");
 
     private static Task<bool> SaveAsync(Page page) => page.EvaluateAsync<bool>("Jupyter.notebook.save_notebook().then(() => true)");
 }

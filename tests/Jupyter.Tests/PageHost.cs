@@ -109,7 +109,9 @@ internal sealed class PageHost : IDisposable
             _ => null,
         };
         context.Response.StatusCode = content is null ? 404 : 200;
-        context.Response.ContentType = path.Length == 0 ? "text/html; charset=utf-8" : path.EndsWith(".js", StringComparison.Ordinal) ? "application/javascript" : "application/json";
+        context.Response.ContentType = path.Length == 0
+            ? "text/html; charset=utf-8"
+            : path.EndsWith(".js", StringComparison.Ordinal) ? "application/javascript" : "application/json";
         await context.Response.OutputStream.WriteAsync(content ?? []);
         context.Response.Close();
     }

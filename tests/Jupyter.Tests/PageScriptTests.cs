@@ -40,7 +40,8 @@ public sealed class PageScriptTests(BrowserFixture fixture) : IClassFixture<Brow
         await ReplaceAsync(page, Html(Chart(9)));
         await page.WaitAsync($"{Points} === 9");
         Assert.Equal(zoomed, await page.EvaluateAsync<double[]>("first._fullLayout.xaxis.range"));
-        Assert.True(await page.EvaluateAsync<bool>("document.querySelector('#out .js-plotly-plot') === first && document.querySelectorAll('img').length === 0"));
+        Assert.True(await page.EvaluateAsync<bool>(
+            "document.querySelector('#out .js-plotly-plot') === first && document.querySelectorAll('img').length === 0"));
         Assert.Single(_host.Requests, path => path.EndsWith("plotly.min.js", StringComparison.Ordinal));
     }
 
@@ -49,14 +50,16 @@ public sealed class PageScriptTests(BrowserFixture fixture) : IClassFixture<Brow
     {
         var page = await OpenAsync($"<div id=out>{Html(Chart(500))}</div>");
         await page.WaitAsync("document.querySelector('#out .js-plotly-plot .main-svg')");
-        await page.EvaluateAsync<bool>("window.first = new WeakRef(document.querySelector('.js-plotly-plot')), document.querySelector('#out').replaceChildren(), true");
+        await page.EvaluateAsync<bool>(
+            "window.first = new WeakRef(document.querySelector('.js-plotly-plot')), document.querySelector('#out').replaceChildren(), true");
         await page.WaitAsync("gc(), !first.deref()");
     }
 
     [DrivesFact(Needs.Chromium)]
     public async Task Chart_ModuleLoaderInThePage_IsLeftAlone()
     {
-        const string loader = "<script>window.define = function () { window.defined = true; }; define.amd = {}; window.require = window.requirejs = () => { window.required = true; };</script>";
+        const string loader = "<script>window.define = function () { window.defined = true; }; define.amd = {}; "
+            + "window.require = window.requirejs = () => { window.required = true; };</script>";
         var page = await OpenAsync($"{loader}<div id=out>{Html(Chart(5))}</div>");
         await page.WaitAsync("document.querySelector('#out .js-plotly-plot .main-svg')");
         Assert.False(await page.EvaluateAsync<bool>("!!(window.defined || window.required)"));
@@ -89,7 +92,10 @@ public sealed class PageScriptTests(BrowserFixture fixture) : IClassFixture<Brow
         await page.WaitAsync("document.readyState === 'complete'");
 
         // The script runs while its output is still detached.
-        await page.EvaluateAsync<bool>($"(() => {{ const e = document.createElement('div'); e.innerHTML = {JsonSerializer.Serialize(Html(Chart(7)))}; (0, eval)(e.querySelector('script').textContent); setTimeout(() => document.querySelector('#out').append(e), 100); return true; }})()");
+        await page.EvaluateAsync<bool>(
+            $"(() => {{ const e = document.createElement('div'); e.innerHTML = {JsonSerializer.Serialize(Html(Chart(7)))}; "
+                + "(0, eval)(e.querySelector('script').textContent); "
+                + "setTimeout(() => document.querySelector('#out').append(e), 100); return true; })()");
         await page.WaitAsync($"{Points} === 7");
     }
 
@@ -134,7 +140,8 @@ public sealed class PageScriptTests(BrowserFixture fixture) : IClassFixture<Brow
         await page.PressAsync("#out button");
         Assert.True(_host.Messages.TryTake(out var sent, TimeSpan.FromSeconds(20)));
         await ReplaceAsync(page, Html(bundle));
-        Assert.Equal("Stopping …", await page.EvaluateAsync<string>("new Promise(done => setTimeout(() => done(document.querySelector('#out button').textContent), 100))"));
+        Assert.Equal("Stopping …", await page.EvaluateAsync<string>(
+            "new Promise(done => setTimeout(() => done(document.querySelector('#out button').textContent), 100))"));
         await page.PressAsync("#out button");
         Assert.False(_host.Messages.TryTake(out _, TimeSpan.FromSeconds(1)));
 
@@ -199,7 +206,12 @@ public sealed class PageScriptTests(BrowserFixture fixture) : IClassFixture<Brow
         _host.Answer = question => new()
         {
             ["state"] = second is null ? "running" : "ended",
-            ["outputs"] = new JsonArray([.. Missed(question, "display-1", 2, first), .. Missed(question, "display-2", 1, "another output"), .. second is null ? [] : Missed(question, "display-1", 3, second)]),
+            ["outputs"] = new JsonArray(
+            [
+                .. Missed(question, "display-1", 2, first),
+                .. Missed(question, "display-2", 1, "another output"),
+                .. second is null ? [] : Missed(question, "display-1", 3, second),
+            ]),
         };
         var page = await OpenAsync(Running("step 1", version: 1));
         await page.WaitAsync("document.body.innerText.includes('is answered') && document.body.innerText.includes('another output')", 60);
@@ -225,7 +237,12 @@ public sealed class PageScriptTests(BrowserFixture fixture) : IClassFixture<Brow
             ["output_type"] = "display_data",
             ["metadata"] = new JsonObject(),
             ["data"] = new PlotlyFigure(figure).ToMimeBundle().ToJson(),
-        }), new JsonObject { ["output_type"] = "display_data", ["metadata"] = new JsonObject(), ["data"] = new JsonObject { ["text/html"] = "<script>window.hacked = 1</script>" } }]);
+        }), new JsonObject
+        {
+            ["output_type"] = "display_data",
+            ["metadata"] = new JsonObject(),
+            ["data"] = new JsonObject { ["text/html"] = "<script>window.hacked = 1</script>" },
+        }]);
         _host.Html = HtmlExport.Export(notebook);
         var page = await (await fixture.Browser).OpenAsync(_host.Address);
         await page.WaitAsync("document.querySelectorAll('.js-plotly-plot .main-svg').length >= 4");
@@ -233,7 +250,9 @@ public sealed class PageScriptTests(BrowserFixture fixture) : IClassFixture<Brow
         await page.ScreenshotAsync("exported-charts");
 
         await page.ResizeAsync(420, 1000);
-        await page.WaitAsync("document.documentElement.scrollWidth <= 420 && [...document.querySelectorAll('.js-plotly-plot .main-svg')].every(svg => svg.getAttribute('width') <= 420)");
+        await page.WaitAsync(
+            "document.documentElement.scrollWidth <= 420 "
+                + "&& [...document.querySelectorAll('.js-plotly-plot .main-svg')].every(svg => svg.getAttribute('width') <= 420)");
     }
 
     private const string Run = "run-1";
@@ -244,7 +263,9 @@ public sealed class PageScriptTests(BrowserFixture fixture) : IClassFixture<Brow
 
     private static string Drawn(string text, int version, string displayId, bool isRunning)
     {
-        var bundle = MimeBundle.Empty.With(MimeTypes.Html, isRunning ? $"<b>{text}</b> <span data-lora-state=\"running\"><span>was running when saved</span></span>" : $"<b>{text}</b>");
+        var bundle = MimeBundle.Empty.With(
+            MimeTypes.Html,
+            isRunning ? $"<b>{text}</b> <span data-lora-state=\"running\"><span>was running when saved</span></span>" : $"<b>{text}</b>");
         bundle = isRunning ? bundle.With(MimeTypes.Run, Run).With(MimeTypes.Stop, Run) : bundle;
         return PageScripts.ForPage(bundle, new PageContext(displayId, PageHost.Kernel, Run, version)).Text(MimeTypes.Html)!;
     }
@@ -253,7 +274,15 @@ public sealed class PageScriptTests(BrowserFixture fixture) : IClassFixture<Brow
     private static IEnumerable<JsonNode> Missed(JsonNode question, string displayId, int version, string text) =>
         (int?)question["have"]![PageScripts.Token(displayId)] >= version
             ? []
-            : [new JsonObject { ["name"] = PageScripts.Token(displayId), ["version"] = version, ["html"] = Drawn(text, version, displayId, isRunning: version == 2) }];
+            :
+            [
+                new JsonObject
+                {
+                    ["name"] = PageScripts.Token(displayId),
+                    ["version"] = version,
+                    ["html"] = Drawn(text, version, displayId, isRunning: version == 2),
+                },
+            ];
 
     [DrivesTheory(Needs.Chromium)]
     [InlineData("another-kernel", "<body data-base-url=/base/>")]
@@ -269,7 +298,8 @@ public sealed class PageScriptTests(BrowserFixture fixture) : IClassFixture<Brow
 
     private const string Points = "document.querySelector('#out .js-plotly-plot').data[0].x.length";
 
-    private static MimeBundle Chart(int points) => new LineChart(ChartSeries.Of("loss", Enumerable.Range(0, points).Select(i => 1.0 / (1 + i)))) { XTitle = "step", YTitle = "loss" }.ToMimeBundle();
+    private static MimeBundle Chart(int points) =>
+        new LineChart(ChartSeries.Of("loss", Enumerable.Range(0, points).Select(i => 1.0 / (1 + i)))) { XTitle = "step", YTitle = "loss" }.ToMimeBundle();
 
     private static string Html(MimeBundle bundle, string displayId = "display-1", string kernel = PageHost.Kernel) =>
         PageScripts.ForPage(bundle, new PageContext(displayId, kernel)).Text(MimeTypes.Html)!;

@@ -59,7 +59,11 @@ public class ChartTests
     [Fact]
     public void Figure_ManyEpochsAndTwoRates_LimitsPointsAndMarks()
     {
-        TrainingStep[] steps = [.. Enumerable.Range(1, 6_000).Select(i => Some.Step(i, 6_000, 1 + (i - 1) / 10, 600, Math.Sin(i)) with { LearningRates = Some.Rates(1e-4, 1e-5) })];
+        TrainingStep[] steps =
+        [
+            .. Enumerable.Range(1, 6_000)
+                .Select(i => Some.Step(i, 6_000, 1 + (i - 1) / 10, 600, Math.Sin(i)) with { LearningRates = Some.Rates(1e-4, 1e-5) }),
+        ];
         var figure = new LossChart(steps).ToMimeBundle().Node(MimeTypes.Plotly)!;
         Assert.Equal(4, figure["data"]!.AsArray().Count);
         Assert.InRange(figure["data"]!.AsArray().Sum(t => t!["x"]!.AsArray().Count), 1_000, LineChart.MostPoints);
@@ -151,7 +155,11 @@ public class ChartTests
             var growing = new GrowingLossChart();
             foreach (var step in Enumerable.Range(1, 3))
             {
-                growing.Add(Some.Step(10 * step, 40, 1, 1, 0.5 * step) with { SmoothedLoss = 0.25 * step, LearningRates = Some.Rates(2 * step, textRate * step) });
+                growing.Add(Some.Step(10 * step, 40, 1, 1, 0.5 * step) with
+                {
+                    SmoothedLoss = 0.25 * step,
+                    LearningRates = Some.Rates(2 * step, textRate * step),
+                });
             }
 
             return [.. growing.ToChart().Chart.Series.Select(series => (series.Name, string.Join(' ', series.X), string.Join(' ', series.Y)))];

@@ -33,9 +33,13 @@ public class ContentsTests
     public void Members_OfATypesObjects_AreReadablePropertiesThenFields()
     {
         Assert.Equal(["Second", "First", "Bad", "Field"], Members.Of(typeof(Odd)).Select(member => member.Name));
-        Assert.Equal([2, 1, "(InvalidOperationException: no)", 3], Members.Of(typeof(Odd)).Select(member => member.Read(new Odd()) is Fault fault ? fault.ToString() : member.Read(new Odd())));
+        Assert.Equal(
+            [2, 1, "(InvalidOperationException: no)", 3],
+            Members.Of(typeof(Odd)).Select(member => member.Read(new Odd()) is Fault fault ? fault.ToString() : member.Read(new Odd())));
         Assert.Equal("new", Assert.Single(Members.Of(typeof(Hiding))).Read(new Hiding()));
-        Assert.Equal(Enumerable.Range(1, 15).Select(i => $"Item{i}"), Members.Of((1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15).GetType()).Select(member => member.Name));
+        Assert.Equal(
+            Enumerable.Range(1, 15).Select(i => $"Item{i}"),
+            Members.Of((1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15).GetType()).Select(member => member.Name));
         Assert.Equal([1, "b"], Members.Of(typeof((int, string))).Select(member => member.Read((1, "b"))));
         Assert.Equal(["Item1"], Members.Of(typeof(Tuple<int>)).Select(member => member.Name));
         Assert.Same(Members.Of(typeof(Odd)), Members.Of(typeof(Odd)));

@@ -55,7 +55,9 @@ public class DisplayTests
             Assert.Contains("1 image", bundle.Text(MimeTypes.Html));
             Assert.Contains("mika, smiling", bundle.Text(MimeTypes.Html));
             Assert.Contains("one.png: mika, smiling", bundle.Text(MimeTypes.PlainText));
-            Assert.Contains("1 image of 64 × 64 pixels", DisplayFormatter.Format(ImageDataset.Open(folder).Prepare(new() { Resolution = 64, ResolutionStep = 8 })).Text(MimeTypes.Html));
+            Assert.Contains(
+                "1 image of 64 × 64 pixels",
+                DisplayFormatter.Format(ImageDataset.Open(folder).Prepare(new() { Resolution = 64, ResolutionStep = 8 })).Text(MimeTypes.Html));
         }
         finally
         {
@@ -104,7 +106,9 @@ public class DisplayTests
         Assert.NotEqual(known.ToPng(), own.ToPng());
         Assert.Equal(
             known.ToPng(),
-            new XyzGridDisplay(new XyzGrid(plain, XyzAxis.Of("steps", [20, 40], static (settings, steps) => settings with { Steps = steps })).Run(new Painter())).ToPng());
+            new XyzGridDisplay(
+                new XyzGrid(plain, XyzAxis.Of("steps", [20, 40], static (settings, steps) => settings with { Steps = steps })).Run(new Painter()))
+                .ToPng());
     }
 
     [Fact]
@@ -143,7 +147,9 @@ public class DisplayTests
     [Fact]
     public void Table_DataFrame_AlignsNumbersAndCutsLongTables()
     {
-        var frame = new DataFrame(new StringDataFrameColumn("name", Enumerable.Range(0, 50).Select(i => $"n{i}")), new DoubleDataFrameColumn("value", Enumerable.Range(0, 50).Select(i => i / 8.0)));
+        var frame = new DataFrame(
+            new StringDataFrameColumn("name", Enumerable.Range(0, 50).Select(i => $"n{i}")),
+            new DoubleDataFrameColumn("value", Enumerable.Range(0, 50).Select(i => i / 8.0)));
         var bundle = DisplayFormatter.Format(frame);
         Assert.Contains("first 40 of 50 rows", bundle.Text(MimeTypes.Html));
         Assert.Contains("n3    0.375", bundle.Text(MimeTypes.PlainText));
@@ -173,7 +179,15 @@ public class DisplayTests
         var html = new MemoryPlanDisplay(plan).ToHtml();
 
         Assert.True(needs[0].ToTrain < needs[1].ToDraw && needs[1].ToDraw < needs[1].ToTrain);
-        int[] places = [html.IndexOf("32 px", StringComparison.Ordinal), html.IndexOf("fits", StringComparison.Ordinal), html.IndexOf("128 px", StringComparison.Ordinal), html.IndexOf("draws only", StringComparison.Ordinal), html.IndexOf("512 px", StringComparison.Ordinal), html.IndexOf("does not fit", StringComparison.Ordinal)];
+        int[] places =
+        [
+            html.IndexOf("32 px", StringComparison.Ordinal),
+            html.IndexOf("fits", StringComparison.Ordinal),
+            html.IndexOf("128 px", StringComparison.Ordinal),
+            html.IndexOf("draws only", StringComparison.Ordinal),
+            html.IndexOf("512 px", StringComparison.Ordinal),
+            html.IndexOf("does not fit", StringComparison.Ordinal),
+        ];
         Assert.DoesNotContain(-1, places);
         Assert.Equal(places.Order(), places);
         Assert.Contains("avatar-diffusion", html, StringComparison.Ordinal);

@@ -90,7 +90,11 @@ namespace Microsoft.DotNet.Interactive.Events
         public KernelCommand Command { get; } = command;
     }
 
-    public abstract class DisplayEvent(object value, KernelCommand command, IReadOnlyCollection<FormattedValue>? formattedValues = null, string? valueId = null) : KernelEvent(command)
+    public abstract class DisplayEvent(
+        object value,
+        KernelCommand command,
+        IReadOnlyCollection<FormattedValue>? formattedValues = null,
+        string? valueId = null) : KernelEvent(command)
     {
         public object Value { get; } = value;
 
@@ -99,7 +103,11 @@ namespace Microsoft.DotNet.Interactive.Events
         public string? ValueId { get; } = valueId;
     }
 
-    public sealed class DisplayedValueProduced(object value, KernelCommand command, IReadOnlyCollection<FormattedValue>? formattedValues = null, string? valueId = null)
+    public sealed class DisplayedValueProduced(
+        object value,
+        KernelCommand command,
+        IReadOnlyCollection<FormattedValue>? formattedValues = null,
+        string? valueId = null)
         : DisplayEvent(value, command, formattedValues, valueId);
 
     public sealed class DisplayedValueUpdated(object value, string valueId, KernelCommand command, IReadOnlyCollection<FormattedValue>? formattedValues = null)

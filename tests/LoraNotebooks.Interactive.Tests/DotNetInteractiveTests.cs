@@ -22,7 +22,12 @@ public sealed class DotNetInteractiveTests : IAsyncLifetime
 
         // What CSharpKernel gives to every submission.
         var options = ScriptOptions.Default
-            .WithReferences(typeof(object).Assembly, typeof(Enumerable).Assembly, typeof(NotebookHost).Assembly, typeof(Formatter).Assembly, typeof(KernelInvocationContext).Assembly)
+            .WithReferences(
+                typeof(object).Assembly,
+                typeof(Enumerable).Assembly,
+                typeof(NotebookHost).Assembly,
+                typeof(Formatter).Assembly,
+                typeof(KernelInvocationContext).Assembly)
             .WithImports("System", "System.Text", "System.Collections", "System.Collections.Generic", "System.Threading.Tasks", "System.Linq");
         var state = await CSharpScript.RunAsync(string.Join('\n', lines.Skip(1)), options);
         Assert.Empty(state.Variables);
@@ -94,7 +99,16 @@ public sealed class DotNetInteractiveTests : IAsyncLifetime
     [Fact]
     public void Script_ObjectsOfTheLibrary_AreFormattedByTheirDisplays()
     {
-        object[] objects = [Some.Image(), new[] { Some.Image() }, new List<RgbImage> { Some.Image() }, Some.Result(), TrainingPlan.For(new DiffusionTrainingConfig { Name = "a" }, 20, 200), new TagTable([new("a", "b")]), new[] { Some.Step(1, 2, 1, 1, 0.5) }];
+        object[] objects =
+        [
+            Some.Image(),
+            new[] { Some.Image() },
+            new List<RgbImage> { Some.Image() },
+            Some.Result(),
+            TrainingPlan.For(new DiffusionTrainingConfig { Name = "a" }, 20, 200),
+            new TagTable([new("a", "b")]),
+            new[] { Some.Step(1, 2, 1, 1, 0.5) },
+        ];
         foreach (var value in objects)
         {
             Assert.Equal(MimeTypes.Html, Formatter.GetPreferredMimeTypesFor(value.GetType()).First());

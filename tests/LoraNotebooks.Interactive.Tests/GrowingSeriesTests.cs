@@ -12,7 +12,12 @@ public class GrowingSeriesTests
             {
                 // Around each place where neighbours are joined.
                 var stretches = (most - 2) / 2;
-                foreach (var count in Enumerable.Range(0, 4).SelectMany(k => new[] { -1, 0, 1, 2 }.Select(more => stretches * (1 << k) + more)).Append(1).Append(0).Distinct().Where(count => count >= 0))
+                foreach (var count in Enumerable.Range(0, 4)
+                    .SelectMany(k => new[] { -1, 0, 1, 2 }.Select(more => stretches * (1 << k) + more))
+                    .Append(1)
+                    .Append(0)
+                    .Distinct()
+                    .Where(count => count >= 0))
                 {
                     data.Add(most, count);
                 }
@@ -75,7 +80,10 @@ public class GrowingSeriesTests
         Assert.Contains(-5, kept);
     }
 
-    /// <summary>The indices of the first and the last value, and of the lowest and highest of each stretch, of which there are at most so many, all of 2^k values.</summary>
+    /// <summary>
+    /// The indices of the first and the last value, and of the lowest and highest of each stretch, of which there are at most so many,
+    /// all of 2^k values.
+    /// </summary>
     private static int[] Kept(double[] values, int stretches)
     {
         var length = 1;
@@ -89,7 +97,9 @@ public class GrowingSeriesTests
         {
             int[] stretch = [.. Enumerable.Range(start, Math.Min(length, values.Length - start))];
             int[] finite = [.. stretch.Where(i => double.IsFinite(values[i]))];
-            kept.UnionWith(finite.Length == 0 ? [stretch[0]] : [finite.First(i => values[i] == finite.Min(j => values[j])), finite.First(i => values[i] == finite.Max(j => values[j]))]);
+            kept.UnionWith(finite.Length == 0
+                ? [stretch[0]]
+                : [finite.First(i => values[i] == finite.Min(j => values[j])), finite.First(i => values[i] == finite.Max(j => values[j]))]);
         }
 
         return [.. kept];

@@ -14,7 +14,9 @@ public class HtmlTests
 {
     [Fact]
     public void Text_EverythingWithAMeaning_IsEscaped() =>
-        Assert.Equal("&lt;b a=&quot;1&quot; c=&#39;2&#39;&gt; &amp;amp; &#96;x&#96; <span>&#36;</span>y<span>&#36;</span> <span>\\</span>(z", Html.Text("<b a=\"1\" c='2'> &amp; `x` $y$ \\(z\u0000\u0007").ToString());
+        Assert.Equal(
+            "&lt;b a=&quot;1&quot; c=&#39;2&#39;&gt; &amp;amp; &#96;x&#96; <span>&#36;</span>y<span>&#36;</span> <span>\\</span>(z",
+            Html.Text("<b a=\"1\" c='2'> &amp; `x` $y$ \\(z\u0000\u0007").ToString());
 
     [Fact]
     public void Attribute_QuotesAndBrackets_CannotLeaveTheValue() =>
@@ -69,12 +71,18 @@ public class HtmlTests
         yield return ("gallery of one large image", new Gallery([Some.Image(300, 260)], [text]));
         yield return ("before and after", new BeforeAfter([(text, [image]), (text, [image])], [text]) { Title = text });
         yield return ("grid", new XyzGridDisplay(Some.Result(text, [text + text])) { Title = text });
-        yield return ("parameters", new ParameterReportDisplay(new AdapterReport(text, [.. Enumerable.Range(0, 20).Select(i => new AdapterReportRow(text + i, text, [3, 4], i == 0 ? null : 2, null, 14, 116.7))], 1000)));
+        yield return ("parameters", new ParameterReportDisplay(new AdapterReport(
+            text,
+            [.. Enumerable.Range(0, 20).Select(i => new AdapterReportRow(text + i, text, [3, 4], i == 0 ? null : 2, null, 14, 116.7))],
+            1000)));
         yield return ("tags", new TagTableDisplay(new TagTable([new(text, text), new("b", text + ", x")])) { Title = text });
         yield return ("prepared dataset", new DatasetDisplay(new PreparedDataset([new("a", image, text.Replace('\0', ' '), text)])) { Title = text });
         yield return ("dataset report", new DatasetReportDisplay(Report(text)));
         var outline = PipelineOutline.Read(BaseModel.Folder) with { Source = Path.GetFullPath("model") + text };
-        yield return ("memory", new MemoryPlanDisplay(MemoryPlan.For(outline, new DiffusionTrainingConfig(), new MemoryPlanOptions { AvailableBytes = 60_000_000 })));
+        yield return ("memory", new MemoryPlanDisplay(MemoryPlan.For(
+            outline,
+            new DiffusionTrainingConfig(),
+            new MemoryPlanOptions { AvailableBytes = 60_000_000 })));
         yield return ("plan", new TrainingPlanDisplay(TrainingPlan.For(new DiffusionTrainingConfig { Name = "a" }, 20, 200)));
         yield return ("result", new TrainingResultDisplay(Result(text, image)));
         yield return ("matrix", new MatrixDisplay((text, torch.eye(3))) { Title = text });
@@ -82,7 +90,11 @@ public class HtmlTests
         yield return ("grid monitor", Grid(text, image));
         yield return ("preparation monitor", Preparation(text, image));
         yield return ("own picture", new PictureDisplay(image, text));
-        yield return ("own chart", new PlotlyFigure(new JsonObject { ["data"] = new JsonArray(new JsonObject { ["type"] = text, ["name"] = text }), ["layout"] = new JsonObject { ["title"] = text } }));
+        yield return ("own chart", new PlotlyFigure(new JsonObject
+        {
+            ["data"] = new JsonArray(new JsonObject { ["type"] = text, ["name"] = text }),
+            ["layout"] = new JsonObject { ["title"] = text },
+        }));
         yield return ("loss", new LossChart([1, 2, 3]));
         yield return ("chart", new LineChart(ChartSeries.Of(text, [1, 2])) { Title = text, XTitle = text, YTitle = text, Marks = [new(1, text)] });
 

@@ -108,14 +108,15 @@ public class LiveMonitorTests
             using var pipeline = StableDiffusionPipeline.FromFolder(BaseModel.Folder);
             var dataset = new PreparedDataset([new("a", Some.Image(64, 64), "a", "a.png"), new("b", Some.Image(64, 64, 7), "b", "b.png")]);
             var config = new DiffusionTrainingConfig { Name = "mika", OutputFolder = folder, Epochs = 50 };
-            using var result = On(() => new TrainingMonitor("mika")).Follow(monitor => new LoraTrainer().Train(config, pipeline, dataset, new Immediate<TrainingStep>(step =>
-            {
-                monitor.Report(step);
-                if (step.Step == 2)
+            using var result = On(() => new TrainingMonitor("mika")).Follow(monitor =>
+                new LoraTrainer().Train(config, pipeline, dataset, new Immediate<TrainingStep>(step =>
                 {
-                    _host.Press(_host.Offers.Single());
-                }
-            }), monitor.Cancellation));
+                    monitor.Report(step);
+                    if (step.Step == 2)
+                    {
+                        _host.Press(_host.Offers.Single());
+                    }
+                }), monitor.Cancellation));
 
             Assert.True(result.WasCancelled);
             Assert.Equal(2, result.Steps.Count);

@@ -32,7 +32,8 @@ public class MonitorFiguresTests
         var progress = new TrainingProgress { Title = "mika", Last = s_step };
         Assert.Equal(
             [
-                "mika", "running", "25 %", "step", "1,250 of 5,000", "epoch", "2 of 8", "loss, smoothed", "0.1235", "learning rate", "1e-4", "gradient norm", "0.4567",
+                "mika", "running", "25 %", "step", "1,250 of 5,000", "epoch", "2 of 8",
+                "loss, smoothed", "0.1235", "learning rate", "1e-4", "gradient norm", "0.4567",
                 "speed", "8.3 images/s", "elapsed", "1 min 15 s", "left", "1 h 02 min",
             ],
             Some.Words(progress.ToHtml()));
@@ -68,9 +69,17 @@ public class MonitorFiguresTests
     [Theory]
     [InlineData(nameof(RunState.Running), null, "t: 20 % of 5000 steps", "t: starting")]
     [InlineData(nameof(RunState.Stopping), null, "t: 20 % of 5000 steps", "t: starting")]
-    [InlineData(nameof(RunState.Finished), null, "t: finished at step 1250 of 5000 after 1 min 15 s, smoothed loss 0.1235", "t: finished before the first step")]
+    [InlineData(
+        nameof(RunState.Finished),
+        null,
+        "t: finished at step 1250 of 5000 after 1 min 15 s, smoothed loss 0.1235",
+        "t: finished before the first step")]
     [InlineData(nameof(RunState.Stopped), null, "t: stopped at step 1250 of 5000 after 1 min 15 s, smoothed loss 0.1235", "t: stopped before the first step")]
-    [InlineData(nameof(RunState.Failed), "no room", "t: failed at step 1250 of 5000 after 1 min 15 s, smoothed loss 0.1235: no room", "t: failed before the first step: no room")]
+    [InlineData(
+        nameof(RunState.Failed),
+        "no room",
+        "t: failed at step 1250 of 5000 after 1 min 15 s, smoothed loss 0.1235: no room",
+        "t: failed before the first step: no room")]
     public void Training_EveryState_HasItsWordAndOnlyARunningOneTimeLeft(string name, string? fault, string text, string textBefore)
     {
         var state = Enum.Parse<RunState>(name);
@@ -117,7 +126,10 @@ public class MonitorFiguresTests
 
         // 1,200 images in 90 s are 13.3 a second; the 1,800 others take 135 s.
         Assert.Equal(
-            ["p", "running", "40 %", "images", "1,200 of 3,000", "errors", "2", "speed", "13.3 images/s", "elapsed", "1 min 30 s", "left", "2 min 15 s", "file", "a<b>.png"],
+            [
+                "p", "running", "40 %", "images", "1,200 of 3,000", "errors", "2", "speed", "13.3 images/s",
+                "elapsed", "1 min 30 s", "left", "2 min 15 s", "file", "a<b>.png",
+            ],
             Some.Words(monitor.ToHtml()));
         Assert.Equal("p: 40 % of 3,000 images", monitor.ToText());
         monitor.Report(new(1_201, 3_000, 0, "b.png"));

@@ -106,7 +106,8 @@ public sealed class OwnPicturesTests
     }
 
     [Fact]
-    public void AsPictures_Opacity_LiesOnWhite() => Assert.Equal([255, 255, 255, 255, 0, 0], Pixels(torch.tensor(new float[] { 0, 0, 0, 0, 1, 0, 0, 1 }, [2, 1, 4])));
+    public void AsPictures_Opacity_LiesOnWhite() =>
+        Assert.Equal([255, 255, 255, 255, 0, 0], Pixels(torch.tensor(new float[] { 0, 0, 0, 0, 1, 0, 0, 1 }, [2, 1, 4])));
 
     [Fact]
     public void AsPictures_ValuesOutsideOrNotFinite_AreCounted()

@@ -13,7 +13,8 @@ public partial class SampleStripTests
     {
         var strip = new SampleStrip(
         [
-            new PictureSample(2, "b", 1, s_image), new PictureSample(0, "b", 1, s_image), new PictureSample(2, "a", 1, s_image), new PictureSample(0, "b", 2, s_image),
+            new PictureSample(2, "b", 1, s_image), new PictureSample(0, "b", 1, s_image),
+            new PictureSample(2, "a", 1, s_image), new PictureSample(0, "b", 2, s_image),
         ]);
         Assert.Equal(["Samples", "before", "epoch 2", "b", "a", "—", "b", "—"], Some.Words(strip.ToHtml()));
         Assert.Equal(["epoch 0: b", "epoch 2: b", "epoch 2: a", "epoch 0: b"], Alternative().Matches(strip.ToHtml()).Select(match => match.Groups[1].Value));

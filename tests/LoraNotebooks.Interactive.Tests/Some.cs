@@ -50,7 +50,10 @@ internal static partial class Some
         [.. Markup().Split(html).Select(text => System.Net.WebUtility.HtmlDecode(text).Trim()).Where(text => text.Length > 0)];
 
     public static XyzResult Result(string prompt = "a cat", string[]? replacements = null) =>
-        new XyzGrid(new XyzSettings { Prompt = prompt }, XyzAxis.PromptSearchReplace([prompt, .. replacements ?? ["a dog"]]), XyzAxis.Seed(1, 2)).Run(new Painter());
+        new XyzGrid(
+            new XyzSettings { Prompt = prompt },
+            XyzAxis.PromptSearchReplace([prompt, .. replacements ?? ["a dog"]]),
+            XyzAxis.Seed(1, 2)).Run(new Painter());
 
     /// <summary>Fails unless the markup holds only the elements and attributes that displays use, balanced, and no trace of the texts as markup.</summary>
     public static void AssertHarmless(string html)
@@ -59,10 +62,16 @@ internal static partial class Some
         var rest = Tag().Replace(html, match =>
         {
             var name = match.Groups["name"].Value;
-            Assert.Contains(name, (string[])["b", "br", "div", "details", "summary", "em", "img", "span", "strong", "table", "tbody", "td", "th", "tr", "code"]);
+            Assert.Contains(
+                name,
+                (string[])["b", "br", "div", "details", "summary", "em", "img", "span", "strong", "table", "tbody", "td", "th", "tr", "code"]);
             foreach (Capture attribute in match.Groups["attribute"].Captures)
             {
-                Assert.Contains(attribute.Value, (string[])["align", "alt", "aria-label", "aria-valuemax", "aria-valuemin", "aria-valuenow", "colspan", "data-lora-state", "height", "role", "scope", "src", "style", "title", "valign", "width"]);
+                Assert.Contains(attribute.Value, (string[])
+                [
+                    "align", "alt", "aria-label", "aria-valuemax", "aria-valuemin", "aria-valuenow", "colspan", "data-lora-state",
+                    "height", "role", "scope", "src", "style", "title", "valign", "width",
+                ]);
             }
 
             if (match.Groups["end"].Success)

@@ -185,7 +185,10 @@ public class TrainingMonitorTests
         Assert.Null(live.Text(MimeTypes.Png));
         Assert.Contains("<img src=\"data:image/png;base64,", live.Text(MimeTypes.Html));
         monitor.Complete();
-        Assert.InRange(_host.Displays[1][^1].Node(MimeTypes.Plotly)!["data"]!.AsArray().Sum(trace => trace!["x"]!.AsArray().Count), 1_000, LineChart.MostPoints);
+        Assert.InRange(
+            _host.Displays[1][^1].Node(MimeTypes.Plotly)!["data"]!.AsArray().Sum(trace => trace!["x"]!.AsArray().Count),
+            1_000,
+            LineChart.MostPoints);
     }
 
     [Fact]
@@ -212,6 +215,7 @@ public class TrainingMonitorTests
         using var picture = SKBitmap.Decode(Convert.FromBase64String(final.Text(MimeTypes.Png)!));
         Assert.Equal(2 * LineChart.Width, picture.Width);
         // Only the final picture is fine, so it is there exactly once.
-        Assert.Single(updates, update => update.Text(MimeTypes.Png) is { } png && SKBitmap.DecodeBounds(Convert.FromBase64String(png)).Width == 2 * LineChart.Width);
+        Assert.Single(updates, update =>
+            update.Text(MimeTypes.Png) is { } png && SKBitmap.DecodeBounds(Convert.FromBase64String(png)).Width == 2 * LineChart.Width);
     }
 }

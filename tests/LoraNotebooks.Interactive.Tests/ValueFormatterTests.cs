@@ -61,7 +61,9 @@ public class ValueFormatterTests
     {
         var (value, expected) = s_values[name];
         var text = Text(value);
-        Assert.True(expected.StartsWith("99,", StringComparison.Ordinal) ? text.EndsWith(expected, StringComparison.Ordinal) : text == expected, $"{name}: {text}");
+        Assert.True(
+            expected.StartsWith("99,", StringComparison.Ordinal) ? text.EndsWith(expected, StringComparison.Ordinal) : text == expected,
+            $"{name}: {text}");
     }
 
     [Fact]
@@ -125,7 +127,10 @@ public class ValueFormatterTests
         Assert.Contains(">123456789</td>", Html(table));
         Assert.Contains(">good</td>", Html(set));
         Assert.Contains("123456789", Text(table.Select("seed > 10")));
-        Assert.Contains("[note] = \"good\"", Text(table.Rows[0]).Replace("\"note\"", "note", StringComparison.Ordinal) + Text(new { Row = table.Rows[0] }).Replace("\"note\"", "note", StringComparison.Ordinal));
+        Assert.Contains(
+            "[note] = \"good\"",
+            Text(table.Rows[0]).Replace("\"note\"", "note", StringComparison.Ordinal)
+                + Text(new { Row = table.Rows[0] }).Replace("\"note\"", "note", StringComparison.Ordinal));
         Assert.Contains("7", Text(new System.Data.DataView(table) { RowFilter = "seed < 10" }));
     }
 
@@ -224,7 +229,12 @@ public class ValueFormatterTests
         foreach (var hostile in Some.HostileTexts)
         {
             Assert.Null(Html(hostile));
-            foreach (var value in (object[])[new[] { new { Name = hostile } }, new { Name = hostile }, new Dictionary<string, object> { [hostile] = new[] { hostile } }])
+            foreach (var value in (object[])
+            [
+                new[] { new { Name = hostile } },
+                new { Name = hostile },
+                new Dictionary<string, object> { [hostile] = new[] { hostile } },
+            ])
             {
                 Some.AssertHarmless(Html(value)!);
             }

@@ -63,7 +63,9 @@ public class ValueTextTests
         ["asynchronous method without a value"] = (Async(), "Task, completed"),
         ["task of a text"] = (Task.FromResult("a"), "Task, completed: \"a\""),
         ["task inside"] = (new { A = Task.FromResult("a") }, "new { A = Task, completed: \"a\" }"),
-        ["task of several faults"] = (Task.WhenAll(Task.FromException(new IOException("one")), Task.FromException(new IOException("two"))), "Task, failed (IOException: one)"),
+        ["task of several faults"] = (
+            Task.WhenAll(Task.FromException(new IOException("one")), Task.FromException(new IOException("two"))),
+            "Task, failed (IOException: one)"),
         ["element"] = (JsonDocument.Parse("[1, \"a\"]").RootElement, "[1, \"a\"]"),
         ["document"] = (JsonDocument.Parse("{\"a\": 1}"), "{\"a\": 1}"),
         ["node inside"] = (new { A = JsonValue.Create(1) }, "new { A = 1 }"),
@@ -73,7 +75,9 @@ public class ValueTextTests
         ["a byte more"] = (new byte[33], "byte[33] " + new string('0', 64) + "…"),
         ["no bytes"] = (Array.Empty<byte>(), "byte[0] "),
         ["twenty members"] = (new Twenty(), $"Twenty {{ {string.Join(", ", "ABCDEFGHIJKLMNOPQRST".Select(name => $"{name} = 0"))} }}"),
-        ["a member more"] = (new TwentyOne(), $"TwentyOne {{ U = 0, {string.Join(", ", "ABCDEFGHIJKLMNOPQRS".Select(name => $"{name} = 0"))}, … (21 in all) }}"),
+        ["a member more"] = (
+            new TwentyOne(),
+            $"TwentyOne {{ U = 0, {string.Join(", ", "ABCDEFGHIJKLMNOPQRS".Select(name => $"{name} = 0"))}, … (21 in all) }}"),
         ["a hundred items"] = (Enumerable.Range(0, 100).ToArray(), $"[{string.Join(", ", Enumerable.Range(0, 100))}]"),
         ["an item more"] = (Enumerable.Range(0, 101).ToArray(), $"[{string.Join(", ", Enumerable.Range(0, 100))}, … (101 in all)]"),
         ["an item more, old list"] = (new ArrayList(Enumerable.Range(0, 101).ToArray()), $"[{string.Join(", ", Enumerable.Range(0, 100))}, … (101 in all)]"),
@@ -182,9 +186,11 @@ public class ValueTextTests
     {
         (object? Value, string Expected)[] cells =
         [
-            (null, ""), ("a\r\nb\tc", "a b c"), (1234.5678, "1234.6"), (1234.5678f, "1234.6"), (2024.0f, "2024"), (1234.5678m, "1234.5678"), (true, "true"), ('a', "'a'"),
+            (null, ""), ("a\r\nb\tc", "a b c"), (1234.5678, "1234.6"), (1234.5678f, "1234.6"), (2024.0f, "2024"),
+            (1234.5678m, "1234.5678"), (true, "true"), ('a', "'a'"),
             (new byte[] { 1, 255 }, "byte[2] 01FF"), (JsonNode.Parse("[1]"), "[   1 ]"), (new[,] { { 1, 2 }, { 3, 4 } }, "[1, 2, 3, 4]"),
-            (new[] { 1.25, 2 }, "1.25, 2"), (new[] { "a", "b" }, "a, b"), (new object[] { new[] { 1, 2 }, "a", null! }, "[1, 2], a, "), (Array.Empty<int>(), ""),
+            (new[] { 1.25, 2 }, "1.25, 2"), (new[] { "a", "b" }, "a, b"), (new object[] { new[] { 1, 2 }, "a", null! }, "[1, 2], a, "),
+            (Array.Empty<int>(), ""),
             (Enumerable.Range(1, 3).Select(i => i), "1, 2, 3"), (new List<int> { 1 }, "1"), (Newtonsoft.Json.Linq.JArray.Parse("[1]"), "[   1 ]"),
             (new { A = new[] { 1 } }, "new { A = [1] }"), (typeof(int), "int"),
         ];

@@ -38,8 +38,16 @@ public sealed class WatchedTrainingTests : IDisposable
 
     private (double[] Numbers, byte[] Weights) Train(StableDiffusionPipeline pipeline, TrainingMonitor? monitor)
     {
-        var dataset = new PreparedDataset(Enumerable.Range(0, Steps).Select(static i => new PreparedImage($"image{i}", Some.Image(64, 64, (byte)(40 * i)), $"portrait {i}", $"image{i}.png")));
-        var config = new DiffusionTrainingConfig { Name = "watched", OutputFolder = folder, Epochs = 1, UNetLearningRate = 1e-2, TextEncoderLearningRate = 1e-3 };
+        var dataset = new PreparedDataset(Enumerable.Range(0, Steps)
+            .Select(static i => new PreparedImage($"image{i}", Some.Image(64, 64, (byte)(40 * i)), $"portrait {i}", $"image{i}.png")));
+        var config = new DiffusionTrainingConfig
+        {
+            Name = "watched",
+            OutputFolder = folder,
+            Epochs = 1,
+            UNetLearningRate = 1e-2,
+            TextEncoderLearningRate = 1e-3,
+        };
         var drawing = monitor is null ? null : new Drawing(monitor);
         using var result = new LoraTrainer { Samples = monitor }.Train(config, pipeline, dataset, drawing);
         drawing?.Wait();
@@ -47,7 +55,10 @@ public sealed class WatchedTrainingTests : IDisposable
         // A PEFT folder holds no time of writing.
         var peft = Path.Combine(folder, "peft");
         result.Lora.SavePeft(peft);
-        var weights = Directory.EnumerateFiles(peft, "*.safetensors", SearchOption.AllDirectories).Order(StringComparer.Ordinal).SelectMany(File.ReadAllBytes).ToArray();
+        var weights = Directory.EnumerateFiles(peft, "*.safetensors", SearchOption.AllDirectories)
+            .Order(StringComparer.Ordinal)
+            .SelectMany(File.ReadAllBytes)
+            .ToArray();
         return ([.. result.Steps.SelectMany(static step => (double[])[step.Loss, step.GradientNorm])], weights);
     }
 

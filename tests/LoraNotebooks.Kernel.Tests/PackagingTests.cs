@@ -50,7 +50,9 @@ public sealed class PackagingTests
     {
         // Packing the tool takes as long as a build; what is special about it stands in its project.
         var project = XDocument.Load(Path.Combine(Root, "src", "LoraNotebooks.Kernel", "LoraNotebooks.Kernel.csproj"));
-        Assert.Equal(["true", "lora-notebooks", "lora-notebooks"], new[] { "PackAsTool", "PackageId", "ToolCommandName" }.Select(name => project.Descendants(name).Single().Value));
+        Assert.Equal(
+            ["true", "lora-notebooks", "lora-notebooks"],
+            new[] { "PackAsTool", "PackageId", "ToolCommandName" }.Select(name => project.Descendants(name).Single().Value));
     }
 
     private static string Root
@@ -71,7 +73,9 @@ public sealed class PackagingTests
     {
         var folder = new TemporaryFolder();
         var configuration = new DirectoryInfo(AppContext.BaseDirectory).Parent!.Name;
-        var start = new ProcessStartInfo(DotnetHost.Path, ["pack", Path.Combine(Root, "src", project), "--no-build", "-c", configuration, "-o", folder.Path, "-nologo", "-nodeReuse:false"])
+        var start = new ProcessStartInfo(
+            DotnetHost.Path,
+            ["pack", Path.Combine(Root, "src", project), "--no-build", "-c", configuration, "-o", folder.Path, "-nologo", "-nodeReuse:false"])
         {
             RedirectStandardOutput = true,
         };
@@ -97,9 +101,11 @@ public sealed class PackagingTests
             return reader.ReadToEnd();
         }
 
-        public IReadOnlyDictionary<string, string> Metadata() => Nuspec().Elements().Where(e => !e.HasElements).DistinctBy(e => e.Name.LocalName).ToDictionary(e => e.Name.LocalName, e => e.Value);
+        public IReadOnlyDictionary<string, string> Metadata() =>
+            Nuspec().Elements().Where(e => !e.HasElements).DistinctBy(e => e.Name.LocalName).ToDictionary(e => e.Name.LocalName, e => e.Value);
 
-        public IReadOnlyList<string> Dependencies() => [.. Nuspec().Descendants().Where(e => e.Name.LocalName == "dependency").Select(e => e.Attribute("id")!.Value)];
+        public IReadOnlyList<string> Dependencies() =>
+            [.. Nuspec().Descendants().Where(e => e.Name.LocalName == "dependency").Select(e => e.Attribute("id")!.Value)];
 
         public void Dispose()
         {
@@ -107,6 +113,7 @@ public sealed class PackagingTests
             folder.Dispose();
         }
 
-        private XElement Nuspec() => XDocument.Parse(Text(Files().Single(file => file.EndsWith(".nuspec", StringComparison.Ordinal)))).Root!.Elements().Single();
+        private XElement Nuspec() =>
+            XDocument.Parse(Text(Files().Single(file => file.EndsWith(".nuspec", StringComparison.Ordinal)))).Root!.Elements().Single();
     }
 }

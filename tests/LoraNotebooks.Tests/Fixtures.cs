@@ -36,14 +36,20 @@ internal static partial class Fixtures
     public static string Case(params string[] parts)
     {
         var folder = Path.Combine([Root, .. parts]);
-        return Directory.Exists(folder) ? folder : throw new DirectoryNotFoundException($"The parity case {folder} is missing. Fetch it, or set LORANOTEBOOKS_FIXTURES to a folder that has it.");
+        return Directory.Exists(folder)
+            ? folder
+            : throw new DirectoryNotFoundException($"The parity case {folder} is missing. Fetch it, or set LORANOTEBOOKS_FIXTURES to a folder that has it.");
     }
 
     /// <summary>The folder of the model that a case is about: named by its base_model, or by the sentence that describes it.</summary>
     public static string BaseModelOf(params string[] parts)
     {
         var json = Json([.. parts, "case.json"]);
-        return Path.GetFullPath(Path.Combine(Case(parts), json.TryGetProperty("base_model", out var path) ? path.GetString()! : BaseModelInText().Match(json.GetProperty("what").GetString()!).Groups[1].Value));
+        return Path.GetFullPath(Path.Combine(
+            Case(parts),
+            json.TryGetProperty("base_model", out var path)
+                ? path.GetString()!
+                : BaseModelInText().Match(json.GetProperty("what").GetString()!).Groups[1].Value));
     }
 
     public static JsonElement Json(params string[] parts)

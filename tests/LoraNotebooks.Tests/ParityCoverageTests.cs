@@ -44,9 +44,14 @@ public sealed partial class ParityCoverageTests
     [Fact]
     public void Cases_OfTheFolder_AreAllKnown()
     {
-        string[] cases = [.. Directory.GetFiles(Fixtures.Root, "case.json", SearchOption.AllDirectories).Select(static file => Path.GetRelativePath(Fixtures.Root, Path.GetDirectoryName(file)!).Replace('\\', '/'))];
+        string[] cases = [.. Directory.GetFiles(Fixtures.Root, "case.json", SearchOption.AllDirectories)
+            .Select(static file => Path.GetRelativePath(Fixtures.Root, Path.GetDirectoryName(file)!).Replace('\\', '/'))];
         Assert.NotEmpty(cases);
-        Assert.All(cases, static name => Assert.Contains(Covered.Select(static c => c.Pattern).Concat(Uncovered.Select(static c => c.Pattern)), pattern => FileSystemName.MatchesSimpleExpression(pattern, name)));
+        Assert.All(
+            cases,
+            static name => Assert.Contains(
+                Covered.Select(static c => c.Pattern).Concat(Uncovered.Select(static c => c.Pattern)),
+                pattern => FileSystemName.MatchesSimpleExpression(pattern, name)));
     }
 
     /// <summary>The list of cases in a folder's README, and in any whole folder at least one case of each test.</summary>
@@ -61,7 +66,8 @@ public sealed partial class ParityCoverageTests
         var readme = Path.Combine(Fixtures.Root, "README.md");
         var listed = File.Exists(readme) ? CaseOfTable().Matches(File.ReadAllText(readme)).Select(static row => row.Groups[1].Value) : [];
         Assert.All(listed, static name => Assert.True(Directory.Exists(Path.Combine(Fixtures.Root, name)), $"{name} is listed and missing"));
-        var all = Directory.GetDirectories(Fixtures.Root, "*", SearchOption.AllDirectories).Select(static folder => Path.GetRelativePath(Fixtures.Root, folder).Replace('\\', '/')).ToList();
+        var all = Directory.GetDirectories(Fixtures.Root, "*", SearchOption.AllDirectories)
+            .Select(static folder => Path.GetRelativePath(Fixtures.Root, folder).Replace('\\', '/')).ToList();
         Assert.All(Covered, covered => Assert.Contains(all, name => FileSystemName.MatchesSimpleExpression(covered.Pattern, name)));
     }
 

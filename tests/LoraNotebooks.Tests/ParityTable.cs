@@ -32,7 +32,9 @@ public sealed class ParityTable(IMessageSink sink) : IDisposable
             rows[(name, quantity)] = (worst, limit);
         }
 
-        Assert.True(difference <= limit, $"{name}, {quantity}{(detail.Length > 0 ? $", {detail}" : "")}: differs by {difference:g3}, expected at most {limit:g3}");
+        Assert.True(
+            difference <= limit,
+            $"{name}, {quantity}{(detail.Length > 0 ? $", {detail}" : "")}: differs by {difference:g3}, expected at most {limit:g3}");
     }
 
     /// <summary>Prints the table.</summary>
@@ -50,7 +52,10 @@ public sealed class ParityTable(IMessageSink sink) : IDisposable
         string[] quantities = [.. rows.Keys.Select(static key => key.Quantity).Distinct()];
         List<string[]> lines = [[title ?? "", .. quantities]];
         lines.AddRange(rows.GroupBy(static row => row.Key.Case).Select(group =>
-            (string[])[group.Key, .. quantities.Select(quantity => rows.TryGetValue((group.Key, quantity), out var row) ? string.Create(CultureInfo.InvariantCulture, $"{row.Worst:0.0e-0} / {row.Limit:0.0e-0}") : "")]));
+            (string[])[group.Key, .. quantities.Select(quantity =>
+                rows.TryGetValue((group.Key, quantity), out var row)
+                    ? string.Create(CultureInfo.InvariantCulture, $"{row.Worst:0.0e-0} / {row.Limit:0.0e-0}")
+                    : "")]));
         int[] widths = [.. Enumerable.Range(0, lines[0].Length).Select(column => lines.Max(line => line[column].Length))];
         var text = new StringBuilder();
         foreach (var line in lines)

@@ -19,7 +19,8 @@ public sealed partial class NotebookTests
 
     private static readonly bool Full = Environment.GetEnvironmentVariable("LORANOTEBOOKS_FULL") == "1";
 
-    public static TheoryData<string> Chapters => [.. Directory.GetFiles(Folder(), "*.ipynb").Select(static path => Path.GetFileName(path)).Order(StringComparer.Ordinal)];
+    public static TheoryData<string> Chapters =>
+        [.. Directory.GetFiles(Folder(), "*.ipynb").Select(static path => Path.GetFileName(path)).Order(StringComparer.Ordinal)];
 
     [Theory]
     [MemberData(nameof(Chapters))]
@@ -41,7 +42,10 @@ public sealed partial class NotebookTests
                 }
             }
 
-            var outcome = await new NotebookRunner(new Quiet()).RunAsync(path, new RunOptions { OutputFolder = output, Parameters = parameters, Timeout = TimeSpan.FromMinutes(20) }, CancellationToken.None);
+            var outcome = await new NotebookRunner(new Quiet()).RunAsync(
+                path,
+                new RunOptions { OutputFolder = output, Parameters = parameters, Timeout = TimeSpan.FromMinutes(20) },
+                CancellationToken.None);
 
             Assert.True(outcome.Exit == RunExit.Ok, $"{outcome.FailedCell}: {string.Join('\n', outcome.Error?.Traceback ?? [])}");
             Assert.True(new FileInfo(outcome.Page!).Length > 20_000);
@@ -70,7 +74,9 @@ public sealed partial class NotebookTests
         try
         {
             var fixtures = Path.GetFullPath(Path.Combine(Folder(), "..", "tests", "Fixtures"));
-            var path = model == "xl" ? TinyXL.Save(Path.Combine(output, model), Path.Combine(fixtures, "sd15-tiny", "tokenizer")) : Path.Combine(fixtures, model);
+            var path = model == "xl"
+                ? TinyXL.Save(Path.Combine(output, model), Path.Combine(fixtures, "sd15-tiny", "tokenizer"))
+                : Path.Combine(fixtures, model);
             var parameters = new Dictionary<string, string>
             {
                 ["model"] = SymbolDisplay.FormatLiteral(path, quote: true),
@@ -80,7 +86,10 @@ public sealed partial class NotebookTests
                 ["rank"] = "2",
             };
 
-            var outcome = await new NotebookRunner(new Quiet()).RunAsync(Path.Combine(Folder(), OwnModel), new RunOptions { OutputFolder = output, Parameters = parameters, Timeout = TimeSpan.FromMinutes(20) }, CancellationToken.None);
+            var outcome = await new NotebookRunner(new Quiet()).RunAsync(
+                Path.Combine(Folder(), OwnModel),
+                new RunOptions { OutputFolder = output, Parameters = parameters, Timeout = TimeSpan.FromMinutes(20) },
+                CancellationToken.None);
 
             Assert.True(outcome.Exit == RunExit.Ok, $"{outcome.FailedCell}: {string.Join('\n', outcome.Error?.Traceback ?? [])}");
         }
@@ -103,7 +112,10 @@ public sealed partial class NotebookTests
         var pictures = Notebook.Load(path).Cells.SelectMany(cell => cell.Outputs).Sum(output => PicturesWithoutScripts(output?["data"] as JsonObject));
         AssertNoDrift(chapter, pictures > 0 ? [] : ["Without scripts its outputs show no picture."]);
         var length = new FileInfo(path).Length;
-        Assert.True(length < MaximumLength, $"{chapter} has {length:N0} bytes; of a notebook in the repository at most {MaximumLength:N0} are wanted. Show fewer or smaller pictures.");
+        Assert.True(
+            length < MaximumLength,
+            $"{chapter} has {length:N0} bytes; of a notebook in the repository at most {MaximumLength:N0} are wanted. "
+                + "Show fewer or smaller pictures.");
     }
 
     [Theory]
@@ -113,7 +125,17 @@ public sealed partial class NotebookTests
         // In the text of a picture any short word can turn up.
         var text = Base64().Replace(File.ReadAllText(Path.Combine(Folder(), chapter)), "");
         var repository = Path.GetFullPath(Path.Combine(Folder(), ".."));
-        string[] paths = [repository, Path.GetTempPath(), Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), "/home/", "/Users/", "/root/", "/tmp/", "C:\\Users"];
+        string[] paths =
+        [
+            repository,
+            Path.GetTempPath(),
+            Environment.GetFolderPath(Environment.SpecialFolder.UserProfile),
+            "/home/",
+            "/Users/",
+            "/root/",
+            "/tmp/",
+            "C:\\Users",
+        ];
         Assert.All(paths.Where(path => path.Length > 1), path =>
         {
             Assert.DoesNotContain(path, text);
@@ -127,7 +149,9 @@ public sealed partial class NotebookTests
         Execute it anew and commit it: dotnet run --project src/LoraNotebooks.Kernel -c Release -- run notebooks/{chapter} --output notebooks --format ipynb
         """);
 
-    /// <summary>The pictures left of an output where no script runs and HTML is cleaned, as GitHub shows a notebook: HTML comes first, then a picture.</summary>
+    /// <summary>
+    /// The pictures left of an output where no script runs and HTML is cleaned, as GitHub shows a notebook: HTML comes first, then a picture.
+    /// </summary>
     private static int PicturesWithoutScripts(JsonObject? data)
     {
         if (data is null)
@@ -140,7 +164,8 @@ public sealed partial class NotebookTests
             : data.ContainsKey("image/png") || data.ContainsKey("image/jpeg") ? 1 : 0;
     }
 
-    private static string Folder([CallerFilePath] string thisFile = "") => Path.GetFullPath(Path.Combine(Path.GetDirectoryName(thisFile)!, "..", "..", "notebooks"));
+    private static string Folder([CallerFilePath] string thisFile = "") =>
+        Path.GetFullPath(Path.Combine(Path.GetDirectoryName(thisFile)!, "..", "..", "notebooks"));
 
     [GeneratedRegex("<(script|style|svg)\\b.*?</\\1\\s*>", RegexOptions.Singleline | RegexOptions.IgnoreCase)]
     private static partial Regex ScriptOrDrawing();

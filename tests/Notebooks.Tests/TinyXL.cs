@@ -5,7 +5,10 @@ using static TorchSharp.torch;
 
 namespace Notebooks.Tests;
 
-/// <summary>A model of SDXL's kind with random weights, for 64 × 64 pixels: two text encoders, no transformer at the highest resolution, text and sizes added to the time.</summary>
+/// <summary>
+/// A model of SDXL's kind with random weights, for 64 × 64 pixels: two text encoders, no transformer at the highest resolution,
+/// text and sizes added to the time.
+/// </summary>
 internal static class TinyXL
 {
     private const int SizeFeatures = 8;
@@ -43,7 +46,11 @@ internal static class TinyXL
             UpBlockTypes = ["UpDecoderBlock2D", "UpDecoderBlock2D"],
             ScalingFactor = 0.13025,
         };
-        using var pipeline = new StableDiffusionPipeline(text, new UNet2DConditionModel(unet, new Generator(3)), new AutoencoderKL(vae, new Generator(4)), SchedulerConfig.StableDiffusion);
+        using var pipeline = new StableDiffusionPipeline(
+            text,
+            new UNet2DConditionModel(unet, new Generator(3)),
+            new AutoencoderKL(vae, new Generator(4)),
+            SchedulerConfig.StableDiffusion);
         pipeline.Save(folder);
         return folder;
     }

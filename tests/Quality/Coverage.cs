@@ -24,7 +24,8 @@ internal static class Coverage
         {
             var ended = Checkout.Dotnet(
                 Checkout.TestsOf(project), "test", "--configuration", "Release", "--collect", "XPlat Code Coverage", "--logger", "trx",
-                "--results-directory", Path.Combine(output, project), "--", "DataCollectionRunSettings.DataCollectors.DataCollector.Configuration.Include=[LoraNotebooks*]*,[lora-notebooks]*");
+                "--results-directory", Path.Combine(output, project), "--",
+                "DataCollectionRunSettings.DataCollectors.DataCollector.Configuration.Include=[LoraNotebooks*]*,[lora-notebooks]*");
             exit = ended != 0 ? ended : exit;
         }
 
@@ -50,7 +51,10 @@ internal static class Coverage
             foreach (var line in type.Elements("lines").Elements("line"))
             {
                 // "50% (1/2)"
-                var branches = ((string?)line.Attribute("condition-coverage"))?.Split('(', ')')[1].Split('/').Select(static n => int.Parse(n, CultureInfo.InvariantCulture)).ToArray() ?? [0, 0];
+                var branches = ((string?)line.Attribute("condition-coverage"))?.Split('(', ')')[1]
+                    .Split('/')
+                    .Select(static n => int.Parse(n, CultureInfo.InvariantCulture))
+                    .ToArray() ?? [0, 0];
                 yield return new(file, (int)line.Attribute("number")!, (long)line.Attribute("hits")! > 0, branches[0], branches[1]);
             }
         }
@@ -59,12 +63,18 @@ internal static class Coverage
     private static void PrintRooms(IReadOnlyCollection<Line> lines)
     {
         Console.WriteLine($"{"Room",-36}{"Lines",8}{"covered",9}{"Branches",10}{"covered",9}");
-        foreach (var room in lines.GroupBy(static line => string.Join('/', line.File.Split('/').SkipLast(1).Take(2))).OrderBy(static room => room.Key, StringComparer.Ordinal).Append(lines.GroupBy(static _ => "All").First()))
+        foreach (var room in lines.GroupBy(static line => string.Join('/', line.File.Split('/').SkipLast(1).Take(2)))
+            .OrderBy(static room => room.Key, StringComparer.Ordinal)
+            .Append(lines.GroupBy(static _ => "All").First()))
         {
             var branches = room.Sum(static line => line.Branches);
-            Console.WriteLine(string.Create(
-                CultureInfo.InvariantCulture,
-                $"{room.Key,-36}{room.Count(),8}{100.0 * room.Count(static line => line.IsCovered) / room.Count(),7:0.0} %{branches,10}{(branches == 0 ? 100 : 100.0 * room.Sum(static line => line.BranchesCovered) / branches),7:0.0} %"));
+            Console.WriteLine(
+                string.Create(
+                    CultureInfo.InvariantCulture,
+                    $"{room.Key,-36}{room.Count(),8}{100.0 * room.Count(static line => line.IsCovered) / room.Count(),7:0.0} %{branches,10}")
+                + string.Create(
+                    CultureInfo.InvariantCulture,
+                    $"{(branches == 0 ? 100 : 100.0 * room.Sum(static line => line.BranchesCovered) / branches),7:0.0} %"));
         }
     }
 
@@ -87,8 +97,11 @@ internal static class Coverage
     private static void PrintSlowest(string folder)
     {
         XNamespace trx = "http://microsoft.com/schemas/VisualStudio/TeamTest/2010";
-        var tests = Directory.GetFiles(folder, "*.trx", SearchOption.AllDirectories).SelectMany(file => XDocument.Load(file).Descendants(trx + "UnitTestResult"))
-            .Select(static result => (Name: (string)result.Attribute("testName")!, Time: TimeSpan.Parse((string?)result.Attribute("duration") ?? "0:0:0", CultureInfo.InvariantCulture)))
+        var tests = Directory.GetFiles(folder, "*.trx", SearchOption.AllDirectories)
+            .SelectMany(file => XDocument.Load(file).Descendants(trx + "UnitTestResult"))
+            .Select(static result => (
+                Name: (string)result.Attribute("testName")!,
+                Time: TimeSpan.Parse((string?)result.Attribute("duration") ?? "0:0:0", CultureInfo.InvariantCulture)))
             .OrderByDescending(static test => test.Time).ToArray();
         Console.WriteLine($"The ten slowest of {tests.Length} tests:");
         foreach (var (name, time) in tests.Take(10))

@@ -28,7 +28,8 @@ internal sealed class Mutants
     public static string FolderOf(string project) => new Mutants(project)._folder;
 
     /// <summary>The changes of a project that are at hand, or null where none were made yet.</summary>
-    public static IReadOnlyList<Mutant>? Kept(string project) => new Mutants(project) is var mutants && File.Exists(mutants.Report) ? MutationReport.Read(mutants.Report, mutants.Source) : null;
+    public static IReadOnlyList<Mutant>? Kept(string project) =>
+        new Mutants(project) is var mutants && File.Exists(mutants.Report) ? MutationReport.Read(mutants.Report, mutants.Source) : null;
 
     /// <summary>Makes the changed assembly, puts it among freshly built tests and returns the changes.</summary>
     /// <exception cref="InvalidOperationException">The tests do not build, or Stryker did not make changes; its output says why.</exception>
@@ -96,7 +97,8 @@ internal sealed class Mutants
             {
                 File.Copy(placed, Assembly);
             }
-            else if (File.Exists(Assembly) && (line.Contains("mutants will be tested", StringComparison.Ordinal) || line.Contains("An error occurred", StringComparison.Ordinal)))
+            else if (File.Exists(Assembly)
+                && (line.Contains("mutants will be tested", StringComparison.Ordinal) || line.Contains("An error occurred", StringComparison.Ordinal)))
             {
                 process.Kill(entireProcessTree: true);
             }
@@ -156,7 +158,8 @@ internal sealed class Mutants
     {
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         var files = Directory.GetFiles(Source, "*.*", SearchOption.AllDirectories)
-            .Where(file => Path.GetExtension(file) is ".cs" or ".csproj" && Path.GetRelativePath(Source, file).Split(Path.DirectorySeparatorChar)[0] is not ("obj" or "bin"));
+            .Where(file => Path.GetExtension(file) is ".cs" or ".csproj"
+                && Path.GetRelativePath(Source, file).Split(Path.DirectorySeparatorChar)[0] is not ("obj" or "bin"));
         foreach (var file in files.Order(StringComparer.Ordinal))
         {
             hash.AppendData(File.ReadAllBytes(file));

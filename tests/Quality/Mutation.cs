@@ -12,7 +12,9 @@ internal static class Mutation
 
     private static string Folder { get; } = Path.Combine(Checkout.Artifacts, "mutation");
 
-    /// <summary>Mutates one room after the other and then prints what <see cref="Print"/> does; an ended room's results stay if a later one is stopped.</summary>
+    /// <summary>
+    /// Mutates one room after the other and then prints what <see cref="Print"/> does; an ended room's results stay if a later one is stopped.
+    /// </summary>
     /// <returns>0 if every room reaches its floor.</returns>
     public static int Run(IReadOnlyList<Room> rooms)
     {
@@ -23,7 +25,9 @@ internal static class Mutation
             {
                 var watch = Stopwatch.StartNew();
                 File.Delete(ResultsOf(room));
-                var results = MutationTrial.Run(room, [.. mutants.Where(mutant => mutant.Status == "Pending" && mutant.File.StartsWith(room.Name + "/", StringComparison.Ordinal))]);
+                var results = MutationTrial.Run(
+                    room,
+                    [.. mutants.Where(mutant => mutant.Status == "Pending" && mutant.File.StartsWith(room.Name + "/", StringComparison.Ordinal))]);
                 File.WriteAllText(ResultsOf(room), JsonSerializer.Serialize(results));
                 Console.WriteLine($"{room.Name}: {watch.Elapsed:h\\:mm\\:ss}");
             }
@@ -52,7 +56,10 @@ internal static class Mutation
             }
 
             var mutants = JsonSerializer.Deserialize<Mutant[]>(File.ReadAllBytes(ResultsOf(room)))!;
-            var unnoticed = mutants.Where(static mutant => mutant.IsUnnoticed).OrderBy(static mutant => mutant.File, StringComparer.Ordinal).ThenBy(static mutant => mutant.Line).ToArray();
+            var unnoticed = mutants.Where(static mutant => mutant.IsUnnoticed)
+                .OrderBy(static mutant => mutant.File, StringComparer.Ordinal)
+                .ThenBy(static mutant => mutant.Line)
+                .ToArray();
             var noticed = mutants.Count(static mutant => mutant.IsNoticed);
             var untested = unnoticed.Count(static mutant => mutant.Status == "NoCoverage");
             var open = unnoticed.Where(mutant => !reasoned.Contains(Text(mutant))).ToArray();
@@ -63,7 +70,9 @@ internal static class Mutation
                 CultureInfo.InvariantCulture,
                 $"{room.Name,-12}{all,8}{noticed,9}{share,7:0.0} %{unnoticed.Length,11}{untested,10}{unnoticed.Length - open.Length,10}{floor}"));
             reached &= !(share < room.Floor);
-            File.WriteAllLines(Path.Combine(Folder, room.Name + ".txt"), open.Select(static mutant => $"{(mutant.Status == "NoCoverage" ? "untested " : "")}line {mutant.Line}: {Text(mutant)}"));
+            File.WriteAllLines(
+                Path.Combine(Folder, room.Name + ".txt"),
+                open.Select(static mutant => $"{(mutant.Status == "NoCoverage" ? "untested " : "")}line {mutant.Line}: {Text(mutant)}"));
             foreach (var stale in reasoned.Where(line => line.StartsWith(room.Name + "/", StringComparison.Ordinal)).Except(unnoticed.Select(Text)))
             {
                 Console.WriteLine($"{room.Name}: {Reasons} names a change that was noticed or is gone: {stale}");

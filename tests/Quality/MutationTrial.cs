@@ -56,7 +56,8 @@ internal sealed class MutationTrial
         process.WaitForExit();
         if (process.ExitCode != 0)
         {
-            throw new InvalidOperationException($"{_room.Name}: the process that asks which tests come by which changes ended with {process.ExitCode}; {output} has what it found.");
+            throw new InvalidOperationException(
+                $"{_room.Name}: the process that asks which tests come by which changes ended with {process.ExitCode}; {output} has what it found.");
         }
 
         var tests = File.ReadLines(output).Select(static line => JsonSerializer.Deserialize<TestCoverage>(line)!).ToArray();
@@ -86,9 +87,13 @@ internal sealed class MutationTrial
         // What a type or a cache keeps was there before the change was on: this needs a process of its own, and all tests that come by the same file.
         var ofFile = mutants.GroupBy(static mutant => mutant.File).ToDictionary(
             static file => file.Key,
-            file => _tests.Where(test => file.Any(mutant => test.Covered.Contains(mutant.Id) || test.Once.Contains(mutant.Id))).Select(static test => test.Id).ToArray());
+            file => _tests.Where(test => file.Any(mutant => test.Covered.Contains(mutant.Id) || test.Once.Contains(mutant.Id)))
+                .Select(static test => test.Id)
+                .ToArray());
         var again = mutants.Where(mutant => once.ContainsKey(mutant.Id) && (!_results.TryGetValue(mutant.Id, out var result) || result.Status == "Survived"));
-        TryIn(1, again.Select(mutant => new MutationTry(mutant.Id, Affordable(once[mutant.Id].Union(always.GetValueOrDefault(mutant.Id, [])).Union(ofFile[mutant.File])))));
+        TryIn(1, again.Select(mutant => new MutationTry(
+            mutant.Id,
+            Affordable(once[mutant.Id].Union(always.GetValueOrDefault(mutant.Id, [])).Union(ofFile[mutant.File])))));
     }
 
     private string[] Affordable(IEnumerable<string> tests)
@@ -135,7 +140,8 @@ internal sealed class MutationTrial
         while (!Array.TrueForAll(threads, static thread => thread.Join(TimeSpan.FromSeconds(30))))
         {
             var count = _results.Values.CountBy(static result => result.Status).Select(static status => $"{status.Value} {status.Key}");
-            Console.WriteLine($"{_room.Name} {watch.Elapsed:h\\:mm\\:ss}: {(portion == 1 ? $"{all} again in processes of their own; " : "")}{string.Join(", ", count)}");
+            Console.WriteLine(
+                $"{_room.Name} {watch.Elapsed:h\\:mm\\:ss}: {(portion == 1 ? $"{all} again in processes of their own; " : "")}{string.Join(", ", count)}");
         }
     }
 

@@ -48,7 +48,9 @@ internal static class MutationWorker
     public static Process Start(string project, string job)
     {
         var tests = Path.Combine(Mutants.TestsOf(project), project + ".Tests");
-        var start = new ProcessStartInfo("dotnet", ["exec", "--depsfile", tests + ".deps.json", "--runtimeconfig", tests + ".runtimeconfig.json", ProgramOf(project), "worker", job])
+        var start = new ProcessStartInfo(
+            "dotnet",
+            ["exec", "--depsfile", tests + ".deps.json", "--runtimeconfig", tests + ".runtimeconfig.json", ProgramOf(project), "worker", job])
         {
             WorkingDirectory = Mutants.TestsOf(project),
             RedirectStandardInput = true,
@@ -149,7 +151,13 @@ internal static class MutationWorker
             var failed = tests.FirstFailure([id]) is not null;
             var seconds = watch.Elapsed.TotalSeconds;
             var (covered, (before, statics)) = (second[id], first[id]);
-            output.WriteLine(JsonSerializer.Serialize(new TestCoverage(id, tests.NameOf(id), seconds, failed, [.. covered.Except(statics)], [.. before.Except(covered).Union(statics)])));
+            output.WriteLine(JsonSerializer.Serialize(new TestCoverage(
+                id,
+                tests.NameOf(id),
+                seconds,
+                failed,
+                [.. covered.Except(statics)],
+                [.. before.Except(covered).Union(statics)])));
         }
     }
 
@@ -196,7 +204,10 @@ internal static class MutationWorker
             foreach (var file in Directory.GetFiles(Path.GetTempPath(), _childFiles + "-*.txt"))
             {
                 // Two lists of numbers with a semicolon between. Each process is fresh, so nothing counts as static there.
-                all.UnionWith(File.ReadAllText(file).Split(',', ';').Where(static part => part.Length > 0).Select(static part => int.Parse(part, CultureInfo.InvariantCulture)));
+                all.UnionWith(File.ReadAllText(file)
+                    .Split(',', ';')
+                    .Where(static part => part.Length > 0)
+                    .Select(static part => int.Parse(part, CultureInfo.InvariantCulture)));
                 File.Delete(file);
             }
 

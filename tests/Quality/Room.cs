@@ -8,7 +8,12 @@ namespace Quality;
 internal sealed record Room(string Name, string Project, int? Floor, params IReadOnlyList<string> Tests)
 {
     /// <summary>Quick tests of the project that come by next to nothing; changes are made beside them.</summary>
-    public string Sample => Project switch { "LoraNotebooks" => ".ArchitectureTests.", "LoraNotebooks.Interactive" => ".TypeNamesTests.", _ => ".Tool_Project_" };
+    public string Sample => Project switch
+    {
+        "LoraNotebooks" => ".ArchitectureTests.",
+        "LoraNotebooks.Interactive" => ".TypeNamesTests.",
+        _ => ".Tool_Project_",
+    };
 
     /// <summary>All rooms; those that must reach a floor come first.</summary>
     public static IReadOnlyList<Room> All { get; } =

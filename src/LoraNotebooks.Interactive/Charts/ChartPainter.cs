@@ -46,7 +46,9 @@ internal sealed class ChartPainter
         var yTicks = YTicks();
         var secondTicks = _hasSecond ? Series.Ticks(_second.Low, _second.High, 5) : [];
         var leftWidth = yTicks.Select(t => small.Measure(Label(t))).DefaultIfEmpty(0).Max() + (_chart.YTitle is null ? 12 : 32);
-        var rightWidth = _hasSecond ? secondTicks.Select(t => small.Measure(Numbers.Short(t))).DefaultIfEmpty(0).Max() + (_chart.SecondTitle is null ? 14 : 34) : 14;
+        var rightWidth = _hasSecond
+            ? secondTicks.Select(t => small.Measure(Numbers.Short(t))).DefaultIfEmpty(0).Max() + (_chart.SecondTitle is null ? 14 : 34)
+            : 14;
         _plot = new SKRect(leftWidth, LegendHeight + (_chart.Title is null ? 0 : TitleHeight), width - rightWidth, height - (_chart.XTitle is null ? 26 : 46));
 
         DrawGrid(canvas, small, yTicks, secondTicks);
@@ -107,7 +109,15 @@ internal sealed class ChartPainter
     private void DrawLine(SKCanvas canvas, ChartSeries s)
     {
         var colour = SKColor.Parse(s.Colour).WithAlpha((byte)(s.IsFaint ? 105 : 255));
-        using var stroke = new SKPaint { Color = colour, IsStroke = true, StrokeWidth = s.IsFaint ? 1 : s.OnSecondAxis ? 1.5f : 2, IsAntialias = true, StrokeJoin = SKStrokeJoin.Round, StrokeCap = SKStrokeCap.Round };
+        using var stroke = new SKPaint
+        {
+            Color = colour,
+            IsStroke = true,
+            StrokeWidth = s.IsFaint ? 1 : s.OnSecondAxis ? 1.5f : 2,
+            IsAntialias = true,
+            StrokeJoin = SKStrokeJoin.Round,
+            StrokeCap = SKStrokeCap.Round,
+        };
         using var fill = new SKPaint { Color = colour, IsAntialias = true };
         using var path = new SKPathBuilder();
         var points = 0;
@@ -189,7 +199,13 @@ internal sealed class ChartPainter
         var (x, y) = (_plot.Left, _plot.Top - LegendHeight + 15);
         foreach (var s in _series)
         {
-            using var stroke = new SKPaint { Color = SKColor.Parse(s.Colour).WithAlpha((byte)(s.IsFaint ? 130 : 255)), StrokeWidth = s.IsFaint ? 1.5f : 3, IsAntialias = true, StrokeCap = SKStrokeCap.Round };
+            using var stroke = new SKPaint
+            {
+                Color = SKColor.Parse(s.Colour).WithAlpha((byte)(s.IsFaint ? 130 : 255)),
+                StrokeWidth = s.IsFaint ? 1.5f : 3,
+                IsAntialias = true,
+                StrokeCap = SKStrokeCap.Round,
+            };
             canvas.DrawLine(x + 1, y, x + 17, y, stroke);
             letters.Draw(canvas, s.Name, x + 24, y + 4);
             x += 24 + letters.Measure(s.Name) + 22;

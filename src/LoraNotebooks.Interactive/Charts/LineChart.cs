@@ -66,7 +66,9 @@ public sealed class LineChart : RichDisplay
         {
             if (s.X.Count != s.Y.Count)
             {
-                throw new ArgumentException($"Got {s.X.Count} positions and {s.Y.Count} values for the series '{s.Name}'; give one value for each position.", nameof(series));
+                throw new ArgumentException(
+                    $"Got {s.X.Count} positions and {s.Y.Count} values for the series '{s.Name}'; give one value for each position.",
+                    nameof(series));
             }
         }
     }
@@ -156,7 +158,8 @@ public sealed class LineChart : RichDisplay
         double[] finite = [.. s.Y.Where(double.IsFinite)];
         return finite.Length == 0
             ? $"{s.Name} has no values"
-            : $"{s.Name} {Numbers.Short(finite[0])} → {Numbers.Short(finite[^1])} (lowest {Numbers.Short(finite.Min())}, highest {Numbers.Short(finite.Max())}, {s.Y.Count} points)";
+            : $"{s.Name} {Numbers.Short(finite[0])} → {Numbers.Short(finite[^1])} "
+                + $"(lowest {Numbers.Short(finite.Min())}, highest {Numbers.Short(finite.Max())}, {s.Y.Count} points)";
     }
 
     private static Trace ToTrace(ChartSeries s)

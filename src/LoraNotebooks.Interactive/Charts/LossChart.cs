@@ -51,14 +51,21 @@ public sealed class LossChart : RichDisplay
     {
     }
 
-    /// <summary>The chart of a training run, with the run's own moving average, the losses that its task noted and the learning rates of all networks.</summary>
+    /// <summary>
+    /// The chart of a training run, with the run's own moving average, the losses that its task noted and the learning rates of all networks.
+    /// </summary>
     public LossChart(IReadOnlyList<TrainingStep> steps)
         : this([.. steps.Select(s => (double)s.Step)], steps)
     {
     }
 
     /// <summary>A chart of series that were made elsewhere, each with positions of its own.</summary>
-    internal LossChart(ChartSeries losses, ChartSeries smoothed, IReadOnlyList<ChartSeries> others, IReadOnlyList<ChartSeries> rates, IReadOnlyList<ChartMark> epochs)
+    internal LossChart(
+        ChartSeries losses,
+        ChartSeries smoothed,
+        IReadOnlyList<ChartSeries> others,
+        IReadOnlyList<ChartSeries> rates,
+        IReadOnlyList<ChartMark> epochs)
     {
         Smoothed = smoothed.Y;
         _chart = new LineChart(
@@ -80,8 +87,13 @@ public sealed class LossChart : RichDisplay
         : this(
             new(LossName, positions, [.. steps.Select(s => s.Loss)]),
             new(SmoothedName, positions, [.. steps.Select(s => s.SmoothedLoss)]),
-            [.. LossNames(steps).Select(name => new ChartSeries(name, positions, [.. steps.Select(s => s.Metrics.TryGetValue(name, out var loss) ? loss : double.NaN)]))],
-            [.. RateNames(steps).Select(name => new ChartSeries(name.Shown, positions, [.. steps.Select(s => s.LearningRates.TryGetValue(name.Name, out var rate) ? rate : double.NaN)]))],
+            [.. LossNames(steps)
+                .Select(name => new ChartSeries(name, positions, [.. steps.Select(s => s.Metrics.TryGetValue(name, out var loss) ? loss : double.NaN)]))],
+            [.. RateNames(steps)
+                .Select(name => new ChartSeries(
+                    name.Shown,
+                    positions,
+                    [.. steps.Select(s => s.LearningRates.TryGetValue(name.Name, out var rate) ? rate : double.NaN)]))],
             [.. steps.Where((s, i) => i + 1 < steps.Count ? steps[i + 1].Epoch > s.Epoch : s.Step == s.TotalSteps).Select(EpochEnd)])
     {
     }
@@ -109,7 +121,10 @@ public sealed class LossChart : RichDisplay
 
     private static double Checked(double smoothing) => smoothing is >= 0 and < 1
         ? smoothing
-        : throw new ArgumentOutOfRangeException(nameof(smoothing), smoothing, "The smoothing is the share of the past: give a number from 0 (none) to below 1, such as 0.95.");
+        : throw new ArgumentOutOfRangeException(
+            nameof(smoothing),
+            smoothing,
+            "The smoothing is the share of the past: give a number from 0 (none) to below 1, such as 0.95.");
 
     /// <summary>Whether a number that a task noted is drawn beside the loss.</summary>
     internal static bool IsLoss(string metric) => metric.EndsWith("loss", StringComparison.Ordinal);
@@ -121,5 +136,6 @@ public sealed class LossChart : RichDisplay
         return [.. names.Select((name, i) => (name, names.Length == 1 ? RateName : i == 0 ? $"{RateName}, {name}" : name))];
     }
 
-    private static IEnumerable<string> LossNames(IReadOnlyList<TrainingStep> steps) => steps.SelectMany(static step => step.Metrics.Keys).Distinct().Where(IsLoss);
+    private static IEnumerable<string> LossNames(IReadOnlyList<TrainingStep> steps) =>
+        steps.SelectMany(static step => step.Metrics.Keys).Distinct().Where(IsLoss);
 }

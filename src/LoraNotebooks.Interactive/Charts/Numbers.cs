@@ -34,7 +34,9 @@ internal static class Numbers
 
     /// <summary>A number of a table: whole ones in full, others like <see cref="Short"/>; never with marks between the digits.</summary>
     public static string Plain(double value) =>
-        Math.Abs(value) < MostWhole && value == Math.Truncate(value) ? value.ToString("0", CultureInfo.InvariantCulture) : Short(value).Replace(",", "", StringComparison.Ordinal);
+        Math.Abs(value) < MostWhole && value == Math.Truncate(value)
+            ? value.ToString("0", CultureInfo.InvariantCulture)
+            : Short(value).Replace(",", "", StringComparison.Ordinal);
 
     /// <summary>A count with thin groups of three digits: <c>12,345</c>.</summary>
     public static string Count(long value) => value.ToString("N0", CultureInfo.InvariantCulture);

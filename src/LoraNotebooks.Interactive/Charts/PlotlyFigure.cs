@@ -28,7 +28,10 @@ public sealed class PlotlyFigure : RichDisplay
         ArgumentNullException.ThrowIfNull(figure);
         if (figure is not JsonObject parts || parts["data"] is not JsonArray traces || traces.Any(trace => trace is not JsonObject))
         {
-            throw new ArgumentException($"Got {Start(figure.ToJsonString())}; a Plotly figure is an object whose 'data' is a list of traces, such as {{ \"data\": [{{ \"type\": \"bar\", \"y\": [1, 2] }}], \"layout\": {{}} }}.", nameof(figure));
+            throw new ArgumentException(
+                $"Got {Start(figure.ToJsonString())}; a Plotly figure is an object whose 'data' is a list of traces, such as "
+                    + "{ \"data\": [{ \"type\": \"bar\", \"y\": [1, 2] }], \"layout\": {} }.",
+                nameof(figure));
         }
 
         _figure = (JsonObject)parts.DeepClone();
@@ -150,7 +153,10 @@ public sealed class PlotlyFigure : RichDisplay
         // The painter needs positions that ascend; and of points without lines it would draw the lines.
         return x?.Length != y.Length || x.Zip(x.Skip(1)).Any(pair => !(pair.First <= pair.Second)) || TextOf(trace["mode"]) is "markers" or "text"
             ? null
-            : new(TextOf(trace["name"]) ?? $"trace {index}", x, y) { HasMarkers = TextOf(trace["mode"])?.Contains("markers", StringComparison.Ordinal) == true };
+            : new(TextOf(trace["name"]) ?? $"trace {index}", x, y)
+            {
+                HasMarkers = TextOf(trace["mode"])?.Contains("markers", StringComparison.Ordinal) == true,
+            };
     }
 
     private static double[]? Values(JsonNode? values) =>

@@ -71,7 +71,8 @@ public sealed class PreparationMonitor : LiveMonitor, IProgress<PreparationProgr
         var (state, last, _, _) = Snapshot();
         return ProgressPanel.IsGoingOn(state)
             ? last is null ? $"{Title}: starting" : $"{Title}: {10 * (int)(10 * Share(last))} % of {Numbers.Of(last.Total, "image")}"
-            : $"{Title}: {ProgressPanel.Word(state)} {(last is null ? "before the first image" : $"after {Numbers.Of(last.Done, "image")} of {last.Total}")}{(Fault is null ? "" : $": {Fault}")}";
+            : $"{Title}: {ProgressPanel.Word(state)} {(last is null ? "before the first image" : $"after {Numbers.Of(last.Done, "image")} of {last.Total}")}"
+                + (Fault is null ? "" : $": {Fault}");
     }
 
     /// <inheritdoc/>
@@ -88,7 +89,9 @@ public sealed class PreparationMonitor : LiveMonitor, IProgress<PreparationProgr
                 .. last.Errors > 0 ? [("errors", Numbers.Count(last.Errors))] : Array.Empty<(string, string)>(),
                 ("speed", $"{Numbers.Short(Math.Round(last.Done / Math.Max(1e-3, at.TotalSeconds), 1))} images/s"),
                 ("elapsed", Numbers.Time(at)),
-                .. ProgressPanel.IsGoingOn(state) ? [("left", Numbers.Time(SecondsLeft(at, last.Done, last.Total))), ("file", last.File)] : Array.Empty<(string, string)>(),
+                .. ProgressPanel.IsGoingOn(state)
+                    ? [("left", Numbers.Time(SecondsLeft(at, last.Done, last.Total))), ("file", last.File)]
+                    : Array.Empty<(string, string)>(),
             ];
         images.Begin();
         return Html.Concat(

@@ -3,7 +3,8 @@ namespace LoraNotebooks.Interactive;
 /// <summary>The head of every monitor: title, how the work stands, a bar, figures, and the fault if there was one.</summary>
 internal static class ProgressPanel
 {
-    private static readonly (string Live, string Stored)[] s_chips = [.. new[] { RunState.Running, RunState.Stopping }.Select(state => (Chip(state, Word(state)).ToString(), Chip(state, MimeBundle.WhenSaved).ToString()))];
+    private static readonly (string Live, string Stored)[] s_chips = [.. new[] { RunState.Running, RunState.Stopping }
+        .Select(state => (Chip(state, Word(state)).ToString(), Chip(state, MimeBundle.WhenSaved).ToString()))];
 
     /// <summary>The panel.</summary>
     /// <param name="title">What is going on.</param>
@@ -14,7 +15,11 @@ internal static class ProgressPanel
     public static Html Of(string title, RunState state, double share, IReadOnlyList<(string Name, string Value)> figures, string? fault)
     {
         var cells = figures.Select(f => Look.Td(
-            Html.Concat([Html.Element("div", [("style", "font-size:11px;opacity:0.68")], f.Name), Html.Element("div", [("style", "font-weight:600;font-variant-numeric:tabular-nums;white-space:nowrap")], f.Value)]),
+            Html.Concat(
+            [
+                Html.Element("div", [("style", "font-size:11px;opacity:0.68")], f.Name),
+                Html.Element("div", [("style", "font-weight:600;font-variant-numeric:tabular-nums;white-space:nowrap")], f.Value),
+            ]),
             style: Look.FlowCell("8px 26px 0 0")));
         return Look.Page(
             null,

@@ -55,7 +55,10 @@ internal sealed class SampleStrip : RichDisplay
     private Html Cell(TrainingSample sample, int longest) => sample switch
     {
         PictureSample picture => Tag(picture.Image, $"epoch {picture.Epoch}: {picture.Prompt}", longest),
-        TextSample text => Html.Element("div", [("style", $"width:{longest}px;font-size:12px;text-align:left;white-space:pre-wrap;overflow-wrap:anywhere")], text.Text),
+        TextSample text => Html.Element(
+            "div",
+            [("style", $"width:{longest}px;font-size:12px;text-align:left;white-space:pre-wrap;overflow-wrap:anywhere")],
+            text.Text),
         _ => Html.Text(sample.ToString()),
     };
 

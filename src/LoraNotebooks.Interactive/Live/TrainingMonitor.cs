@@ -96,7 +96,12 @@ public sealed class TrainingMonitor : LiveMonitor, IProgress<TrainingStep>, IPro
     }
 
     /// <inheritdoc/>
-    protected internal override Html Draw() => Html.Concat([Figures().Draw(), .. Has(_steps) ? [Chart().Draw()] : Array.Empty<Html>(), .. Has(_samples) ? [Strip(null).Draw()] : Array.Empty<Html>()]);
+    protected internal override Html Draw() => Html.Concat(
+    [
+        Figures().Draw(),
+        .. Has(_steps) ? [Chart().Draw()] : Array.Empty<Html>(),
+        .. Has(_samples) ? [Strip(null).Draw()] : Array.Empty<Html>(),
+    ]);
 
     /// <inheritdoc/>
     public override string ToText() => Figures().ToText();

@@ -46,7 +46,8 @@ internal sealed class TrainingProgress : RichDisplay
         (true, null) => $"{Title}: starting",
         (true, { } last) => $"{Title}: {10 * (int)(10 * Share)} % of {last.TotalSteps} steps",
         (_, null) => $"{Title}: {Word} before the first step{Reason}",
-        (_, { } last) => $"{Title}: {Word} at step {last.Step} of {last.TotalSteps} after {Numbers.Time(last.Seconds)}, smoothed loss {Numbers.Short(last.SmoothedLoss)}{Reason}",
+        (_, { } last) => $"{Title}: {Word} at step {last.Step} of {last.TotalSteps} after {Numbers.Time(last.Seconds)}, "
+            + $"smoothed loss {Numbers.Short(last.SmoothedLoss)}{Reason}",
     };
 
     private bool IsGoingOn => ProgressPanel.IsGoingOn(State);

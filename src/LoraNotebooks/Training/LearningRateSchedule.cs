@@ -23,7 +23,9 @@ public enum ScheduleKind
     /// <summary>A power of the part that remains, down to <see cref="LearningRateSchedule.FinalRate"/>.</summary>
     Polynomial,
 
-    /// <summary>√(τ/(step + τ − warm-up)) with the time scale τ of <see cref="LearningRateSchedule.Timescale"/>: it falls ever more slowly and needs no end.</summary>
+    /// <summary>
+    /// √(τ/(step + τ − warm-up)) with the time scale τ of <see cref="LearningRateSchedule.Timescale"/>: it falls ever more slowly and needs no end.
+    /// </summary>
     InverseSqrt,
 
     /// <summary>A half cosine wave down to <see cref="LearningRateSchedule.FinalRatio"/> of the base rate.</summary>
@@ -61,7 +63,8 @@ public sealed record LearningRateSchedule
 
     /// <summary>
     /// Cycles after the warm-up. <see cref="ScheduleKind.CosineWithRestarts"/>: how often the wave starts, a whole number, default 1.
-    /// <see cref="ScheduleKind.Cosine"/>, <see cref="ScheduleKind.CosineWithMinLr"/> and <see cref="ScheduleKind.WarmupStableDecay"/>: whole waves, default ½. Without meaning for the other kinds.
+    /// <see cref="ScheduleKind.Cosine"/>, <see cref="ScheduleKind.CosineWithMinLr"/> and <see cref="ScheduleKind.WarmupStableDecay"/>:
+    /// whole waves, default ½. Without meaning for the other kinds.
     /// </summary>
     public double? Cycles { get; init; }
 
@@ -106,9 +109,13 @@ public sealed record LearningRateSchedule
         string[] parts = rules.Split(',');
         return [.. parts.Select((part, i) => part.Split(':') switch
         {
-            [var factor, var until] when i < parts.Length - 1 && Number(factor) is { } value && int.TryParse(until, NumberStyles.None, CultureInfo.InvariantCulture, out var step) => new RatePiece(value, step),
+            [var factor, var until] when i < parts.Length - 1
+                && Number(factor) is { } value
+                && int.TryParse(until, NumberStyles.None, CultureInfo.InvariantCulture, out var step) => new RatePiece(value, step),
             [var factor] when i == parts.Length - 1 && Number(factor) is { } value => new RatePiece(value),
-            _ => throw new FormatException($"Got '{part}' in the pieces '{rules}'; write a factor and the step before which it holds (0.1:20), and at the end a factor alone (0.005)."),
+            _ => throw new FormatException(
+                $"Got '{part}' in the pieces '{rules}'; "
+                    + "write a factor and the step before which it holds (0.1:20), and at the end a factor alone (0.005)."),
         })];
 
         static double? Number(string text) => double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out var value) ? value : null;
@@ -116,7 +123,9 @@ public sealed record LearningRateSchedule
 
     /// <summary>η of one optimizer step.</summary>
     /// <param name="step">The number of optimizer steps taken before, from 0.</param>
-    /// <param name="totalSteps">T, the number of optimizer steps of the run; beyond it the curve stays at its end, or goes on for <see cref="ScheduleKind.Cosine"/>.</param>
+    /// <param name="totalSteps">
+    /// T, the number of optimizer steps of the run; beyond it the curve stays at its end, or goes on for <see cref="ScheduleKind.Cosine"/>.
+    /// </param>
     /// <param name="baseRate">The rate that the curve starts from.</param>
     public double Rate(int step, int totalSteps, double baseRate)
     {
@@ -155,17 +164,24 @@ public sealed record LearningRateSchedule
         faults.Require(Enum.IsDefined(Kind), $"Kind: got {Kind}, expected one of {string.Join(", ", Enum.GetNames<ScheduleKind>())}");
         faults.Require(IsLength(Warmup), $"Warmup: got {Warmup}, expected 0 (none), a part of all steps below 1, or a whole number of steps");
         faults.Require(Cycles is null || (double.IsFinite(Cycles.Value) && Cycles > 0), $"Cycles: got {Cycles}, expected a positive number");
-        faults.Require(Kind != ScheduleKind.CosineWithRestarts || Cycles is null || Cycles % 1 == 0, $"Cycles: got {Cycles}, expected a whole number for cosine with restarts");
+        faults.Require(
+            Kind != ScheduleKind.CosineWithRestarts || Cycles is null || Cycles % 1 == 0,
+            $"Cycles: got {Cycles}, expected a whole number for cosine with restarts");
         faults.Require(double.IsFinite(Power) && Power > 0, $"Power: got {Power}, expected a positive number; 1 is a straight line");
         faults.Require(double.IsFinite(FinalRate) && FinalRate >= 0, $"FinalRate: got {FinalRate}, expected 0 or more");
         faults.Require(FinalRatio is >= 0 and <= 1, $"FinalRatio: got {FinalRatio}, expected 0 to 1");
         faults.Require(IsLength(Decay), $"Decay: got {Decay}, expected 0 (none), a part of all steps below 1, or a whole number of steps");
         faults.Require(Timescale is null or > 0, $"Timescale: got {Timescale}, expected a positive number of steps, or null for the warm-up's length");
-        faults.Require(Kind != ScheduleKind.PiecewiseConstant || (Pieces.Count > 0 && Pieces[^1].Until is null && Pieces.SkipLast(1).All(piece => piece.Until is not null)), $"Pieces: got {string.Join(", ", Pieces)}, expected at least one, and an end for each but the last");
+        faults.Require(
+            Kind != ScheduleKind.PiecewiseConstant
+                || (Pieces.Count > 0 && Pieces[^1].Until is null && Pieces.SkipLast(1).All(piece => piece.Until is not null)),
+            $"Pieces: got {string.Join(", ", Pieces)}, expected at least one, and an end for each but the last");
         faults.Require(
             Pieces.Zip(Pieces.Skip(1)).All(static pair => pair.Second.Until is null || pair.Second.Until > pair.First.Until),
             $"Pieces: got {string.Join(", ", Pieces)}, expected each to end after the one before");
-        faults.Require(Pieces.All(piece => double.IsFinite(piece.Factor) && piece.Factor >= 0), $"Pieces: got {string.Join(", ", Pieces)}, expected factors of 0 or more");
+        faults.Require(
+            Pieces.All(piece => double.IsFinite(piece.Factor) && piece.Factor >= 0),
+            $"Pieces: got {string.Join(", ", Pieces)}, expected factors of 0 or more");
         return faults;
     }
 

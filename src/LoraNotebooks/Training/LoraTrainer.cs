@@ -35,7 +35,9 @@ public sealed class LoraTrainer
     /// <param name="pipeline">The base model. The LoRA stays attached to it until the result is disposed.</param>
     /// <param name="dataset">What to learn.</param>
     /// <param name="progress">Told the numbers of each step, on the training thread.</param>
-    /// <param name="cancellationToken">Stops within one step. What was learnt is kept: adapter, state and record are written and returned as at the end of a run.</param>
+    /// <param name="cancellationToken">
+    /// Stops within one step. What was learnt is kept: adapter, state and record are written and returned as at the end of a run.
+    /// </param>
     /// <returns>The LoRA, and what happened.</returns>
     /// <remarks>
     /// Warnings of the plan are told before the first step. Where a fault ends a run after its first step, adapter, state and record of the steps taken are
@@ -57,7 +59,9 @@ public sealed class LoraTrainer
     /// <typeparam name="TLora">What the task leaves.</typeparam>
     /// <param name="task">What is trained. It belongs to the result, which disposes it, and is disposed if there is none.</param>
     /// <param name="progress">Told the numbers of each step, on the training thread.</param>
-    /// <param name="cancellationToken">Stops within one step. What was learnt is kept: adapter, state and record are written and returned as at the end of a run.</param>
+    /// <param name="cancellationToken">
+    /// Stops within one step. What was learnt is kept: adapter, state and record are written and returned as at the end of a run.
+    /// </param>
     /// <returns>What the task leaves, and what happened.</returns>
     /// <exception cref="ArgumentException">The task has nothing to train.</exception>
     /// <exception cref="InvalidDataException"><see cref="ResumeFrom"/> belongs to another run; all differences are listed.</exception>
@@ -69,7 +73,9 @@ public sealed class LoraTrainer
         using var scope = NewDisposeScope();
         try
         {
-            using var precision = task.Config.Precision == TrainingPrecision.BFloat16 ? new LoweredPrecision(ScalarType.BFloat16, task.Modules.Distinct()) : null;
+            using var precision = task.Config.Precision == TrainingPrecision.BFloat16
+                ? new LoweredPrecision(ScalarType.BFloat16, task.Modules.Distinct())
+                : null;
             using var frozen = new FrozenNetworks(task.Modules.Except(task.Networks.Select(static network => network.Model.BaseModel)));
             using var run = new TrainingRun(task, Samples, progress, Clock);
             run.Resume(ResumeFrom);

@@ -21,7 +21,8 @@ public sealed record TrainingBase
     public required string Type { get; init; }
 
     /// <summary>
-    /// The networks' hashes by name, see <see cref="StableDiffusionPipeline.HashWeights"/>. Of the weights in memory and not of files: a LoRA that was merged into
+    /// The networks' hashes by name, see <see cref="StableDiffusionPipeline.HashWeights"/>.
+    /// Of the weights in memory and not of files: a LoRA that was merged into
     /// them, or another type, is another base.
     /// </summary>
     public required IReadOnlyDictionary<string, string> Weights { get; init; }
@@ -84,7 +85,9 @@ public sealed record TrainingBase
             yield return $"base model: weights of {network} {Told(other, network)}, here {Told(this, network)}";
         }
 
-        foreach (var (name, ours) in other.Settings is { } theirs ? (Settings ?? new Dictionary<string, string>()).Where(pair => theirs.GetValueOrDefault(pair.Key) != pair.Value) : [])
+        foreach (var (name, ours) in other.Settings is { } theirs
+            ? (Settings ?? new Dictionary<string, string>()).Where(pair => theirs.GetValueOrDefault(pair.Key) != pair.Value)
+            : [])
         {
             yield return $"base model: {name} {other.Settings!.GetValueOrDefault(name) ?? "none"}, here {ours}";
         }

@@ -40,7 +40,10 @@ public abstract partial record TrainingConfig
         }
     }
 
-    /// <summary>The settings in which two runs differ that cannot have the same numbers, as "name: theirs, here ours". Epochs may differ; what theirs lacks had its default.</summary>
+    /// <summary>
+    /// The settings in which two runs differ that cannot have the same numbers, as "name: theirs, here ours".
+    /// Epochs may differ; what theirs lacks had its default.
+    /// </summary>
     internal IReadOnlyList<string> DifferencesInNumbers(JsonObject other)
     {
         string[] harmless = [nameof(Name), nameof(OutputFolder), nameof(Epochs), nameof(SaveEveryEpochs), nameof(SampleEveryEpochs), .. NotDeciding];

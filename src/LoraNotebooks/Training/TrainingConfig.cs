@@ -96,9 +96,21 @@ public abstract partial record TrainingConfig
         faults.Positive(nameof(BatchSize), BatchSize);
         faults.Positive(nameof(GradientAccumulation), GradientAccumulation);
         faults.NotNegative(nameof(WeightDecay), WeightDecay);
-        faults.Expect(MaxGradientNorm is null || IsPositive(MaxGradientNorm.Value), nameof(MaxGradientNorm), MaxGradientNorm, "a positive number, or null for no clipping");
-        faults.Expect(LoraPlusLrRatio is null || IsPositive(LoraPlusLrRatio.Value), nameof(LoraPlusLrRatio), LoraPlusLrRatio, "a positive number, or null for none; 16 is usual");
-        faults.Expect(ScaleWeightNorms is null || IsPositive(ScaleWeightNorms.Value), nameof(ScaleWeightNorms), ScaleWeightNorms, "a positive number, or null for none; 1 is usual");
+        faults.Expect(
+            MaxGradientNorm is null || IsPositive(MaxGradientNorm.Value),
+            nameof(MaxGradientNorm),
+            MaxGradientNorm,
+            "a positive number, or null for no clipping");
+        faults.Expect(
+            LoraPlusLrRatio is null || IsPositive(LoraPlusLrRatio.Value),
+            nameof(LoraPlusLrRatio),
+            LoraPlusLrRatio,
+            "a positive number, or null for none; 16 is usual");
+        faults.Expect(
+            ScaleWeightNorms is null || IsPositive(ScaleWeightNorms.Value),
+            nameof(ScaleWeightNorms),
+            ScaleWeightNorms,
+            "a positive number, or null for none; 1 is usual");
         faults.Defined(nameof(Precision), Precision);
         faults.Expect(SaveEveryEpochs is null or > 0, nameof(SaveEveryEpochs), SaveEveryEpochs, "a positive number, or null for the final file only");
         faults.Expect(SampleEveryEpochs is null or > 0, nameof(SampleEveryEpochs), SampleEveryEpochs, "a positive number, or null for no samples");

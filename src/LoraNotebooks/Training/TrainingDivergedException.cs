@@ -17,9 +17,12 @@ public sealed class TrainingDivergedException : Exception
     /// <param name="update">Its numbers.</param>
     /// <param name="lastCheckpoint">The newest adapter file of the run, if there is one.</param>
     public TrainingDivergedException(int step, UpdateResult update, string? lastCheckpoint)
-        : base($"Training stopped at step {step}: got loss {update.Loss} and gradient norm {update.GradientNorm}, expected finite numbers. The step was not taken. "
+        : base($"Training stopped at step {step}: got loss {update.Loss} and gradient norm {update.GradientNorm}, expected finite numbers. "
+            + "The step was not taken. "
             + "Lower the learning rate, add warm-up, keep MaxGradientNorm at 1, or load the pipeline in float32. "
-            + (lastCheckpoint is null ? "No checkpoint was written before; set SaveEveryEpochs to have one." : $"The last good checkpoint is {lastCheckpoint}."))
+            + (lastCheckpoint is null
+                ? "No checkpoint was written before; set SaveEveryEpochs to have one."
+                : $"The last good checkpoint is {lastCheckpoint}."))
     {
         Step = step;
         LastCheckpoint = lastCheckpoint;

@@ -93,8 +93,10 @@ public sealed record TrainingPlan
     /// warning.
     /// </summary>
     public override string ToString() =>
-        $"{Count(Examples, Unit)}, {ExamplesPerEpoch} per epoch with repeats{(RegularizationPerEpoch > 0 ? $", {RegularizationPerEpoch} of them for regularization" : "")}; batches of {BatchSize}"
-        + $"{(GradientAccumulation > 1 ? $", {GradientAccumulation} of them to a step" : "")}: {Count(StepsPerEpoch, "step")} per epoch; {Count(Epochs, "epoch")} = {Count(TotalSteps, "step")}"
+        $"{Count(Examples, Unit)}, {ExamplesPerEpoch} per epoch with repeats"
+        + $"{(RegularizationPerEpoch > 0 ? $", {RegularizationPerEpoch} of them for regularization" : "")}; batches of {BatchSize}"
+        + $"{(GradientAccumulation > 1 ? $", {GradientAccumulation} of them to a step" : "")}: {Count(StepsPerEpoch, "step")} per epoch; "
+        + $"{Count(Epochs, "epoch")} = {Count(TotalSteps, "step")}"
         + $"{(WarmupSteps > 0 ? $", the first {WarmupSteps} of them warm-up" : "")}."
         + string.Concat(Warnings.Select(static warning => $"\nwarning: {warning}"));
 

@@ -20,7 +20,8 @@ public abstract class TrainingResult : IDisposable
 
     /// <summary>
     /// The adapted layers that no gradient reached, as network.layer, e.g. "text_encoder.text_model.encoder.layers.11.mlp.fc1"; they are saved as
-    /// they began, as no change. The loss does not depend on them. Of Stable Diffusion: what conditions the UNet comes from before them, in SDXL from before the last
+    /// they began, as no change. The loss does not depend on them.
+    /// Of Stable Diffusion: what conditions the UNet comes from before them, in SDXL from before the last
     /// layer of the first text encoder (the second's pooled text comes from its last), and with clip skip from further before. Otherwise empty.
     /// </summary>
     public IReadOnlyList<string> UntrainedLayers { get; init; } = [];
@@ -34,7 +35,10 @@ public abstract class TrainingResult : IDisposable
     /// <summary>The file that a stopped run is resumed from, see <see cref="LoraTrainer.ResumeFrom"/>.</summary>
     public required string StateFile { get; init; }
 
-    /// <summary>The record of the run: settings, seed, hashes of the data and of the base model, losses, and what each part of it was computed on: processor, libtorch, threads, kernels, versions.</summary>
+    /// <summary>
+    /// The record of the run: settings, seed, hashes of the data and of the base model, losses,
+    /// and what each part of it was computed on: processor, libtorch, threads, kernels, versions.
+    /// </summary>
     public required string RecordFile { get; init; }
 
     /// <summary>Whether the run was cancelled before its last step.</summary>

@@ -106,7 +106,10 @@ public abstract class TrainingTask : IDisposable
     /// <returns>A scalar, float32, with its graph.</returns>
     public abstract Tensor Loss(TrainingBatch batch);
 
-    /// <summary>Draws or writes samples with the weights as they are; asked before training and after epochs, see <see cref="TrainingConfig.SampleEveryEpochs"/>. Default none.</summary>
+    /// <summary>
+    /// Draws or writes samples with the weights as they are;
+    /// asked before training and after epochs, see <see cref="TrainingConfig.SampleEveryEpochs"/>. Default none.
+    /// </summary>
     /// <param name="epoch">The number of epochs trained so far.</param>
     /// <param name="cancellationToken">Stops between two.</param>
     public virtual IEnumerable<TrainingSample> Samples(int epoch, CancellationToken cancellationToken) => [];

@@ -144,7 +144,9 @@ public sealed class CompletionTests : IDisposable
     [Fact]
     public async Task CompleteAsync_ReferencesOfEarlierCells_AreSeen()
     {
-        _assistant.Add("using Xunit.Sdk;", [SessionReferences.FromFile(typeof(Assert).Assembly.Location), MetadataReference.CreateFromFile(typeof(FactAttribute).Assembly.Location)]);
+        _assistant.Add(
+            "using Xunit.Sdk;",
+            [SessionReferences.FromFile(typeof(Assert).Assembly.Location), MetadataReference.CreateFromFile(typeof(FactAttribute).Assembly.Location)]);
         Assert.Contains("FactAttribute", await MatchesAsync("typeof(Xunit.FactA|"));
     }
 
@@ -153,7 +155,8 @@ public sealed class CompletionTests : IDisposable
     {
         Add("using System.Text;\nusing Numbers = System.Collections.Generic.List<int>;");
         Add("record Person(string GivenName);\nenum Colour { Red, Green }\nint Twice(int n) => 2 * n;\ndouble Twice(double n) => 2 * n;");
-        Add("var first = 1;\nvar second = first;\nvar nobody = new { Alias = \"x\" };\nvar (left, right) = (1, \"r\");\nPerson[] people = [];\nconst int Limit = 3;");
+        Add("var first = 1;\nvar second = first;\nvar nobody = new { Alias = \"x\" };\nvar (left, right) = (1, \"r\");\n"
+            + "Person[] people = [];\nconst int Limit = 3;");
         Add("var first = \"changed\";\nint @event = 1;");
         for (var cell = 0; cell < 60; cell++)
         {

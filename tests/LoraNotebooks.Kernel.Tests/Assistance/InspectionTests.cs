@@ -80,7 +80,10 @@ public sealed class InspectionTests : IDisposable
         Assert.StartsWith("static void Console.WriteLine(int value)\n", few, StringComparison.Ordinal);
         Assert.Contains("more overloads", few, StringComparison.Ordinal);
         var all = (await InspectAsync("Console.WriteL|ine(1)", detailed: true))!.Text(MimeTypes.PlainText)!;
-        Assert.Contains("static void Console.WriteLine(string format, object arg0, object arg1, object arg2)", all.Replace("?", "", StringComparison.Ordinal), StringComparison.Ordinal);
+        Assert.Contains(
+            "static void Console.WriteLine(string format, object arg0, object arg1, object arg2)",
+            all.Replace("?", "", StringComparison.Ordinal),
+            StringComparison.Ordinal);
         Assert.DoesNotContain("more overloads", all, StringComparison.Ordinal);
     }
 

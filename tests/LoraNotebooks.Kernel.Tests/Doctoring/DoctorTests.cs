@@ -16,7 +16,11 @@ public sealed class DoctorTests
     public void Examine_ThisMachine_LooksAtEverythingAndAdvisesWhereSomethingIsMissing()
     {
         var checks = Doctor.Examine(measure: true).ToArray();
-        Assert.Equal(["System", ".NET SDK", "Memory", "Processor", "libtorch", "Convolutions", "Threads", "Device", "Speed fp32", "Speed bf16", "Base model"], checks.Select(check => check.Name));
+        Assert.Equal(
+            [
+                "System", ".NET SDK", "Memory", "Processor", "libtorch", "Convolutions", "Threads", "Device", "Speed fp32", "Speed bf16", "Base model",
+            ],
+            checks.Select(check => check.Name));
         Assert.All(checks, check => Assert.NotEmpty(check.Found));
         Assert.All(checks.Where(check => check.Health != Health.Ok), check => Assert.NotEmpty(check.Advice));
         Assert.DoesNotContain(checks, check => check.Health == Health.Fail && check.Name is "libtorch" or ".NET SDK" && check.Health == Health.Fail);
@@ -44,19 +48,24 @@ public sealed class DoctorTests
         var check = checks.Single(check => check.GetProperty("name").GetString() == "Convolutions");
         Assert.Equal(0, code);
         Assert.Equal("warn", check.GetProperty("health").GetString());
-        Assert.Matches("^libtorch computes [0-9]+ of 19 samples wrong on this processor.*, such as Float32 contiguous, 2×24×4×4 → 24, kernel 3×3.*output off by", check.GetProperty("found").GetString());
+        Assert.Matches(
+            "^libtorch computes [0-9]+ of 19 samples wrong on this processor.*, such as Float32 contiguous, 2×24×4×4 → 24, kernel 3×3.*output off by",
+            check.GetProperty("found").GetString());
         Assert.Contains("computes such convolutions another way, 19 of 19 right", check.GetProperty("advice").GetString());
     }
 
     [Fact]
     public void Doctor_WrongKernelsThatASwitchForces_FailsAndNamesTheSwitch()
     {
-        using var wrong = CheckedConvolution.Use(new ConvolutionEngine(WrongForHalfBlocks, new ConvolutionVerdicts(null), ConvolutionWay.Native, static _ => { }));
+        using var wrong = CheckedConvolution.Use(
+            new ConvolutionEngine(WrongForHalfBlocks, new ConvolutionVerdicts(null), ConvolutionWay.Native, static _ => { }));
 
         var (code, checks) = Report();
 
         Assert.Equal(1, code);
-        Assert.Contains(checks, check => check.GetProperty("health").GetString() == "fail" && check.GetProperty("advice").GetString()!.Contains("LORANOTEBOOKS_CONVOLUTIONS forces the Native way"));
+        Assert.Contains(checks, check =>
+            check.GetProperty("health").GetString() == "fail"
+            && check.GetProperty("advice").GetString()!.Contains("LORANOTEBOOKS_CONVOLUTIONS forces the Native way"));
     }
 
     [Fact]
@@ -95,7 +104,9 @@ public sealed class DoctorTests
         var outcomes = Enumerable.Range(0, NumericsSweep.Count).GroupBy(static number => NumericsSweep.Name(number).Split(',')[0])
             .SelectMany(static kind => kind.Where(static (_, i) => i % 40 == 0)).Select(NumericsSweep.Run).ToArray();
         Assert.True(outcomes.Select(static outcome => outcome.Kind).Distinct().Count() >= 9);
-        Assert.All(outcomes.Where(static outcome => outcome.Case.StartsWith("Float32", StringComparison.Ordinal)), static outcome => Assert.True(outcome.Fault is null || outcome.IsGoneAround, $"{outcome.Kind} {outcome.Case}: {outcome.Fault}"));
+        Assert.All(
+            outcomes.Where(static outcome => outcome.Case.StartsWith("Float32", StringComparison.Ordinal)),
+            static outcome => Assert.True(outcome.Fault is null || outcome.IsGoneAround, $"{outcome.Kind} {outcome.Case}: {outcome.Fault}"));
     }
 
     private static (int Code, JsonElement[] Checks) Report()

@@ -12,7 +12,10 @@ public sealed class HtmlExportTests
     public void Export_HostileTextEverywhere_IsEscaped()
     {
         var notebook = Notebook.Create();
-        notebook.Add(CellKind.Markdown, $"# {Hostile}\n\n{Hostile}\n\n[link](javascript:alert(3)) <javascript:alert(4)> ![{Hostile}](http://example.org/x.png)\n\n$<script>x</script>$\n\n```\n{Hostile}\n```");
+        notebook.Add(
+            CellKind.Markdown,
+            $"# {Hostile}\n\n{Hostile}\n\n[link](javascript:alert(3)) <javascript:alert(4)> "
+                + $"![{Hostile}](http://example.org/x.png)\n\n$<script>x</script>$\n\n```\n{Hostile}\n```");
         notebook.Add(CellKind.Raw, Hostile);
         var code = notebook.Add(CellKind.Code, $"// {Hostile}\nvar s = \"{Hostile}\";");
         code.Id = "\"><script>alert(5)</script>";
@@ -44,7 +47,14 @@ public sealed class HtmlExportTests
     public void Export_ChartThatNeedsAScript_ShowsItsPicture()
     {
         var notebook = Notebook.Create();
-        notebook.Add(CellKind.Code, "chart").SetOutputs([Display(("text/html", "<div>needs plotly</div><script>draw()</script>"), ("application/vnd.plotly.v1+json", "{}"), ("image/png", "QUJD"), ("text/plain", "loss chart"))]);
+        notebook.Add(CellKind.Code, "chart").SetOutputs(
+        [
+            Display(
+                ("text/html", "<div>needs plotly</div><script>draw()</script>"),
+                ("application/vnd.plotly.v1+json", "{}"),
+                ("image/png", "QUJD"),
+                ("text/plain", "loss chart")),
+        ]);
         var page = HtmlExport.Export(notebook);
         Assert.Contains("<img src=\"data:image/png;base64,QUJD\" alt=\"loss chart\">", page, StringComparison.Ordinal);
         Assert.DoesNotContain("needs plotly", page, StringComparison.Ordinal);
@@ -55,7 +65,8 @@ public sealed class HtmlExportTests
     {
         var notebook = Notebook.Create();
         var output = Display(("text/html", "<div>own</div><script>drawMine()</script>"), ("text/plain", "bar chart"));
-        output["data"]!["application/vnd.plotly.v1+json"] = JsonNode.Parse("""{ "data": [{ "type": "bar", "name": "</script><script>alert(1)</script>" }], "layout": {} }""");
+        output["data"]!["application/vnd.plotly.v1+json"] = JsonNode.Parse(
+            """{ "data": [{ "type": "bar", "name": "</script><script>alert(1)</script>" }], "layout": {} }""");
         notebook.Add(CellKind.Code, "chart").SetOutputs([output]);
         var page = HtmlExport.Export(notebook);
         var scripts = System.Text.RegularExpressions.Regex.Matches(page, "<script>(.*?)</script>", System.Text.RegularExpressions.RegexOptions.Singleline);
@@ -71,7 +82,10 @@ public sealed class HtmlExportTests
     public void Export_HtmlDisplay_IsPreferredToText()
     {
         var notebook = Notebook.Create();
-        notebook.Add(CellKind.Code, "table").SetOutputs([Display(("text/html", "<table><tr><td>rich</td></tr></table>"), ("image/png", "QUJD"), ("text/plain", "plain form"))]);
+        notebook.Add(CellKind.Code, "table").SetOutputs(
+        [
+            Display(("text/html", "<table><tr><td>rich</td></tr></table>"), ("image/png", "QUJD"), ("text/plain", "plain form")),
+        ]);
         var page = HtmlExport.Export(notebook);
         Assert.Contains("<td>rich</td>", page, StringComparison.Ordinal);
         Assert.DoesNotContain("plain form", page, StringComparison.Ordinal);
@@ -94,7 +108,10 @@ public sealed class HtmlExportTests
     public void Export_TerminalControls_BecomeColoursAndFoldedLines()
     {
         var notebook = Notebook.Create();
-        notebook.Add(CellKind.Code, "x").SetOutputs([new JsonObject { ["output_type"] = "stream", ["name"] = "stdout", ["text"] = "\u001b[31mred\u001b[0m\n10 %\r50 %\r100 %\r\n" }]);
+        notebook.Add(CellKind.Code, "x").SetOutputs(
+        [
+            new JsonObject { ["output_type"] = "stream", ["name"] = "stdout", ["text"] = "\u001b[31mred\u001b[0m\n10 %\r50 %\r100 %\r\n" },
+        ]);
         Assert.Contains("><span class=\"a1\">red</span>\n100 %\n</pre>", HtmlExport.Export(notebook), StringComparison.Ordinal);
     }
 

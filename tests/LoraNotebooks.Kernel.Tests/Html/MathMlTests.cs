@@ -16,11 +16,20 @@ public sealed class MathMlTests
     [InlineData(@"\lVert x\rVert^2", "O‖C<mi>x</mi><msup>P‖C<mrow><mn>2</mn></mrow></msup>")]
     [InlineData(@"\|x\|_2", "O‖C<mi>x</mi><msub>P‖C<mrow><mn>2</mn></mrow></msub>")]
     [InlineData("2|x|", "<mn>2</mn>O|C<mi>x</mi>P|C")]
-    [InlineData("p(x|y)", "<mi>p</mi><mo stretchy=\"false\">(</mo><mi>x</mi><mo form=\"infix\" stretchy=\"false\">|</mo><mi>y</mi><mo stretchy=\"false\">)</mo>")]
+    [InlineData(
+        "p(x|y)",
+        "<mi>p</mi><mo stretchy=\"false\">(</mo><mi>x</mi><mo form=\"infix\" stretchy=\"false\">|</mo><mi>y</mi><mo stretchy=\"false\">)</mo>")]
     [InlineData("|a-|b||", "O|C<mi>a</mi><mo>−</mo>O|C<mi>b</mi>P|CP|C")]
     [InlineData(@"|x|+|y|", "O|C<mi>x</mi>P|C<mo>+</mo>O|C<mi>y</mi>P|C")]
-    [InlineData(@"\left\lVert x\right\rVert", "<mrow><mo form=\"prefix\" fence=\"true\" stretchy=\"true\">‖</mo><mi>x</mi><mo form=\"postfix\" fence=\"true\" stretchy=\"true\">‖</mo></mrow>")]
-    [InlineData(@"\left|\frac{a}{b}\right|", "<mrow><mo form=\"prefix\" fence=\"true\" stretchy=\"true\">|</mo><mfrac><mrow><mrow><mi>a</mi></mrow></mrow><mrow><mrow><mi>b</mi></mrow></mrow></mfrac><mo form=\"postfix\" fence=\"true\" stretchy=\"true\">|</mo></mrow>")]
+    [InlineData(
+        @"\left\lVert x\right\rVert",
+        "<mrow><mo form=\"prefix\" fence=\"true\" stretchy=\"true\">‖</mo><mi>x</mi>"
+            + "<mo form=\"postfix\" fence=\"true\" stretchy=\"true\">‖</mo></mrow>")]
+    [InlineData(
+        @"\left|\frac{a}{b}\right|",
+        "<mrow><mo form=\"prefix\" fence=\"true\" stretchy=\"true\">|</mo>"
+            + "<mfrac><mrow><mrow><mi>a</mi></mrow></mrow><mrow><mrow><mi>b</mi></mrow></mrow></mfrac>"
+            + "<mo form=\"postfix\" fence=\"true\" stretchy=\"true\">|</mo></mrow>")]
     [InlineData(@"\frac{|x|}{2}", "<mfrac><mrow><mrow>O|C<mi>x</mi>P|C</mrow></mrow><mrow><mrow><mn>2</mn></mrow></mrow></mfrac>")]
     [InlineData(@"\unknown{x}", "<mtext>\\unknown</mtext><mrow><mi>x</mi></mrow>")]
     [InlineData(@"\text{if } <b>", "<mtext>if </mtext><mo>&lt;</mo><mi>b</mi><mo>&gt;</mo>")]

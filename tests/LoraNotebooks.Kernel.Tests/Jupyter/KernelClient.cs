@@ -49,7 +49,10 @@ internal sealed class KernelClient : IDisposable
         Process = Start(program ?? Path.Combine(AppContext.BaseDirectory, "lora-notebooks.dll"), file);
 
         var identity = Encoding.ASCII.GetBytes(_session);
-        foreach (var (socket, port) in new (NetMQSocket, int)[] { (_shell, ports[0]), (_ioPub, ports[1]), (_stdin, ports[2]), (_control, ports[3]), (_heartbeat, ports[4]) })
+        foreach (var (socket, port) in new (NetMQSocket, int)[]
+        {
+            (_shell, ports[0]), (_ioPub, ports[1]), (_stdin, ports[2]), (_control, ports[3]), (_heartbeat, ports[4]),
+        })
         {
             // A question on stdin is addressed with the identity that the request on shell had.
             socket.Options.Identity = identity;
@@ -85,7 +88,15 @@ internal sealed class KernelClient : IDisposable
 
     public Exchange Execute(string code, Action? meanwhile = null, Func<string>? input = null, bool silent = false, bool stopOnError = true) => Ask(
         "execute_request",
-        new JsonObject { ["code"] = code, ["silent"] = silent, ["store_history"] = !silent, ["user_expressions"] = new JsonObject(), ["allow_stdin"] = input is not null, ["stop_on_error"] = stopOnError },
+        new JsonObject
+        {
+            ["code"] = code,
+            ["silent"] = silent,
+            ["store_history"] = !silent,
+            ["user_expressions"] = new JsonObject(),
+            ["allow_stdin"] = input is not null,
+            ["stop_on_error"] = stopOnError,
+        },
         meanwhile: meanwhile,
         input: input);
 
@@ -175,7 +186,12 @@ internal sealed class KernelClient : IDisposable
 
     private Process Start(string program, string file)
     {
-        var start = new ProcessStartInfo("dotnet", [program, "kernel", "start", file]) { RedirectStandardError = true, RedirectStandardOutput = true, WorkingDirectory = _folder };
+        var start = new ProcessStartInfo("dotnet", [program, "kernel", "start", file])
+        {
+            RedirectStandardError = true,
+            RedirectStandardOutput = true,
+            WorkingDirectory = _folder,
+        };
         start.Environment["JPY_PARENT_PID"] = Environment.ProcessId.ToString(System.Globalization.CultureInfo.InvariantCulture);
         var process = Process.Start(start)!;
         process.ErrorDataReceived += (_, line) => Append(line.Data);
@@ -269,7 +285,8 @@ internal sealed record Exchange(JupyterMessage Reply, IReadOnlyList<JupyterMessa
     public IReadOnlyList<JupyterMessage> Outputs => [.. Told.Where(message => message.Type is not ("status" or "execute_input"))];
 
     /// <summary>The text of a stream, all its pieces together.</summary>
-    public string Stream(string name) => string.Concat(Told.Where(message => message.Type == "stream" && message.Text("name") == name).Select(message => message.Text("text")));
+    public string Stream(string name) =>
+        string.Concat(Told.Where(message => message.Type == "stream" && message.Text("name") == name).Select(message => message.Text("text")));
 
     /// <summary>The plain text of the cell's value.</summary>
     public string? Result => (string?)Told.SingleOrDefault(message => message.Type == "execute_result")?.Content["data"]!["text/plain"];

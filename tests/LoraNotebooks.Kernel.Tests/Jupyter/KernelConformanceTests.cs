@@ -58,7 +58,10 @@ public sealed class KernelConformanceTests : IClassFixture<KernelConformanceTest
         // The cell ends only once what it wrote first was heard here.
         using var folder = new TemporaryFolder();
         var heard = folder.File("heard");
-        var id = _kernel.Send("execute_request", new JsonObject { ["code"] = $"Console.WriteLine(\"early\"); while (!File.Exists(@\"{heard}\")) await Task.Delay(20); Console.WriteLine(\"late\");" });
+        var id = _kernel.Send("execute_request", new JsonObject
+        {
+            ["code"] = $"Console.WriteLine(\"early\"); while (!File.Exists(@\"{heard}\")) await Task.Delay(20); Console.WriteLine(\"late\");",
+        });
         _kernel.Hear(message => message.Type == "stream" && message.Text("text") == "early\n" && (string?)message.ParentHeader["msg_id"] == id);
         File.WriteAllText(heard, "");
         Assert.Contains("late\n", _kernel.Await(id).Stream("stdout"), StringComparison.Ordinal);
@@ -133,7 +136,11 @@ public sealed class KernelConformanceTests : IClassFixture<KernelConformanceTest
     [Fact]
     public void Execute_UserExpressions_AreEvaluatedAfterTheCell()
     {
-        var cell = _kernel.Ask("execute_request", new JsonObject { ["code"] = "var asked = 6;", ["user_expressions"] = new JsonObject { ["double"] = "asked * 2", ["broken"] = "asked +" } });
+        var cell = _kernel.Ask("execute_request", new JsonObject
+        {
+            ["code"] = "var asked = 6;",
+            ["user_expressions"] = new JsonObject { ["double"] = "asked * 2", ["broken"] = "asked +" },
+        });
         Assert.Equal("12", (string?)cell.Reply.Content["user_expressions"]!["double"]!["data"]!["text/plain"]);
         Assert.Equal("error", (string?)cell.Reply.Content["user_expressions"]!["broken"]!["status"]);
     }
@@ -153,12 +160,20 @@ public sealed class KernelConformanceTests : IClassFixture<KernelConformanceTest
     [Fact]
     public void Display_UpdateFromALaterCellOrTask_BelongsToTheCellThatMadeIt()
     {
-        var first = _kernel.Execute("var kept = display(\"old\"); var background = Task.Run(async () => { await Task.Delay(700); kept.Update(\"from the background\"); Console.Write(\"late text\"); });");
+        var first = _kernel.Execute(
+            "var kept = display(\"old\"); var background = Task.Run(async () => "
+                + "{ await Task.Delay(700); kept.Update(\"from the background\"); Console.Write(\"late text\"); });");
         var made = (string?)first.Outputs[0].ParentHeader["msg_id"];
         _kernel.Execute("kept.Update(\"from a later cell\");");
         var second = _kernel.Send("execute_request", new JsonObject { ["code"] = "await background; Console.Write(\"own text\");" });
-        _kernel.Hear(message => message.Type == "update_display_data" && (string?)message.Content["data"]!["text/plain"] == "from a later cell" && (string?)message.ParentHeader["msg_id"] == made);
-        _kernel.Hear(message => message.Type == "update_display_data" && (string?)message.Content["data"]!["text/plain"] == "from the background" && (string?)message.ParentHeader["msg_id"] == made);
+        _kernel.Hear(message =>
+            message.Type == "update_display_data"
+            && (string?)message.Content["data"]!["text/plain"] == "from a later cell"
+            && (string?)message.ParentHeader["msg_id"] == made);
+        _kernel.Hear(message =>
+            message.Type == "update_display_data"
+            && (string?)message.Content["data"]!["text/plain"] == "from the background"
+            && (string?)message.ParentHeader["msg_id"] == made);
         _kernel.Hear(message => message.Type == "stream" && message.Text("text") == "late text" && (string?)message.ParentHeader["msg_id"] == made);
         Assert.Equal("own text", _kernel.Await(second).Stream("stdout"));
     }
@@ -209,7 +224,8 @@ public sealed class KernelConformanceTests : IClassFixture<KernelConformanceTest
         var line = (int)last.Content["execution_count"]!;
         Assert.Equal(["\"the last line\""], Inputs(new JsonObject { ["hist_access_type"] = "range", ["session"] = 0, ["start"] = line, ["stop"] = line + 1 }));
 
-        string[] Inputs(JsonObject request) => [.. _kernel.Ask("history_request", request).Reply.Content["history"]!.AsArray().Select(entry => (string)entry![2]!)];
+        string[] Inputs(JsonObject request) =>
+            [.. _kernel.Ask("history_request", request).Reply.Content["history"]!.AsArray().Select(entry => (string)entry![2]!)];
     }
 
     [Fact]
@@ -237,10 +253,16 @@ public sealed class KernelConformanceTests : IClassFixture<KernelConformanceTest
         var offer = _kernel.Hear(message => message.Type == "stream" && (string?)message.ParentHeader["msg_id"] == id).Text("text");
         _kernel.Send("comm_open", new JsonObject { ["comm_id"] = "ask", ["target_name"] = "lora-notebooks.run", ["data"] = new JsonObject { ["id"] = offer } });
         Assert.Equal("running", Answer("ask"));
-        _kernel.Send("comm_open", new JsonObject { ["comm_id"] = "stop", ["target_name"] = "lora-notebooks.run", ["data"] = new JsonObject { ["id"] = offer, ["stop"] = true } });
+        _kernel.Send("comm_open", new JsonObject
+        {
+            ["comm_id"] = "stop",
+            ["target_name"] = "lora-notebooks.run",
+            ["data"] = new JsonObject { ["id"] = offer, ["stop"] = true },
+        });
         Assert.Equal("the cell goes on", _kernel.Await(id).Result);
 
-        string? Answer(string comm) => (string?)_kernel.Hear(message => message.Type == "comm_msg" && message.Text("comm_id") == comm).Content["data"]!["state"];
+        string? Answer(string comm) =>
+            (string?)_kernel.Hear(message => message.Type == "comm_msg" && message.Text("comm_id") == comm).Content["data"]!["state"];
     }
 
     [Fact]

@@ -66,7 +66,10 @@ public sealed class KernelLifeTests
     public void Shutdown_WhileACellRuns_IsAnsweredAndEndsTheProcess()
     {
         using var kernel = new KernelClient();
-        kernel.Send("execute_request", new JsonObject { ["code"] = "new Thread(() => Thread.Sleep(Timeout.Infinite)).Start(); Console.Write(\"running\"); while (true) { }" });
+        kernel.Send("execute_request", new JsonObject
+        {
+            ["code"] = "new Thread(() => Thread.Sleep(Timeout.Infinite)).Start(); Console.Write(\"running\"); while (true) { }",
+        });
         kernel.Hear(message => message.Type == "stream");
         var shutdown = kernel.Ask("shutdown_request", new JsonObject { ["restart"] = false }, Channel.Control);
         Assert.Equal("shutdown_reply", shutdown.Reply.Type);
@@ -122,5 +125,6 @@ public sealed class KernelLifeTests
         Assert.InRange((Memory(kernel) - before) / 1_000, double.MinValue, 50 * 1024);
     }
 
-    private static double Memory(KernelClient kernel) => double.Parse(kernel.Execute("GC.GetTotalMemory(forceFullCollection: true)").Result!, CultureInfo.InvariantCulture);
+    private static double Memory(KernelClient kernel) =>
+        double.Parse(kernel.Execute("GC.GetTotalMemory(forceFullCollection: true)").Result!, CultureInfo.InvariantCulture);
 }

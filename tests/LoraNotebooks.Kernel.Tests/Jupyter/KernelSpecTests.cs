@@ -15,7 +15,10 @@ public sealed class KernelSpecTests : IDisposable
         var folder = KernelSpec.Install(_data.Path);
 
         Assert.Equal(_data.File("kernels/lora-notebooks"), folder);
-        string[] expected = ["kernel.json", "logo-32x32.png", "logo-64x64.png", "logo-svg.svg", "plotly-LICENSE.txt", "plotly.min.js", "plotly.min.js.LICENSE.txt"];
+        string[] expected =
+        [
+            "kernel.json", "logo-32x32.png", "logo-64x64.png", "logo-svg.svg", "plotly-LICENSE.txt", "plotly.min.js", "plotly.min.js.LICENSE.txt",
+        ];
         Assert.Equal(expected, Directory.GetFiles(folder).Select(path => Path.GetFileName(path)).Order(StringComparer.Ordinal));
         var description = JsonNode.Parse(File.ReadAllText(Path.Combine(folder, "kernel.json")))!;
         Assert.Equal("message", (string?)description["interrupt_mode"]);

@@ -64,7 +64,8 @@ public sealed class NotebookDriftTests
     public void Compare_OtherContentAndSplitStreams_IsTheSameStructure()
     {
         var fresh = Executed();
-        fresh.Cells[0].SetOutputs([Stream("stdout", "other"), Stream("stderr", "about the machine"), Stream("stdout", "words"), Display("image/png", "text/plain")]);
+        fresh.Cells[0].SetOutputs(
+            [Stream("stdout", "other"), Stream("stderr", "about the machine"), Stream("stdout", "words"), Display("image/png", "text/plain")]);
         fresh.Insert(0, CellKind.Code, "steps = 2;", CellTags.InjectedParameters);
         Assert.Empty(NotebookDrift.Compare(Executed(), fresh));
     }
@@ -84,7 +85,10 @@ public sealed class NotebookDriftTests
             "kind" => [Stream("stdout", "x"), With(Display("image/png", "text/plain"), "execute_result")],
             _ => [Stream("stdout", "x"), Display("image/png", "text/plain"), With(new JsonObject(), "error")],
         });
-        Assert.StartsWith("Cell 1: stored are [stdout, display_data of image/png + text/plain], a fresh run gives [", Assert.Single(NotebookDrift.Compare(Executed(), fresh)), StringComparison.Ordinal);
+        Assert.StartsWith(
+            "Cell 1: stored are [stdout, display_data of image/png + text/plain], a fresh run gives [",
+            Assert.Single(NotebookDrift.Compare(Executed(), fresh)),
+            StringComparison.Ordinal);
     }
 
     [Fact]
@@ -106,7 +110,13 @@ public sealed class NotebookDriftTests
     private static JsonObject Stream(string name, string text) => new() { ["name"] = name, ["output_type"] = "stream", ["text"] = text };
 
     private static JsonObject Display(params string[] types) =>
-        With(new JsonObject { ["data"] = new JsonObject(types.Select(type => KeyValuePair.Create(type, (JsonNode?)"x"))), ["metadata"] = new JsonObject() }, "display_data");
+        With(
+            new JsonObject
+            {
+                ["data"] = new JsonObject(types.Select(type => KeyValuePair.Create(type, (JsonNode?)"x"))),
+                ["metadata"] = new JsonObject(),
+            },
+            "display_data");
 
     private static JsonObject With(JsonObject output, string type)
     {

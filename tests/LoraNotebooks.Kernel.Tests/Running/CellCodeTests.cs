@@ -38,7 +38,14 @@ public sealed class CellCodeTests : IDisposable
 
     [Fact]
     public void Refusal_WhatRunsOrIsShownOrIsNotRun_IsNone() =>
-        Assert.Null(CellCode.Refusal(Make(("csharp", "1"), ("html", "#!fsharp"), ("markdown", "m"), ("", "1"), ("fsharp skip", "1"), ("fsharp raises-exception", "1"), ("fsharp", "  "))));
+        Assert.Null(CellCode.Refusal(Make(
+            ("csharp", "1"),
+            ("html", "#!fsharp"),
+            ("markdown", "m"),
+            ("", "1"),
+            ("fsharp skip", "1"),
+            ("fsharp raises-exception", "1"),
+            ("fsharp", "  "))));
 
     [Theory]
     [InlineData("1\n#!fsharp\nlet x = 1", "Cell 2 is F#;")]

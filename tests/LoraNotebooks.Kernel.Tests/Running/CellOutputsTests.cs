@@ -91,7 +91,12 @@ public sealed class CellOutputsTests
     [Fact]
     public void Clear_BeforeTheNextOutput_WaitsForItWhateverItIs()
     {
-        Action[] next = [() => _outputs.Write("b", isError: false), () => _outputs.Display(MimeBundle.FromText("b")), () => _outputs.AddResult(MimeBundle.FromText("b"), 1)];
+        Action[] next =
+        [
+            () => _outputs.Write("b", isError: false),
+            () => _outputs.Display(MimeBundle.FromText("b")),
+            () => _outputs.AddResult(MimeBundle.FromText("b"), 1),
+        ];
         Assert.All(next, add =>
         {
             _outputs.Clear();
@@ -141,5 +146,7 @@ public sealed class CellOutputsTests
 
     private IReadOnlyList<JsonObject> Kept() => _outputs.TakeChanges()!;
 
-    private string Text() => string.Join('\n', Kept().Select(output => output.ToJsonString(new JsonSerializerOptions { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping })));
+    private string Text() => string.Join(
+        '\n',
+        Kept().Select(output => output.ToJsonString(new JsonSerializerOptions { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping })));
 }

@@ -33,8 +33,10 @@ public sealed class CellTitlesTests
     {
         (CellKind Kind, string Source)[] cells =
         [
-            (CellKind.Markdown, "# Once"), (CellKind.Markdown, "no heading"), (CellKind.Code, "1"), (CellKind.Code, "\n  2 + 2  \n// a comment"), (CellKind.Code, "3\n4"), (CellKind.Code, "   \n"),
-            (CellKind.Markdown, "# Twice"), (CellKind.Raw, "raw"), (CellKind.Markdown, "# Thrice"), (CellKind.Code, "// not this\n5"), (CellKind.Code, "//\n6"), (CellKind.Code, "/// <doc/>\n7"),
+            (CellKind.Markdown, "# Once"), (CellKind.Markdown, "no heading"), (CellKind.Code, "1"),
+            (CellKind.Code, "\n  2 + 2  \n// a comment"), (CellKind.Code, "3\n4"), (CellKind.Code, "   \n"),
+            (CellKind.Markdown, "# Twice"), (CellKind.Raw, "raw"), (CellKind.Markdown, "# Thrice"),
+            (CellKind.Code, "// not this\n5"), (CellKind.Code, "//\n6"), (CellKind.Code, "/// <doc/>\n7"),
         ];
         var notebook = Notebook.Create();
         Assert.All(cells, cell => notebook.Add(cell.Kind, cell.Source));

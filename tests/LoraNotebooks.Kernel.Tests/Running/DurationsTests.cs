@@ -50,5 +50,6 @@ public sealed class DurationsTests
     [InlineData(65.9, "1 min 05 s")]
     [InlineData(3599.9, "59 min 59 s")]
     [InlineData(3600, "60 min 00 s")]
-    public void Format_LengthOfTime_IsReadableAtEveryLength(double seconds, string expected) => Assert.Equal(expected, Durations.Format(TimeSpan.FromSeconds(seconds)));
+    public void Format_LengthOfTime_IsReadableAtEveryLength(double seconds, string expected) =>
+        Assert.Equal(expected, Durations.Format(TimeSpan.FromSeconds(seconds)));
 }

@@ -53,7 +53,9 @@ internal sealed class Listening : IRunProgress
         WhenEnded();
     }
 
-    public void NotebookEnded(RunOutcome outcome, TimeSpan elapsed) => Ends.Enqueue(FormattableString.Invariant($"ended {outcome.Exit} after {elapsed.TotalSeconds}"));
+    public void NotebookEnded(RunOutcome outcome, TimeSpan elapsed) =>
+        Ends.Enqueue(FormattableString.Invariant($"ended {outcome.Exit} after {elapsed.TotalSeconds}"));
 
-    private TaskCompletionSource Of(string text) => _heard.GetOrAdd(text, static _ => new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously));
+    private TaskCompletionSource Of(string text) =>
+        _heard.GetOrAdd(text, static _ => new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously));
 }

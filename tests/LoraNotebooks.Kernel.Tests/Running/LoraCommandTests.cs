@@ -15,7 +15,12 @@ public sealed class LoraCommandTests : IDisposable
         using var pipeline = StableDiffusionPipeline.FromFolder(BaseModel.Folder);
         foreach (var (name, seed) in new[] { ("a", 1L), ("b", 2L) })
         {
-            using var lora = StableDiffusionLora.Create(pipeline, name, new LoraConfig { Rank = 4, Alpha = 2, TargetModules = ["attn1.to_q", "conv1"] }, null, seed);
+            using var lora = StableDiffusionLora.Create(
+                pipeline,
+                name,
+                new LoraConfig { Rank = 4, Alpha = 2, TargetModules = ["attn1.to_q", "conv1"] },
+                null,
+                seed);
             using var noGrad = TorchSharp.torch.no_grad();
             foreach (var parameter in lora.UNetParameters)
             {
@@ -68,7 +73,9 @@ public sealed class LoraCommandTests : IDisposable
     [InlineData(1, "No layer of", "lora", "extract", "{base}", "{base}", "out.safetensors", "--rank", "4")]
     public async Task Command_OnWrongArguments_SaysWhatIsWrongAndWritesNothing(int expected, string message, params string[] arguments)
     {
-        var (exit, text) = await ToolProcess.RunAsync(_folder.Path, [.. arguments.Select(static argument => argument.Replace("{base}", BaseModel.Folder, StringComparison.Ordinal))]);
+        var (exit, text) = await ToolProcess.RunAsync(
+            _folder.Path,
+            [.. arguments.Select(static argument => argument.Replace("{base}", BaseModel.Folder, StringComparison.Ordinal))]);
 
         Assert.Equal(expected, exit);
         Assert.Contains(message, text, StringComparison.Ordinal);
@@ -129,7 +136,12 @@ public sealed class LoraCommandTests : IDisposable
         }
 
         SafetensorsFile.Write(_folder.File("nan.safetensors"), tensors);
-        foreach (string[] command in (string[][])[["convert", "nan.safetensors", "out.safetensors"], ["merge", "nan.safetensors", "-o", "out.safetensors"], ["resize", "nan.safetensors", "out.safetensors", "--rank", "1"]])
+        foreach (string[] command in (string[][])
+        [
+            ["convert", "nan.safetensors", "out.safetensors"],
+            ["merge", "nan.safetensors", "-o", "out.safetensors"],
+            ["resize", "nan.safetensors", "out.safetensors", "--rank", "1"],
+        ])
         {
             (exit, text) = await ToolProcess.RunAsync(_folder.Path, ["lora", .. command]);
             Assert.Equal(1, exit);

@@ -12,7 +12,10 @@ public sealed class NotebookRunnerTests : NotebookRunning
     [Fact]
     public async Task RunAsync_WorkingNotebook_WritesNotebookAndPage()
     {
-        var outcome = await RunAsync(Make("# Title", "Console.WriteLine(\"hello\");\nConsole.Error.WriteLine(\"careful\");\n1 + 1", "new[] { new { Rank = 4 } }"));
+        var outcome = await RunAsync(Make(
+            "# Title",
+            "Console.WriteLine(\"hello\");\nConsole.Error.WriteLine(\"careful\");\n1 + 1",
+            "new[] { new { Rank = 4 } }"));
         Assert.Equal(RunExit.Ok, outcome.Exit);
         Assert.Null(outcome.Error);
         var cells = Notebook.Load(outcome.Executed!).Cells;
@@ -42,8 +45,14 @@ public sealed class NotebookRunnerTests : NotebookRunning
             var machine = Notebook.Load(outcome.Executed!).Machine!;
             Assert.Equal(Processor.Current.ToString(), (string?)machine["processor"]);
             Assert.Equal(Processor.Current.Instructions, machine["instructions"]!.AsArray().Select(static name => (string?)name));
-            Assert.Equal((NativeRuntime.LibTorchVersion, 1, CheckedConvolution.Describe()), ((string?)machine["libtorch"], (int?)machine["threads"], (string?)machine["kernels"]));
-            Assert.Contains($" on {Processor.Current}, 1 thread, libtorch {NativeRuntime.LibTorchVersion}, kernels: {CheckedConvolution.Describe()}, with LoraNotebooks", await File.ReadAllTextAsync(outcome.Page!), StringComparison.Ordinal);
+            Assert.Equal(
+                (NativeRuntime.LibTorchVersion, 1, CheckedConvolution.Describe()),
+                ((string?)machine["libtorch"], (int?)machine["threads"], (string?)machine["kernels"]));
+            Assert.Contains(
+                $" on {Processor.Current}, 1 thread, libtorch {NativeRuntime.LibTorchVersion}, kernels: {CheckedConvolution.Describe()}, "
+                    + "with LoraNotebooks",
+                await File.ReadAllTextAsync(outcome.Page!),
+                StringComparison.Ordinal);
         }
         finally
         {
@@ -137,7 +146,10 @@ public sealed class NotebookRunnerTests : NotebookRunning
     [Fact]
     public async Task RunAsync_StopButton_IsNotStored()
     {
-        var outcome = await RunAsync(Make("# t", "var h = NotebookHost.Current.Display(MimeBundle.FromText(\"a\").With(MimeTypes.Stop, \"id\"));\nh.Update(MimeBundle.FromText(\"b\").With(MimeTypes.Stop, \"id\"));"));
+        var outcome = await RunAsync(Make(
+            "# t",
+            "var h = NotebookHost.Current.Display(MimeBundle.FromText(\"a\").With(MimeTypes.Stop, \"id\"));\n"
+                + "h.Update(MimeBundle.FromText(\"b\").With(MimeTypes.Stop, \"id\"));"));
         Assert.Equal(["text/plain"], ((JsonObject)Notebook.Load(outcome.Executed!).Cells[1].Outputs.Single()!["data"]!).Select(form => form.Key));
     }
 
@@ -205,19 +217,26 @@ public sealed class NotebookRunnerTests : NotebookRunning
     [Fact]
     public async Task RunAsync_DisplayThatFails_FailsTheCell()
     {
-        var outcome = await RunAsync(Make("# t", "class Bad : IRichDisplay { public MimeBundle ToMimeBundle() => throw new InvalidOperationException(\"bad\"); }\nnew Bad()"));
+        var outcome = await RunAsync(Make(
+            "# t",
+            "class Bad : IRichDisplay { public MimeBundle ToMimeBundle() => throw new InvalidOperationException(\"bad\"); }\nnew Bad()"));
         Assert.Equal(RunExit.CellFailed, outcome.Exit);
         Assert.Contains("could not be shown", outcome.Error!.Message, StringComparison.Ordinal);
     }
 
     [Fact]
     public async Task RunAsync_MissingFile_IsNamed() =>
-        Assert.Contains("missing.ipynb", (await Assert.ThrowsAsync<FileNotFoundException>(() => RunAsync(Folder.File("missing.ipynb")))).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "missing.ipynb",
+            (await Assert.ThrowsAsync<FileNotFoundException>(() => RunAsync(Folder.File("missing.ipynb")))).Message,
+            StringComparison.Ordinal);
 
     [Fact]
     public async Task RunAsync_NotebookInAnotherLanguage_IsRefused()
     {
-        var path = Folder.Write("python.ipynb", """{"cells": [], "metadata": {"kernelspec": {"language": "python", "name": "python3"}}, "nbformat": 4, "nbformat_minor": 5}""");
+        var path = Folder.Write(
+            "python.ipynb",
+            """{"cells": [], "metadata": {"kernelspec": {"language": "python", "name": "python3"}}, "nbformat": 4, "nbformat_minor": 5}""");
         Assert.Contains("python", (await Assert.ThrowsAsync<InvalidDataException>(() => RunAsync(path))).Message, StringComparison.Ordinal);
     }
 

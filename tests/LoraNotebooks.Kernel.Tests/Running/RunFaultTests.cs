@@ -15,7 +15,10 @@ public sealed class RunFaultTests : IDisposable
     [Fact]
     public async Task Run_ErrorOutsideOfTheCell_FailsItAndWritesEverything()
     {
-        var (exit, text, cells, page) = await RunAsync("Console.WriteLine(\"first\");", "var thread = new Thread(() => throw new InvalidOperationException(\"stray\")); thread.Start(); Thread.Sleep(200);", "\"never\"");
+        var (exit, text, cells, page) = await RunAsync(
+            "Console.WriteLine(\"first\");",
+            "var thread = new Thread(() => throw new InvalidOperationException(\"stray\")); thread.Start(); Thread.Sleep(200);",
+            "\"never\"");
         Assert.True(exit == (int)RunExit.CellFailed, text);
         Assert.Contains("Cell 2 (", text, StringComparison.Ordinal);
         Assert.Contains("stray", text, StringComparison.Ordinal);

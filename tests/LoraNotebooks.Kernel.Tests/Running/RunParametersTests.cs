@@ -159,13 +159,21 @@ public sealed class RunParametersTests : IDisposable
     [InlineData("string[]", "expected a C# literal of type string[], for example [\"text\", \"text\"].")]
     [InlineData("List<double>", "expected a C# literal of type List<double>, for example [1e-4, 1e-4].")]
     [InlineData("bool[][]", "expected a C# literal of type bool[][], for example [[true, true], [true, true]].")]
-    [InlineData("DayOfWeek?", "expected one of DayOfWeek.Sunday, DayOfWeek.Monday, DayOfWeek.Tuesday, DayOfWeek.Wednesday, DayOfWeek.Thursday, DayOfWeek.Friday, DayOfWeek.Saturday.")]
+    [InlineData(
+        "DayOfWeek?",
+        "expected one of DayOfWeek.Sunday, DayOfWeek.Monday, DayOfWeek.Tuesday, DayOfWeek.Wednesday, "
+            + "DayOfWeek.Thursday, DayOfWeek.Friday, DayOfWeek.Saturday.")]
     [InlineData("Mode", "expected a C# literal, for example 20, 1e-4, true, \"text\" or [1, 2, 4].")]
     [InlineData("Version", "its type Version has no literals. Declare the parameter as a number, a text, a bool, an enum or a list of these.")]
-    [InlineData("Dictionary<int, int>", "its type Dictionary<int, int> has no literals. Declare the parameter as a number, a text, a bool, an enum or a list of these.")]
+    [InlineData(
+        "Dictionary<int, int>",
+        "its type Dictionary<int, int> has no literals. Declare the parameter as a number, a text, a bool, an enum or a list of these.")]
     public void Inject_NoConstant_IsRefusedWithWhatTheTypeTakes(string type, string expected)
     {
-        var error = Assert.Throws<RunParameterException>(() => RunParameters.Inject(WithParameters($"{type} value = default;"), _folder.Path, new Dictionary<string, string> { ["value"] = "1 + 1" }));
+        var error = Assert.Throws<RunParameterException>(() => RunParameters.Inject(
+            WithParameters($"{type} value = default;"),
+            _folder.Path,
+            new Dictionary<string, string> { ["value"] = "1 + 1" }));
         Assert.Equal("value=1 + 1: " + expected, error.Message);
     }
 
@@ -217,8 +225,11 @@ public sealed class RunParametersTests : IDisposable
     {
         var notebook = Notebook.Create();
         notebook.Add(CellKind.Code, "var steps = 1;");
-        var error = Assert.Throws<RunParameterException>(() => RunParameters.Inject(notebook, _folder.Path, new Dictionary<string, string> { ["steps"] = "2" }));
-        Assert.Equal("The notebook has no code cell tagged \"parameters\", so it takes no -p. Add the tag to the cell that declares its settings.", error.Message);
+        var error = Assert.Throws<RunParameterException>(() =>
+            RunParameters.Inject(notebook, _folder.Path, new Dictionary<string, string> { ["steps"] = "2" }));
+        Assert.Equal(
+            "The notebook has no code cell tagged \"parameters\", so it takes no -p. Add the tag to the cell that declares its settings.",
+            error.Message);
     }
 
     [Fact]
@@ -234,7 +245,10 @@ public sealed class RunParametersTests : IDisposable
     public async Task Inject_EveryKindOfValue_Runs()
     {
         var notebook = WithParameters(Declarations);
-        notebook.Add(CellKind.Code, "Console.Write(FormattableString.Invariant($\"{steps} {weight} {cap} {prompt} {suffix is null} {weights.Length} {kind} {height} {@class}\"));");
+        notebook.Add(
+            CellKind.Code,
+            "Console.Write(FormattableString.Invariant($\"{steps} {weight} {cap} {prompt} {suffix is null} "
+                + "{weights.Length} {kind} {height} {@class}\"));");
         notebook.Save(_folder.File("notebook.ipynb"));
         var outcome = await new NotebookRunner(new Silent()).RunAsync(_folder.File("notebook.ipynb"), new RunOptions
         {

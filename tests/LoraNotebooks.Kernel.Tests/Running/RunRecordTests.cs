@@ -28,13 +28,21 @@ public sealed class RunRecordTests : IDisposable
         notebook.Normalize();
         cell.SetOutputs([new() { ["name"] = "stdout", ["output_type"] = "stream", ["text"] = "before" }]);
         notebook.Save(_folder.File("written.ipynb"));
-        var planned = new RunOutcome(RunExit.Ok, wantsNotebook ? _folder.File("out.ipynb") : null, wantsPage ? _folder.File("out.html") : null, null, null, StillRunning: false);
+        var planned = new RunOutcome(
+            RunExit.Ok,
+            wantsNotebook ? _folder.File("out.ipynb") : null,
+            wantsPage ? _folder.File("out.html") : null,
+            null,
+            null,
+            StillRunning: false);
         RunRecord.File = _folder.File("run.json");
         new RunRecord(_folder.File("written.ipynb"), planned, "The <title>", _folder.Path, 2, "Crashing", cell.Id!).Write();
 
         var outcome = RunRecord.Finish(_folder.File("run.json"), "The process crashed (why)")!;
         const string Message = "The process crashed (why) while cell 2 ran. What it showed in its last moments may be missing.";
-        Assert.Equal((RunExit.CellFailed, planned.Executed, planned.Page, (2, "Crashing"), false), (outcome.Exit, outcome.Executed, outcome.Page, outcome.FailedCell!.Value, outcome.StillRunning));
+        Assert.Equal(
+            (RunExit.CellFailed, planned.Executed, planned.Page, (2, "Crashing"), false),
+            (outcome.Exit, outcome.Executed, outcome.Page, outcome.FailedCell!.Value, outcome.StillRunning));
         Assert.Equal(("ProcessEnded", Message), (outcome.Error!.Name, outcome.Error.Message));
         Assert.Equal([Message], outcome.Error.Traceback);
         Assert.Equal((wantsNotebook, wantsPage), (File.Exists(_folder.File("out.ipynb")), File.Exists(_folder.File("out.html"))));

@@ -32,5 +32,7 @@ public sealed class RunSupervisorTests : IDisposable
     [InlineData(139, "a fault in native code: it reached for memory that is not its own")]
     [InlineData(77, "exit code 77")]
     public void Describe_ExitCode_SaysWhatHappened(int exit, string expected) =>
-        Assert.Equal(OperatingSystem.IsWindows() ? string.Create(CultureInfo.InvariantCulture, $"exit code 0x{exit:X8}") : expected, RunSupervisor.Describe(exit));
+        Assert.Equal(
+            OperatingSystem.IsWindows() ? string.Create(CultureInfo.InvariantCulture, $"exit code 0x{exit:X8}") : expected,
+            RunSupervisor.Describe(exit));
 }

@@ -60,10 +60,16 @@ public sealed class RunTimeTests : IDisposable
     public async Task RunAsync_TimeoutInACellThatMayFail_EndsTheRunWithWhatTheCellMadeOfIt()
     {
         var notebook = Notebook.Create();
-        notebook.Add(CellKind.Code, "var token = Cancellation; Console.WriteLine(\"waiting\"); try { await Task.Delay(60_000, token); } catch (OperationCanceledException e) { throw new InvalidOperationException(\"wrapped\", e); }", "raises-exception");
+        notebook.Add(
+            CellKind.Code,
+            "var token = Cancellation; Console.WriteLine(\"waiting\"); try { await Task.Delay(60_000, token); } "
+                + "catch (OperationCanceledException e) { throw new InvalidOperationException(\"wrapped\", e); }",
+            "raises-exception");
         notebook.Save(_folder.File("n.ipynb"));
         var heard = new Listening();
-        var running = new NotebookRunner(heard) { Time = _time }.RunAsync(_folder.File("n.ipynb"), new RunOptions { OutputFolder = _folder.File("out"), CellTimeout = TimeSpan.FromSeconds(5) });
+        var running = new NotebookRunner(heard) { Time = _time }.RunAsync(
+            _folder.File("n.ipynb"),
+            new RunOptions { OutputFolder = _folder.File("out"), CellTimeout = TimeSpan.FromSeconds(5) });
         await heard.WaitAsync("waiting", running);
         _time.Advance(TimeSpan.FromSeconds(5));
         var outcome = await running;
@@ -79,7 +85,12 @@ public sealed class RunTimeTests : IDisposable
     {
         using var source = new CancellationTokenSource();
         var heard = new Listening();
-        var running = Start(heard, new RunOptions { CellTimeout = TimeSpan.FromHours(1) }, source.Token, "var token = Cancellation; Console.WriteLine(\"waiting\"); " + code, "2");
+        var running = Start(
+            heard,
+            new RunOptions { CellTimeout = TimeSpan.FromHours(1) },
+            source.Token,
+            "var token = Cancellation; Console.WriteLine(\"waiting\"); " + code,
+            "2");
         await heard.WaitAsync("waiting", running);
         await source.CancelAsync();
         var outcome = await running;
@@ -91,7 +102,11 @@ public sealed class RunTimeTests : IDisposable
     [Fact]
     public async Task RunAsync_LimitsThatAreNotReached_EndNothing()
     {
-        var (outcome, said) = await RunAsync(new() { Timeout = TimeSpan.FromSeconds(21), CellTimeout = TimeSpan.FromSeconds(10) }, waits: TimeSpan.FromSeconds(10) - TimeSpan.FromTicks(1), "Console.WriteLine(\"waiting\"); while (!File.Exists(\"go\")) Thread.Sleep(5);", "2");
+        var (outcome, said) = await RunAsync(
+            new() { Timeout = TimeSpan.FromSeconds(21), CellTimeout = TimeSpan.FromSeconds(10) },
+            waits: TimeSpan.FromSeconds(10) - TimeSpan.FromTicks(1),
+            "Console.WriteLine(\"waiting\"); while (!File.Exists(\"go\")) Thread.Sleep(5);",
+            "2");
         Assert.Equal(RunExit.Ok, outcome.Exit);
         Assert.Equal(["ended Ok after 9.9999999"], said);
     }

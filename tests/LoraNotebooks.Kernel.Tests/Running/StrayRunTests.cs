@@ -44,7 +44,10 @@ public sealed class StrayRunTests : NotebookRunning
     [Fact]
     public async Task RunAsync_ErrorOfAnEarlierCell_FailsThatOneAndIsSaidToBeItsOwn()
     {
-        var outcome = await RunAsync("var go = new ManualResetEventSlim(); new Thread(() => { go.Wait(); throw new InvalidOperationException(\"stray\"); }).Start();", "go.Set();" + UntilHeard, "\"never\"");
+        var outcome = await RunAsync(
+            "var go = new ManualResetEventSlim(); new Thread(() => { go.Wait(); throw new InvalidOperationException(\"stray\"); }).Start();",
+            "go.Set();" + UntilHeard,
+            "\"never\"");
         Assert.Equal((RunExit.CellFailed, 1), (outcome.Exit, outcome.FailedCell?.Number));
         Assert.Equal([true, true], _heard.Successes);
         Assert.Equal(["Cell 1: " + Stray], _heard.Errors);
@@ -90,5 +93,7 @@ public sealed class StrayRunTests : NotebookRunning
         Assert.Equal(2, cells[2].ExecutionCount);
     }
 
-    private Task<RunOutcome> RunAsync(params string[] cells) => new NotebookRunner(_heard).RunAsync(Make("# t\n", cells.Select((cell, i) => i == 0 ? "// The first\n" + cell : cell).ToArray()), Options);
+    private Task<RunOutcome> RunAsync(params string[] cells) => new NotebookRunner(_heard).RunAsync(
+        Make("# t\n", cells.Select((cell, i) => i == 0 ? "// The first\n" + cell : cell).ToArray()),
+        Options);
 }

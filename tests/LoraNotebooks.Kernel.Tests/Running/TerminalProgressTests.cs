@@ -129,9 +129,20 @@ public sealed class TerminalProgressTests : IDisposable
     [InlineData(RunExit.Canceled, "was stopped")]
     public void NotebookEnded_CellThatEndedIt_IsShownWithItsError(RunExit exit, string word)
     {
-        _progress.NotebookEnded(new RunOutcome(exit, "out/n.ipynb", "out/n.html", (2, "a [title]"), new CellError("E", "m", ["one [x]", "\u001b[31mtwo\u001b[0m"]), StillRunning: false), TimeSpan.FromSeconds(62));
+        _progress.NotebookEnded(
+            new RunOutcome(
+                exit,
+                "out/n.ipynb",
+                "out/n.html",
+                (2, "a [title]"),
+                new CellError("E", "m", ["one [x]", "\u001b[31mtwo\u001b[0m"]),
+                StillRunning: false),
+            TimeSpan.FromSeconds(62));
         Assert.Equal(
-            ["", $"Cell 2 (a [title]) {word}:", "  one [x]", "  two", "", "Not finished after 1 min 02 s.", "  page      out/n.html", "  notebook  out/n.ipynb"],
+            [
+                "", $"Cell 2 (a [title]) {word}:", "  one [x]", "  two", "",
+                "Not finished after 1 min 02 s.", "  page      out/n.html", "  notebook  out/n.ipynb",
+            ],
             Lines());
     }
 
@@ -143,7 +154,10 @@ public sealed class TerminalProgressTests : IDisposable
         _progress.NotebookEnded(new RunOutcome(RunExit.Ok, null, "p [1].html", null, null, StillRunning: false), TimeSpan.FromSeconds(1));
         _progress.NotebookEnded(new RunOutcome(RunExit.Ok, "n.ipynb", null, null, null, StillRunning: false), TimeSpan.FromSeconds(1));
         Assert.Equal(
-            ["n.ipynb  1 cell", "  –  cell 1 of 1 · left [out]  skipped", "Done after 1.0 s.", "  page      p [1].html", "Done after 1.0 s.", "  notebook  n.ipynb"],
+            [
+                "n.ipynb  1 cell", "  –  cell 1 of 1 · left [out]  skipped",
+                "Done after 1.0 s.", "  page      p [1].html", "Done after 1.0 s.", "  notebook  n.ipynb",
+            ],
             Lines());
     }
 
@@ -180,7 +194,13 @@ public sealed class TerminalProgressTests : IDisposable
     public async Task RunAsync_WithoutATerminal_GivesWhatTheWorkGives() => Assert.Equal(7, await _progress.RunAsync(() => Task.FromResult(7)));
 
     private TerminalProgress Make(AnsiSupport ansi) => new(
-        AnsiConsole.Create(new AnsiConsoleSettings { Ansi = ansi, ColorSystem = ColorSystemSupport.EightBit, Interactive = InteractionSupport.No, Out = new AnsiConsoleOutput(_written) }),
+        AnsiConsole.Create(new AnsiConsoleSettings
+        {
+            Ansi = ansi,
+            ColorSystem = ColorSystemSupport.EightBit,
+            Interactive = InteractionSupport.No,
+            Out = new AnsiConsoleOutput(_written),
+        }),
         _time);
 
     private string[] Lines() => _written.ToString().ReplaceLineEndings("\n").Split('\n')[..^1];

@@ -40,7 +40,8 @@ internal static class ToolProcess
         Console.SetError(shared);
         try
         {
-            var exit = await CommandLine.Create().Parse(arguments).InvokeAsync(new InvocationConfiguration { Output = shared, Error = shared, ProcessTerminationTimeout = null });
+            var exit = await CommandLine.Create().Parse(arguments).InvokeAsync(
+                new InvocationConfiguration { Output = shared, Error = shared, ProcessTerminationTimeout = null });
             return (exit, written.ToString());
         }
         finally

@@ -10,7 +10,12 @@ public sealed class UnusualCellTests : NotebookRunning
     [Fact]
     public async Task RunAsync_CellsOfMarkupByTheirMetadata_AreShown()
     {
-        var outcome = await RunAsync(Polyglot(("csharp", "var x = 3; x"), ("markdown", "# A heading"), ("html", "<b>bold</b>"), ("mermaid", "graph TD"), ("csharp", "x + 1")));
+        var outcome = await RunAsync(Polyglot(
+            ("csharp", "var x = 3; x"),
+            ("markdown", "# A heading"),
+            ("html", "<b>bold</b>"),
+            ("mermaid", "graph TD"),
+            ("csharp", "x + 1")));
         Assert.Equal(RunExit.Ok, outcome.Exit);
         var cells = Notebook.Load(outcome.Executed!).Cells;
         Assert.Equal("# A heading", (string?)Assert.Single(cells[1].Outputs)!["data"]!["text/markdown"]);
@@ -23,10 +28,16 @@ public sealed class UnusualCellTests : NotebookRunning
     [Fact]
     public async Task RunAsync_CellsOfOtherLanguages_AreRefusedByNameBeforeAnythingRuns()
     {
-        var path = Polyglot(("csharp", "File.WriteAllText(\"ran\", \"\");"), ("fsharp", "let y = 5"), ("javascript", "console.log(1)"), ("csharp", "1\n#!pwsh\nGet-Date"), ("mystery", "?"));
+        var path = Polyglot(
+            ("csharp", "File.WriteAllText(\"ran\", \"\");"),
+            ("fsharp", "let y = 5"),
+            ("javascript", "console.log(1)"),
+            ("csharp", "1\n#!pwsh\nGet-Date"),
+            ("mystery", "?"));
         var error = await Assert.ThrowsAsync<InvalidDataException>(() => RunAsync(path));
         Assert.EndsWith(
-            ": Cell 2 is F#, cell 3 is JavaScript, cell 4 is PowerShell, cell 5 is mystery; only C# runs here, and Markdown, HTML and Mermaid are shown. Tag such cells \"skip\" to run the others.",
+            ": Cell 2 is F#, cell 3 is JavaScript, cell 4 is PowerShell, cell 5 is mystery; "
+                + "only C# runs here, and Markdown, HTML and Mermaid are shown. Tag such cells \"skip\" to run the others.",
             error.Message, StringComparison.Ordinal);
         Assert.False(File.Exists(Folder.File("ran")));
     }

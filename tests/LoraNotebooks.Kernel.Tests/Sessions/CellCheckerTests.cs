@@ -12,7 +12,12 @@ public sealed class CellCheckerTests : IDisposable
     public async Task CheckAsync_GoodCells_SeeEachOtherAndDoNotRun()
     {
         var marker = _folder.File("ran");
-        Assert.All(await CheckAsync($"using System.Text;\nFile.WriteAllText(@\"{marker}\", \"\");\nvar a = 1;", "int Twice(int x) => 2 * x;", "await Task.Delay(Twice(a)); new StringBuilder()"), Assert.Null);
+        Assert.All(
+            await CheckAsync(
+                $"using System.Text;\nFile.WriteAllText(@\"{marker}\", \"\");\nvar a = 1;",
+                "int Twice(int x) => 2 * x;",
+                "await Task.Delay(Twice(a)); new StringBuilder()"),
+            Assert.Null);
         Assert.False(File.Exists(marker));
     }
 

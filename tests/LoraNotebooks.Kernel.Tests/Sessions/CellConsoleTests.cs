@@ -57,7 +57,9 @@ public sealed class CellConsoleTests : IDisposable
     [Fact]
     public async Task Console_Colours_BecomeCodesAndDoNotReachTheNextCell()
     {
-        await RunAsync("Console.ForegroundColor = ConsoleColor.DarkRed; Console.Write(\"red\"); Console.Write(\"still\"); Console.ResetColor(); Console.Write(\"plain\");");
+        await RunAsync(
+            "Console.ForegroundColor = ConsoleColor.DarkRed; Console.Write(\"red\"); Console.Write(\"still\"); "
+                + "Console.ResetColor(); Console.Write(\"plain\");");
         Assert.Equal("\u001b[0m\u001b[31mredstill\u001b[0mplain", Text());
         await RunAsync("Console.ForegroundColor = ConsoleColor.Blue; Console.BackgroundColor = ConsoleColor.DarkYellow; Console.Write(\"x\");");
         Assert.Equal("\u001b[0m\u001b[94m\u001b[43mx", Text());
@@ -74,7 +76,8 @@ public sealed class CellConsoleTests : IDisposable
             foreach (var colour in Enum.GetValues<ConsoleColor>()) { Console.ForegroundColor = colour; Console.Write("l"); Console.ResetColor(); }
             foreach (var colour in Enum.GetValues<ConsoleColor>()) { Console.BackgroundColor = colour; Console.Write("g"); Console.ResetColor(); }
             """);
-        IEnumerable<string> Codes(int first, string letter) => Enumerable.Range(0, 16).Select(i => $"\u001b[0m\u001b[{first + order[i % 8] + (i < 8 ? 0 : 60)}m{letter}");
+        IEnumerable<string> Codes(int first, string letter) =>
+            Enumerable.Range(0, 16).Select(i => $"\u001b[0m\u001b[{first + order[i % 8] + (i < 8 ? 0 : 60)}m{letter}");
         Assert.Equal(string.Concat([.. Codes(30, "l"), .. Codes(40, "g")]), Text());
     }
 
@@ -103,7 +106,9 @@ public sealed class CellConsoleTests : IDisposable
     {
         var line = new string('x', 100_000);
         using var session = new CSharpSession(new CSharpSessionOptions { ReadLine = () => line });
-        var result = await session.RunAsync("var before = GC.GetAllocatedBytesForCurrentThread(); while (Console.Read() != '\\n') ; GC.GetAllocatedBytesForCurrentThread() - before", "cell 1");
+        var result = await session.RunAsync(
+            "var before = GC.GetAllocatedBytesForCurrentThread(); while (Console.Read() != '\\n') ; GC.GetAllocatedBytesForCurrentThread() - before",
+            "cell 1");
 
         // A copy for each letter would be 10 GB.
         Assert.InRange((long)result.Value!, 0, 10_000_000);

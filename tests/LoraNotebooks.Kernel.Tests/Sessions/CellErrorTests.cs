@@ -20,7 +20,13 @@ public sealed class CellErrorTests : SessionRunning
     public async Task RunAsync_CompileErrorOverSeveralLines_IsMarkedToTheEndOfItsFirst()
     {
         var error = (await RunAsync("string s =\n\t(1 +\n2);  ")).Error!;
-        Assert.Equal(["cell 1, line 2, column 3: error CS0029: Cannot implicitly convert type 'int' to 'string'", "    2 |  (1 +", "      |   ^^^"], error.Traceback);
+        Assert.Equal(
+            [
+                "cell 1, line 2, column 3: error CS0029: Cannot implicitly convert type 'int' to 'string'",
+                "    2 |  (1 +",
+                "      |   ^^^",
+            ],
+            error.Traceback);
     }
 
     [Fact]
@@ -35,8 +41,18 @@ public sealed class CellErrorTests : SessionRunning
     [Fact]
     public async Task RunAsync_ExceptionWithManyCauses_NamesFive()
     {
-        var error = (await RunAsync("throw new Exception(\"1\", new Exception(\"2\", new Exception(\"3\", new Exception(\"4\", new Exception(\"5\", new Exception(\"6\"))))));")).Error!;
-        Assert.Equal(["System.Exception: 1", "Caused by System.Exception: 2", "Caused by System.Exception: 3", "Caused by System.Exception: 4", "Caused by System.Exception: 5"], error.Traceback.Where(line => !line.StartsWith("   at", StringComparison.Ordinal)));
+        var error = (await RunAsync(
+            "throw new Exception(\"1\", new Exception(\"2\", new Exception(\"3\", "
+                + "new Exception(\"4\", new Exception(\"5\", new Exception(\"6\"))))));")).Error!;
+        Assert.Equal(
+            [
+                "System.Exception: 1",
+                "Caused by System.Exception: 2",
+                "Caused by System.Exception: 3",
+                "Caused by System.Exception: 4",
+                "Caused by System.Exception: 5",
+            ],
+            error.Traceback.Where(line => !line.StartsWith("   at", StringComparison.Ordinal)));
     }
 
     [Fact]
@@ -68,10 +84,14 @@ public sealed class CellErrorTests : SessionRunning
     [Fact]
     public async Task RunAsync_ExceptionFromTheLibrary_ShowsMethodsAsTheyWereWritten()
     {
-        var error = (await RunAsync("var list = new List<int> { 1 };\nIEnumerable<int> Lazy() { yield return int.Parse(\"x\"); }\nasync Task<int> Later() { await Task.Yield(); return Lazy().Select(i => i).First(); }\nawait Later()")).Error!;
+        var error = (await RunAsync(
+            "var list = new List<int> { 1 };\nIEnumerable<int> Lazy() { yield return int.Parse(\"x\"); }\n"
+                + "async Task<int> Later() { await Task.Yield(); return Lazy().Select(i => i).First(); }\nawait Later()")).Error!;
         Assert.Contains("   at System.Number.ThrowFormatException", error.Traceback);
         Assert.Contains("   at cell 1, line 2, in Lazy: IEnumerable<int> Lazy() { yield return int.Parse(\"x\"); }", error.Traceback);
-        Assert.Contains("   at cell 1, line 3, in Later: async Task<int> Later() { await Task.Yield(); return Lazy().Select(i => i).First(); }", error.Traceback);
+        Assert.Contains(
+            "   at cell 1, line 3, in Later: async Task<int> Later() { await Task.Yield(); return Lazy().Select(i => i).First(); }",
+            error.Traceback);
         Assert.Equal("   at cell 1, line 4: await Later()", error.Traceback[^1]);
         Assert.DoesNotContain(error.Traceback, line => line.Contains('<', StringComparison.Ordinal) && !line.Contains("cell 1", StringComparison.Ordinal));
         Assert.DoesNotContain(error.Traceback, line => line.Contains("CompilerServices", StringComparison.Ordinal));
@@ -94,7 +114,9 @@ public sealed class CellErrorTests : SessionRunning
         Assert.Equal("what was wrong\nmore", error.Message);
         Assert.Equal(["System.InvalidOperationException: what was wrong", "more"], error.Traceback);
         Assert.Equal("System.ArgumentException", CellErrors.OfException(new AggregateException(new ArgumentException("only")), new CellSources()).Name);
-        Assert.Equal("System.AggregateException", CellErrors.OfException(new AggregateException(new ArgumentException("one"), new ArgumentException("two")), new CellSources()).Name);
+        Assert.Equal(
+            "System.AggregateException",
+            CellErrors.OfException(new AggregateException(new ArgumentException("one"), new ArgumentException("two")), new CellSources()).Name);
     }
 
     [Fact]

@@ -72,7 +72,9 @@ public sealed class CellIdiomsTests : IDisposable, INotebookHost, IDisplayHandle
     public async Task RunAsync_UsingDeclarationOfUnderscore_LivesAsLongAsItsCell()
     {
         await DeclareOwnersAsync();
-        Assert.Equal(false, await ValueAsync("using var _ = torch.no_grad();\nusing Owner _ = new Owner(\"x\"); Console.Write(\"in\");\ntorch.is_grad_enabled()"));
+        Assert.Equal(
+            false,
+            await ValueAsync("using var _ = torch.no_grad();\nusing Owner _ = new Owner(\"x\"); Console.Write(\"in\");\ntorch.is_grad_enabled()"));
         Assert.Equal("in-x", Events());
         Assert.Equal(true, await ValueAsync("_ = int.TryParse(\"1\", out _); torch.is_grad_enabled()"));
         Assert.Empty(_session.Variables);
@@ -80,7 +82,10 @@ public sealed class CellIdiomsTests : IDisposable, INotebookHost, IDisplayHandle
 
     [Theory]
     [InlineData("using System.Text;\nusing var r = new StringReader(\"x\");\nusing (var inner = new StringReader(\"y\")) { }\nr.ReadLine()", "x")]
-    [InlineData("await using (var m = new MemoryStream()) { }\nvoid F() { using var inner = new MemoryStream(); }\nF();\npublic string Name { get; } = \"n\";\nName", "n")]
+    [InlineData(
+        "await using (var m = new MemoryStream()) { }\nvoid F() { using var inner = new MemoryStream(); }\nF();\n"
+            + "public string Name { get; } = \"n\";\nName",
+        "n")]
     [InlineData("#!time\n// using var x\nusing /* a */ var r = new StringReader(\"using var q = 1;\");\nr.ReadToEnd()", "using var q = 1;")]
     [InlineData("using StringReader a = new(\"1\"), b = new(\"2\");\nb.ReadLine() + a.ReadLine()", "21")]
     public async Task RunAsync_UsingsOfAllKinds_KeepTheirMeaning(string code, string expected) => Assert.Equal(expected, await ValueAsync(code));
@@ -123,7 +128,9 @@ public sealed class CellIdiomsTests : IDisposable, INotebookHost, IDisplayHandle
     [Fact]
     public async Task RunAsync_PartsOfACell_ShowInTheirOrder()
     {
-        Assert.Equal("end", await ValueAsync("Console.Write(1);\n\"value\"\n#!html\n<b>two</b>\n#!csharp\nvar inside = 3;\n#!who\n#!markdown\n# M\n#!csharp\nConsole.Write(inside);\n\"end\""));
+        Assert.Equal("end", await ValueAsync(
+            "Console.Write(1);\n\"value\"\n#!html\n<b>two</b>\n#!csharp\nvar inside = 3;\n#!who\n#!markdown\n# M\n"
+                + "#!csharp\nConsole.Write(inside);\n\"end\""));
         Assert.Equal("1<value><<b>two</b>>inside\n<# M>3", Events());
         await ValueAsync("\"last\"\n#!mermaid\ngraph TD");
         Assert.Equal("<last><```mermaid\ngraph TD\n```>", Events());
@@ -132,10 +139,15 @@ public sealed class CellIdiomsTests : IDisposable, INotebookHost, IDisplayHandle
     [Fact]
     public async Task RunAsync_FaultInALaterPart_RunsNothing()
     {
-        Assert.Contains("cell 1, line 5, column 9", (await RunAsync("Console.Write(1);\n#!html\n<b>\n#!csharp\nint x = \"\";")).Error!.Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "cell 1, line 5, column 9",
+            (await RunAsync("Console.Write(1);\n#!html\n<b>\n#!csharp\nint x = \"\";")).Error!.Message,
+            StringComparison.Ordinal);
         Assert.Contains("F#", (await RunAsync("Console.Write(1);\n#!f#\nlet x = 1")).Error!.Message, StringComparison.Ordinal);
         Assert.Equal("", Events());
-        Assert.Equal(CellStatus.Failed, (await RunAsync("var kept = 1;\n#!html\n<i>\n#!csharp\nthrow new InvalidOperationException();\n#!html\n<never>")).Status);
+        Assert.Equal(
+            CellStatus.Failed,
+            (await RunAsync("var kept = 1;\n#!html\n<i>\n#!csharp\nthrow new InvalidOperationException();\n#!html\n<never>")).Status);
         Assert.Equal("<<i>>", Events());
         Assert.Equal(1, await ValueAsync("kept"));
     }
@@ -190,7 +202,8 @@ public sealed class CellIdiomsTests : IDisposable, INotebookHost, IDisplayHandle
     [InlineData("JsonSerializer.Serialize(\"ac\").Trim('\"')")]
     [InlineData("new JsonObject { [\"k\"] = \"ac\" }[\"k\"]!.ToString()")]
     [InlineData("\"ac\".ToUpper(CultureInfo.InvariantCulture).ToLower(CultureInfo.InvariantCulture)")]
-    [InlineData("(Stopwatch.StartNew().IsRunning && BigInteger.One.IsOne && new HttpClient() is IDisposable && new ConcurrentBag<int>().IsEmpty && new ArrayList().Count == 0) ? \"ac\" : \"\"")]
+    [InlineData("(Stopwatch.StartNew().IsRunning && BigInteger.One.IsOne && new HttpClient() is IDisposable "
+        + "&& new ConcurrentBag<int>().IsEmpty && new ArrayList().Count == 0) ? \"ac\" : \"\"")]
     public async Task RunAsync_NamespacesOfOrdinaryProjects_AreOpen(string code) => Assert.Equal("ac", await ValueAsync(code));
 
     [Theory]

@@ -64,7 +64,9 @@ public sealed class CellMagicsTests
     {
         const string Code = "#!time\nvar a = 1;\n#!html\n<b>\n#!csharp\na\n#!about\n#!lsmagic\nif (true)\n{\n#!who\n}\n#!csharp\n2";
         var parts = CellMagics.Parts(Code);
-        Assert.Equal(["#!time", "#!html #!csharp", "#!about #!lsmagic #!who #!csharp"], parts.Select(part => string.Join(' ', part.Magics.Select(magic => magic.Name))));
+        Assert.Equal(
+            ["#!time", "#!html #!csharp", "#!about #!lsmagic #!who #!csharp"],
+            parts.Select(part => string.Join(' ', part.Magics.Select(magic => magic.Name))));
         Assert.Equal(["var a = 1;", "a", "if (true)\n{\n     \n}\n        \n2"], parts.Select(part => part.Code.Trim()));
         Assert.All(parts, part =>
         {
@@ -96,7 +98,9 @@ public sealed class CellMagicsTests
         Apply("#!html\n<b>");
         Apply("#!markdown\n# M");
         Apply("#!mermaid\ngraph TD");
-        Assert.Equal([("<b>", "<b>", null), ("# M", null, "# M"), ("```mermaid\ngraph TD\n```", null, "```mermaid\ngraph TD\n```")], host.Shown.Select(shown => (shown.Text(MimeTypes.PlainText), shown.Text(MimeTypes.Html), shown.Text(MimeTypes.Markdown))));
+        Assert.Equal(
+            [("<b>", "<b>", null), ("# M", null, "# M"), ("```mermaid\ngraph TD\n```", null, "```mermaid\ngraph TD\n```")],
+            host.Shown.Select(shown => (shown.Text(MimeTypes.PlainText), shown.Text(MimeTypes.Html), shown.Text(MimeTypes.Markdown))));
         Apply("#!who");
         Assert.Equal("There are no variables yet.\n", Take());
         Apply("#!whos");
@@ -133,7 +137,10 @@ public sealed class CellMagicsTests
     {
         var magic = Assert.Single(CellMagics.Split(code).Magics);
         Assert.Equal(expected, Assert.Throws<CellMagicException>(() => MagicCommands.Check(magic, Resolver())).Message);
-        Assert.Equal(expected, Assert.Throws<CellMagicException>(() => MagicCommands.Apply([magic], Resolver(), () => new Dictionary<string, object?>(), _ => { })).Message);
+        Assert.Equal(
+            expected,
+            Assert.Throws<CellMagicException>(() =>
+                MagicCommands.Apply([magic], Resolver(), () => new Dictionary<string, object?>(), _ => { })).Message);
     }
 
     [Theory]

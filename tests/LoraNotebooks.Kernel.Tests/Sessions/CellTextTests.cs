@@ -136,7 +136,9 @@ public sealed class CellTextTests
     public void Content_Line_IsColouredAsIPythonColoursOne(string line, string expected, bool isMark = false)
     {
         expected = (isMark ? expected.Replace("G{}", "", StringComparison.Ordinal) : expected)
-            .Replace("R{", "\u001b[0;31m", StringComparison.Ordinal).Replace("G{", "\u001b[0;32m", StringComparison.Ordinal).Replace("C{", "\u001b[0;36m", StringComparison.Ordinal)
+            .Replace("R{", "\u001b[0;31m", StringComparison.Ordinal)
+            .Replace("G{", "\u001b[0;32m", StringComparison.Ordinal)
+            .Replace("C{", "\u001b[0;36m", StringComparison.Ordinal)
             .Replace("}", "\u001b[0m", StringComparison.Ordinal);
         var content = ErrorOutput.Content(new CellError("System.Exception", "the message", [line]));
         Assert.Equal(("System.Exception", "the message", expected), ((string?)content["ename"], (string?)content["evalue"], (string?)content["traceback"]![0]));
@@ -147,7 +149,10 @@ public sealed class CellTextTests
     public void Values_OfCells_AreTheLastTwentyByNumberAndFromTheEnd()
     {
         var values = new CellValues();
-        Assert.Contains("Got Out[1]; no cell has had a value yet. The last 20 values are kept; give one a name to keep it for longer.", Assert.Throws<KeyNotFoundException>(() => (object)values[1]).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "Got Out[1]; no cell has had a value yet. The last 20 values are kept; give one a name to keep it for longer.",
+            Assert.Throws<KeyNotFoundException>(() => (object)values[1]).Message,
+            StringComparison.Ordinal);
         Assert.Null(values.FromEnd(0));
         for (var i = 1; i <= 20; i++)
         {
@@ -161,7 +166,10 @@ public sealed class CellTextTests
         Assert.Equal((20, "again", "again", "v6"), (values.Count, (string)values[5], (string?)values.FromEnd(0), (string)values[6]));
         values.Add(21, "v21");
         Assert.Equal(20, values.Count);
-        Assert.Equal("Got Out[1]; there are the values of cells 2, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 5, 21. The last 20 values are kept; give one a name to keep it for longer.", Assert.Throws<KeyNotFoundException>(() => (object)values[1]).Message);
+        Assert.Equal(
+            "Got Out[1]; there are the values of cells 2, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 5, 21. "
+                + "The last 20 values are kept; give one a name to keep it for longer.",
+            Assert.Throws<KeyNotFoundException>(() => (object)values[1]).Message);
         Assert.Equal(values.Select(value => value.Key), ((System.Collections.IEnumerable)values).Cast<KeyValuePair<int, object>>().Select(value => value.Key));
     }
 

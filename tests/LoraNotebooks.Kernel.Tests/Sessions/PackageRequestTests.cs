@@ -85,17 +85,25 @@ public sealed class PackageRequestTests : IDisposable
     [InlineData("error : the network is down", "One and Two 1.0", "error : the network is down")]
     [InlineData("nothing of use\n", "One and Two 1.0", "nothing of use")]
     [InlineData("x : error NU1: One.More is missing\nx : error NU1: One.More is missing", "One and Two 1.0", "error NU1: One.More is missing")]
-    [InlineData("x : error NU1: ONE is missing\nx : error NU2: two 1.0 is not there", "One and Two 1.0", "error NU1: ONE is missing", "error NU2: two 1.0 is not there")]
+    [InlineData(
+        "x : error NU1: ONE is missing\nx : error NU2: two 1.0 is not there",
+        "One and Two 1.0",
+        "error NU1: ONE is missing",
+        "error NU2: two 1.0 is not there")]
     [InlineData("x : error NU1: the dependency (One)", "One", "error NU1: the dependency (One)")]
     [InlineData("x : error NU1: My-One and One-s and My.One", "One and Two 1.0", "error NU1: My-One and One-s and My.One")]
     public void Failure_Output_NamesThePackagesThatItSpeaksOf(string output, string named, params string[] errors) => Assert.Equal(
-        $"NuGet could not restore {named}:\n  {string.Join("\n  ", errors)}\nCheck the package's name and version, the network, and the sources of nuget.config.",
+        $"NuGet could not restore {named}:\n  {string.Join("\n  ", errors)}\n"
+            + "Check the package's name and version, the network, and the sources of nuget.config.",
         PackageRestorer.Failure([new("One", "*"), new("Two", "1.0")], output, Array.Empty<string>().ToLookup(id => id)));
 
     [Fact]
     public void Failure_ManyErrors_AreTenAtMost()
     {
-        var message = PackageRestorer.Failure([new("One", "*")], string.Join('\n', Enumerable.Range(0, 12).Select(i => $"error {i}")), Array.Empty<string>().ToLookup(id => id));
+        var message = PackageRestorer.Failure(
+            [new("One", "*")],
+            string.Join('\n', Enumerable.Range(0, 12).Select(i => $"error {i}")),
+            Array.Empty<string>().ToLookup(id => id));
         Assert.Contains("error 9\n", message, StringComparison.Ordinal);
         Assert.DoesNotContain("error 10", message, StringComparison.Ordinal);
     }
@@ -103,8 +111,12 @@ public sealed class PackageRequestTests : IDisposable
     [Fact]
     public void Failure_DependenciesInACircle_AreFollowedOnce()
     {
-        var needed = new[] { ("One", "Inner"), ("Inner", "One"), ("Inner", "Deep") }.ToLookup(pair => pair.Item1, pair => pair.Item2, StringComparer.OrdinalIgnoreCase);
-        Assert.StartsWith("NuGet could not restore One:\n", PackageRestorer.Failure([new("One", "*"), new("Two", "*")], "error: Deep is missing", needed), StringComparison.Ordinal);
+        var needed = new[] { ("One", "Inner"), ("Inner", "One"), ("Inner", "Deep") }
+            .ToLookup(pair => pair.Item1, pair => pair.Item2, StringComparer.OrdinalIgnoreCase);
+        Assert.StartsWith(
+            "NuGet could not restore One:\n",
+            PackageRestorer.Failure([new("One", "*"), new("Two", "*")], "error: Deep is missing", needed),
+            StringComparison.Ordinal);
     }
 
     [Fact]
@@ -147,13 +159,17 @@ public sealed class PackageRequestTests : IDisposable
     public async Task PrepareAsync_DirectiveThatCannotBeRead_SaysHowToWriteIt()
     {
         var error = await Assert.ThrowsAsync<PackageRestoreException>(() => Resolver().PrepareAsync(["nuget: not a name"], CancellationToken.None));
-        Assert.Equal("#r \"nuget: not a name\" cannot be read. Write #r \"nuget: Name, version\", for example #r \"nuget: Humanizer.Core, 2.14.1\".", error.Message);
+        Assert.Equal(
+            "#r \"nuget: not a name\" cannot be read. Write #r \"nuget: Name, version\", for example #r \"nuget: Humanizer.Core, 2.14.1\".",
+            error.Message);
     }
 
     [Fact]
     public void AddSource_FolderThatIsNotThere_IsNamedByItsFullPath()
     {
-        Assert.Equal($"There is no folder {_folder.File("nowhere")} to take packages from.", Assert.Throws<CellMagicException>(() => Resolver().AddSource("\"nuget: nowhere\"")).Message);
+        Assert.Equal(
+            $"There is no folder {_folder.File("nowhere")} to take packages from.",
+            Assert.Throws<CellMagicException>(() => Resolver().AddSource("\"nuget: nowhere\"")).Message);
         Directory.CreateDirectory(_folder.File("feed"));
         Resolver().AddSource("\"nuget: feed\"");
         Resolver().AddSource(" \"nuget: https://example.org/v3/index.json\" ");

@@ -24,8 +24,10 @@ public sealed class PackageTests : IDisposable
     {
         string[] packages =
         [
-            "Microsoft.ML", "ScottPlot", "Serilog.Sinks.Console", "Microsoft.Data.Sqlite", "Dapper", "CsvHelper", "MathNet.Numerics", "YamlDotNet", "NodaTime", "Polly",
-            "Bogus", "FluentValidation", "HtmlAgilityPack", "AngleSharp", "OxyPlot.Core", "ClosedXML", "LiteDB", "System.Reactive", "RestSharp", "Microsoft.Extensions.Logging.Console",
+            "Microsoft.ML", "ScottPlot", "Serilog.Sinks.Console", "Microsoft.Data.Sqlite", "Dapper",
+            "CsvHelper", "MathNet.Numerics", "YamlDotNet", "NodaTime", "Polly",
+            "Bogus", "FluentValidation", "HtmlAgilityPack", "AngleSharp", "OxyPlot.Core",
+            "ClosedXML", "LiteDB", "System.Reactive", "RestSharp", "Microsoft.Extensions.Logging.Console",
             "StyleCop.Analyzers", "Serilog.AspNetCore",
         ];
         await ValueAsync(string.Join('\n', packages.Select(name => $"#r \"nuget: {name}\"")));
@@ -33,10 +35,14 @@ public sealed class PackageTests : IDisposable
         // Several assemblies, also without a name of the package's own.
         Assert.Equal(1, await ValueAsync("new Microsoft.ML.MLContext(1).Data.LoadFromEnumerable(new[] { new { A = 1f } }).Schema.Count"));
         Assert.Equal("A1", await ValueAsync("new ClosedXML.Excel.XLWorkbook().AddWorksheet(\"a\").Cell(1, 1).Address.ToString()"));
-        Assert.Equal(true, await ValueAsync("using Serilog; new LoggerConfiguration().WriteTo.Console().CreateLogger().IsEnabled(Serilog.Events.LogEventLevel.Information)"));
+        Assert.Equal(
+            true,
+            await ValueAsync("using Serilog; new LoggerConfiguration().WriteTo.Console().CreateLogger().IsEnabled(Serilog.Events.LogEventLevel.Information)"));
 
         // Natives, beside another package's extension methods.
-        Assert.Equal(42L, await ValueAsync("using Dapper; var db = new Microsoft.Data.Sqlite.SqliteConnection(\"Data Source=:memory:\"); db.Open(); db.ExecuteScalar<long>(\"select 41 + 1\")"));
+        Assert.Equal(42L, await ValueAsync(
+            "using Dapper; var db = new Microsoft.Data.Sqlite.SqliteConnection(\"Data Source=:memory:\"); db.Open(); "
+                + "db.ExecuteScalar<long>(\"select 41 + 1\")"));
 
         // A part of .NET that the application itself does without.
         Assert.Equal("HttpContext", await ValueAsync("typeof(Microsoft.AspNetCore.Http.HttpContext).Name"));
@@ -64,7 +70,9 @@ public sealed class PackageTests : IDisposable
     {
         await ValueAsync("var first = 1;");
         Assert.Equal(CellStatus.CompileError, (await RunAsync("#r \"nuget: YamlDotNet\"\n#r \"nuget: CsvHelper\"\nint x = \"text\";")).Status);
-        await ValueAsync("#r \"nuget: YamlDotNet\"\n#r \"nuget: CsvHelper\"\n_ = typeof(CsvHelper.CsvReader); _ = typeof(YamlDotNet.Serialization.Serializer);");
+        await ValueAsync(
+            "#r \"nuget: YamlDotNet\"\n#r \"nuget: CsvHelper\"\n"
+                + "_ = typeof(CsvHelper.CsvReader); _ = typeof(YamlDotNet.Serialization.Serializer);");
     }
 
     [NetworkFact]
@@ -90,7 +98,9 @@ public sealed class PackageTests : IDisposable
         await ValueAsync("#r \"nuget: Humanizer.Core, 2.14.1\"");
         await ValueAsync("#r \"nuget: Humanizer.Core, 2.*\"\n#r \"nuget: Humanizer.Core, [2.0,3)\"");
         Assert.Equal("", _notes.ToString());
-        Assert.Equal("2.14.0.0", (await ValueAsync("#r \"nuget: Humanizer.Core, 2.8.26\"\ntypeof(Humanizer.StringHumanizeExtensions).Assembly.GetName().Version"))!.ToString());
+        Assert.Equal(
+            "2.14.0.0",
+            (await ValueAsync("#r \"nuget: Humanizer.Core, 2.8.26\"\ntypeof(Humanizer.StringHumanizeExtensions).Assembly.GetName().Version"))!.ToString());
         Assert.Contains("Humanizer.Core 2.14.1 is used; 2.8.26 was asked for.", _notes.ToString(), StringComparison.Ordinal);
     }
 
@@ -127,14 +137,18 @@ public sealed class PackageTests : IDisposable
     public void Failure_OfWhatAPackageBringsAlong_NamesThePackage()
     {
         var needed = new[] { ("Two", "Inner"), ("Inner", "Two.Analyzer") }.ToLookup(pair => pair.Item1, pair => pair.Item2);
-        var message = PackageRestorer.Failure([new("One", "*"), new("Two", "1.0")], "x.csproj : error NU1102: Unable to find package Two.Analyzer with version (>= 3) [x.csproj]", needed);
+        var message = PackageRestorer.Failure(
+            [new("One", "*"), new("Two", "1.0")],
+            "x.csproj : error NU1102: Unable to find package Two.Analyzer with version (>= 3) [x.csproj]",
+            needed);
         Assert.StartsWith("NuGet could not restore Two 1.0:\n  error NU1102: Unable to find package Two.Analyzer", message, StringComparison.Ordinal);
     }
 
     [Fact]
     public void OlderInstead_NewestVersionsForANewerNet_AreNarrowedAndOthersStay()
     {
-        const string Output = "x : error NU1202: Package Two 11.0.3 is not compatible with net10.0 (.NETCoreApp,Version=v10.0). Package Two 11.0.3 supports: net11.0";
+        const string Output = "x : error NU1202: Package Two 11.0.3 is not compatible with net10.0 (.NETCoreApp,Version=v10.0). "
+            + "Package Two 11.0.3 supports: net11.0";
         Assert.Equal([new("One", "*"), new PackageRequest("Two", "[*,11.0.0)")], PackageRestorer.OlderInstead([new("One", "*"), new("Two", "*")], Output));
         Assert.Null(PackageRestorer.OlderInstead([new("One", "*"), new("Two", "11.0.3")], Output));
         Assert.Null(PackageRestorer.OlderInstead([new("Two", "[*,11.0.0)")], Output));
@@ -167,7 +181,9 @@ public sealed class NetworkFactAttribute : FactAttribute
         try
         {
             // The smallest one there is to restore: what was restored once needs no network again.
-            PackageRestorer.RestoreAsync([new PackageRequest("CsvHelper", "*")], Environment.CurrentDirectory, [], CancellationToken.None).GetAwaiter().GetResult();
+            PackageRestorer.RestoreAsync([new PackageRequest("CsvHelper", "*")], Environment.CurrentDirectory, [], CancellationToken.None)
+                .GetAwaiter()
+                .GetResult();
             return null;
         }
         catch (PackageRestoreException error)

@@ -26,7 +26,9 @@ public sealed class RestoredPackagesTests : IDisposable
         Assert.Equal([one, extra], restored.RuntimeFiles);
         Assert.Equal([native], restored.NativeFiles);
         Assert.Equal([("One", "1.0"), ("Two", "2.0")], restored.Versions.Select(pair => (pair.Key, pair.Value)));
-        Assert.Equal(("One 1.0", "One 1.0", "Two 2.0", "Two 2.0"), (restored.Owners[one], restored.Owners[extra], restored.Owners[native], restored.Owners[reference]));
+        Assert.Equal(
+            ("One 1.0", "One 1.0", "Two 2.0", "Two 2.0"),
+            (restored.Owners[one], restored.Owners[extra], restored.Owners[native], restored.Owners[reference]));
         Assert.Equal([("Two", "2.0", "3.0")], restored.Downgrades);
         Assert.Equal("1.0", restored.Versions["ONE"]);
     }
@@ -49,7 +51,8 @@ public sealed class RestoredPackagesTests : IDisposable
     [Fact]
     public void Dependencies_OfAnAnswer_AreByPackage()
     {
-        var dependencies = PackageRestorer.Dependencies("""{ "targets": { "net10.0": { "One/1.0": { "dependencies": { "Two": "1", "Three": "2" } }, "Two/1.0": {} } } }""");
+        var dependencies = PackageRestorer.Dependencies(
+            """{ "targets": { "net10.0": { "One/1.0": { "dependencies": { "Two": "1", "Three": "2" } }, "Two/1.0": {} } } }""");
         Assert.Equal(["Two", "Three"], dependencies["one"]);
         Assert.Empty(dependencies["Two"]);
         Assert.Empty(PackageRestorer.Dependencies("{}"));
@@ -63,11 +66,17 @@ public sealed class RestoredPackagesTests : IDisposable
         Assert.Equal(project, PackageRestorer.ProjectXml(requests.Reverse(), "/folder", ["one", "two"]));
         var root = XDocument.Parse(project).Root!;
         Assert.Equal("Microsoft.NET.Sdk", (string?)root.Attribute("Sdk"));
-        Assert.Equal([("A", "*"), ("b", "1.0")], root.Element("ItemGroup")!.Elements("PackageReference").Select(e => ((string)e.Attribute("Include")!, (string)e.Attribute("Version")!)));
+        Assert.Equal(
+            [("A", "*"), ("b", "1.0")],
+            root.Element("ItemGroup")!
+                .Elements("PackageReference")
+                .Select(e => ((string)e.Attribute("Include")!, (string)e.Attribute("Version")!)));
         Assert.Equal(
             [
-                ("TargetFramework", "net10.0"), ("RuntimeIdentifier", RuntimeInformation.RuntimeIdentifier), ("SelfContained", "false"), ("UseAppHost", "false"),
-                ("ManagePackageVersionsCentrally", "false"), ("RestoreRootConfigDirectory", "/folder"), ("RestoreAdditionalProjectSources", "one;two"), ("NoWarn", "NU1605;NU1608"), ("NuGetAudit", "false"),
+                ("TargetFramework", "net10.0"), ("RuntimeIdentifier", RuntimeInformation.RuntimeIdentifier),
+                ("SelfContained", "false"), ("UseAppHost", "false"),
+                ("ManagePackageVersionsCentrally", "false"), ("RestoreRootConfigDirectory", "/folder"),
+                ("RestoreAdditionalProjectSources", "one;two"), ("NoWarn", "NU1605;NU1608"), ("NuGetAudit", "false"),
             ],
             root.Element("PropertyGroup")!.Elements().Select(e => (e.Name.LocalName, e.Value)));
     }

@@ -83,7 +83,9 @@ public sealed class SessionPartsTests
         Directory.CreateDirectory(folder.File("other"));
         Assert.Null(RuntimeFiles.AddAssembly(folder.File(name)));
         Assert.Null(RuntimeFiles.AddAssembly(folder.File(name)));
-        Assert.Equal(folder.File(name), RuntimeFiles.AddAssembly(folder.File("other/" + name.ToUpperInvariant().Replace(".DLL", ".dll", StringComparison.Ordinal))));
+        Assert.Equal(
+            folder.File(name),
+            RuntimeFiles.AddAssembly(folder.File("other/" + name.ToUpperInvariant().Replace(".DLL", ".dll", StringComparison.Ordinal))));
     }
 
     [Fact]
@@ -94,7 +96,9 @@ public sealed class SessionPartsTests
         Assert.Equal(first, await thread.Run(() => Task.FromResult(Environment.CurrentManagedThreadId)));
         Assert.NotEqual(Environment.CurrentManagedThreadId, first);
         Assert.Equal("now", (await Assert.ThrowsAsync<IOException>(() => thread.Run<int>(() => throw new IOException("now")))).Message);
-        Assert.Equal("later", (await Assert.ThrowsAsync<IOException>(() => thread.Run(async () => await Task.FromException<int>(new IOException("later"))))).Message);
+        Assert.Equal(
+            "later",
+            (await Assert.ThrowsAsync<IOException>(() => thread.Run(async () => await Task.FromException<int>(new IOException("later"))))).Message);
         var flowing = new AsyncLocal<int> { Value = 5 };
         Assert.Equal(5, await thread.Run(() => Task.FromResult(flowing.Value)));
         Task<int> without;

@@ -61,7 +61,11 @@ public sealed class SessionReferenceTests : SessionRunning
             Directory.CreateDirectory(Folder.File("feed"));
             await using (var package = await ZipFile.OpenAsync(Folder.File("feed/Local.House.1.2.3.nupkg"), ZipArchiveMode.Create))
             {
-                Put(package, "Local.House.nuspec", "<package><metadata><id>Local.House</id><version>1.2.3</version><authors>a</authors><description>d</description></metadata></package>"u8.ToArray());
+                Put(
+                    package,
+                    "Local.House.nuspec",
+                    "<package><metadata><id>Local.House</id><version>1.2.3</version><authors>a</authors><description>d</description></metadata></package>"u8
+                        .ToArray());
                 Put(package, "lib/net10.0/Local.House.dll", House("Local.House"));
             }
 

@@ -31,7 +31,9 @@ public sealed class SessionStopTests : SessionRunning
     [Fact]
     public async Task RunAsync_CellThatHandlesTheStop_IsGivenTimeAndItsWorkIsKept()
     {
-        var result = await StopAsync("var saved = false; var token = Cancellation; var kept = 4; try { await Task.Delay(60_000, token); } catch (OperationCanceledException) { await Task.Delay(20); saved = true; }");
+        var result = await StopAsync(
+            "var saved = false; var token = Cancellation; var kept = 4; try { await Task.Delay(60_000, token); } "
+                + "catch (OperationCanceledException) { await Task.Delay(20); saved = true; }");
         Assert.Equal(CellStatus.Canceled, result.Status);
         Assert.Equal(true, await ValueAsync("saved"));
     }

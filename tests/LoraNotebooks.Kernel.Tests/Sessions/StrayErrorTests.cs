@@ -25,7 +25,10 @@ public sealed class StrayErrorTests : IDisposable
     [InlineData("async void after an await", "async void Go() { await Task.Delay(10); Fail(); } Go();")]
     [InlineData("async void in the pool", "async void Go() { await Task.Delay(10).ConfigureAwait(false); Fail(); } Go();")]
     [InlineData("a timer", "var timer = new Timer(_ => Fail(), null, 10, Timeout.Infinite);")]
-    [InlineData("a timer that raises an event", "var timer = new System.Timers.Timer(10) { AutoReset = false }; timer.Elapsed += async (_, _) => { await Task.Yield(); Fail(); }; timer.Start();")]
+    [InlineData(
+        "a timer that raises an event",
+        "var timer = new System.Timers.Timer(10) { AutoReset = false }; "
+            + "timer.Elapsed += async (_, _) => { await Task.Yield(); Fail(); }; timer.Start();")]
     [InlineData("the thread pool", "ThreadPool.QueueUserWorkItem(_ => Fail());")]
     [InlineData("the thread pool without the context", "ThreadPool.UnsafeQueueUserWorkItem(_ => Fail(), null);")]
     [InlineData("a continuation", "Task.Delay(10).GetAwaiter().OnCompleted(() => Fail());")]
@@ -86,7 +89,9 @@ public sealed class StrayErrorTests : IDisposable
         var (first, second) = (new Host(), new Host());
         using (NotebookHost.Use(first))
         {
-            await ValueAsync("class Ends { ~Ends() => throw new Exception(\"finalized\"); } void Make() { for (var i = 0; i < 10; i++) new Ends(); } Make();", "cell 1");
+            await ValueAsync(
+                "class Ends { ~Ends() => throw new Exception(\"finalized\"); } void Make() { for (var i = 0; i < 10; i++) new Ends(); } Make();",
+                "cell 1");
         }
 
         using (NotebookHost.Use(second))
@@ -120,7 +125,9 @@ public sealed class StrayErrorTests : IDisposable
         var result = await _session.RunAsync("var kept = 6;", "cell 1");
         Assert.Equal(CellStatus.Failed, result.Status);
         Assert.Equal("The kernel itself failed, not the cell: not the cell's fault", result.Error!.Message);
-        Assert.Contains(result.Error.Traceback, line => line.Contains(nameof(RunAsync_FaultOfTheSessionItself_IsTheCellsErrorWithItsStack), StringComparison.Ordinal));
+        Assert.Contains(
+            result.Error.Traceback,
+            line => line.Contains(nameof(RunAsync_FaultOfTheSessionItself_IsTheCellsErrorWithItsStack), StringComparison.Ordinal));
     }
 
     private async Task<object?> ValueAsync(string code, string name)

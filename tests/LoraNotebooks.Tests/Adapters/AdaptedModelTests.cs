@@ -325,7 +325,10 @@ public sealed class AdaptedModelTests : IDisposable
     public void Training_OverManySteps_KeepsTheNumberOfLiveTensors()
     {
         using var adapted = new AdaptedModel(network);
-        adapted.Add("a", AllKinds with { Dropout = 0.1, Bias = BiasTraining.All, ModulesToSave = ["to_out"], TargetModules = ["token", "to_q", "conv"] }, generator);
+        adapted.Add(
+            "a",
+            AllKinds with { Dropout = 0.1, Bias = BiasTraining.All, ModulesToSave = ["to_out"], TargetModules = ["token", "to_q", "conv"] },
+            generator);
         using var optimizer = optim.AdamW(adapted.TrainableParameters("a"), 0.01);
         var counts = new List<long>();
         for (var step = 0; step < 200; step++)

@@ -17,7 +17,11 @@ public sealed class AdapterDropoutTests : IDisposable
 
     public AdapterDropoutTests()
     {
-        model = nn.Sequential(("first", nn.Linear(Size, Size)), ("second", nn.Linear(Size, Size)), ("conv", nn.Conv2d(Size, Size, 1)), ("token", nn.Embedding(Size, Size)));
+        model = nn.Sequential(
+            ("first", nn.Linear(Size, Size)),
+            ("second", nn.Linear(Size, Size)),
+            ("conv", nn.Conv2d(Size, Size, 1)),
+            ("token", nn.Embedding(Size, Size)));
         using var noGrad = no_grad();
         foreach (var parameter in model.parameters())
         {
@@ -114,7 +118,10 @@ public sealed class AdapterDropoutTests : IDisposable
         Assert.All(Module("token").call(arange(Size)).data<float>().ToArray(), static value => Assert.Equal(1, value));
     }
 
-    /// <summary>An update of one: rank = size and α = rank, A and B the unit matrix; of a decomposed weight the base is one instead and its lengths are doubled.</summary>
+    /// <summary>
+    /// An update of one: rank = size and α = rank, A and B the unit matrix; of a decomposed weight the base is one instead and
+    /// its lengths are doubled.
+    /// </summary>
     private void AddIdentity(string layer, LoraConfig config, params string[] more)
     {
         string[] layers = [layer, .. more];

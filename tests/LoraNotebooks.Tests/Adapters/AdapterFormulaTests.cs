@@ -7,7 +7,9 @@ using static TorchSharp.torch;
 
 namespace LoraNotebooks.Tests.Adapters;
 
-/// <summary>Every method beside every kind of layer against its formula as a plain loop in float64: ΔW, the output at a weight, and the merged weight.</summary>
+/// <summary>
+/// Every method beside every kind of layer against its formula as a plain loop in float64: ΔW, the output at a weight, and the merged weight.
+/// </summary>
 public sealed class AdapterFormulaTests : IDisposable
 {
     private const double Tolerance = 1e-5;
@@ -91,7 +93,10 @@ public sealed class AdapterFormulaTests : IDisposable
     [InlineData("linear", "loha with cores", "hada_w1_a [8, 2], hada_w1_b [2, 6], hada_w2_a [8, 2], hada_w2_b [2, 6]")]
     [InlineData("conv1x1", "loha with cores", "hada_w1_a [8, 2], hada_w1_b [2, 6], hada_w2_a [8, 2], hada_w2_b [2, 6]")]
     [InlineData("conv3x3", "loha", "hada_w1_a [8, 2], hada_w1_b [2, 54], hada_w2_a [8, 2], hada_w2_b [2, 54]")]
-    [InlineData("conv3x3", "loha with cores", "hada_t1 [2, 2, 3, 3], hada_t2 [2, 2, 3, 3], hada_w1_a [2, 8], hada_w1_b [2, 6], hada_w2_a [2, 8], hada_w2_b [2, 6]")]
+    [InlineData(
+        "conv3x3",
+        "loha with cores",
+        "hada_t1 [2, 2, 3, 3], hada_t2 [2, 2, 3, 3], hada_w1_a [2, 8], hada_w1_b [2, 6], hada_w2_a [2, 8], hada_w2_b [2, 6]")]
     [InlineData("linear", "lokr", "lokr_w1 [2, 2], lokr_w2 [4, 3]")]
     [InlineData("linear", "lokr, thin", "lokr_w1 [2, 2], lokr_w2_a [4, 1], lokr_w2_b [1, 3]")]
     [InlineData("linear", "lokr, both thin", "lokr_w1_a [4, 1], lokr_w1_b [1, 2], lokr_w2_a [2, 1], lokr_w2_b [1, 3]")]
@@ -106,7 +111,9 @@ public sealed class AdapterFormulaTests : IDisposable
 
         adapted.Add("a", Methods[method] with { TargetModules = ["layer"] }, generator);
 
-        Assert.Equal(expected, string.Join(", ", adapted.GetLayers("a")[0].Parameters.Select(static pair => $"{pair.Key} [{string.Join(", ", pair.Value.shape)}]")));
+        Assert.Equal(
+            expected,
+            string.Join(", ", adapted.GetLayers("a")[0].Parameters.Select(static pair => $"{pair.Key} [{string.Join(", ", pair.Value.shape)}]")));
         Assert.All(adapted.NamedParameters("a"), static p => Assert.Equal((ScalarType.Float32, true), (p.Parameter.dtype, p.Parameter.requires_grad)));
     }
 
@@ -136,7 +143,8 @@ public sealed class AdapterFormulaTests : IDisposable
     [InlineData(12, 5, 3, 4)]
     [InlineData(100, 3, 2, 50)]
     [InlineData(100, 16, 10, 10)]
-    public void Factorize_OfASize_TakesTheFactorOrTheLargestBelow(long size, int factor, long outer, long inner) => Assert.Equal((outer, inner), LokrLayer.Factorize(size, factor));
+    public void Factorize_OfASize_TakesTheFactorOrTheLargestBelow(long size, int factor, long outer, long inner) =>
+        Assert.Equal((outer, inner), LokrLayer.Factorize(size, factor));
 
     /// <summary>A matrix as thin as its rank is stored whole: from half of its longer side on.</summary>
     [Theory]
@@ -150,7 +158,10 @@ public sealed class AdapterFormulaTests : IDisposable
         using var adapted = new AdaptedModel(model);
 
         // 32 = 4·8 and 8 = 4·2: W₁ is 4×4, W₂ 8×2.
-        adapted.Add("a", new LoraConfig { Method = AdapterMethod.Lokr with { DecomposeBoth = true, DecomposeFactor = 4 }, Rank = rank, TargetModules = ["layer"] }, generator);
+        adapted.Add(
+            "a",
+            new LoraConfig { Method = AdapterMethod.Lokr with { DecomposeBoth = true, DecomposeFactor = 4 }, Rank = rank, TargetModules = ["layer"] },
+            generator);
 
         Assert.Subset(adapted.GetLayers("a")[0].Parameters.Keys.ToHashSet(), expected.ToHashSet());
     }
@@ -220,7 +231,10 @@ public sealed class AdapterFormulaTests : IDisposable
             squares[i[layer.OutputAxis]] += W[i] * W[i];
         }
 
-        Assert.InRange(Fixtures.RelativeDifference(tensor(squares).sqrt(), adapted.GetLayers("a")[0].Parameters["lora_magnitude_vector"].flatten()), 0, Tolerance);
+        Assert.InRange(
+            Fixtures.RelativeDifference(tensor(squares).sqrt(), adapted.GetLayers("a")[0].Parameters["lora_magnitude_vector"].flatten()),
+            0,
+            Tolerance);
     }
 
     /// <summary>A file's α counts as α/r, whatever the method; of one that tells none α is the rank.</summary>
@@ -249,7 +263,8 @@ public sealed class AdapterFormulaTests : IDisposable
     }
 
     /// <summary>A layer of 6 inputs and 8 outputs with an input for it.</summary>
-    private sealed record Layer(nn.Module<Tensor, Tensor> Module, Tensor Input, string Kind, int OutputAxis = 0, long Stride = 1, long Padding = 0, long Dilation = 1, long Groups = 1)
+    private sealed record Layer(
+        nn.Module<Tensor, Tensor> Module, Tensor Input, string Kind, int OutputAxis = 0, long Stride = 1, long Padding = 0, long Dilation = 1, long Groups = 1)
     {
         public static Layer Of(string name) => name switch
         {

@@ -67,10 +67,14 @@ public sealed class AdapterLifeTests : IDisposable
         Assert.Equal(["line.lora_A.weight", "line.lora_B.weight", "conv.lora_A.weight", "conv.lora_B.weight"], b.Select(static p => p.Name));
         Assert.Equal((1.0, 1.0), (adapted.GetWeight("a"), adapted.GetWeight("b")));
         Assert.Equal("There is no adapter 'c'; there are 'a', 'b'.", Assert.Throws<ArgumentException>(() => adapted.Remove("c")).Message);
-        Assert.Equal("There is an adapter 'a' already. Remove it first or take another name.", Assert.Throws<ArgumentException>(() => adapted.Add("a", Config, generator)).Message);
+        Assert.Equal(
+            "There is an adapter 'a' already. Remove it first or take another name.",
+            Assert.Throws<ArgumentException>(() => adapted.Add("a", Config, generator)).Message);
         Assert.Throws<ArgumentException>(() => adapted.Add(" ", Config, generator));
         Assert.Contains("Rank: got 0", Assert.Throws<ArgumentException>(() => adapted.Add("c", Config with { Rank = 0 }, generator)).Message);
-        Assert.Equal("Got weight NaN for adapter 'a', expected a finite number.", Assert.Throws<ArgumentException>(() => adapted.SetWeight("a", double.NaN)).Message);
+        Assert.Equal(
+            "Got weight NaN for adapter 'a', expected a finite number.",
+            Assert.Throws<ArgumentException>(() => adapted.SetWeight("a", double.NaN)).Message);
         Assert.Throws<ArgumentException>(() => adapted.SetWeight("a", double.PositiveInfinity));
         Assert.Equal(1, adapted.GetWeight("a"));
 
@@ -90,7 +94,8 @@ public sealed class AdapterLifeTests : IDisposable
         var live = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
 
         Assert.Equal(
-            "'conv' is a convolution with 4 groups: got rank 2, expected a multiple of 4. Give it one with RankPattern or exclude it.", Assert.Throws<ArgumentException>(() => adapted.Add("a", Config, generator)).Message);
+            "'conv' is a convolution with 4 groups: got rank 2, expected a multiple of 4. Give it one with RankPattern or exclude it.",
+            Assert.Throws<ArgumentException>(() => adapted.Add("a", Config, generator)).Message);
 
         Assert.Empty(adapted.Names);
         Assert.Equal(live, DisposeScopeManager.Statistics.ThreadTotalLiveCount);
@@ -190,7 +195,9 @@ public sealed class AdapterLifeTests : IDisposable
         using var adapted = Trained("a");
         adapted.Enabled = false;
 
-        Assert.Equal("The adapters are switched off. Set Enabled first; merging would make them act.", Assert.Throws<InvalidOperationException>(() => adapted.Merge()).Message);
+        Assert.Equal(
+            "The adapters are switched off. Set Enabled first; merging would make them act.",
+            Assert.Throws<InvalidOperationException>(() => adapted.Merge()).Message);
         Assert.Empty(adapted.MergedNames);
     }
 
@@ -208,7 +215,9 @@ public sealed class AdapterLifeTests : IDisposable
         var before = model.parameters().Select(static p => p.detach().clone()).ToList();
 
         Assert.Equal(
-            "Nothing was merged, because of 2 layers:\n- 'line' would get weights that are not finite; the adapter's training diverged, or its weight is too large\n- 'conv' has no bias, its adapter has one (lora_bias)",
+            "Nothing was merged, because of 2 layers:\n"
+                + "- 'line' would get weights that are not finite; the adapter's training diverged, or its weight is too large\n"
+                + "- 'conv' has no bias, its adapter has one (lora_bias)",
             Assert.Throws<InvalidOperationException>(() => adapted.Merge()).Message);
         Assert.Empty(adapted.MergedNames);
         Assert.All(model.parameters().Zip(before), static pair => Assert.Equal(0, Fixtures.MaxDifference(pair.Second, pair.First)));
@@ -246,7 +255,9 @@ public sealed class AdapterLifeTests : IDisposable
         using var adapted = new AdaptedModel(model);
         adapted.Add("a", Config with { Bias = BiasTraining.All, UseLoraBias = false }, generator);
         adapted.Randomize("a", generator);
-        Assert.Equal(["line.lora_A.weight", "line.lora_B.weight", "conv.lora_A.weight", "conv.lora_B.weight", "line.base_layer.bias", "norm.bias"], adapted.NamedParameters("a").Select(static p => p.Name));
+        Assert.Equal(
+            ["line.lora_A.weight", "line.lora_B.weight", "conv.lora_A.weight", "conv.lora_B.weight", "line.base_layer.bias", "norm.bias"],
+            adapted.NamedParameters("a").Select(static p => p.Name));
         adapted.Merge("a");
 
         adapted.Add("whole", Config with { TargetModules = ["conv"], ModulesToSave = ["line"] }, generator);
@@ -254,7 +265,12 @@ public sealed class AdapterLifeTests : IDisposable
 
         var whole = adapted.NamedParameters("whole").ToDictionary(static p => p.Name, static p => p.Parameter);
         Assert.Equal((0.0, 0.0), (Fixtures.MaxDifference(W, whole["line.weight"]), Fixtures.MaxDifference(b, whole["line.bias"])));
-        Assert.InRange(Fixtures.RelativeDifference(W.square().sum(1).sqrt(), adapted.NamedParameters("dora").Single(static p => p.Name == "line.lora_magnitude_vector").Parameter), 0, 1e-6);
+        Assert.InRange(
+            Fixtures.RelativeDifference(
+                W.square().sum(1).sqrt(),
+                adapted.NamedParameters("dora").Single(static p => p.Name == "line.lora_magnitude_vector").Parameter),
+            0,
+            1e-6);
         using (no_grad())
         {
             whole["line.weight"].add_(1);
@@ -277,7 +293,8 @@ public sealed class AdapterLifeTests : IDisposable
 
         // What was reached once need not be reached again, so the next probe begins anew.
         Assert.Equal(
-            "The forward did not come through 1 of 2 adapted layers, so their adapters have no effect:\n- conv\nExpected the model to run each of them by its call method, not by forward. Exclude them from the target modules, or change the model.",
+            "The forward did not come through 1 of 2 adapted layers, so their adapters have no effect:\n- conv\n"
+                + "Expected the model to run each of them by its call method, not by forward. Exclude them from the target modules, or change the model.",
             Assert.Throws<InvalidOperationException>(() => adapted.Probe(() => line.call(vector))).Message);
         adapted.Enabled = false;
         adapted.Probe(() =>
@@ -291,13 +308,24 @@ public sealed class AdapterLifeTests : IDisposable
     public void Report_OfEveryKindOfLayer_GivesItsNumbers()
     {
         using var adapted = new AdaptedModel(model);
-        adapted.Add("a", Config with { TargetModules = ["conv"], ModulesToSave = ["line"], Bias = BiasTraining.All, AlphaPattern = new Dictionary<string, double> { ["conv"] = 2.5 } }, generator);
+        adapted.Add(
+            "a",
+            Config with
+            {
+                TargetModules = ["conv"],
+                ModulesToSave = ["line"],
+                Bias = BiasTraining.All,
+                AlphaPattern = new Dictionary<string, double> { ["conv"] = 2.5 },
+            },
+            generator);
 
         // The base has 12 + 4, 108 and 4 + 4 numbers; A has 2·27, B 4·2.
         var report = adapted.Report("a");
 
         Assert.Equal(
-            "a: 82 of 132 parameters (62.12 %) in 3 layers\n  conv  Conv2d [4, 3, 3, 3]  r 2 α 2.5  62 (57.41 %)\n  line  Linear [4, 3]  whole  16 (133.33 %)\n  norm  GroupNorm [4]  whole  4 (100.00 %)", report.ToString());
+            "a: 82 of 132 parameters (62.12 %) in 3 layers\n  conv  Conv2d [4, 3, 3, 3]  r 2 α 2.5  62 (57.41 %)\n"
+                + "  line  Linear [4, 3]  whole  16 (133.33 %)\n  norm  GroupNorm [4]  whole  4 (100.00 %)",
+            report.ToString());
         Assert.Equal((82L, 132L, 100.0 * 82 / 132), (report.Parameters, report.BaseParameters, report.Percentage));
         Assert.Equal([(2, 2.5), (null, null), (null, null)], report.Rows.Select(static row => (row.Rank, row.Alpha)));
         Assert.Equal(report.Parameters, adapted.TrainableParameters("a").Sum(static p => p.numel()));
@@ -322,6 +350,10 @@ public sealed class AdapterLifeTests : IDisposable
     private AdaptedModel Trained(params string[] names) => TrainedAdapters.On(model, Config, generator, names);
 
     /// <summary>s·B·A of each adapter by a plain loop.</summary>
-    private static Dictionary<string, Nd> Deltas(AdaptedModel adapted, string path) => adapted.Names.ToDictionary(static name => name, name => PlainAdapter.Delta(
-        adapted.GetLayers(name).Single(layer => layer.Path == path).Parameters.ToDictionary(static pair => pair.Key, static pair => Nd.Of(pair.Value)), Nd.Of(adapted.BaseModel.get_parameter($"{path}.weight")!), s: 2));
+    private static Dictionary<string, Nd> Deltas(AdaptedModel adapted, string path) =>
+        adapted.Names.ToDictionary(static name => name, name => PlainAdapter.Delta(
+            adapted.GetLayers(name).Single(layer => layer.Path == path).Parameters
+                .ToDictionary(static pair => pair.Key, static pair => Nd.Of(pair.Value)),
+            Nd.Of(adapted.BaseModel.get_parameter($"{path}.weight")!),
+            s: 2));
 }

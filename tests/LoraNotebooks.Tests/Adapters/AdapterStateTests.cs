@@ -28,13 +28,18 @@ public sealed class AdapterStateTests : IDisposable
     public void State_OfAnAdapter_IsACopyWithItsAlphas()
     {
         using var adapted = new AdaptedModel(model);
-        adapted.Add("a", Config with { Rank = 4, Alpha = 3, UseRsLora = true, AlphaPattern = new Dictionary<string, double> { ["conv"] = 6 }, Dropout = 0.5 }, generator);
+        adapted.Add(
+            "a",
+            Config with { Rank = 4, Alpha = 3, UseRsLora = true, AlphaPattern = new Dictionary<string, double> { ["conv"] = 6 }, Dropout = 0.5 },
+            generator);
         adapted.Randomize("a", generator);
         using var state = adapted.ToState("a");
         var copy = state.Tensors["line.lora_A.weight"].clone();
         adapted.Randomize("a", generator);
 
-        Assert.Equal([("conv", 12.0), ("line", 6.0)], state.Alphas.OrderBy(static pair => pair.Key, StringComparer.Ordinal).Select(static pair => (pair.Key, pair.Value)));
+        Assert.Equal(
+            [("conv", 12.0), ("line", 6.0)],
+            state.Alphas.OrderBy(static pair => pair.Key, StringComparer.Ordinal).Select(static pair => (pair.Key, pair.Value)));
         Assert.Equal(0, Fixtures.MaxDifference(copy, state.Tensors["line.lora_A.weight"]));
         Assert.Equal("0.5", state.Config!["lora_dropout"]!.ToJsonString());
         Assert.All(state.Tensors.Values, static tensor => Assert.False(tensor.requires_grad));
@@ -43,10 +48,14 @@ public sealed class AdapterStateTests : IDisposable
 
         Assert.All(adapted.NamedParameters("a"), p => Assert.Equal(0, Fixtures.MaxDifference(state.Tensors[p.Name], p.Parameter)));
         Assert.True(adapted.GetLayers("a")[0].Training);
-        Assert.Equal("There is an adapter 'a' already. Remove it first or take another name.", Assert.Throws<ArgumentException>(() => adapted.Add("a", state)).Message);
+        Assert.Equal(
+            "There is an adapter 'a' already. Remove it first or take another name.",
+            Assert.Throws<ArgumentException>(() => adapted.Add("a", state)).Message);
         adapted.Add("b", state);
         Assert.False(adapted.GetLayers("b")[0].Training);
-        Assert.All(adapted.NamedParameters("b"), p => Assert.True(Fixtures.MaxDifference(state.Tensors[p.Name], p.Parameter) == 0 && p.Parameter.requires_grad));
+        Assert.All(
+            adapted.NamedParameters("b"),
+            p => Assert.True(Fixtures.MaxDifference(state.Tensors[p.Name], p.Parameter) == 0 && p.Parameter.requires_grad));
     }
 
     [Fact]
@@ -64,8 +73,11 @@ public sealed class AdapterStateTests : IDisposable
             "The adapter's configuration gives line rank 5, its weights have at most 2: expected a configuration and weights that belong together.",
             Assert.Throws<InvalidDataException>(() => adapted.Add("b", new LoraState(good.Tensors, config: large))).Message);
         Assert.Equal(
-            "'conv.lora_A.weight' needs 54 numbers at rank 2, [2, 3, 3, 3], and its file has only 6: expected weights that belong together; was it trained for another model?",
-            Assert.Throws<InvalidDataException>(() => adapted.Add("b", new LoraState(new Dictionary<string, Tensor> { ["conv.lora_A.weight"] = ones(2, 2), ["conv.lora_B.weight"] = ones(2, 1) }))).Message);
+            "'conv.lora_A.weight' needs 54 numbers at rank 2, [2, 3, 3, 3], and its file has only 6: expected weights that belong together; "
+                + "was it trained for another model?",
+            Assert.Throws<InvalidDataException>(() => adapted.Add(
+                "b",
+                new LoraState(new Dictionary<string, Tensor> { ["conv.lora_A.weight"] = ones(2, 2), ["conv.lora_B.weight"] = ones(2, 1) }))).Message);
         Assert.Equal(["a"], adapted.Names);
     }
 
@@ -76,9 +88,12 @@ public sealed class AdapterStateTests : IDisposable
         using var two = nn.Sequential(("first", nn.Linear(3, 4)), ("second", nn.Linear(3, 4)));
         using var adapted = new AdaptedModel(two);
         var state = new LoraState(
-            new Dictionary<string, Tensor> { ["first.lora_A.weight"] = ones(2, 3), ["first.lora_B.weight"] = ones(4, 2) }, config: new LoraConfig { Rank = 2, TargetModules = ["first", "second"] }.ToPeftJson());
+            new Dictionary<string, Tensor> { ["first.lora_A.weight"] = ones(2, 3), ["first.lora_B.weight"] = ones(4, 2) },
+            config: new LoraConfig { Rank = 2, TargetModules = ["first", "second"] }.ToPeftJson());
 
-        Assert.EndsWith("(2 faults); was it trained for another model?\n- missing: second.lora_A.weight [2, 3]\n- missing: second.lora_B.weight [4, 2]", Assert.Throws<InvalidDataException>(() => adapted.Add("a", state)).Message);
+        Assert.EndsWith(
+            "(2 faults); was it trained for another model?\n- missing: second.lora_A.weight [2, 3]\n- missing: second.lora_B.weight [4, 2]",
+            Assert.Throws<InvalidDataException>(() => adapted.Add("a", state)).Message);
     }
 
     /// <summary>A factor may have all numbers of its file, but no more.</summary>
@@ -88,7 +103,10 @@ public sealed class AdapterStateTests : IDisposable
         using var one = nn.Sequential(("line", nn.Linear(3, 1)));
         using var adapted = new AdaptedModel(one);
 
-        Assert.EndsWith("- missing: line.lora_B.weight [1, 2]", Assert.Throws<InvalidDataException>(() => adapted.Add("a", new LoraState(new Dictionary<string, Tensor> { ["line.lora_A.weight"] = ones(2, 3) }))).Message);
+        Assert.EndsWith(
+            "- missing: line.lora_B.weight [1, 2]",
+            Assert.Throws<InvalidDataException>(() =>
+                adapted.Add("a", new LoraState(new Dictionary<string, Tensor> { ["line.lora_A.weight"] = ones(2, 3) }))).Message);
     }
 
     /// <summary>A table that a file brings along takes the base's place, at the adapter's weight, and does not train.</summary>
@@ -122,7 +140,8 @@ public sealed class AdapterStateTests : IDisposable
         tensors["conv.lora_B.weight"] = ones(4, 2);
 
         Assert.Equal(
-            "The weights of adapter 'a' do not fit (13 faults); was it trained for another model?\n- missing: conv.lora_A.weight [2, 3, 3, 3]\n- missing: line.lora_A.weight [2, 3]\n- missing: line.lora_B.weight [4, 2]\n"
+            "The weights of adapter 'a' do not fit (13 faults); was it trained for another model?\n- missing: conv.lora_A.weight [2, 3, 3, 3]\n"
+            + "- missing: line.lora_A.weight [2, 3]\n- missing: line.lora_B.weight [4, 2]\n"
             + string.Join('\n', Enumerable.Range(10, 7).Select(static i => $"- unexpected: x{i} [1]")) + "\n- and 3 more",
             Assert.Throws<InvalidDataException>(() => adapted.LoadState("a", new LoraState(tensors))).Message);
     }

@@ -26,7 +26,9 @@ public sealed class ArgumentTests
         ["what to inspect"] = ("path", static () => LoraInspection.Of(null!)),
         ["a model"] = ("baseModel", static () => new AdaptedModel(null!)),
         ["an adapter's settings"] = ("config", static () => With(static (adapted, generator) => adapted.Add("b", null!, generator))),
-        ["an adapter's generator"] = ("generator", static () => With(static (adapted, _) => adapted.Add("b", new LoraConfig { TargetModules = ["line"] }, null!))),
+        ["an adapter's generator"] = (
+            "generator",
+            static () => With(static (adapted, _) => adapted.Add("b", new LoraConfig { TargetModules = ["line"] }, null!))),
         ["an adapter's weights"] = ("state", static () => With(static (adapted, _) => adapted.Add("b", null!))),
         ["weights to load"] = ("state", static () => With(static (adapted, _) => adapted.LoadState("a", null!))),
         ["a forward"] = ("forward", static () => With(static (adapted, _) => adapted.Probe(null!))),
@@ -37,7 +39,8 @@ public sealed class ArgumentTests
 
     [Theory]
     [MemberData(nameof(Missing))]
-    public void Call_WithoutAnArgument_NamesIt(string what) => Assert.Equal(Calls[what].Parameter, Assert.Throws<ArgumentNullException>(Calls[what].Call).ParamName);
+    public void Call_WithoutAnArgument_NamesIt(string what) =>
+        Assert.Equal(Calls[what].Parameter, Assert.Throws<ArgumentNullException>(Calls[what].Call).ParamName);
 
     private static void With(Action<AdaptedModel, Generator> act)
     {

@@ -88,7 +88,8 @@ public sealed class LanguageModelAdapterTests
         using var adapted = Adapt(model, new LoraConfig { Rank = 2, TargetModules = ["embed_tokens"] });
         Disturb(adapted);
         model.call(TinyLanguageModels.Ids).square().mean().backward();
-        var gradients = adapted.NamedParameters("a").Single(static p => p.Name.EndsWith("lora_embedding_A", StringComparison.Ordinal)).Parameter.grad!.abs().amax([0]);
+        var gradients = adapted.NamedParameters("a")
+            .Single(static p => p.Name.EndsWith("lora_embedding_A", StringComparison.Ordinal)).Parameter.grad!.abs().amax([0]);
         Assert.Equal(0, gradients[4].item<float>());
         Assert.NotEqual(0, gradients[3].item<float>());
     }

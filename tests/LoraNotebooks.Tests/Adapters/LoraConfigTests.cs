@@ -60,7 +60,9 @@ public sealed class LoraConfigTests
         var message = Assert.Throws<InvalidDataException>(() => LoraConfig.FromPeftJson(json)).Message;
 
         Assert.Contains("has 4 unsupported or wrong values", message);
-        Assert.All(["r: got \"four\"", "use_qalora: got true", "init_lora_weights: got \"pissa\"", "layer_replication: got [[0,4]]"], part => Assert.Contains(part, message));
+        Assert.All(
+            ["r: got \"four\"", "use_qalora: got true", "init_lora_weights: got \"pissa\"", "layer_replication: got [[0,4]]"],
+            part => Assert.Contains(part, message));
     }
 
     [Fact]

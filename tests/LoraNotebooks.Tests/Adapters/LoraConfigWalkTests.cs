@@ -52,7 +52,9 @@ public sealed class LoraConfigWalkTests
     private static IEnumerable<PropertyInfo> Properties => typeof(LoraConfig).GetProperties().Where(static property => property.CanWrite);
 
     [Fact]
-    public void Settings_OfTheWalk_AreAllThatThereAre() => Assert.Equal(Properties.Select(static property => property.Name).Order(StringComparer.Ordinal), Settings.Select(static setting => setting.Property).Distinct().Order(StringComparer.Ordinal));
+    public void Settings_OfTheWalk_AreAllThatThereAre() => Assert.Equal(
+        Properties.Select(static property => property.Name).Order(StringComparer.Ordinal),
+        Settings.Select(static setting => setting.Property).Distinct().Order(StringComparer.Ordinal));
 
     [Fact]
     public void Json_OfEverySetting_SaysItInPeftsWordsAndBringsItBack() => Assert.All(Settings, static setting =>
@@ -82,22 +84,39 @@ public sealed class LoraConfigWalkTests
         """{"alpha":8,"alpha_pattern":{},"auto_mapping":null,"base_model_name_or_path":null,"exclude_modules":null,"inference_mode":false,"init_weights":true,"layers_pattern":null,"layers_to_transform":null,"module_dropout":0.0,"modules_to_save":null,"peft_type":"LOHA","r":8,"rank_dropout":0.0,"rank_pattern":{},"revision":null,"target_modules":["q"],"task_type":null,"use_effective_conv2d":false}""")]
     [InlineData("Lokr",
         """{"alpha":8,"alpha_pattern":{},"auto_mapping":null,"base_model_name_or_path":null,"decompose_both":false,"decompose_factor":-1,"exclude_modules":null,"inference_mode":false,"init_weights":true,"layers_pattern":null,"layers_to_transform":null,"module_dropout":0.0,"modules_to_save":null,"peft_type":"LOKR","r":8,"rank_dropout":0.0,"rank_pattern":{},"revision":null,"target_modules":["q"],"task_type":null,"use_effective_conv2d":false}""")]
-    public void Json_OfTheDefaults_IsPefts(string method, string expected) => Assert.Equal(expected, (Good with { Method = AdapterMethod.Named(method) }).ToPeftJson().ToJsonString());
+    public void Json_OfTheDefaults_IsPefts(string method, string expected) =>
+        Assert.Equal(expected, (Good with { Method = AdapterMethod.Named(method) }).ToPeftJson().ToJsonString());
 
     [Fact]
     public void Json_OfAFileThatSaysNothing_MeansPeftsDefaults()
     {
-        var config = LoraConfig.FromPeftJson(JsonNode.Parse("""{"target_modules": ["q"], "r": null, "bias": null, "rank_pattern": null, "modules_to_save": null}""")!.AsObject());
+        var config = LoraConfig.FromPeftJson(
+            JsonNode.Parse("""{"target_modules": ["q"], "r": null, "bias": null, "rank_pattern": null, "modules_to_save": null}""")!.AsObject());
 
-        Assert.All(Properties.Where(static property => property.Name != "Carried"), property => Assert.Equal(Text(property.GetValue(Good)), Text(property.GetValue(config))));
+        Assert.All(
+            Properties.Where(static property => property.Name != "Carried"),
+            property => Assert.Equal(Text(property.GetValue(Good)), Text(property.GetValue(config))));
         Assert.Empty(config.Carried);
     }
 
-    /// <summary>Numbers made in memory count like those of a file; what is not known is kept and written back, as long as it does not change the update.</summary>
+    /// <summary>
+    /// Numbers made in memory count like those of a file; what is not known is kept and written back, as long as it does not change the update.
+    /// </summary>
     [Fact]
     public void Json_MadeInMemory_IsReadAndUnknownFieldsAreCarried()
     {
-        var config = LoraConfig.FromPeftJson(new JsonObject { ["target_modules"] = new JsonArray("q"), ["r"] = 4L, ["lora_alpha"] = 3, ["layers_to_transform"] = 2, ["layers_pattern"] = "h", ["modules_to_save"] = "head", ["future"] = 1.5, ["task_type"] = "X", ["none"] = null });
+        var config = LoraConfig.FromPeftJson(new JsonObject
+        {
+            ["target_modules"] = new JsonArray("q"),
+            ["r"] = 4L,
+            ["lora_alpha"] = 3,
+            ["layers_to_transform"] = 2,
+            ["layers_pattern"] = "h",
+            ["modules_to_save"] = "head",
+            ["future"] = 1.5,
+            ["task_type"] = "X",
+            ["none"] = null,
+        });
 
         Assert.Equal((4, 3.0), (config.Rank, config.Alpha));
         Assert.Equal([2], config.LayersToTransform);
@@ -144,7 +163,10 @@ public sealed class LoraConfigWalkTests
     [InlineData("velora_config", "{}", "velora_config: got {}, supported is null")]
     [InlineData("monteclora_config", "{}", "monteclora_config: got {}, supported is null")]
     [InlineData("kasa_config", "{}", "kasa_config: got {}, supported is null")]
-    [InlineData("init_lora_weights", "\"pissa\"", "init_lora_weights: got \"pissa\", supported is true or false or null or \"gaussian\" or \"eva\" or \"orthogonal\"")]
+    [InlineData(
+        "init_lora_weights",
+        "\"pissa\"",
+        "init_lora_weights: got \"pissa\", supported is true or false or null or \"gaussian\" or \"eva\" or \"orthogonal\"")]
     [InlineData("r", "0", "Rank: got 0, expected at least 1; 4 to 32 is usual")]
     public void Json_OfAWrongField_NamesItWithWhatWasExpected(string key, string value, string fault)
     {
@@ -154,17 +176,22 @@ public sealed class LoraConfigWalkTests
             json["peft_type"] = "LOKR";
         }
 
-        Assert.Equal($"The adapter's configuration has 1 unsupported or wrong value:\n- {fault}", Assert.Throws<InvalidDataException>(() => LoraConfig.FromPeftJson(json)).Message);
+        Assert.Equal(
+            $"The adapter's configuration has 1 unsupported or wrong value:\n- {fault}",
+            Assert.Throws<InvalidDataException>(() => LoraConfig.FromPeftJson(json)).Message);
     }
 
     [Fact]
     public void Json_OfAnotherKindOrWithoutTargets_IsRefused()
     {
         Assert.Equal(
-            "The adapter's configuration has 3 unsupported or wrong values:\n- peft_type: got \"IA3\", supported is \"LORA\" or \"LOHA\" or \"LOKR\"\n- peft_type: got \"IA3\", expected \"LORA\" or \"LOHA\" or \"LOKR\"\n"
+            "The adapter's configuration has 3 unsupported or wrong values:\n- peft_type: got \"IA3\", supported is \"LORA\" or \"LOHA\" or \"LOKR\"\n"
+            + "- peft_type: got \"IA3\", expected \"LORA\" or \"LOHA\" or \"LOKR\"\n"
             + "- TargetModules: got none, expected names of layers, a regular expression or ModuleSelection.AllLinear",
             Assert.Throws<InvalidDataException>(() => LoraConfig.FromPeftJson(JsonNode.Parse("""{"peft_type": "IA3"}""")!.AsObject())).Message);
-        Assert.Contains("target_modules: got 3, expected a text or a list of texts", Assert.Throws<InvalidDataException>(() => LoraConfig.FromPeftJson(JsonNode.Parse("""{"target_modules": 3}""")!.AsObject())).Message);
+        Assert.Contains(
+            "target_modules: got 3, expected a text or a list of texts",
+            Assert.Throws<InvalidDataException>(() => LoraConfig.FromPeftJson(JsonNode.Parse("""{"target_modules": 3}""")!.AsObject())).Message);
     }
 
     [Theory]
@@ -199,13 +226,19 @@ public sealed class LoraConfigWalkTests
         {
             var fault = Assert.Single(row.Config.Validate());
             Assert.StartsWith(row.Fault, fault);
-            Assert.Equal($"The LoRA configuration has 1 unsupported or wrong value:\n- {fault}", Assert.Throws<ArgumentException>(row.Config.ThrowIfInvalid).Message);
+            Assert.Equal(
+                $"The LoRA configuration has 1 unsupported or wrong value:\n- {fault}",
+                Assert.Throws<ArgumentException>(row.Config.ThrowIfInvalid).Message);
         });
     }
 
     private static Dictionary<string, (LoraConfig[] Within, (LoraConfig Config, string Fault)[] Beyond)> BoundsOf => new()
     {
-        ["Method"] = ([Good with { Method = AdapterMethod.Lokr }], [(Good with { Method = new ScaledRows { IsRegistered = false } }, "Method: got Unheard, which is not registered, expected one of Lora, Loha, Lokr")]),
+        ["Method"] = (
+            [Good with { Method = AdapterMethod.Lokr }],
+            [(
+                Good with { Method = new ScaledRows { IsRegistered = false } },
+                "Method: got Unheard, which is not registered, expected one of Lora, Loha, Lokr")]),
         ["Lora only"] =
         (
             [Good with { UseLoraBias = true, UseRsLora = true, Dropout = 0.5 }],
@@ -213,7 +246,9 @@ public sealed class LoraConfigWalkTests
                 (Good with { Method = AdapterMethod.Loha, UseLoraBias = true }, "UseLoraBias: got True with Loha, expected it only with Lora"),
                 (Good with { Method = AdapterMethod.Lokr, UseRsLora = true }, "UseRsLora: got True with Lokr, expected it only with Lora"),
                 (Good with { Method = AdapterMethod.Loha, Dropout = 0.1 }, "Dropout: got 0.1 with Loha, expected it only with Lora"),
-                (Good with { Method = AdapterMethod.Loha, Initialization = LoraInitialization.Gaussian }, "Initialization: got Gaussian with Loha, expected it only with Lora"),
+                (
+                    Good with { Method = AdapterMethod.Loha, Initialization = LoraInitialization.Gaussian },
+                    "Initialization: got Gaussian with Loha, expected it only with Lora"),
             ]
         ),
         ["DecomposeFactor"] =
@@ -237,7 +272,11 @@ public sealed class LoraConfigWalkTests
         ["Dropout"] =
         (
             [Good with { Dropout = 0 }, Good with { Dropout = 0.999 }],
-            [(Good with { Dropout = 1 }, "Dropout: got 1, expected 0 (none) or more and less than 1"), (Good with { Dropout = -0.001 }, "Dropout: got -0.001,"), (Good with { Dropout = double.NaN }, "Dropout: got NaN,")]
+            [
+                (Good with { Dropout = 1 }, "Dropout: got 1, expected 0 (none) or more and less than 1"),
+                (Good with { Dropout = -0.001 }, "Dropout: got -0.001,"),
+                (Good with { Dropout = double.NaN }, "Dropout: got NaN,")
+            ]
         ),
         ["TargetModules"] =
         (
@@ -251,12 +290,18 @@ public sealed class LoraConfigWalkTests
         ["ExcludeModules"] =
         (
             [Good with { ExcludeModules = [] }],
-            [(Good with { ExcludeModules = [""] }, "ExcludeModules: got an empty name, expected names of layers"), (Good with { ExcludeModules = ModuleSelection.Regex("[") }, "ExcludeModules: got '[', expected a regular expression: ")]
+            [
+                (Good with { ExcludeModules = [""] }, "ExcludeModules: got an empty name, expected names of layers"),
+                (Good with { ExcludeModules = ModuleSelection.Regex("[") }, "ExcludeModules: got '[', expected a regular expression: ")
+            ]
         ),
         ["RankPattern"] =
         (
             [Good with { RankPattern = new Dictionary<string, int> { ["a"] = 1 } }],
-            [(Good with { RankPattern = new Dictionary<string, int> { ["a"] = 0 } }, "RankPattern['a']: got 0, expected at least 1"), (Good with { RankPattern = new Dictionary<string, int> { ["("] = 1 } }, "RankPattern: got '(', expected a regular expression: ")]
+            [
+                (Good with { RankPattern = new Dictionary<string, int> { ["a"] = 0 } }, "RankPattern['a']: got 0, expected at least 1"),
+                (Good with { RankPattern = new Dictionary<string, int> { ["("] = 1 } }, "RankPattern: got '(', expected a regular expression: ")
+            ]
         ),
         ["AlphaPattern"] =
         (
@@ -272,16 +317,26 @@ public sealed class LoraConfigWalkTests
             [Good with { LayersToTransform = [0] }],
             [
                 (Good with { LayersToTransform = [1, -1] }, "LayersToTransform: got 1, -1, expected numbers of blocks from 0 on"),
-                (Good with { LayersToTransform = [1], TargetModules = ModuleSelection.Regex("a") }, "LayersToTransform: got it together with a regular expression or all-linear, expected names in TargetModules; put the blocks into the expression"),
-                (Good with { LayersToTransform = [1], TargetModules = ModuleSelection.AllLinear }, "LayersToTransform: got it together with a regular expression or all-linear,"),
+                (
+                    Good with { LayersToTransform = [1], TargetModules = ModuleSelection.Regex("a") },
+                    "LayersToTransform: got it together with a regular expression or all-linear, expected names in TargetModules; "
+                        + "put the blocks into the expression"),
+                (
+                    Good with { LayersToTransform = [1], TargetModules = ModuleSelection.AllLinear },
+                    "LayersToTransform: got it together with a regular expression or all-linear,"),
             ]
         ),
         ["LayersPattern"] =
         (
             [Good with { LayersToTransform = [1], LayersPattern = ["h|layers"] }],
-            [(Good with { LayersPattern = ["h"] }, "LayersPattern: got it without LayersToTransform, expected both or none"), (Good with { LayersToTransform = [1], LayersPattern = ["h", "("] }, "LayersPattern: got '(', expected a regular expression: ")]
+            [
+                (Good with { LayersPattern = ["h"] }, "LayersPattern: got it without LayersToTransform, expected both or none"),
+                (Good with { LayersToTransform = [1], LayersPattern = ["h", "("] }, "LayersPattern: got '(', expected a regular expression: ")
+            ]
         ),
-        ["ModulesToSave"] = ([Good with { ModulesToSave = ["a"] }], [(Good with { ModulesToSave = ["a", " "] }, "ModulesToSave: got an empty name, expected names of layers")]),
+        ["ModulesToSave"] = (
+            [Good with { ModulesToSave = ["a"] }],
+            [(Good with { ModulesToSave = ["a", " "] }, "ModulesToSave: got an empty name, expected names of layers")]),
     };
 
     [Fact]
@@ -290,7 +345,9 @@ public sealed class LoraConfigWalkTests
         var config = Good with { RankPattern = Enumerable.Range(10, 12).ToDictionary(static i => $"k{i}", static _ => 0) };
 
         Assert.Equal(
-            $"The LoRA configuration has 12 unsupported or wrong values:\n{string.Join('\n', Enumerable.Range(10, 10).Select(static i => $"- RankPattern['k{i}']: got 0, expected at least 1"))}\n- and 2 more", Assert.Throws<ArgumentException>(config.ThrowIfInvalid).Message);
+            "The LoRA configuration has 12 unsupported or wrong values:\n"
+                + $"{string.Join('\n', Enumerable.Range(10, 10).Select(static i => $"- RankPattern['k{i}']: got 0, expected at least 1"))}\n- and 2 more",
+            Assert.Throws<ArgumentException>(config.ThrowIfInvalid).Message);
     }
 
     /// <summary>What most layers have is the rule, the others are exceptions; of as many the smaller.</summary>
@@ -299,7 +356,14 @@ public sealed class LoraConfigWalkTests
     {
         using var scope = NewDisposeScope();
         var state = new LoraState(
-            new Dictionary<string, Tensor> { ["b.x.lora_A.weight"] = zeros(4, 2), ["a.lora_A.weight"] = zeros(2, 2), ["c.lora_A.weight"] = zeros(4, 2), ["d.lora_A.weight"] = zeros(3, 2), ["d.lora_magnitude_vector"] = zeros(2) },
+            new Dictionary<string, Tensor>
+            {
+                ["b.x.lora_A.weight"] = zeros(4, 2),
+                ["a.lora_A.weight"] = zeros(2, 2),
+                ["c.lora_A.weight"] = zeros(4, 2),
+                ["d.lora_A.weight"] = zeros(3, 2),
+                ["d.lora_magnitude_vector"] = zeros(2),
+            },
             new Dictionary<string, double> { ["a"] = 1.5, ["b.x"] = 1.5, ["d"] = 4 });
 
         var config = LoraConfig.FromState(state);
@@ -308,7 +372,10 @@ public sealed class LoraConfigWalkTests
         Assert.Equal(["a", "b.x", "c", "d"], config.TargetModules);
         Assert.Equal([("^a", 2), ("^d", 3)], config.RankPattern.Select(static pair => (pair.Key, pair.Value)));
         Assert.Equal([("^c", 4.0), ("^d", 4.0)], config.AlphaPattern.Select(static pair => (pair.Key, pair.Value)));
-        Assert.Equal("^b\\.x", Assert.Single(LoraConfig.FromState(new LoraState(new Dictionary<string, Tensor> { ["b.x.lora_A.weight"] = zeros(4, 2), ["a.lora_A.weight"] = zeros(2, 2) })).RankPattern).Key);
+        Assert.Equal(
+            "^b\\.x",
+            Assert.Single(LoraConfig.FromState(
+                new LoraState(new Dictionary<string, Tensor> { ["b.x.lora_A.weight"] = zeros(4, 2), ["a.lora_A.weight"] = zeros(2, 2) })).RankPattern).Key);
     }
 
     [Theory]
@@ -343,10 +410,14 @@ public sealed class LoraConfigWalkTests
 
         Assert.Equal(
             "The file has no LoRA weights; expected names that end in '.lora_A.weight', found a, b, c.",
-            Assert.Throws<InvalidDataException>(() => LoraConfig.FromState(new LoraState(new Dictionary<string, Tensor> { ["a"] = zeros(1), ["b"] = zeros(1), ["c"] = zeros(1), ["d"] = zeros(1) }))).Message);
+            Assert.Throws<InvalidDataException>(() => LoraConfig.FromState(
+                new LoraState(new Dictionary<string, Tensor> { ["a"] = zeros(1), ["b"] = zeros(1), ["c"] = zeros(1), ["d"] = zeros(1) }))).Message);
         Assert.Equal(
-            "The weights tell settings that cannot be, 2 faults:\n- Rank: got 0, expected at least 1; 4 to 32 is usual\n- Alpha: got NaN, expected a positive number; the rank or half of it is usual\nDownload or save the file again.",
-            Assert.Throws<InvalidDataException>(() => LoraConfig.FromState(new LoraState(new Dictionary<string, Tensor> { ["a.lora_A.weight"] = zeros(0, 2) }, new Dictionary<string, double> { ["a"] = double.NaN }))).Message);
+            "The weights tell settings that cannot be, 2 faults:\n- Rank: got 0, expected at least 1; 4 to 32 is usual\n"
+                + "- Alpha: got NaN, expected a positive number; the rank or half of it is usual\nDownload or save the file again.",
+            Assert.Throws<InvalidDataException>(() => LoraConfig.FromState(new LoraState(
+                new Dictionary<string, Tensor> { ["a.lora_A.weight"] = zeros(0, 2) },
+                new Dictionary<string, double> { ["a"] = double.NaN }))).Message);
     }
 
     /// <summary>Without what would be a fault of its own where the setting is missing.</summary>
@@ -369,7 +440,8 @@ public sealed class LoraConfigWalkTests
     private static string Text(object? value) => value switch
     {
         null => "none",
-        AdapterMethod method => $"{method} {string.Join(", ", method.GetType().GetProperties().Where(static option => option.CanWrite).Select(option => option.GetValue(method)))}",
+        AdapterMethod method =>
+            $"{method} {string.Join(", ", method.GetType().GetProperties().Where(static option => option.CanWrite).Select(option => option.GetValue(method)))}",
         ModuleSelection selection => $"{selection.IsRegex} {selection.IsAllLinear} {selection}",
         IEnumerable<KeyValuePair<string, JsonNode?>> fields => string.Join(", ", fields.Select(static pair => $"{pair.Key}={pair.Value?.ToJsonString()}")),
         System.Collections.IEnumerable items and not string => string.Join(", ", items.Cast<object>()),

@@ -31,7 +31,13 @@ public sealed class LycorisTests : IDisposable
         var W = Weight("conv");
         var (A, C, B) = (Draw(3, W.size(1), 1, 1), Draw(3, 3, 3, 3), Draw(W.size(0), 3, 1, 1));
 
-        Check("conv", W + (2.0 / 3 * einsum("ijkl,pi,jq->pqkl", C, B.flatten(1), A.flatten(1))), 2, ("lora_A.weight", A), ("lora_mid.weight", C), ("lora_B.weight", B));
+        Check(
+            "conv",
+            W + (2.0 / 3 * einsum("ijkl,pi,jq->pqkl", C, B.flatten(1), A.flatten(1))),
+            2,
+            ("lora_A.weight", A),
+            ("lora_mid.weight", C),
+            ("lora_B.weight", B));
     }
 
     [Fact]
@@ -88,13 +94,21 @@ public sealed class LycorisTests : IDisposable
         var V = W + (a1.matmul(b1) * a2.matmul(b2));
         var m = Draw(W.size(0), 1).abs() + 0.5;
 
-        Check("to_q", m * V / V.square().sum(1, keepdim: true).sqrt(), 2, ("hada_w1_a", a1), ("hada_w1_b", b1), ("hada_w2_a", a2), ("hada_w2_b", b2), ("dora_scale", m));
+        Check(
+            "to_q", m * V / V.square().sum(1, keepdim: true).sqrt(), 2, ("hada_w1_a", a1), ("hada_w1_b", b1), ("hada_w2_a", a2), ("hada_w2_b", b2),
+            ("dora_scale", m));
     }
 
     [Fact]
     public void Factors_ThatAreMissingOrDoNotFit_AreAllNamed()
     {
-        using var state = new LoraState(new Dictionary<string, Tensor> { ["to_q.hada_w1_a"] = zeros(8, 2), ["to_q.hada_w1_b"] = zeros(2, 7), ["to_q.hada_w2_a"] = zeros(8, 2), ["to_q.hada_t1"] = zeros(2, 2, 1) });
+        using var state = new LoraState(new Dictionary<string, Tensor>
+        {
+            ["to_q.hada_w1_a"] = zeros(8, 2),
+            ["to_q.hada_w1_b"] = zeros(2, 7),
+            ["to_q.hada_w2_a"] = zeros(8, 2),
+            ["to_q.hada_t1"] = zeros(2, 2, 1),
+        });
 
         var message = Assert.Throws<InvalidDataException>(() => adapted.Add("bad", state)).Message;
 
@@ -115,15 +129,27 @@ public sealed class LycorisTests : IDisposable
     [Fact]
     public void Core_ThatIsNotOfTheFactorsRank_IsRefusedBeforeItsSizeIsAllocated()
     {
-        using var state = new LoraState(new Dictionary<string, Tensor> { ["conv.lora_A.weight"] = zeros(1_000_000, 1), ["conv.lora_mid.weight"] = zeros(1, 1, 3, 3), ["conv.lora_B.weight"] = zeros(1, 1) });
+        using var state = new LoraState(new Dictionary<string, Tensor>
+        {
+            ["conv.lora_A.weight"] = zeros(1_000_000, 1),
+            ["conv.lora_mid.weight"] = zeros(1, 1, 3, 3),
+            ["conv.lora_B.weight"] = zeros(1, 1),
+        });
 
-        Assert.Contains("'conv.lora_mid.weight' has 1 for its first size, expected 1000000", Assert.Throws<InvalidDataException>(() => adapted.Add("bad", state)).Message);
+        Assert.Contains(
+            "'conv.lora_mid.weight' has 1 for its first size, expected 1000000",
+            Assert.Throws<InvalidDataException>(() => adapted.Add("bad", state)).Message);
     }
 
     [Fact]
     public void Core_OfALayerWithoutKernel_IsRefused()
     {
-        using var state = new LoraState(new Dictionary<string, Tensor> { ["to_q.lora_A.weight"] = zeros(2, 6, 1, 1), ["to_q.lora_mid.weight"] = zeros(2, 2), ["to_q.lora_B.weight"] = zeros(8, 2, 1, 1) });
+        using var state = new LoraState(new Dictionary<string, Tensor>
+        {
+            ["to_q.lora_A.weight"] = zeros(2, 6, 1, 1),
+            ["to_q.lora_mid.weight"] = zeros(2, 2),
+            ["to_q.lora_B.weight"] = zeros(8, 2, 1, 1),
+        });
 
         Assert.Contains("'to_q.lora_mid.weight' is the core of a convolution", Assert.Throws<InvalidDataException>(() => adapted.Add("bad", state)).Message);
     }
@@ -135,7 +161,9 @@ public sealed class LycorisTests : IDisposable
             new Dictionary<string, Tensor> { ["to_q.lokr_w1_a"] = zeros(2, 1), ["to_q.lokr_w2"] = zeros(4, 3) },
             new Dictionary<string, double> { ["to_q"] = 2e9 });
 
-        Assert.Contains("'to_q.lokr_w1_a' needs 4,000,000,000 numbers at rank 2000000000", Assert.Throws<InvalidDataException>(() => adapted.Add("bad", state)).Message);
+        Assert.Contains(
+            "'to_q.lokr_w1_a' needs 4,000,000,000 numbers at rank 2000000000",
+            Assert.Throws<InvalidDataException>(() => adapted.Add("bad", state)).Message);
     }
 
     [Theory]
@@ -162,7 +190,9 @@ public sealed class LycorisTests : IDisposable
         // An embedding's A begins at zero, so each layer begins as the base does.
         Assert.InRange(Fixtures.MaxDifference(before, model.Run()), 0, Tolerance);
         model.Run().square().sum().backward();
-        Assert.All(adapted.NamedParameters("new").Where(p => p.Name.EndsWith("magnitude_vector", StringComparison.Ordinal)), p => Assert.True(p.Parameter.grad!.abs().sum().item<float>() > 0, p.Name));
+        Assert.All(
+            adapted.NamedParameters("new").Where(p => p.Name.EndsWith("magnitude_vector", StringComparison.Ordinal)),
+            p => Assert.True(p.Parameter.grad!.abs().sum().item<float>() > 0, p.Name));
     }
 
     [Fact]
@@ -192,7 +222,9 @@ public sealed class LycorisTests : IDisposable
     /// <summary>Loads the weights of one layer as a file without settings gives them: the hook and the merge must both give f(x; expected).</summary>
     private void Check(string layer, Tensor expected, double alpha, params (string Name, Tensor Tensor)[] parts)
     {
-        using var state = new LoraState(parts.ToDictionary(part => $"{layer}.{part.Name}", part => part.Tensor.alias().DetachFromDisposeScope()), new Dictionary<string, double> { [layer] = alpha });
+        using var state = new LoraState(
+            parts.ToDictionary(part => $"{layer}.{part.Name}", part => part.Tensor.alias().DetachFromDisposeScope()),
+            new Dictionary<string, double> { [layer] = alpha });
         using var noGrad = no_grad();
         var W = model.get_parameter($"{layer}.weight")!;
         var original = W.clone();

@@ -16,7 +16,10 @@ internal sealed class PeftBase : IDisposable
 
     /// <summary>The bases by name: the folders with a model in them.</summary>
     public static IReadOnlyList<string> Names { get; } =
-        [.. Directory.GetDirectories(Fixtures.Case(Variants)).Where(static folder => Directory.Exists(Path.Combine(folder, "base"))).Select(static folder => Path.GetFileName(folder)!).Order(StringComparer.Ordinal)];
+        [.. Directory.GetDirectories(Fixtures.Case(Variants))
+            .Where(static folder => Directory.Exists(Path.Combine(folder, "base")))
+            .Select(static folder => Path.GetFileName(folder)!)
+            .Order(StringComparer.Ordinal)];
 
     public static PeftBase Load(string name)
     {

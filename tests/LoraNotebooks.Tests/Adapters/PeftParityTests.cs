@@ -31,8 +31,10 @@ public sealed class PeftParityTests(ParityTable table) : IClassFixture<ParityTab
     /// <summary>Cases on language models that must be there wherever all cases are at hand.</summary>
     private static readonly string[] Required =
     [
-        "gpt2/dora-all", "gpt2/lora-c_attn", "llama/dora-all-linear", "llama/dora-qv", "llama/exclude_modules", "llama/loha", "llama/lokr", "llama/lora-all-linear",
-        "llama/lora-embed-modules_to_save", "llama/lora-layers_to_transform", "llama/lora-qkvo", "llama/lora-rank_pattern", "llama/lora-regex-layers", "llama/rslora-qv",
+        "gpt2/dora-all", "gpt2/lora-c_attn", "llama/dora-all-linear", "llama/dora-qv", "llama/exclude_modules", "llama/loha", "llama/lokr",
+        "llama/lora-all-linear",
+        "llama/lora-embed-modules_to_save", "llama/lora-layers_to_transform", "llama/lora-qkvo", "llama/lora-rank_pattern", "llama/lora-regex-layers",
+        "llama/rslora-qv",
     ];
 
     /// <summary>Every case of the kinds LoRA, LoHa and LoKr: base, case.</summary>
@@ -134,8 +136,12 @@ public sealed class PeftParityTests(ParityTable table) : IClassFixture<ParityTab
     public void Cases_OfTheFolder_AreRunOrNamedWithAReason()
     {
         var supported = Supported().Select(static c => $"{c.Base}/{c.Name}").ToHashSet(StringComparer.Ordinal);
-        var unknown = Cases().Where(c => !supported.Contains($"{c.Base}/{c.Name}") && !Later.ContainsKey($"{c.Base}/{c.Name}") && !Later.ContainsKey(Kind(c.Base, c.Name) ?? "")).Select(static c => $"{c.Base}/{c.Name}")
-            .Concat(Directory.GetDirectories(Fixtures.Case(Variants)).Select(static folder => Path.GetFileName(folder)!).Where(static name => !PeftBase.Names.Contains(name) && !Later.ContainsKey(name)));
+        var unknown = Cases()
+            .Where(c => !supported.Contains($"{c.Base}/{c.Name}") && !Later.ContainsKey($"{c.Base}/{c.Name}") && !Later.ContainsKey(Kind(c.Base, c.Name) ?? ""))
+            .Select(static c => $"{c.Base}/{c.Name}")
+            .Concat(Directory.GetDirectories(Fixtures.Case(Variants))
+                .Select(static folder => Path.GetFileName(folder)!)
+                .Where(static name => !PeftBase.Names.Contains(name) && !Later.ContainsKey(name)));
         Assert.Empty(unknown);
         Assert.Equal(["gpt2", "llama", "stack"], PeftBase.Names.Intersect(["gpt2", "llama", "stack"]));
         Assert.Empty(Fixtures.IsWhole ? Required.Except(supported) : []);
@@ -154,11 +160,15 @@ public sealed class PeftParityTests(ParityTable table) : IClassFixture<ParityTab
     private static string? Kind(string baseName, string name)
     {
         var folder = Fixtures.Case(Variants, baseName, name);
-        return PeftFolder.IsAt(folder) ? PythonJson.ParseObject(File.ReadAllText(Path.Combine(folder, PeftFolder.ConfigName)), folder)["peft_type"]!.ToString() : null;
+        return PeftFolder.IsAt(folder)
+            ? PythonJson.ParseObject(File.ReadAllText(Path.Combine(folder, PeftFolder.ConfigName)), folder)["peft_type"]!.ToString()
+            : null;
     }
 
     private static IEnumerable<string> AdaptedModules(string baseName, string name) =>
-        Fixtures.Json(Variants, baseName, name, "case.json").GetProperty("adapted_modules").EnumerateArray().Select(static path => path.GetString()!).Order(StringComparer.Ordinal);
+        Fixtures.Json(Variants, baseName, name, "case.json").GetProperty("adapted_modules").EnumerateArray()
+            .Select(static path => path.GetString()!)
+            .Order(StringComparer.Ordinal);
 
     private static IEnumerable<string> LowRankPaths(AdaptedModel adapted, string name) =>
         adapted.GetLayers(name).Where(static layer => layer is LowRankLayer or DoraLayer).Select(static layer => layer.Path).Order(StringComparer.Ordinal);

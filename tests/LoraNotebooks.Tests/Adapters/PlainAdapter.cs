@@ -74,7 +74,8 @@ internal static class PlainAdapter
             var up = parts["lora_B.weight"];
             var (outs, ranks) = (W.Shape[outputAxis] / groups, down.Shape[0] / groups);
             return W.Map(i => s * Sum(ranks, r =>
-                up[[i[outputAxis], r, .. up.Shape[2..].Select(static _ => 0L)]] * down[[(i[outputAxis] / outs * ranks) + r, .. i.Where((_, axis) => axis != outputAxis)]]));
+                up[[i[outputAxis], r, .. up.Shape[2..].Select(static _ => 0L)]]
+                    * down[[(i[outputAxis] / outs * ranks) + r, .. i.Where((_, axis) => axis != outputAxis)]]));
         }
 
         if (parts.ContainsKey("hada_w1_a"))
@@ -82,9 +83,16 @@ internal static class PlainAdapter
             return W.Map(i => s * Factor("1", i) * Factor("2", i));
         }
 
-        var outer = parts.TryGetValue("lokr_w1", out var w1) ? w1 : new Nd(parts["lokr_w1_a"].Shape[0], parts["lokr_w1_b"].Shape[1]).Map(i => Product(parts["lokr_w1_a"], parts["lokr_w1_b"], i[0], i[1]));
-        var inner = parts.TryGetValue("lokr_w2", out var w2) ? w2 : new Nd([W.Shape[0] / outer.Shape[0], W.Shape[1] / outer.Shape[1], .. W.Shape[2..]]) is var sizes ? sizes.Map(i =>
-            parts.TryGetValue("lokr_t2", out var t2) ? Tucker(t2, parts["lokr_w2_a"], parts["lokr_w2_b"], i) : Product(parts["lokr_w2_a"], parts["lokr_w2_b"], i[0], Flat(i, sizes.Shape))) : null!;
+        var outer = parts.TryGetValue("lokr_w1", out var w1)
+            ? w1
+            : new Nd(parts["lokr_w1_a"].Shape[0], parts["lokr_w1_b"].Shape[1]).Map(i => Product(parts["lokr_w1_a"], parts["lokr_w1_b"], i[0], i[1]));
+        var inner = parts.TryGetValue("lokr_w2", out var w2)
+            ? w2
+            : new Nd([W.Shape[0] / outer.Shape[0], W.Shape[1] / outer.Shape[1], .. W.Shape[2..]]) is var sizes
+                ? sizes.Map(i => parts.TryGetValue("lokr_t2", out var t2)
+                    ? Tucker(t2, parts["lokr_w2_a"], parts["lokr_w2_b"], i)
+                    : Product(parts["lokr_w2_a"], parts["lokr_w2_b"], i[0], Flat(i, sizes.Shape)))
+                : null!;
         return W.Map(i => s * outer[i[0] / inner.Shape[0], i[1] / inner.Shape[1]] * inner[[i[0] % inner.Shape[0], i[1] % inner.Shape[1], .. i[2..]]]);
 
         double Factor(string which, long[] i) => parts.TryGetValue($"hada_t{which}", out var C)
@@ -97,7 +105,8 @@ internal static class PlainAdapter
     private static double Tucker(Nd C, Nd P, Nd Q, long[] i) => Sum(C.Shape[0], a => Sum(C.Shape[1], b => C[[a, b, .. i[2..]]] * P[a, i[0]] * Q[b, i[1]]));
 
     /// <summary>Where in a row of in·kh·kw numbers an index lies.</summary>
-    private static long Flat(long[] index, long[] shape) => index.Skip(1).Zip(shape.Skip(1)).Aggregate(0L, static (position, axis) => (position * axis.Second) + axis.First);
+    private static long Flat(long[] index, long[] shape) =>
+        index.Skip(1).Zip(shape.Skip(1)).Aggregate(0L, static (position, axis) => (position * axis.Second) + axis.First);
 
     private static double Sum(long count, Func<long, double> term)
     {

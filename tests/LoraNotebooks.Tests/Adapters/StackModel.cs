@@ -22,8 +22,10 @@ internal sealed partial class StackModel : Module<Tensor, Tensor, Tensor>
     private StackModel(JsonElement config)
         : base(nameof(StackModel))
     {
-        var shapes = config.GetProperty("shapes").EnumerateObject().ToDictionary(p => p.Name, p => p.Value.EnumerateArray().Select(size => size.GetInt64()).ToArray());
-        var convolutions = ConvolutionWords().Matches(config.GetProperty("forward").GetString()!).ToDictionary(match => match.Groups["name"].Value, match => match.Groups["words"].Value);
+        var shapes = config.GetProperty("shapes").EnumerateObject()
+            .ToDictionary(p => p.Name, p => p.Value.EnumerateArray().Select(size => size.GetInt64()).ToArray());
+        var convolutions = ConvolutionWords().Matches(config.GetProperty("forward").GetString()!)
+            .ToDictionary(match => match.Groups["name"].Value, match => match.Groups["words"].Value);
         emb = Embedding(shapes["emb.weight"][0], shapes["emb.weight"][1]);
         (conv1, conv2, conv1x1) = (Convolution("conv1"), Convolution("conv2"), Convolution("conv1x1"));
         (lin1, lin2, head) = (Line("lin1"), Line("lin2"), Line("head"));
@@ -34,9 +36,16 @@ internal sealed partial class StackModel : Module<Tensor, Tensor, Tensor>
         Module<Tensor, Tensor> Convolution(string name)
         {
             var shape = shapes[$"{name}.weight"];
-            return Conv2d(shape[1], shape[0], (shape[2], shape[3]), stride: (Number("stride", 1), Number("stride", 1)), padding: (Number("pad", 0), Number("pad", 0)), bias: shapes.ContainsKey($"{name}.bias"));
+            return Conv2d(
+                shape[1],
+                shape[0],
+                (shape[2], shape[3]),
+                stride: (Number("stride", 1), Number("stride", 1)),
+                padding: (Number("pad", 0), Number("pad", 0)),
+                bias: shapes.ContainsKey($"{name}.bias"));
 
-            long Number(string word, long otherwise) => Regex.Match(convolutions[name], $@"\b{word}(\d+)") is { Success: true } match ? long.Parse(match.Groups[1].Value) : otherwise;
+            long Number(string word, long otherwise) =>
+                Regex.Match(convolutions[name], $@"\b{word}(\d+)") is { Success: true } match ? long.Parse(match.Groups[1].Value) : otherwise;
         }
     }
 

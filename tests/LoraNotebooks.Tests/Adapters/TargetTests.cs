@@ -12,7 +12,9 @@ public sealed class TargetTests : IDisposable
     private readonly nn.Module model = nn.Sequential(
         ("model", nn.Sequential(
             ("layers", nn.Sequential(
-                ("0", nn.Sequential(("attn", nn.Sequential(("to_q", nn.Linear(2, 2)), ("to_v", nn.Linear(2, 2, hasBias: false)))), ("norm", nn.GroupNorm(1, 2)))),
+                ("0", nn.Sequential(
+                    ("attn", nn.Sequential(("to_q", nn.Linear(2, 2)), ("to_v", nn.Linear(2, 2, hasBias: false)))),
+                    ("norm", nn.GroupNorm(1, 2)))),
                 ("1", nn.Sequential(("attn", nn.Sequential(("to_q", nn.Linear(2, 2)), ("to_v", nn.Linear(2, 2, hasBias: false)))))))),
             ("h", nn.Sequential(("1", nn.Sequential(("to_q", nn.Linear(2, 2)))))),
             ("conv", nn.Conv2d(2, 2, 1)),
@@ -34,15 +36,27 @@ public sealed class TargetTests : IDisposable
         ["a longer name"] = (new() { TargetModules = ["0.attn.to_v"] }, ["model.layers.0.attn.to_v"]),
         ["a whole path"] = (new() { TargetModules = ["head", "model.h.1.to_q"] }, ["model.h.1.to_q", "head"]),
         ["kinds"] = (new() { TargetModules = ["conv", "embed"] }, ["model.conv", "model.embed"]),
-        ["an expression"] = (new() { TargetModules = ModuleSelection.Regex(@".*\.(0|h)\..*") }, ["model.layers.0.attn.to_q", "model.layers.0.attn.to_v", "model.h.1.to_q"]),
-        ["all linear"] = (new() { TargetModules = ModuleSelection.AllLinear }, ["model.layers.0.attn.to_q", "model.layers.0.attn.to_v", "model.layers.1.attn.to_q", "model.layers.1.attn.to_v", "model.h.1.to_q", "head"]),
-        ["exclusion by name"] = (new() { TargetModules = ["to_q", "to_v"], ExcludeModules = ["attn.to_q", "1.attn.to_v"] }, ["model.layers.0.attn.to_v", "model.h.1.to_q"]),
+        ["an expression"] = (
+            new() { TargetModules = ModuleSelection.Regex(@".*\.(0|h)\..*") },
+            ["model.layers.0.attn.to_q", "model.layers.0.attn.to_v", "model.h.1.to_q"]),
+        ["all linear"] = (
+            new() { TargetModules = ModuleSelection.AllLinear },
+            ["model.layers.0.attn.to_q", "model.layers.0.attn.to_v", "model.layers.1.attn.to_q", "model.layers.1.attn.to_v", "model.h.1.to_q", "head"]),
+        ["exclusion by name"] = (
+            new() { TargetModules = ["to_q", "to_v"], ExcludeModules = ["attn.to_q", "1.attn.to_v"] },
+            ["model.layers.0.attn.to_v", "model.h.1.to_q"]),
         ["exclusion by expression"] = (new() { TargetModules = ["to_q"], ExcludeModules = ModuleSelection.Regex("model.layers.*") }, ["model.h.1.to_q"]),
-        ["without what trains whole"] = (new() { TargetModules = ModuleSelection.AllLinear, ModulesToSave = ["to_q"] }, ["model.layers.0.attn.to_v", "model.layers.1.attn.to_v", "head"]),
+        ["without what trains whole"] = (
+            new() { TargetModules = ModuleSelection.AllLinear, ModulesToSave = ["to_q"] },
+            ["model.layers.0.attn.to_v", "model.layers.1.attn.to_v", "head"]),
         ["blocks"] = (new() { TargetModules = ["to_q", "head"], LayersToTransform = [1] }, ["model.layers.1.attn.to_q", "model.h.1.to_q", "head"]),
         ["blocks of one kind"] = (new() { TargetModules = ["to_q"], LayersToTransform = [0, 1], LayersPattern = ["h"] }, ["model.h.1.to_q"]),
-        ["blocks of two kinds"] = (new() { TargetModules = ["to_q"], LayersToTransform = [1], LayersPattern = ["layers", "h"] }, ["model.layers.1.attn.to_q", "model.h.1.to_q"]),
-        ["blocks and a whole path"] = (new() { TargetModules = ["attn.to_v", "model.h.1.to_q"], LayersToTransform = [0] }, ["model.layers.0.attn.to_v", "model.h.1.to_q"]),
+        ["blocks of two kinds"] = (
+            new() { TargetModules = ["to_q"], LayersToTransform = [1], LayersPattern = ["layers", "h"] },
+            ["model.layers.1.attn.to_q", "model.h.1.to_q"]),
+        ["blocks and a whole path"] = (
+            new() { TargetModules = ["attn.to_v", "model.h.1.to_q"], LayersToTransform = [0] },
+            ["model.layers.0.attn.to_v", "model.h.1.to_q"]),
     };
 
     [Theory]
@@ -59,15 +73,34 @@ public sealed class TargetTests : IDisposable
     private static Dictionary<string, (LoraConfig Config, string[] Faults)> MistakesOf => new()
     {
         // One letter off, then three, then three.
-        ["a typing error"] = (new() { TargetModules = ["to_w"] }, ["TargetModules: 'to_w' means no module of the model; close names are 'to_q', 'to_v', 'conv'"]),
-        ["a longer name"] = (new() { TargetModules = ["1.attn.to_w"] }, ["TargetModules: '1.attn.to_w' means no module of the model; close names are '1.attn.to_q', '1.attn.to_v', '0.attn.to_q'"]),
-        ["a part of a name"] = (new() { TargetModules = ["o_q"] }, ["TargetModules: 'o_q' means no module of the model; close names are 'to_q', 'to_v', 'conv'"]),
-        ["an expression"] = (new() { TargetModules = ModuleSelection.Regex("to_q") }, ["TargetModules: 'to_q' means no module of the model; close names are 'to_q', 'to_v', 'conv'"]),
+        ["a typing error"] = (
+            new() { TargetModules = ["to_w"] },
+            ["TargetModules: 'to_w' means no module of the model; close names are 'to_q', 'to_v', 'conv'"]),
+        ["a longer name"] = (
+            new() { TargetModules = ["1.attn.to_w"] },
+            ["TargetModules: '1.attn.to_w' means no module of the model; close names are '1.attn.to_q', '1.attn.to_v', '0.attn.to_q'"]),
+        ["a part of a name"] = (
+            new() { TargetModules = ["o_q"] },
+            ["TargetModules: 'o_q' means no module of the model; close names are 'to_q', 'to_v', 'conv'"]),
+        ["an expression"] = (
+            new() { TargetModules = ModuleSelection.Regex("to_q") },
+            ["TargetModules: 'to_q' means no module of the model; close names are 'to_q', 'to_v', 'conv'"]),
         ["another kind"] = (new() { TargetModules = ["norm", "reflecting", "head"] },
-            ["TargetModules: 'model.reflecting' is a Conv2d, expected a Linear, plain or transposed, a Conv2d that pads with zeros, or an Embedding", "TargetModules: 'model.layers.0.norm' is a GroupNorm, expected a Linear, plain or transposed, a Conv2d that pads with zeros, or an Embedding"]),
-        ["unused patterns"] = (new() { TargetModules = ["head"], RankPattern = new Dictionary<string, int> { ["to_q"] = 1, ["head"] = 2 }, AlphaPattern = new Dictionary<string, double> { ["to_v"] = 1 } },
+            [
+                "TargetModules: 'model.reflecting' is a Conv2d, expected a Linear, plain or transposed, a Conv2d that pads with zeros, or an Embedding",
+                "TargetModules: 'model.layers.0.norm' is a GroupNorm, expected a Linear, plain or transposed, a Conv2d that pads with zeros, or an Embedding"
+            ]),
+        ["unused patterns"] = (
+            new()
+            {
+                TargetModules = ["head"],
+                RankPattern = new Dictionary<string, int> { ["to_q"] = 1, ["head"] = 2 },
+                AlphaPattern = new Dictionary<string, double> { ["to_v"] = 1 },
+            },
             ["RankPattern: 'to_q' means none of the target modules", "AlphaPattern: 'to_v' means none of the target modules"]),
-        ["all excluded"] = (new() { TargetModules = ["head", "conv"], ExcludeModules = ["head", "conv"] }, ["TargetModules: 'head, conv' means no layer that is left after exclusions; close names are 'head', 'conv', 'embed'"]),
+        ["all excluded"] = (
+            new() { TargetModules = ["head", "conv"], ExcludeModules = ["head", "conv"] },
+            ["TargetModules: 'head, conv' means no layer that is left after exclusions; close names are 'head', 'conv', 'embed'"]),
     };
 
     [Theory]
@@ -76,21 +109,30 @@ public sealed class TargetTests : IDisposable
     {
         var (config, faults) = MistakesOf[name];
 
-        Assert.Equal($"The adapter does not fit the model:\n{string.Join('\n', faults.Select(static fault => "- " + fault))}", Assert.Throws<ArgumentException>(() => Finder().Targets(config, strict: true)).Message);
+        Assert.Equal(
+            $"The adapter does not fit the model:\n{string.Join('\n', faults.Select(static fault => "- " + fault))}",
+            Assert.Throws<ArgumentException>(() => Finder().Targets(config, strict: true)).Message);
     }
 
     /// <summary>A file may name modules that only other models have.</summary>
     [Fact]
     public void Targets_OfAFile_MayMeanNothingButNotAllOfThem()
     {
-        Assert.Equal(["head"], Finder().Targets(new LoraConfig { TargetModules = ["head", "nothing"], RankPattern = new Dictionary<string, int> { ["nothing"] = 2 } }, strict: false).Select(static layer => layer.Path));
-        Assert.Contains("'nothing' means no layer that is left after exclusions", Assert.Throws<ArgumentException>(() => Finder().Targets(new LoraConfig { TargetModules = ["nothing"] }, strict: false)).Message);
+        Assert.Equal(
+            ["head"],
+            Finder()
+                .Targets(new LoraConfig { TargetModules = ["head", "nothing"], RankPattern = new Dictionary<string, int> { ["nothing"] = 2 } }, strict: false)
+                .Select(static layer => layer.Path));
+        Assert.Contains(
+            "'nothing' means no layer that is left after exclusions",
+            Assert.Throws<ArgumentException>(() => Finder().Targets(new LoraConfig { TargetModules = ["nothing"] }, strict: false)).Message);
     }
 
     [Fact]
     public void Targets_OfManyMistakes_NamesTen()
     {
-        var message = Assert.Throws<ArgumentException>(() => Finder().Targets(new LoraConfig { TargetModules = [.. Enumerable.Range(10, 12).Select(static i => $"x{i}")] }, strict: true)).Message;
+        var message = Assert.Throws<ArgumentException>(() =>
+            Finder().Targets(new LoraConfig { TargetModules = [.. Enumerable.Range(10, 12).Select(static i => $"x{i}")] }, strict: true)).Message;
 
         Assert.Equal(12, message.Split('\n').Length);
         Assert.EndsWith("\n- and 2 more", message);
@@ -111,26 +153,37 @@ public sealed class TargetTests : IDisposable
     {
         using var other = nn.Sequential(("a", new TransposedLinear(2, 2)), ("head", nn.Linear(2, 2)), ("embed", nn.Embedding(2, 2)));
 
-        Assert.Equal(["a"], Finder(other, new Roles("head")).Targets(new LoraConfig { TargetModules = ModuleSelection.AllLinear }, strict: true).Select(static layer => layer.Path));
-        Assert.Equal(["head"], Finder(other, new Roles("head")).Targets(new LoraConfig { TargetModules = ["head"] }, strict: true).Select(static layer => layer.Path));
+        Assert.Equal(
+            ["a"],
+            Finder(other, new Roles("head")).Targets(new LoraConfig { TargetModules = ModuleSelection.AllLinear }, strict: true)
+                .Select(static layer => layer.Path));
+        Assert.Equal(
+            ["head"],
+            Finder(other, new Roles("head")).Targets(new LoraConfig { TargetModules = ["head"] }, strict: true).Select(static layer => layer.Path));
         Assert.Equal(
             "The adapter does not fit the model:\n- TargetModules: 'a' keeps its weight transposed, for which PEFT has no Loha, expected Lora or other modules",
-            Assert.Throws<ArgumentException>(() => Finder(other).Targets(new LoraConfig { Method = AdapterMethod.Loha, TargetModules = ["a"] }, strict: true)).Message);
+            Assert.Throws<ArgumentException>(() =>
+                Finder(other).Targets(new LoraConfig { Method = AdapterMethod.Loha, TargetModules = ["a"] }, strict: true)).Message);
     }
 
     [Fact]
     public void Saved_OfNames_AreTheLayersOnceEach()
     {
-        Assert.Equal(["model.layers.0.attn.to_v", "model.layers.1.attn.to_v", "head"], Finder().Saved(new LoraConfig { ModulesToSave = ["to_v", "1.attn.to_v", "head", "head"] }).Select(static layer => layer.Path));
         Assert.Equal(
-            "The adapter does not fit the model:\n- ModulesToSave: 'haed' means no module of the model; close names are 'head', 'embed', 'conv'\n- ModulesToSave: 'model.layers.0.norm' is a GroupNorm, expected a Linear, plain or transposed, a Conv2d that pads with zeros, or an Embedding",
+            ["model.layers.0.attn.to_v", "model.layers.1.attn.to_v", "head"],
+            Finder().Saved(new LoraConfig { ModulesToSave = ["to_v", "1.attn.to_v", "head", "head"] }).Select(static layer => layer.Path));
+        Assert.Equal(
+            "The adapter does not fit the model:\n- ModulesToSave: 'haed' means no module of the model; close names are 'head', 'embed', 'conv'\n"
+                + "- ModulesToSave: 'model.layers.0.norm' is a GroupNorm, expected a Linear, plain or transposed, a Conv2d that pads "
+                + "with zeros, or an Embedding",
             Assert.Throws<ArgumentException>(() => Finder().Saved(new LoraConfig { ModulesToSave = ["haed", "norm", "haed"] })).Message);
     }
 
     [Theory]
     [InlineData(BiasTraining.None)]
     [InlineData(BiasTraining.LoraOnly, "model.layers.0.attn.to_q", "model.layers.1.attn.to_q", "model.h.1.to_q")]
-    [InlineData(BiasTraining.All, "model.layers.0.attn.to_q", "model.layers.0.norm", "model.layers.1.attn.to_q", "model.h.1.to_q", "model.conv", "model.reflecting")]
+    [InlineData(
+        BiasTraining.All, "model.layers.0.attn.to_q", "model.layers.0.norm", "model.layers.1.attn.to_q", "model.h.1.to_q", "model.conv", "model.reflecting")]
     public void Biased_OfASetting_AreTheLayersWithABias(BiasTraining bias, params string[] expected)
     {
         var config = new LoraConfig { TargetModules = ["to_q", "to_v"], Bias = bias, ModulesToSave = ["head"] };
@@ -144,7 +197,8 @@ public sealed class TargetTests : IDisposable
         using var other = nn.Sequential(("pair", nn.Bilinear(2, 2, 2) is nn.Module bilinear ? new Holder(bilinear) : null!));
 
         Assert.Equal(
-            "Bias: 'pair.inner' is a Bilinear with a bias that cannot be adapted, expected modules with one input and one output. Use BiasTraining.LoraOnly or None.",
+            "Bias: 'pair.inner' is a Bilinear with a bias that cannot be adapted, expected modules with one input and one output. "
+                + "Use BiasTraining.LoraOnly or None.",
             Assert.Throws<ArgumentException>(() => Finder(other).Biased(new LoraConfig { Bias = BiasTraining.All }, [])).Message);
     }
 
@@ -206,7 +260,8 @@ public sealed class TargetTests : IDisposable
 
     [Fact]
     public void Matches_OfAnExpressionThatTakesTooLong_IsRefusedWithARemedy() => Assert.Equal(
-        "The expression '^(?:(a+)+)$' takes too long on 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab', expected one without repetitions inside repetitions. Write it simpler.",
+        "The expression '^(?:(a+)+)$' takes too long on 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab', expected one without repetitions inside repetitions. "
+            + "Write it simpler.",
         Assert.Throws<ArgumentException>(static () => ModuleSelection.Regex("(a+)+").Matches(new string('a', 38) + "b")).Message);
 
     private IEnumerable<string> InOrder(string[] paths)
@@ -218,7 +273,10 @@ public sealed class TargetTests : IDisposable
     private static ModuleSelection Of(params string[] names) => ModuleSelection.Names(names);
 
     private TargetFinder Finder(nn.Module? of = null, ILayerRoles? roles = null) =>
-        new(new OrderedDictionary<string, nn.Module>((of ?? model).named_modules().Where(static m => m.name.Length > 0).Select(static m => KeyValuePair.Create(m.name, m.module))), roles);
+        new(
+            new OrderedDictionary<string, nn.Module>(
+                (of ?? model).named_modules().Where(static m => m.name.Length > 0).Select(static m => KeyValuePair.Create(m.name, m.module))),
+            roles);
 
     private sealed record Roles(string? OutputHead) : ILayerRoles
     {

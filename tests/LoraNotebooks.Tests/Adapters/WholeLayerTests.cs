@@ -26,7 +26,12 @@ public sealed class WholeLayerTests : IDisposable
     public void WholeLayer_OfEachKind_ActsByItsDifference(string kind)
     {
         nn.Module<Tensor, Tensor> layer = kind switch { "linear" => nn.Linear(3, 4), "convolution" => nn.Conv2d(3, 4, 2), _ => nn.Embedding(5, 4) };
-        var x = kind switch { "linear" => randn([2, 3], generator: generator), "convolution" => randn([1, 3, 4, 4], generator: generator), _ => tensor(new long[] { 0, 4, 1 }) };
+        var x = kind switch
+        {
+            "linear" => randn([2, 3], generator: generator),
+            "convolution" => randn([1, 3, 4, 4], generator: generator),
+            _ => tensor(new long[] { 0, 4, 1 }),
+        };
         using var own = nn.Sequential(("layer", layer), ("line", nn.Linear(1, 1)));
         using var adapted = new AdaptedModel(own);
         adapted.Add("a", Config with { TargetModules = ["line"], ModulesToSave = ["layer"] }, generator);
@@ -36,13 +41,19 @@ public sealed class WholeLayerTests : IDisposable
         }
 
         adapted.SetWeight("a", 0.3);
-        var trained = adapted.NamedParameters("a").Where(static p => p.Name.StartsWith("layer.", StringComparison.Ordinal)).ToDictionary(static p => p.Name["layer.".Length..], static p => Nd.Of(p.Parameter));
+        var trained = adapted.NamedParameters("a")
+            .Where(static p => p.Name.StartsWith("layer.", StringComparison.Ordinal))
+            .ToDictionary(static p => p.Name["layer.".Length..], static p => Nd.Of(p.Parameter));
         Assert.Equal(kind == "embedding" ? ["weight"] : ["weight", "bias"], trained.Keys);
 
         var W = Nd.Of(layer.get_parameter("weight")!);
         var b = layer.get_parameter("bias") is { } bias ? Nd.Of(bias) : null;
         var y = PlainAdapter.Apply(Nd.Of(x), W.Map(i => W[i] + (0.3 * (trained["weight"][i] - W[i]))), kind);
-        var expected = y.Map(i => y[i] + (b is null ? 0 : b[kind == "convolution" ? i[1] : i[^1]] is var at ? at + (0.3 * (trained["bias"][kind == "convolution" ? i[1] : i[^1]] - at)) : 0)).ToTensor();
+        var expected = y.Map(i => y[i] + (b is null
+            ? 0
+            : b[kind == "convolution" ? i[1] : i[^1]] is var at
+                ? at + (0.3 * (trained["bias"][kind == "convolution" ? i[1] : i[^1]] - at))
+                : 0)).ToTensor();
 
         Assert.InRange(Fixtures.RelativeDifference(expected, layer.call(x)), 0, 1e-5);
         adapted.Merge();

@@ -19,7 +19,9 @@ public sealed class CaptionTests
     [Fact]
     public void Tags_OfCaptions_AreCountedOncePerImageMostFrequentFirst()
     {
-        Assert.Equal([("1girl", 4, 0.8), ("Blue hair", 2, 0.4), ("hat", 2, 0.4), ("a boy with a dog", 1, 0.2), ("smile", 1, 0.2)], Table.Tags.Select(tag => (tag.Tag, tag.Count, tag.Share)));
+        Assert.Equal(
+            [("1girl", 4, 0.8), ("Blue hair", 2, 0.4), ("hat", 2, 0.4), ("a boy with a dog", 1, 0.2), ("smile", 1, 0.2)],
+            Table.Tags.Select(tag => (tag.Tag, tag.Count, tag.Share)));
         Assert.Equal(["1.png", "3.png"], Table["HAT"]!.Files);
         Assert.Null(Table["cat"]);
     }
@@ -47,7 +49,9 @@ public sealed class CaptionTests
     [Fact]
     public void Add_ATag_GoesFirstOrLastWhereItLacks()
     {
-        Assert.Equal(["1girl, Blue hair, hat", "1girl, blue hair, hat", "hat, 1girl, 1girl"], Table.Add("hat").Captions.Take(3).Select(caption => caption.Caption));
+        Assert.Equal(
+            ["1girl, Blue hair, hat", "1girl, blue hair, hat", "hat, 1girl, 1girl"],
+            Table.Add("hat").Captions.Take(3).Select(caption => caption.Caption));
         Assert.Equal("hat, 1girl, blue hair", Table.Add("hat", first: true, files: ["2.png"]).Captions[1].Caption);
         Assert.Equal("1girl, smile", Table.Add("hat", files: ["2.png"]).Captions[3].Caption);
         Assert.Contains("9.png", Assert.Throws<ArgumentException>(() => Table.Add("hat", files: ["9.png"])).Message);
@@ -57,7 +61,9 @@ public sealed class CaptionTests
     public void WithTriggerWord_EveryCaption_BeginsWithIt()
     {
         var table = Table.WithTriggerWord("hat");
-        Assert.Equal(["hat, 1girl, Blue hair", "hat, 1girl, blue hair", "hat, 1girl, 1girl", "hat, 1girl, smile", "hat, a boy with a dog"], table.Captions.Select(caption => caption.Caption));
+        Assert.Equal(
+            ["hat, 1girl, Blue hair", "hat, 1girl, blue hair", "hat, 1girl, 1girl", "hat, 1girl, smile", "hat, a boy with a dog"],
+            table.Captions.Select(caption => caption.Caption));
         Assert.Equal(table.Captions, table.WithTriggerWord("hat").Captions);
     }
 
@@ -215,7 +221,9 @@ public sealed class CaptionTests
         using var first = new Generator(3);
         using var second = new Generator(3);
         var options = new CaptionOptions { Shuffle = true, TagDropout = 0.5 };
-        Assert.Equal(Enumerable.Range(0, 10).Select(_ => options.Draw(Caption, first)).ToList(), Enumerable.Range(0, 10).Select(_ => options.Draw(Caption, second)).ToList());
+        Assert.Equal(
+            Enumerable.Range(0, 10).Select(_ => options.Draw(Caption, first)).ToList(),
+            Enumerable.Range(0, 10).Select(_ => options.Draw(Caption, second)).ToList());
     }
 
     [Fact]

@@ -73,7 +73,10 @@ public sealed class ForeignFilesTests
         var told = Heard.During(static () =>
         {
             Assert.Equal((255, 0, 0), RgbImage.Decode(ForeignImage.MovingGif, "moving.gif")[0, 0]);
-            AssertColour((200, 0, 0), RgbImage.Decode(ForeignImage.MovingWebP(Flat(16, 16, 200, 0, 0), Flat(16, 16, 0, 0, 200), Flat(16, 16, 0, 0, 0)), "moving.webp")[3, 3], 12);
+            AssertColour(
+                (200, 0, 0),
+                RgbImage.Decode(ForeignImage.MovingWebP(Flat(16, 16, 200, 0, 0), Flat(16, 16, 0, 0, 200), Flat(16, 16, 0, 0, 0)), "moving.webp")[3, 3],
+                12);
         });
         Assert.Contains("moving.gif: got 2 frames, the first is used.", told);
         Assert.Contains("moving.webp: got 3 frames", told);
@@ -82,7 +85,9 @@ public sealed class ForeignFilesTests
         using var folder = new DatasetFolder();
         folder.Bytes("a.webp", ForeignImage.MovingWebP(Flat(16, 16, 200, 0, 0), Flat(16, 16, 0, 0, 200))).Text("a.txt", "a")
             .Bytes("b.png", ForeignImage.Png(1, [[9, 9, 9]], 8, 2, ("acTL", [0, 0, 0, 7, 0, 0, 0, 0]))).Text("b.txt", "b");
-        Assert.Equal([("a.webp", "got 2 frames"), ("b.png", "got 7 frames")], folder.Open().Report.Warnings.Select(static issue => (issue.File, issue.Message[..12])));
+        Assert.Equal(
+            [("a.webp", "got 2 frames"), ("b.png", "got 7 frames")],
+            folder.Open().Report.Warnings.Select(static issue => (issue.File, issue.Message[..12])));
         Assert.Equal("", Heard.During(() => folder.Open().Items[0].Load()));
     }
 
@@ -94,7 +99,11 @@ public sealed class ForeignFilesTests
     public void Open_NamesInOtherCapitals_BelongTogether(string image, string caption)
     {
         using var folder = new DatasetFolder();
-        folder.Bytes(image, image.EndsWith("JPG", StringComparison.Ordinal) ? Encode(Picture(16, 16), SkiaSharp.SKEncodedImageFormat.Jpeg) : Picture(16, 16).EncodePng()).Text(caption, "red hair");
+        folder
+            .Bytes(
+                image,
+                image.EndsWith("JPG", StringComparison.Ordinal) ? Encode(Picture(16, 16), SkiaSharp.SKEncodedImageFormat.Jpeg) : Picture(16, 16).EncodePng())
+            .Text(caption, "red hair");
         var dataset = folder.Open();
         Assert.Equal("red hair", Assert.Single(dataset.Items).Caption);
         Assert.Empty(dataset.Report.Issues);
@@ -109,7 +118,9 @@ public sealed class ForeignFilesTests
         using var folder = new DatasetFolder();
         folder.Image("a.png", "right").Text("A.TXT", "other").Image("b.png").Text("B.txt", "one").Text("B.Caption", "two").Text("C.TXT", "lost");
         var report = ImageDataset.Inspect(folder.Path);
-        Assert.Equal([(DatasetFault.ConflictingCaption, "b.png"), (DatasetFault.OrphanCaption, "A.TXT"), (DatasetFault.OrphanCaption, "C.TXT")], report.Issues.Select(static issue => (issue.Fault, issue.File)));
+        Assert.Equal(
+            [(DatasetFault.ConflictingCaption, "b.png"), (DatasetFault.OrphanCaption, "A.TXT"), (DatasetFault.OrphanCaption, "C.TXT")],
+            report.Issues.Select(static issue => (issue.Fault, issue.File)));
     }
 
     [Fact]
@@ -134,12 +145,16 @@ public sealed class ForeignFilesTests
     [InlineData("\u202Emika\u2003hat\u2003big", "mika hat big", "U+2003 2 times, U+202E once")]
     [InlineData("mi\u00ADka\u2060\thair\u2028red", "mika hair red", "U+0009 once, U+00AD once, U+2028 once, U+2060 once")]
     [InlineData("mi\u200Dka", "mika", "U+200D once")]
-    [InlineData("\u0645\u06CC\u200C\u062E\u0648\u0627\u0647\u0645 \U0001F469\u200D\U0001F692", "\u0645\u06CC\u200C\u062E\u0648\u0627\u0647\u0645 \U0001F469\u200D\U0001F692", null)]
+    [InlineData(
+        "\u0645\u06CC\u200C\u062E\u0648\u0627\u0647\u0645 \U0001F469\u200D\U0001F692",
+        "\u0645\u06CC\u200C\u062E\u0648\u0627\u0647\u0645 \U0001F469\u200D\U0001F692",
+        null)]
     [InlineData("café\r", "café", null)]
     public void Open_InvisibleCharacters_AreLeftOutAndNamed(string text, string caption, string? found)
     {
         using var folder = new DatasetFolder();
-        folder.Image("a.png", text).Image("b.png").Text("metadata.jsonl", $$"""{"file_name": "b.png", "text": {{System.Text.Json.JsonSerializer.Serialize(text.TrimStart('\uFEFF'))}}}""");
+        folder.Image("a.png", text).Image("b.png")
+            .Text("metadata.jsonl", $$"""{"file_name": "b.png", "text": {{System.Text.Json.JsonSerializer.Serialize(text.TrimStart('\uFEFF'))}}}""");
         var dataset = folder.Open();
         Assert.Equal([caption, caption], dataset.Items.Select(static item => item.Caption));
         Assert.Equal(found is null ? [] : ["a.txt", "b.png"], dataset.Report.Warnings.Select(static issue => issue.File).Order());
@@ -196,7 +211,8 @@ public sealed class ForeignFilesTests
     public void Open_ImagesTooDeepOrHidden_AreNamedTenAtMost()
     {
         using var folder = new DatasetFolder();
-        folder.Image("a.png", "a").Image("3_x/b.png", "b").Image("3_x/inner/c.PNG").Image("other/deep/deeper/d.png").Image(".hidden.png").Bytes("._a.png", [0]).Image(".git/e.png").Image("__MACOSX/f.png");
+        folder.Image("a.png", "a").Image("3_x/b.png", "b").Image("3_x/inner/c.PNG").Image("other/deep/deeper/d.png").Image(".hidden.png")
+            .Bytes("._a.png", [0]).Image(".git/e.png").Image("__MACOSX/f.png");
         for (var i = 0; i < 13; i++)
         {
             folder.Image($"many/{i:D2}.png");
@@ -256,7 +272,8 @@ public sealed class ForeignFilesTests
     public void Open_CaptionThatIsSurelyTooLong_IsNamed()
     {
         using var folder = new DatasetFolder();
-        folder.Image("long.png", string.Join(", ", Enumerable.Range(10, 30).Select(static i => $"tag{i}"))).Image("short.png", string.Join(", ", Enumerable.Repeat("hat", 38)));
+        folder.Image("long.png", string.Join(", ", Enumerable.Range(10, 30).Select(static i => $"tag{i}")))
+            .Image("short.png", string.Join(", ", Enumerable.Repeat("hat", 38)));
         var issue = Assert.Single(folder.Open().Report.Issues);
         Assert.Equal((DatasetFault.LongCaption, "long.png"), (issue.Fault, issue.File));
         Assert.Contains("119 tokens or more, 75 are seen", issue.Message);
@@ -274,6 +291,7 @@ public sealed class ForeignFilesTests
     }
 
     private static void AssertColour((int Red, int Green, int Blue) expected, (byte Red, byte Green, byte Blue) actual, int tolerance) => Assert.True(
-        Math.Abs(expected.Red - actual.Red) <= tolerance && Math.Abs(expected.Green - actual.Green) <= tolerance && Math.Abs(expected.Blue - actual.Blue) <= tolerance,
+        Math.Abs(expected.Red - actual.Red) <= tolerance && Math.Abs(expected.Green - actual.Green) <= tolerance
+            && Math.Abs(expected.Blue - actual.Blue) <= tolerance,
         $"got {actual}, expected {expected}");
 }

@@ -16,15 +16,27 @@ internal static class ForeignImage
     {
         table ??= static _ => 0;
         byte[] mark = transform is { } t ? [0xFF, 0xEE, 0, 14, .. "Adobe"u8, 0, 100, 0, 0, 0, 0, t] : [];
-        byte[] tables = [.. Enumerable.Range(0, colour.Length).Select(table).Distinct().SelectMany(static id => (byte[])[0xFF, 0xDB, 0, 67, (byte)id, .. Enumerable.Repeat((byte)8, 64)])];
-        byte[] frame = [0xFF, 0xC0, 0, (byte)(8 + (3 * colour.Length)), 8, 0, 8, 0, 8, (byte)colour.Length, .. colour.SelectMany((_, i) => (byte[])[(byte)(i + 1), 0x11, (byte)table(i)])];
+        byte[] tables = [.. Enumerable.Range(0, colour.Length)
+            .Select(table).Distinct()
+            .SelectMany(static id => (byte[])[0xFF, 0xDB, 0, 67, (byte)id, .. Enumerable.Repeat((byte)8, 64)])];
+        byte[] frame = [0xFF, 0xC0, 0, (byte)(8 + (3 * colour.Length)), 8, 0, 8, 0, 8, (byte)colour.Length, .. colour.SelectMany((_, i) =>
+            (byte[])[(byte)(i + 1), 0x11, (byte)table(i)])];
 
         // DC: twelve categories of four bits each; AC: nothing but the end of the block, one bit.
-        byte[] codes = [0xFF, 0xC4, 0, 31, 0, 0, 0, 0, 12, .. new byte[12], .. Enumerable.Range(0, 12).Select(static i => (byte)i), 0xFF, 0xC4, 0, 20, 0x10, 1, .. new byte[15], 0];
-        byte[] scan = [0xFF, 0xDA, 0, (byte)(6 + (2 * colour.Length)), (byte)colour.Length, .. colour.SelectMany(static (_, i) => (byte[])[(byte)(i + 1), 0]), 0, 63, 0];
+        byte[] codes =
+        [
+            0xFF, 0xC4, 0, 31, 0, 0, 0, 0, 12, .. new byte[12], .. Enumerable.Range(0, 12).Select(static i => (byte)i), 0xFF, 0xC4, 0, 20, 0x10, 1,
+            .. new byte[15], 0
+        ];
+        byte[] scan =
+        [
+            0xFF, 0xDA, 0, (byte)(6 + (2 * colour.Length)), (byte)colour.Length, .. colour.SelectMany(static (_, i) => (byte[])[(byte)(i + 1), 0]), 0, 63, 0
+        ];
         var bits = string.Concat(colour.Select(static value => Block(value - 128)));
         bits = bits.PadRight((bits.Length + 7) / 8 * 8, '1');
-        var data = bits.Chunk(8).SelectMany(static eight => Convert.ToByte(new string(eight), 2) is 0xFF ? (byte[])[0xFF, 0] : [Convert.ToByte(new string(eight), 2)]);
+        var data = bits
+            .Chunk(8)
+            .SelectMany(static eight => Convert.ToByte(new string(eight), 2) is 0xFF ? (byte[])[0xFF, 0] : [Convert.ToByte(new string(eight), 2)]);
         return [0xFF, 0xD8, .. mark, .. tables, .. frame, .. codes, .. scan, .. data, 0xFF, 0xD9];
 
         static string Block(int value)
@@ -53,7 +65,17 @@ internal static class ForeignImage
         }
 
         byte[] header = [.. Big(width), .. Big(rows.Length), depth, colourType, 0, 0, 0];
-        return [0x89, .. "PNG\r\n"u8, 0x1A, 0x0A, .. Chunk("IHDR", header), .. chunks.SelectMany(static chunk => Chunk(chunk.Type, chunk.Content)), .. Chunk("IDAT", packed.ToArray()), .. Chunk("IEND", [])];
+        return
+        [
+            0x89,
+            .. "PNG\r\n"u8,
+            0x1A,
+            0x0A,
+            .. Chunk("IHDR", header),
+            .. chunks.SelectMany(static chunk => Chunk(chunk.Type, chunk.Content)),
+            .. Chunk("IDAT", packed.ToArray()),
+            .. Chunk("IEND", [])
+        ];
     }
 
     /// <summary>EXIF that tells the orientation alone.</summary>
@@ -66,7 +88,11 @@ internal static class ForeignImage
 
     /// <summary>A WebP of several pictures.</summary>
     public static byte[] MovingWebP(params RgbImage[] images) =>
-        Riff([.. Extended(0x02, images[0]), .. RiffChunk("ANIM", new byte[6]), .. images.SelectMany(static image => RiffChunk("ANMF", [.. new byte[6], .. Sizes(image), 100, 0, 0, 2, .. Picture(image)]))]);
+        Riff([
+            .. Extended(0x02, images[0]),
+            .. RiffChunk("ANIM", new byte[6]),
+            .. images.SelectMany(static image => RiffChunk("ANMF", [.. new byte[6], .. Sizes(image), 100, 0, 0, 2, .. Picture(image)]))
+        ]);
 
     /// <summary>A GIF of two pixels, one after the other: red, then blue.</summary>
     public static byte[] MovingGif { get; } =
@@ -85,7 +111,8 @@ internal static class ForeignImage
 
     private static byte[] Picture(RgbImage image) => DatasetFolder.Encode(image, SKEncodedImageFormat.Webp)[12..];
 
-    private static byte[] RiffChunk(string type, byte[] content) => [.. type.Select(static c => (byte)c), .. Little(content.Length), .. content, .. new byte[content.Length % 2]];
+    private static byte[] RiffChunk(string type, byte[] content) =>
+        [.. type.Select(static c => (byte)c), .. Little(content.Length), .. content, .. new byte[content.Length % 2]];
 
     /// <summary>A part of a PNG with its checksum.</summary>
     public static byte[] Chunk(string type, byte[] content)

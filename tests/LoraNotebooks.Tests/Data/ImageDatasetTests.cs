@@ -11,7 +11,8 @@ public sealed class ImageDatasetTests
     public void Open_CaptionFiles_UsesTheFirstLine()
     {
         using var folder = new DatasetFolder();
-        folder.Image("b.png", "blue hair, hat").Image("a.png").Text("a.caption", "\uFEFF red hair \r\nsecond line\r\n").Text("README.md", "about").Text("LICENSE.txt", "free");
+        folder.Image("b.png", "blue hair, hat").Image("a.png").Text("a.caption", "\uFEFF red hair \r\nsecond line\r\n").Text("README.md", "about")
+            .Text("LICENSE.txt", "free");
         var dataset = folder.Open();
         Assert.Equal(["a.png", "b.png"], dataset.Items.Select(item => item.File));
         Assert.Equal(["red hair", "blue hair, hat"], dataset.Items.Select(item => item.Caption));
@@ -65,10 +66,15 @@ public sealed class ImageDatasetTests
     public void Open_RepeatFolders_GiveRepeatsAndCaptions()
     {
         using var folder = new DatasetFolder();
-        folder.Image("top.png", "top").Image("3_sks cat/a.png").Image("3_sks cat/b.png", "own").Image("3_dog/e.png", "dog").Image("other/c.png", "unused").Image("10_x/d.png", seed: 77).Text("metadata.jsonl", """{"file_name": "10_x/d.png", "text": "stated"}""");
+        folder.Image("top.png", "top").Image("3_sks cat/a.png").Image("3_sks cat/b.png", "own").Image("3_dog/e.png", "dog").Image("other/c.png", "unused")
+            .Image("10_x/d.png", seed: 77).Text("metadata.jsonl", """{"file_name": "10_x/d.png", "text": "stated"}""");
         var dataset = folder.Open();
-        Assert.Equal([("10_x/d.png", "stated", 10), ("top.png", "top", 1), ("3_dog/e.png", "dog", 3), ("3_sks cat/a.png", "sks cat", 3), ("3_sks cat/b.png", "own", 3)], dataset.Items.Select(item => (item.File, item.Caption, item.Repeats)));
-        Assert.Equal([(DatasetFault.MissingCaption, "3_sks cat/a.png"), (DatasetFault.IgnoredFolder, "other")], dataset.Report.Issues.Select(issue => (issue.Fault, issue.File)));
+        Assert.Equal(
+            [("10_x/d.png", "stated", 10), ("top.png", "top", 1), ("3_dog/e.png", "dog", 3), ("3_sks cat/a.png", "sks cat", 3), ("3_sks cat/b.png", "own", 3)],
+            dataset.Items.Select(item => (item.File, item.Caption, item.Repeats)));
+        Assert.Equal(
+            [(DatasetFault.MissingCaption, "3_sks cat/a.png"), (DatasetFault.IgnoredFolder, "other")],
+            dataset.Report.Issues.Select(issue => (issue.Fault, issue.File)));
     }
 
     [Fact]
@@ -128,7 +134,9 @@ public sealed class ImageDatasetTests
             (DatasetFault.InvalidMetadata, "metadata.jsonl"),
         ];
         Assert.Equal(expected.Order(), error.Report.Errors.Select(issue => (issue.Fault, issue.File)).Order());
-        Assert.Equal([(DatasetFault.UnsupportedFile, "notes.xyz"), (DatasetFault.OrphanCaption, "orphan.txt")], error.Report.Warnings.Select(issue => (issue.Fault, issue.File)));
+        Assert.Equal(
+            [(DatasetFault.UnsupportedFile, "notes.xyz"), (DatasetFault.OrphanCaption, "orphan.txt")],
+            error.Report.Warnings.Select(issue => (issue.Fault, issue.File)));
         Assert.All(error.Report.Issues, issue => Assert.Contains($"{issue.File}: {issue.Message}", error.Message));
         Assert.StartsWith($"{folder.Path}: 20 errors, 2 warnings", error.Message);
         Assert.DoesNotContain("fine", error.Message);
@@ -150,7 +158,9 @@ public sealed class ImageDatasetTests
         using var folder = new DatasetFolder();
         folder.Image("a.png", "a");
         Assert.Equal(DatasetFault.TooSmall, Assert.Single(folder.Open(new() { Resolution = 64, AllowUpscaling = true }).Report.Warnings).Fault);
-        Assert.Equal(2, Assert.Throws<ArgumentException>(() => folder.Open(new() { Resolution = 0, Checks = ImageChecks.None })).Message.Split("\n- ").Length - 1);
+        Assert.Equal(
+            2,
+            Assert.Throws<ArgumentException>(() => folder.Open(new() { Resolution = 0, Checks = ImageChecks.None })).Message.Split("\n- ").Length - 1);
     }
 
     [Fact]
@@ -186,7 +196,9 @@ public sealed class ImageDatasetTests
         var dataset = folder.Open(new() { Checks = ImageChecks.Header });
         Assert.Equal(64, dataset.Items[1].Width);
         var error = Assert.Throws<DatasetException>(() => dataset.LoadPixels());
-        Assert.Equal([(DatasetFault.CorruptImage, "b.png"), (DatasetFault.DifferentSize, "c.png")], error.Report.Errors.Select(issue => (issue.Fault, issue.File)));
+        Assert.Equal(
+            [(DatasetFault.CorruptImage, "b.png"), (DatasetFault.DifferentSize, "c.png")],
+            error.Report.Errors.Select(issue => (issue.Fault, issue.File)));
     }
 
     [Fact]

@@ -101,8 +101,8 @@ public sealed class OptionBoundsTests
 
     [Fact]
     public void ThrowIfInvalid_SeveralFaults_ListsAll() => Assert.Equal(
-        "PreparationOptions has 2 unsupported or wrong values:\n- Resolution: got 100, expected a positive multiple of 64 (ResolutionStep), for example 128\n- Repeats: " +
-        "got -1, expected 1 or more",
+        "PreparationOptions has 2 unsupported or wrong values:\n- Resolution: got 100, expected a positive multiple of 64 (ResolutionStep), for example 128\n"
+            + "- Repeats: got -1, expected 1 or more",
         Assert.Throws<ArgumentException>(new PreparationOptions { Resolution = 100, Repeats = -1 }.ThrowIfInvalid).Message);
 
     [Fact]

@@ -184,14 +184,16 @@ public sealed class PreparationTests
     public void Save_ThenLoad_GivesTheSameAgain()
     {
         using var folder = new DatasetFolder();
-        var prepared = folder.Image("3_x/a.png", "é, \"tag\"").Image("a.png", "z").Image("a_1.png", "帽子").Open().Prepare(Small with { Mirror = true, TriggerWord = "mika" });
+        var prepared = folder.Image("3_x/a.png", "é, \"tag\"").Image("a.png", "z").Image("a_1.png", "帽子").Open().Prepare(
+            Small with { Mirror = true, TriggerWord = "mika" });
         using var target = new DatasetFolder();
         prepared.Save(target["ready"]);
         var read = PreparedDataset.Load(target["ready"]);
 
         Assert.Equal(prepared.ComputeHash(), read.ComputeHash());
         Assert.Equal(
-            prepared.Images.Select(image => (image.Name, image.Caption, image.SourceFile, image.Mirrored, image.Repeats, Convert.ToHexString(image.Image.Pixels))),
+            prepared.Images
+                .Select(image => (image.Name, image.Caption, image.SourceFile, image.Mirrored, image.Repeats, Convert.ToHexString(image.Image.Pixels))),
             read.Images.Select(image => (image.Name, image.Caption, image.SourceFile, image.Mirrored, image.Repeats, Convert.ToHexString(image.Image.Pixels))));
         Assert.Empty(ImageDataset.Open(target["ready"]).Report.Issues);
 

@@ -49,7 +49,9 @@ public sealed class PreparedDatasetTests
     public void PreparedDataset_ImagesThatDoNotFit_AreNamed(int number)
     {
         var (images, fault) = Unfit[number];
-        Assert.Equal($"PreparedDataset has 1 unsupported or wrong value:\n- {fault}", Assert.Throws<ArgumentException>(() => new PreparedDataset(images)).Message);
+        Assert.Equal(
+            $"PreparedDataset has 1 unsupported or wrong value:\n- {fault}",
+            Assert.Throws<ArgumentException>(() => new PreparedDataset(images)).Message);
     }
 
     [Fact]

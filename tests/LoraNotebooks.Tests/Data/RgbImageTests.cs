@@ -103,7 +103,10 @@ public sealed class RgbImageTests
     public void Decode_Bmp_GivesThePicture()
     {
         // Header of 54 bytes, 2×1 pixels of 24 bits in blue, green, red, rows filled to 4 bytes.
-        byte[] bmp = [.. "BM"u8, 62, 0, 0, 0, 0, 0, 0, 0, 54, 0, 0, 0, 40, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 1, 0, 24, 0, .. new byte[24], 1, 2, 3, 4, 5, 6, 0, 0];
+        byte[] bmp =
+        [
+            .. "BM"u8, 62, 0, 0, 0, 0, 0, 0, 0, 54, 0, 0, 0, 40, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 1, 0, 24, 0, .. new byte[24], 1, 2, 3, 4, 5, 6, 0, 0
+        ];
         var image = RgbImage.Decode(bmp);
         Assert.Equal((3, 2, 1), image[0, 0]);
         Assert.Equal((6, 5, 4), image[1, 0]);

@@ -34,5 +34,6 @@ public sealed class ShippedDatasetsTests
     private static IEnumerable<string> Folders() =>
         Directory.GetDirectories(Root()).Where(folder => Directory.GetFiles(folder, "*.png").Length > 0).Select(folder => Path.GetFileName(folder));
 
-    private static string Root([CallerFilePath] string thisFile = "") => Path.GetFullPath(Path.Combine(Path.GetDirectoryName(thisFile)!, "..", "..", "..", "datasets"));
+    private static string Root([CallerFilePath] string thisFile = "") =>
+        Path.GetFullPath(Path.Combine(Path.GetDirectoryName(thisFile)!, "..", "..", "..", "datasets"));
 }

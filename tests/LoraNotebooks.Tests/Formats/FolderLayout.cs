@@ -50,7 +50,9 @@ internal static class FolderLayout
         [
             .. tensors.Keys.Except(after.Tensors.Keys).Select(static key => $"{key}: missing"),
             .. after.Tensors.Keys.Except(tensors.Keys).Select(static key => $"{key}: not of upstream"),
-            .. tensors.Where(pair => after.Tensors.TryGetValue(pair.Key, out var other) && Text(other) != pair.Value).Select(pair => $"{pair.Key}: {Text(after.Tensors[pair.Key])}, expected {pair.Value}"),
+            .. tensors
+                .Where(pair => after.Tensors.TryGetValue(pair.Key, out var other) && Text(other) != pair.Value)
+                .Select(pair => $"{pair.Key}: {Text(after.Tensors[pair.Key])}, expected {pair.Value}"),
             .. before.Metadata.Keys.Except(after.Metadata.Keys).Select(static key => $"metadata {key}: missing"),
             .. after.Metadata.Keys.Except(before.Metadata.Keys).Select(static key => $"metadata {key}: not of upstream"),
             .. before.Metadata.Where(static pair => pair.Value.StartsWith('{')).Where(pair => after.Metadata.ContainsKey(pair.Key))
@@ -64,7 +66,9 @@ internal static class FolderLayout
     {
         if (expected.ValueKind == JsonValueKind.Object && actual.ValueKind == JsonValueKind.Object)
         {
-            var (before, after) = (expected.EnumerateObject().ToDictionary(static p => p.Name, static p => p.Value), actual.EnumerateObject().ToDictionary(static p => p.Name, static p => p.Value));
+            var (before, after) = (
+                expected.EnumerateObject().ToDictionary(static p => p.Name, static p => p.Value),
+                actual.EnumerateObject().ToDictionary(static p => p.Name, static p => p.Value));
             var prefix = key.Length == 0 ? "" : key + " / ";
             return before.Keys.Except(after.Keys).Select(name => $"{prefix}{name}: missing, expected {before[name].GetRawText()}")
                 .Concat(after.Keys.Except(before.Keys).Select(name => $"{prefix}{name}: not of upstream"))
@@ -76,7 +80,8 @@ internal static class FolderLayout
 
     private static bool Same(JsonElement expected, JsonElement actual) => expected.ValueKind == actual.ValueKind && expected.ValueKind switch
     {
-        JsonValueKind.Array => expected.GetArrayLength() == actual.GetArrayLength() && expected.EnumerateArray().Zip(actual.EnumerateArray()).All(static pair => Same(pair.First, pair.Second)),
+        JsonValueKind.Array => expected.GetArrayLength() == actual.GetArrayLength()
+            && expected.EnumerateArray().Zip(actual.EnumerateArray()).All(static pair => Same(pair.First, pair.Second)),
         JsonValueKind.Object => !OfJson("", expected, actual).Any(),
         JsonValueKind.Number => IsFloat(expected) == IsFloat(actual) && Number(expected) == Number(actual),
         _ => JsonElement.DeepEquals(expected, actual),

@@ -32,9 +32,24 @@ public sealed class KohyaFileTests : IDisposable
         const int width = 300_000;
         float[] numbers = [.. Enumerable.Range(0, width).Select(static i => i * 0.5f)];
         var state = new LoraState(
-            new Dictionary<string, Tensor> { ["conv_in.lora_A.weight"] = tensor(numbers, [1, width]), ["conv_in.lora_B.weight"] = tensor(new[] { 3f }, [1, 1]) }, new Dictionary<string, double> { ["conv_in"] = 0.5 });
+            new Dictionary<string, Tensor>
+            {
+                ["conv_in.lora_A.weight"] = tensor(numbers, [1, width]),
+                ["conv_in.lora_B.weight"] = tensor(new[] { 3f }, [1, 1]),
+            },
+            new Dictionary<string, double> { ["conv_in"] = 0.5 });
 
-        KohyaFile.Write(path, [(UNet, state)], new Dictionary<string, string> { ["ss_output_name"] = "mine", ["modelspec.title"] = "a title", ["note"] = "a note", ["sshs_model_hash"] = "old", ["SS_LOUD"] = "no" });
+        KohyaFile.Write(
+            path,
+            [(UNet, state)],
+            new Dictionary<string, string>
+            {
+                ["ss_output_name"] = "mine",
+                ["modelspec.title"] = "a title",
+                ["note"] = "a note",
+                ["sshs_model_hash"] = "old",
+                ["SS_LOUD"] = "no",
+            });
 
         (string, string)[] facts = [("ss_network_alpha", "0.5"), ("ss_network_dim", "1"), ("ss_network_module", "networks.lora"), ("ss_output_name", "mine")];
         (string, string, long[], byte[])[] tensors =
@@ -46,7 +61,16 @@ public sealed class KohyaFileTests : IDisposable
         var hashed = RawSafetensors.Of(facts, tensors);
         var (model, legacy) = (Sha(tensors.SelectMany(static tensor => tensor.Item4)), Sha(hashed[0x100000..0x110000])[..8]);
         var written = RawSafetensors.Of(
-            [("SS_LOUD", "no"), ("modelspec.hash_sha256", $"0x{model}"), ("modelspec.title", "a title"), ("note", "a note"), .. facts, ("sshs_legacy_hash", legacy), ("sshs_model_hash", model)], tensors);
+            [
+                ("SS_LOUD", "no"),
+                ("modelspec.hash_sha256", $"0x{model}"),
+                ("modelspec.title", "a title"),
+                ("note", "a note"),
+                .. facts,
+                ("sshs_legacy_hash", legacy),
+                ("sshs_model_hash", model)
+            ],
+            tensors);
         Assert.Equal(Sha(written), Sha(File.ReadAllBytes(path)));
         Assert.Equal((model, Sha(written[0x100000..0x110000])[..8]), KohyaFile.Hashes(path));
         Assert.NotEqual(legacy, KohyaFile.Hashes(path).Legacy);
@@ -129,7 +153,10 @@ public sealed class KohyaFileTests : IDisposable
     {
         var state = Pair("conv_in", rank).Concat(Pair("mid_block.attentions.0.proj_in", otherRank)).ToDictionary();
 
-        Write(state, new() { ["conv_in"] = alpha, ["mid_block.attentions.0.proj_in"] = otherAlpha }, facts: new() { ["ss_network_dim"] = "99", ["ss_network_module"] = "none", ["ss_network_args"] = "{\"algo\":\"loha\"}" });
+        Write(
+            state,
+            new() { ["conv_in"] = alpha, ["mid_block.attentions.0.proj_in"] = otherAlpha },
+            facts: new() { ["ss_network_dim"] = "99", ["ss_network_module"] = "none", ["ss_network_args"] = "{\"algo\":\"loha\"}" });
 
         using var file = SafetensorsFile.Open(path);
         Assert.Equal((dim, noted, "networks.lora"), (file.Metadata["ss_network_dim"], file.Metadata["ss_network_alpha"], file.Metadata["ss_network_module"]));
@@ -144,7 +171,9 @@ public sealed class KohyaFileTests : IDisposable
 
         using var file = SafetensorsFile.Open(path);
         Assert.Equal(("3.0", 3f), (file.Metadata["ss_network_alpha"], file.Load("lora_unet_conv_in.alpha").item<float>()));
-        Assert.Equal(["modelspec.hash_sha256", "ss_network_alpha", "ss_network_dim", "ss_network_module", "sshs_legacy_hash", "sshs_model_hash"], file.Metadata.Keys.Order(StringComparer.Ordinal));
+        Assert.Equal(
+            ["modelspec.hash_sha256", "ss_network_alpha", "ss_network_dim", "ss_network_module", "sshs_legacy_hash", "sshs_model_hash"],
+            file.Metadata.Keys.Order(StringComparer.Ordinal));
         Assert.Equal(OfNothing, file.Metadata["sshs_legacy_hash"]);
     }
 
@@ -192,14 +221,22 @@ public sealed class KohyaFileTests : IDisposable
 
         Assert.Equal(holds, File.Exists(path));
         Assert.Equal(
-            holds ? null : "A kohya file holds only low-rank updates of linear layers and convolutions, and whole Kronecker products at scale 1. It has no place for these; save as a PEFT folder:\n- conv_in.lokr_w1\n- conv_in.lokr_w2",
+            holds
+                ? null
+                : "A kohya file holds only low-rank updates of linear layers and convolutions, and whole Kronecker products at scale 1. "
+                    + "It has no place for these; save as a PEFT folder:\n- conv_in.lokr_w1\n- conv_in.lokr_w2",
             error?.Message);
     }
 
     [Fact]
     public void Write_OfOneWholeFactorAtAnotherScale_HoldsIt()
     {
-        var tensors = new Dictionary<string, Tensor> { ["conv_in.lokr_w1"] = ones(2, 2), ["conv_in.lokr_w2_a"] = ones(2, 1), ["conv_in.lokr_w2_b"] = ones(1, 2) };
+        var tensors = new Dictionary<string, Tensor>
+        {
+            ["conv_in.lokr_w1"] = ones(2, 2),
+            ["conv_in.lokr_w2_a"] = ones(2, 1),
+            ["conv_in.lokr_w2_b"] = ones(1, 2),
+        };
 
         KohyaFile.Write(path, [(UNet, new LoraState(tensors, config: System.Text.Json.Nodes.JsonNode.Parse("""{"r": 1, "alpha": 2}""")!.AsObject()))]);
 
@@ -210,11 +247,17 @@ public sealed class KohyaFileTests : IDisposable
     [Fact]
     public void Write_OfWhatTheFormatLacks_NamesTenAndWritesNothing()
     {
-        var tensors = Enumerable.Range(0, 10).Select(static i => $"no.such.{i}.lora_A.weight").Append("bias").Append("conv_in.bias").Reverse().ToDictionary(static name => name, static _ => ones(1));
+        var tensors = Enumerable.Range(0, 10)
+            .Select(static i => $"no.such.{i}.lora_A.weight")
+            .Append("bias")
+            .Append("conv_in.bias").Reverse()
+            .ToDictionary(static name => name, static _ => ones(1));
 
         var message = Assert.Throws<ArgumentException>(() => Write(tensors)).Message;
 
-        Assert.EndsWith($":\n- bias\n- conv_in.bias\n{string.Join('\n', Enumerable.Range(0, 8).Select(static i => $"- no.such.{i}.lora_A.weight"))}\n- and 2 more", message);
+        Assert.EndsWith(
+            $":\n- bias\n- conv_in.bias\n{string.Join('\n', Enumerable.Range(0, 8).Select(static i => $"- no.such.{i}.lora_A.weight"))}\n- and 2 more",
+            message);
         Assert.Empty(Directory.GetFiles(folder.Path));
     }
 
@@ -240,7 +283,9 @@ public sealed class KohyaFileTests : IDisposable
         var message = Assert.Throws<InvalidDataException>(() => Write(tensors, new() { ["conv_in"] = double.PositiveInfinity }, ScalarType.Float16)).Message;
 
         Assert.Equal(
-            $"'{path}' was not written: 2 weights to be written have numbers that are not finite, expected finite ones. The training diverged, or a file was damaged; take an earlier checkpoint:\n- conv_in.lora_A.weight\n- conv_in.alpha", message);
+            $"'{path}' was not written: 2 weights to be written have numbers that are not finite, expected finite ones. "
+                + "The training diverged, or a file was damaged; take an earlier checkpoint:\n- conv_in.lora_A.weight\n- conv_in.alpha",
+            message);
         Assert.Empty(Directory.GetFiles(folder.Path));
     }
 
@@ -253,14 +298,21 @@ public sealed class KohyaFileTests : IDisposable
         var message = Assert.Throws<ArgumentException>(() => Write(tensors, new() { ["conv_in"] = 70000 }, ScalarType.Float16)).Message;
 
         Assert.Equal(
-            $"'{path}' was not written: 2 weights would overflow to infinity, expected numbers that the type holds. Write bf16 or fp32:\n- conv_in.lora_B.weight (up to 1E+06, Float16)\n- conv_in.alpha (up to 7E+04, Float16)", message);
+            $"'{path}' was not written: 2 weights would overflow to infinity, expected numbers that the type holds. Write bf16 or fp32:\n"
+                + "- conv_in.lora_B.weight (up to 1E+06, Float16)\n- conv_in.alpha (up to 7E+04, Float16)",
+            message);
         Assert.Empty(Directory.GetFiles(folder.Path));
     }
 
-    private static Dictionary<string, Tensor> Pair(string module, int rank) => new() { [$"{module}.lora_A.weight"] = ones(rank, 3), [$"{module}.lora_B.weight"] = ones(4, rank) };
+    private static Dictionary<string, Tensor> Pair(string module, int rank) =>
+        new() { [$"{module}.lora_A.weight"] = ones(rank, 3), [$"{module}.lora_B.weight"] = ones(4, rank) };
 
     private static string Sha(IEnumerable<byte> bytes) => Convert.ToHexStringLower(SHA256.HashData([.. bytes]));
 
-    private void Write(Dictionary<string, Tensor> tensors, Dictionary<string, double>? alphas = null, ScalarType? dtype = ScalarType.Float32, Dictionary<string, string>? facts = null) =>
+    private void Write(
+        Dictionary<string, Tensor> tensors,
+        Dictionary<string, double>? alphas = null,
+        ScalarType? dtype = ScalarType.Float32,
+        Dictionary<string, string>? facts = null) =>
         KohyaFile.Write(path, [(UNet, new LoraState(tensors, alphas))], facts, dtype);
 }

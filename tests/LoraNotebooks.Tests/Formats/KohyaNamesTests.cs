@@ -31,7 +31,9 @@ public sealed class KohyaNamesTests
     {
         var paths = ModulesOf(model, "unet");
         var layers = Fixtures.Json(model, "unet", "config.json").GetProperty("layers_per_block").GetInt32();
-        var withAttention = paths.Where(path => path.Contains("attentions", StringComparison.Ordinal)).Select(path => string.Join('.', path.Split('.')[..2])).ToHashSet();
+        var withAttention = paths
+            .Where(path => path.Contains("attentions", StringComparison.Ordinal))
+            .Select(path => string.Join('.', path.Split('.')[..2])).ToHashSet();
 
         var names = paths.ToDictionary(path => path, path => SgmNames.Of(path, layers, block => withAttention.Contains($"up_blocks.{block}")));
 
@@ -68,8 +70,11 @@ public sealed class KohyaNamesTests
         var path = model == "sdxl-tiny" ? Path.Combine(Fixtures.Case("unet-lora", SdxlCase), "kohya_sdxl_lora.safetensors") : folder.In("ours.safetensors");
         if (model != "sdxl-tiny")
         {
-            var projections = modules.Where(static module => module.EndsWith("to_q", StringComparison.Ordinal) || module.Contains("samplers", StringComparison.Ordinal)).ToList();
-            KohyaFile.Write(path, [(part, new LoraState(projections.SelectMany(module => Factors(module, weights.Tensors[$"{module}.weight"].Shape)).ToDictionary()))]);
+            var projections = modules
+                .Where(static module => module.EndsWith("to_q", StringComparison.Ordinal) || module.Contains("samplers", StringComparison.Ordinal)).ToList();
+            KohyaFile.Write(
+                path,
+                [(part, new LoraState(projections.SelectMany(module => Factors(module, weights.Tensors[$"{module}.weight"].Shape)).ToDictionary()))]);
         }
 
         using (var file = LoraFile.Read(path, [part]))
@@ -83,7 +88,9 @@ public sealed class KohyaNamesTests
                 Assert.Equal(shape[1], state.Tensors[pair.Key + LoraState.DownPart].size(1));
             });
             KohyaFile.Write(folder.In("again.safetensors"), [(part, state)]);
-            Assert.Equal(SafetensorsFile.LoadAll(path).Keys.Order(StringComparer.Ordinal), SafetensorsFile.LoadAll(folder.In("again.safetensors")).Keys.Order(StringComparer.Ordinal));
+            Assert.Equal(
+                SafetensorsFile.LoadAll(path).Keys.Order(StringComparer.Ordinal),
+                SafetensorsFile.LoadAll(folder.In("again.safetensors")).Keys.Order(StringComparer.Ordinal));
         }
 
         using var without = LoraFile.Read(path);
@@ -95,7 +102,8 @@ public sealed class KohyaNamesTests
         var data = new TheoryData<string, string>();
         foreach (var model in models.Where(model => Fixtures.IsWhole || Directory.Exists(Path.Combine(Fixtures.Root, model))))
         {
-            foreach (var network in new[] { "unet", "text_encoder", "text_encoder_2" }.Where(network => Directory.Exists(Path.Combine(Fixtures.Case(model), network))))
+            foreach (var network in new[] { "unet", "text_encoder", "text_encoder_2" }
+                .Where(network => Directory.Exists(Path.Combine(Fixtures.Case(model), network))))
             {
                 data.Add(model, network);
             }

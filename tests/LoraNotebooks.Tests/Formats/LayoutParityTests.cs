@@ -9,7 +9,10 @@ using static TorchSharp.torch;
 
 namespace LoraNotebooks.Tests.Formats;
 
-/// <summary>What is saved here has the form of upstream's own files, to the letter: every model folder and every LoRA of the parity cases, read and saved again.</summary>
+/// <summary>
+/// What is saved here has the form of upstream's own files, to the letter: every model folder and every LoRA of the parity
+/// cases, read and saved again.
+/// </summary>
 [Trait("Category", "Parity")]
 public sealed class LayoutParityTests(ITestOutputHelper output)
 {
@@ -20,7 +23,9 @@ public sealed class LayoutParityTests(ITestOutputHelper output)
     private static readonly (string Pattern, string Reason)[] Accepted =
     [
         (@"_diffusers_version: ", "a version says which program wrote the file"),
-        (@"metadata (modelspec\..*|ss_base_model_version|ss_sd_model_name|ss_v2|sshs_\w+): not of upstream", "sd-scripts' training program adds these; the cases were saved by its network alone"),
+        (
+            @"metadata (modelspec\..*|ss_base_model_version|ss_sd_model_name|ss_v2|sshs_\w+): not of upstream",
+            "sd-scripts' training program adds these; the cases were saved by its network alone"),
         (@"/ target_modules: \[|^adapter_config\.json: target_modules: \[", "PEFT writes a set, whose order changes from run to run"),
     ];
 
@@ -30,7 +35,9 @@ public sealed class LayoutParityTests(ITestOutputHelper output)
         .. Accepted,
         (@"auto_mapping: null", "it names Python classes"),
         (@"peft_version: missing", "a version says which program wrote the file"),
-        (@"[ .](alora_invocation_tokens|arrow_config|corda_config|ensure_weight_tying|eva_config|kasa_config|layer_replication|loftq_config|lora_ga_config|megatron_config|megatron_core|monteclora_config|qalora_group_size|target_parameters|trainable_token_indices|use_bdlora|use_qalora|velora_config): missing",
+        (@"[ .](alora_invocation_tokens|arrow_config|corda_config|ensure_weight_tying|eva_config|kasa_config|layer_replication|loftq_config|"
+            + @"lora_ga_config|megatron_config|megatron_core|monteclora_config|qalora_group_size|target_parameters|trainable_token_indices|"
+            + @"use_bdlora|use_qalora|velora_config): missing",
             "fields of other methods, at rest here; PEFT fills them in, and versions that do not know a name refuse it"),
         (@"metadata ss_|metadata sshs_", "facts of the training, which each trainer has its own of"),
     ];
@@ -110,7 +117,9 @@ public sealed class LayoutParityTests(ITestOutputHelper output)
         Assert.True(differences.Count == 0, string.Join('\n', differences));
     }
 
-    private static IEnumerable<(string Name, string Folder)> LoraCases() => Directory.GetDirectories(Fixtures.Case(Cases)).Order(StringComparer.Ordinal).Select(static folder => (Path.GetFileName(folder), folder))
+    private static IEnumerable<(string Name, string Folder)> LoraCases() => Directory.GetDirectories(Fixtures.Case(Cases))
+        .Order(StringComparer.Ordinal)
+        .Select(static folder => (Path.GetFileName(folder), folder))
         .Where(static entry => Path.GetFileName(entry.folder) != TwoAdapters);
 
     private static bool IsOurs(string file) => file.EndsWith(".json", StringComparison.Ordinal) || file.EndsWith(".safetensors", StringComparison.Ordinal);
@@ -134,10 +143,15 @@ public sealed class LayoutParityTests(ITestOutputHelper output)
             yield return (saved.In("source"), LoraFileKind.Peft, Path.Combine(folder, "peft_text_encoder"), saved.In("peft", "text_encoder"));
         }
 
-        foreach (var file in Directory.GetFiles(folder, "*.safetensors").Where(static file => !file.EndsWith("_nometa.safetensors", StringComparison.Ordinal) && Path.GetFileName(file) is not ("inputs.safetensors" or "expected.safetensors")))
+        foreach (var file in Directory.GetFiles(folder, "*.safetensors").Where(static file =>
+            !file.EndsWith("_nometa.safetensors", StringComparison.Ordinal) && Path.GetFileName(file) is not ("inputs.safetensors" or "expected.safetensors")))
         {
             var isDiffusers = Path.GetFileName(file) == LoraFile.DiffusersName;
-            yield return (file, isDiffusers ? LoraFileKind.Diffusers : LoraFileKind.Kohya, file, isDiffusers ? saved.In("diffusers", LoraFile.DiffusersName) : saved.In("kohya.safetensors"));
+            yield return (
+                file,
+                isDiffusers ? LoraFileKind.Diffusers : LoraFileKind.Kohya,
+                file,
+                isDiffusers ? saved.In("diffusers", LoraFile.DiffusersName) : saved.In("kohya.safetensors"));
         }
     }
 
@@ -157,8 +171,14 @@ public sealed class LayoutParityTests(ITestOutputHelper output)
         }
     }
 
-    /// <summary>Upstream has had three ways to name A and B and reads them all; what is saved here has the last one, which upstream's own training scripts write today.</summary>
-    private static string CurrentName(string key) => Regex.Replace(key, @"\.lora(_linear_layer)?\.(down|up)\.weight$", static match => match.Groups[2].Value == "down" ? LoraState.DownPart : LoraState.UpPart);
+    /// <summary>
+    /// Upstream has had three ways to name A and B and reads them all; what is saved here has the last one, which upstream's own
+    /// training scripts write today.
+    /// </summary>
+    private static string CurrentName(string key) => Regex.Replace(
+        key,
+        @"\.lora(_linear_layer)?\.(down|up)\.weight$",
+        static match => match.Groups[2].Value == "down" ? LoraState.DownPart : LoraState.UpPart);
 
     private void Gather(List<string> differences, string name, IReadOnlyList<string> found, IReadOnlyList<(string Pattern, string Reason)>? accepted = null)
     {

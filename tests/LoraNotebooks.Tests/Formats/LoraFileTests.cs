@@ -27,8 +27,12 @@ public sealed class LoraFileTests : IDisposable
     public void Read_OfAKohyaFile_GivesEachNetworkItsWeightsAndAlphas()
     {
         var path = Save(
-            ("lora_unet_conv_in.lora_down.weight", full(2, 3, 1f)), ("lora_unet_conv_in.lora_up.weight", full(4, 2, 2f)), ("lora_unet_conv_in.alpha", tensor(1.5f)),
-            ("lora_te_text_model_encoder_layers_0_mlp_fc1.lora_down.weight", full(1, 3, 3f)), ("lora_te_text_model_encoder_layers_0_mlp_fc1.lora_up.weight", full(4, 1, 4f)), ("lora_te_text_model_encoder_layers_0_mlp_fc1.alpha", tensor(0.0)));
+            ("lora_unet_conv_in.lora_down.weight", full(2, 3, 1f)),
+            ("lora_unet_conv_in.lora_up.weight", full(4, 2, 2f)),
+            ("lora_unet_conv_in.alpha", tensor(1.5f)),
+            ("lora_te_text_model_encoder_layers_0_mlp_fc1.lora_down.weight", full(1, 3, 3f)),
+            ("lora_te_text_model_encoder_layers_0_mlp_fc1.lora_up.weight", full(4, 1, 4f)),
+            ("lora_te_text_model_encoder_layers_0_mlp_fc1.alpha", tensor(0.0)));
 
         foreach (var parts in new LoraPart[][] { Model, [] })
         {
@@ -37,7 +41,9 @@ public sealed class LoraFileTests : IDisposable
             Assert.Equal(LoraFileKind.Kohya, file.Kind);
             Assert.Equal(["text_encoder", "unet"], file.States.Keys.Order(StringComparer.Ordinal));
             Assert.Equal([("conv_in.lora_A.weight", 1f), ("conv_in.lora_B.weight", 2f)], Values(file, "unet"));
-            Assert.Equal([("text_model.encoder.layers.0.mlp.fc1.lora_A.weight", 3f), ("text_model.encoder.layers.0.mlp.fc1.lora_B.weight", 4f)], Values(file, "text_encoder"));
+            Assert.Equal(
+                [("text_model.encoder.layers.0.mlp.fc1.lora_A.weight", 3f), ("text_model.encoder.layers.0.mlp.fc1.lora_B.weight", 4f)],
+                Values(file, "text_encoder"));
 
             // An α of zero means the rank, as upstream takes it.
             Assert.Equal([("conv_in", 1.5)], file.States["unet"].Alphas.Select(static pair => (pair.Key, pair.Value)));
@@ -54,7 +60,15 @@ public sealed class LoraFileTests : IDisposable
         var path = folder.In(LoraFile.DiffusersName);
         SafetensorsFile.Write(
             path,
-            new Dictionary<string, Tensor> { ["unet.conv_in.lora_A.weight"] = ones(2, 3), ["unet.conv_in.lora_B.weight"] = ones(4, 2), ["unet.conv_in.base_layer.bias"] = full(4, 7f), ["text_encoder.text_model.encoder.layers.0.mlp.fc1.lora_A.weight"] = ones(2, 3), ["text_encoder.text_model.encoder.layers.0.mlp.fc1.lora_B.weight"] = ones(4, 2), ["text_encoder.strange"] = ones(1) },
+            new Dictionary<string, Tensor>
+            {
+                ["unet.conv_in.lora_A.weight"] = ones(2, 3),
+                ["unet.conv_in.lora_B.weight"] = ones(4, 2),
+                ["unet.conv_in.base_layer.bias"] = full(4, 7f),
+                ["text_encoder.text_model.encoder.layers.0.mlp.fc1.lora_A.weight"] = ones(2, 3),
+                ["text_encoder.text_model.encoder.layers.0.mlp.fc1.lora_B.weight"] = ones(4, 2),
+                ["text_encoder.strange"] = ones(1),
+            },
             new Dictionary<string, string> { ["lora_adapter_metadata"] = """{"unet.r": 2, "unet.lora_alpha": 3, "text_encoder_2.r": 9}""", ["format"] = "pt" });
 
         LoraFile? file = null;
@@ -78,7 +92,12 @@ public sealed class LoraFileTests : IDisposable
         var path = folder.In("a.safetensors");
         SafetensorsFile.Write(
             path,
-            new Dictionary<string, Tensor> { ["unet.conv_in.lora_A.weight"] = ones(2, 3), ["unet.conv_in.lora_B.weight"] = ones(4, 2), ["text_encoder_2.a.bias"] = ones(4) },
+            new Dictionary<string, Tensor>
+            {
+                ["unet.conv_in.lora_A.weight"] = ones(2, 3),
+                ["unet.conv_in.lora_B.weight"] = ones(4, 2),
+                ["text_encoder_2.a.bias"] = ones(4),
+            },
             new Dictionary<string, string> { ["lora_adapter_metadata"] = """{"text_encoder_2.r": 9}""" });
 
         Heard.During(() =>
@@ -94,11 +113,20 @@ public sealed class LoraFileTests : IDisposable
     [Theory]
     [InlineData("lora_unet_conv_in.alpha", new[] { 1f, 2f }, "damaged: lora_unet_conv_in.alpha (α must be one number)")]
     [InlineData("unet.conv_in.alpha", new[] { 1f }, "damaged: unet.conv_in.alpha (twice: the file names this module in two ways, expected one)")]
-    [InlineData("unet.conv_in.lora_A.weight", new[] { 1f }, "damaged: unet.conv_in.lora_A.weight (twice: the file names this module in two ways, maybe of two adapters; expected one adapter in a file)")]
+    [InlineData(
+        "unet.conv_in.lora_A.weight",
+        new[] { 1f },
+        "damaged: unet.conv_in.lora_A.weight (twice: the file names this module in two ways, maybe of two adapters; expected one adapter in a file)")]
     [InlineData("lora_unet_conv_in.lokr_w1_a", new[] { 1f }, "missing: lora_unet_conv_in.lokr_w1_b")]
     public void Read_OfADamagedFile_SaysWhatIsWrong(string name, float[] values, string fault)
     {
-        var tensors = new Dictionary<string, Tensor> { ["lora_unet_conv_in.lora_down.weight"] = ones(2, 3), ["lora_unet_conv_in.lora_up.weight"] = ones(4, 2), ["lora_unet_conv_in.alpha"] = tensor(1f), [name] = tensor(values) };
+        var tensors = new Dictionary<string, Tensor>
+        {
+            ["lora_unet_conv_in.lora_down.weight"] = ones(2, 3),
+            ["lora_unet_conv_in.lora_up.weight"] = ones(4, 2),
+            ["lora_unet_conv_in.alpha"] = tensor(1f),
+            [name] = tensor(values),
+        };
         tensors.TryAdd("unet.conv_in.lora_B.weight", ones(4, 2));
         if (!name.EndsWith("lora_A.weight", StringComparison.Ordinal))
         {
@@ -114,7 +142,10 @@ public sealed class LoraFileTests : IDisposable
     [Fact]
     public void Read_OfAnAlphaInAList_TakesIt()
     {
-        using var file = LoraFile.Read(Save(("lora_unet_conv_in.lora_down.weight", ones(2, 3)), ("lora_unet_conv_in.lora_up.weight", ones(4, 2)), ("lora_unet_conv_in.alpha", tensor(new[] { 3f }))));
+        using var file = LoraFile.Read(Save(
+            ("lora_unet_conv_in.lora_down.weight", ones(2, 3)),
+            ("lora_unet_conv_in.lora_up.weight", ones(4, 2)),
+            ("lora_unet_conv_in.alpha", tensor(new[] { 3f }))));
 
         Assert.Equal(3, file.States["unet"].Alphas["conv_in"]);
     }
@@ -123,13 +154,19 @@ public sealed class LoraFileTests : IDisposable
     public void Read_OfAnAmbiguousName_LeavesItOut()
     {
         LoraPart[] twice = [new("unet", "lora_unet", ["a_b", "a.b", "c"])];
-        var path = Save(("lora_unet_a_b.lora_down.weight", ones(1, 1)), ("lora_unet_a_b.lora_up.weight", ones(1, 1)), ("lora_unet_c.lora_down.weight", ones(1, 1)), ("lora_unet_c.lora_up.weight", ones(1, 1)));
+        var path = Save(
+            ("lora_unet_a_b.lora_down.weight", ones(1, 1)),
+            ("lora_unet_a_b.lora_up.weight", ones(1, 1)),
+            ("lora_unet_c.lora_down.weight", ones(1, 1)),
+            ("lora_unet_c.lora_up.weight", ones(1, 1)));
 
         Heard.During(() =>
         {
             using var file = LoraFile.Read(path, twice);
             Assert.Equal(["c"], file.States["unet"].Ranks.Keys);
-            Assert.Equal((LoraNoteKind.Unknown, "ambiguous: the name may mean several modules", 2), (Assert.Single(file.Notes).Kind, file.Notes[0].Reason, file.Notes[0].Names.Count));
+            Assert.Equal(
+                (LoraNoteKind.Unknown, "ambiguous: the name may mean several modules", 2),
+                (Assert.Single(file.Notes).Kind, file.Notes[0].Reason, file.Notes[0].Names.Count));
         });
     }
 
@@ -140,20 +177,34 @@ public sealed class LoraFileTests : IDisposable
     [InlineData(false, true, 0)]
     public void Read_OfPeftsWeightsAlone_AssumesAlpha(bool alpha, bool config, int notes)
     {
-        var tensors = new Dictionary<string, Tensor> { ["base_model.model.conv_in.lora_A.weight"] = ones(2, 3), ["base_model.model.conv_in.lora_B.weight"] = ones(4, 2) };
+        var tensors = new Dictionary<string, Tensor>
+        {
+            ["base_model.model.conv_in.lora_A.weight"] = ones(2, 3),
+            ["base_model.model.conv_in.lora_B.weight"] = ones(4, 2),
+        };
         if (alpha)
         {
             tensors["base_model.model.conv_in.alpha"] = tensor(1f);
         }
 
-        SafetensorsFile.Write(folder.In("a.safetensors"), tensors, config ? new Dictionary<string, string> { ["lora_adapter_metadata"] = """{"unet.r": 2}""" } : null);
+        SafetensorsFile.Write(
+            folder.In("a.safetensors"),
+            tensors,
+            config ? new Dictionary<string, string> { ["lora_adapter_metadata"] = """{"unet.r": 2}""" } : null);
 
         Heard.During(() =>
         {
             using var file = LoraFile.Read(folder.In("a.safetensors"));
             Assert.Equal(notes, file.Notes.Count);
             Assert.Equal(LoraFileKind.Diffusers, file.Kind);
-            Assert.All(file.Notes, static note => Assert.Equal((LoraNoteKind.Assumed, "α is not told, as adapter_config.json is not there, and taken as the rank, s = 1", "base_model.model.conv_in.lora_A.weight"), (note.Kind, note.Reason, Assert.Single(note.Names))));
+            Assert.All(
+                file.Notes,
+                static note => Assert.Equal(
+                    (
+                        LoraNoteKind.Assumed,
+                        "α is not told, as adapter_config.json is not there, and taken as the rank, s = 1",
+                        "base_model.model.conv_in.lora_A.weight"),
+                    (note.Kind, note.Reason, Assert.Single(note.Names))));
         });
     }
 
@@ -173,15 +224,19 @@ public sealed class LoraFileTests : IDisposable
         var path = Save((name, ones(1)));
 
         Assert.Equal(
-            $"'{path}' is not a LoRA: its names begin like '{name}', expected 'lora_unet_…', 'lora_te_…', 'unet.…' or 'text_encoder.…'.{otherwise}", Assert.Throws<InvalidDataException>(() => LoraFile.Read(path)).Message);
+            $"'{path}' is not a LoRA: its names begin like '{name}', expected 'lora_unet_…', 'lora_te_…', 'unet.…' or 'text_encoder.…'.{otherwise}",
+            Assert.Throws<InvalidDataException>(() => LoraFile.Read(path)).Message);
         Assert.Equal(
-            $"'{path}' is not a LoRA for this model: its names begin like '{name}', expected 'lora_unet_…' or 'unet.…' or 'lora_te_…' or 'text_encoder.…'.{otherwise}", Assert.Throws<InvalidDataException>(() => LoraFile.Read(path, Model)).Message);
+            $"'{path}' is not a LoRA for this model: its names begin like '{name}', expected 'lora_unet_…' or 'unet.…' or 'lora_te_…' or "
+                + $"'text_encoder.…'.{otherwise}",
+            Assert.Throws<InvalidDataException>(() => LoraFile.Read(path, Model)).Message);
     }
 
     [Fact]
     public void Read_OfWhatIsNoLora_NamesThreeTensors()
     {
-        var message = Assert.Throws<InvalidDataException>(() => LoraFile.Read(Save(("d", ones(1)), ("c", ones(1)), ("b", ones(1)), ("emb_params", ones(1))))).Message;
+        var message = Assert.Throws<InvalidDataException>(() =>
+            LoraFile.Read(Save(("d", ones(1)), ("c", ones(1)), ("b", ones(1)), ("emb_params", ones(1))))).Message;
 
         Assert.Contains("its names begin like 'b', 'c', 'd', expected", message);
         Assert.EndsWith("'text_encoder.…'.", message);
@@ -190,25 +245,42 @@ public sealed class LoraFileTests : IDisposable
     [Fact]
     public void Read_OfALoraWithNothingForTheModel_SaysWhatItHasAndWhatWasExpected()
     {
-        var path = Save(("lora_unet_mid_block_resnets_0_conv1.lora_down.weight", ones(1, 4)), ("lora_unet_mid_block_resnets_0_conv1.lora_up.weight", ones(4, 1)));
+        var path = Save(
+            ("lora_unet_mid_block_resnets_0_conv1.lora_down.weight", ones(1, 4)),
+            ("lora_unet_mid_block_resnets_0_conv1.lora_up.weight", ones(4, 1)));
         var known = Save(("lora_unet_down_blocks_0_attentions_9_proj_in.lora_down.weight", ones(1, 4)));
 
         Assert.Equal(
-            $"'{path}' holds nothing for this model: left out 2 tensors (the model has no such module): lora_unet_mid_block_resnets_0_conv1.lora_down.weight, lora_unet_mid_block_resnets_0_conv1.lora_up.weight. Expected 'lora_unet_…' or 'unet.…' or 'lora_te_…' or 'text_encoder.…'.",
+            $"'{path}' holds nothing for this model: left out 2 tensors (the model has no such module): "
+                + "lora_unet_mid_block_resnets_0_conv1.lora_down.weight, lora_unet_mid_block_resnets_0_conv1.lora_up.weight. "
+                + "Expected 'lora_unet_…' or 'unet.…' or 'lora_te_…' or 'text_encoder.…'.",
             Assert.Throws<InvalidDataException>(() => LoraFile.Read(path, Model)).Message);
-        Assert.Contains("holds nothing for this model; it is for Stable Diffusion 1.x or 2.x: left out 1 tensor", Assert.Throws<InvalidDataException>(() => LoraFile.Read(known, Model)).Message);
-        Assert.StartsWith("This LoRA is for Stable Diffusion 1.x or 2.x, the pipeline is Stable Diffusion XL (SDXL).", Assert.Throws<InvalidDataException>(() => LoraFile.Read(known, Model, model: LoraArchitecture.StableDiffusionXL)).Message);
+        Assert.Contains(
+            "holds nothing for this model; it is for Stable Diffusion 1.x or 2.x: left out 1 tensor",
+            Assert.Throws<InvalidDataException>(() => LoraFile.Read(known, Model)).Message);
+        Assert.StartsWith(
+            "This LoRA is for Stable Diffusion 1.x or 2.x, the pipeline is Stable Diffusion XL (SDXL).",
+            Assert.Throws<InvalidDataException>(() => LoraFile.Read(known, Model, model: LoraArchitecture.StableDiffusionXL)).Message);
     }
 
     /// <summary>A part that fits does not hide that the rest is for another model; one that fits wholly is not asked.</summary>
     [Fact]
     public void Read_OfALoraThatFitsInPart_SaysWhatItIsFor()
     {
-        (string, Tensor)[] fits = [("lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight", ones(1, 4)), ("lora_unet_down_blocks_0_attentions_0_proj_in.lora_up.weight", ones(4, 1))];
-        var path = Save([.. fits, ("lora_unet_mid_block_resnets_0_conv1.lora_down.weight", ones(1, 4)), ("lora_unet_mid_block_resnets_0_conv1.lora_up.weight", ones(4, 1))]);
+        (string, Tensor)[] fits =
+        [
+            ("lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight", ones(1, 4)),
+            ("lora_unet_down_blocks_0_attentions_0_proj_in.lora_up.weight", ones(4, 1))
+        ];
+        var path = Save([
+            .. fits,
+            ("lora_unet_mid_block_resnets_0_conv1.lora_down.weight", ones(1, 4)),
+            ("lora_unet_mid_block_resnets_0_conv1.lora_up.weight", ones(4, 1))
+        ]);
 
         Assert.StartsWith(
-            "This LoRA is for Stable Diffusion 1.x or 2.x, the pipeline is Stable Diffusion XL (SDXL).", Assert.Throws<InvalidDataException>(() => LoraFile.Read(path, Model, model: LoraArchitecture.StableDiffusionXL)).Message);
+            "This LoRA is for Stable Diffusion 1.x or 2.x, the pipeline is Stable Diffusion XL (SDXL).",
+            Assert.Throws<InvalidDataException>(() => LoraFile.Read(path, Model, model: LoraArchitecture.StableDiffusionXL)).Message);
         using var whole = LoraFile.Read(Save(fits), Model, model: LoraArchitecture.StableDiffusionXL);
         Assert.Equal(LoraArchitecture.StableDiffusion, whole.Origin.Architecture);
     }
@@ -217,19 +289,28 @@ public sealed class LoraFileTests : IDisposable
     public void Read_OfAnAlphaWithoutWeights_LeavesItOut() => Heard.During(() =>
     {
         using var file = LoraFile.Read(Save(
-            ("lora_unet_conv_in.lora_down.weight", ones(1, 4)), ("lora_unet_conv_in.lora_up.weight", ones(4, 1)), ("lora_unet_conv_in.alpha", tensor(2f)), ("lora_unet_conv_out.alpha", tensor(3f)), ("lora_te_text_model_a.alpha", tensor(4f))));
+            ("lora_unet_conv_in.lora_down.weight", ones(1, 4)),
+            ("lora_unet_conv_in.lora_up.weight", ones(4, 1)),
+            ("lora_unet_conv_in.alpha", tensor(2f)),
+            ("lora_unet_conv_out.alpha", tensor(3f)),
+            ("lora_te_text_model_a.alpha", tensor(4f))));
 
         Assert.Equal([("conv_in", 2.0)], Assert.Single(file.States).Value.Alphas.Select(static pair => (pair.Key, pair.Value)));
-        Assert.Equal(("an α without weights beside it", "text_encoder: text_model.a, unet: conv_out"), (Assert.Single(file.Notes).Reason, string.Join(", ", file.Notes[0].Names.Order(StringComparer.Ordinal))));
+        Assert.Equal(
+            ("an α without weights beside it", "text_encoder: text_model.a, unet: conv_out"),
+            (Assert.Single(file.Notes).Reason, string.Join(", ", file.Notes[0].Names.Order(StringComparer.Ordinal))));
     });
 
     [Fact]
     public void Read_OfAFolderWithoutALora_NamesEveryFileThatWouldBeOne()
     {
         Assert.Equal(
-            $"'{folder.Path}' holds no LoRA: expected unet/adapter_config.json or text_encoder/adapter_config.json, adapter_config.json or pytorch_lora_weights.safetensors.",
+            $"'{folder.Path}' holds no LoRA: expected unet/adapter_config.json or text_encoder/adapter_config.json, adapter_config.json or "
+                + "pytorch_lora_weights.safetensors.",
             Assert.Throws<FileNotFoundException>(() => LoraFile.Read(folder.Path, Model)).Message);
-        Assert.Contains("expected unet/adapter_config.json, adapter_config.json or pytorch_lora_weights", Assert.Throws<FileNotFoundException>(() => LoraFile.Read(folder.Path)).Message);
+        Assert.Contains(
+            "expected unet/adapter_config.json, adapter_config.json or pytorch_lora_weights",
+            Assert.Throws<FileNotFoundException>(() => LoraFile.Read(folder.Path)).Message);
         Assert.Throws<FileNotFoundException>(() => LoraFile.Read(folder.In("none.safetensors")));
     }
 
@@ -289,10 +370,14 @@ public sealed class LoraFileTests : IDisposable
         }
     }
 
-    private static IEnumerable<(string, float)> Values(LoraFile file, string network) => file.States[network].Tensors.OrderBy(static pair => pair.Key, StringComparer.Ordinal).Select(static pair => (pair.Key, pair.Value.max().item<float>()));
+    private static IEnumerable<(string, float)> Values(LoraFile file, string network) =>
+        file.States[network].Tensors.OrderBy(static pair => pair.Key, StringComparer.Ordinal).Select(static pair => (pair.Key, pair.Value.max().item<float>()));
 
     private void WritePeft(string name, string module) => PeftFolder.Write(
-        folder.In(name), new LoraState(new Dictionary<string, Tensor> { [$"{module}.lora_A.weight"] = ones(2, 3), [$"{module}.lora_B.weight"] = ones(4, 2) }, config: new() { ["peft_type"] = "LORA", ["r"] = 2 }));
+        folder.In(name),
+        new LoraState(
+            new Dictionary<string, Tensor> { [$"{module}.lora_A.weight"] = ones(2, 3), [$"{module}.lora_B.weight"] = ones(4, 2) },
+            config: new() { ["peft_type"] = "LORA", ["r"] = 2 }));
 
     private string Save(params (string Name, Tensor Tensor)[] tensors)
     {

@@ -7,12 +7,23 @@ public sealed class LoraKeyTests
 {
     private static readonly LoraPart UNet = new("unet", "lora_unet",
     [
-        "conv_in", "down_blocks.0.attentions.0.proj_in", "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_out.0", "down_blocks.0.resnets.0.conv1", "down_blocks.0.resnets.1.conv1", "mid_block.resnets.0.conv1",
+        "conv_in",
+        "down_blocks.0.attentions.0.proj_in",
+        "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_out.0",
+        "down_blocks.0.resnets.0.conv1",
+        "down_blocks.0.resnets.1.conv1",
+        "mid_block.resnets.0.conv1",
     ]);
 
-    private static readonly LoraPart Text = new("text_encoder", "lora_te", ["text_model.encoder.layers.0.self_attn.q_proj", "text_model.encoder.layers.0.mlp.fc1", "text_model.final_layer_norm"]);
+    private static readonly LoraPart Text = new(
+        "text_encoder",
+        "lora_te",
+        ["text_model.encoder.layers.0.self_attn.q_proj", "text_model.encoder.layers.0.mlp.fc1", "text_model.final_layer_norm"]);
 
-    private static readonly LoraPart Text2 = new("text_encoder_2", "lora_te2", ["text_model.encoder.layers.0.self_attn.q_proj", "text_model.encoder.layers.1.self_attn.q_proj"]);
+    private static readonly LoraPart Text2 = new(
+        "text_encoder_2",
+        "lora_te2",
+        ["text_model.encoder.layers.0.self_attn.q_proj", "text_model.encoder.layers.1.self_attn.q_proj"]);
 
     /// <summary>How names begin, the network that this tells, and what is left.</summary>
     [Theory]
@@ -154,10 +165,18 @@ public sealed class LoraKeyTests
 
     [Theory]
     [InlineData("bundle_emb.x.clip_l", "an embedding that OneTrainer bundled with the LoRA is no part of it; use it as a textual inversion elsewhere")]
-    [InlineData("a.diff", "whole differences of weights and biases (diff, diff_b, set_weight) are not supported; merge them into the base with the tool that made them")]
-    [InlineData("a.diff_b", "whole differences of weights and biases (diff, diff_b, set_weight) are not supported; merge them into the base with the tool that made them")]
-    [InlineData("a.set_weight", "whole differences of weights and biases (diff, diff_b, set_weight) are not supported; merge them into the base with the tool that made them")]
-    [InlineData("a.reshape_weight", "whole differences of weights and biases (diff, diff_b, set_weight) are not supported; merge them into the base with the tool that made them")]
+    [InlineData(
+        "a.diff",
+        "whole differences of weights and biases (diff, diff_b, set_weight) are not supported; merge them into the base with the tool that made them")]
+    [InlineData(
+        "a.diff_b",
+        "whole differences of weights and biases (diff, diff_b, set_weight) are not supported; merge them into the base with the tool that made them")]
+    [InlineData(
+        "a.set_weight",
+        "whole differences of weights and biases (diff, diff_b, set_weight) are not supported; merge them into the base with the tool that made them")]
+    [InlineData(
+        "a.reshape_weight",
+        "whole differences of weights and biases (diff, diff_b, set_weight) are not supported; merge them into the base with the tool that made them")]
     [InlineData("a.w_norm", "trained norms (w_norm, b_norm) are not supported; merge them into the base with the tool that made them")]
     [InlineData("a.b_norm", "trained norms (w_norm, b_norm) are not supported; merge them into the base with the tool that made them")]
     [InlineData("a.oft_blocks", "orthogonal finetuning (OFT, BOFT) is not supported; merge it into the base with the tool that made it")]
@@ -181,8 +200,12 @@ public sealed class LoraKeyTests
     [InlineData("lora_unet_input_blocks_1_0_in_layers_2", "unet/down_blocks.0.resnets.0.conv1")]
     [InlineData("unet.input_blocks.1.1.proj_in", "unet/down_blocks.0.attentions.0.proj_in")]
     [InlineData("unet.down_blocks.0.attentions.0.proj_in", "unet/down_blocks.0.attentions.0.proj_in")]
-    [InlineData("unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.processor.to_out", "unet/down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_out.0")]
-    [InlineData("lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_out_0", "unet/down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_out.0")]
+    [InlineData(
+        "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.processor.to_out",
+        "unet/down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_out.0")]
+    [InlineData(
+        "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_out_0",
+        "unet/down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_out.0")]
     [InlineData("lycoris_down_blocks_0_resnets_1_conv1", "unet/down_blocks.0.resnets.1.conv1")]
     [InlineData("lora_te_text_model_encoder_layers_0_self_attn_q_proj", "text_encoder/text_model.encoder.layers.0.self_attn.q_proj")]
     [InlineData("lora_te2_text_model_encoder_layers_0_self_attn_q_proj", "text_encoder_2/text_model.encoder.layers.0.self_attn.q_proj")]
@@ -192,7 +215,10 @@ public sealed class LoraKeyTests
     [InlineData("cond_stage_model.model.transformer.resblocks.0.mlp.c_fc", "text_encoder/text_model.encoder.layers.0.mlp.fc1")]
     [InlineData("text_encoder.final_layer_norm", "text_encoder/text_model.final_layer_norm")]
     [InlineData("lycoris_text_model_encoder_layers_1_self_attn_q_proj", "text_encoder_2/text_model.encoder.layers.1.self_attn.q_proj")]
-    [InlineData("lycoris_text_model_encoder_layers_0_self_attn_q_proj", "text_encoder/text_model.encoder.layers.0.self_attn.q_proj", "text_encoder_2/text_model.encoder.layers.0.self_attn.q_proj")]
+    [InlineData(
+        "lycoris_text_model_encoder_layers_0_self_attn_q_proj",
+        "text_encoder/text_model.encoder.layers.0.self_attn.q_proj",
+        "text_encoder_2/text_model.encoder.layers.0.self_attn.q_proj")]
     [InlineData("lora_te2_text_model_final_layer_norm")]
     [InlineData("lora_unet_text_model_final_layer_norm")]
     [InlineData("unet.mid_block.resnets.0.conv2")]
@@ -207,7 +233,10 @@ public sealed class LoraKeyTests
 
     /// <summary>Names that are looked up nowhere: their words alone tell.</summary>
     [Theory]
-    [InlineData("lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_out_0", "unet", "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_out.0")]
+    [InlineData(
+        "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_out_0",
+        "unet",
+        "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_out.0")]
     [InlineData("lora_unet_input_blocks_4_1_proj_in", "unet", "down_blocks.1.attentions.0.proj_in")]
     [InlineData("unet.mid_block.attentions.0.processor.to_out", "unet", "mid_block.attentions.0.to_out.0")]
     [InlineData("lora_te1_text_model_encoder_layers_3_mlp_fc2", "text_encoder", "text_model.encoder.layers.3.mlp.fc2")]
@@ -253,10 +282,22 @@ public sealed class LoraKeyTests
         string[] names = ["unet", "text_encoder", "text_encoder_2", "text_encoder_3", "model"];
 
         Assert.Equal(
-            [("unet", "lora_unet", false), ("text_encoder", "lora_te", false), ("text_encoder_2", "lora_te2", false), ("text_encoder_3", "lora_te3", false), ("model", "lora_model", false)],
+            [
+                ("unet", "lora_unet", false),
+                ("text_encoder", "lora_te", false),
+                ("text_encoder_2", "lora_te2", false),
+                ("text_encoder_3", "lora_te3", false),
+                ("model", "lora_model", false)
+            ],
             LoraParts.For(names, isSdxl: false, static _ => []).Select(static part => (part.Name, part.KohyaPrefix, part.HasSgmNames)));
         Assert.Equal(
-            [("unet", "lora_unet", true), ("text_encoder", "lora_te1", false), ("text_encoder_2", "lora_te2", false), ("text_encoder_3", "lora_te3", false), ("model", "lora_model", false)],
+            [
+                ("unet", "lora_unet", true),
+                ("text_encoder", "lora_te1", false),
+                ("text_encoder_2", "lora_te2", false),
+                ("text_encoder_3", "lora_te3", false),
+                ("model", "lora_model", false)
+            ],
             LoraParts.For(names, isSdxl: true, static _ => []).Select(static part => (part.Name, part.KohyaPrefix, part.HasSgmNames)));
         Assert.All(LoraParts.For(names, isSdxl: true, static name => [name + ".a"]), static part => Assert.Equal([part.Name + ".a"], part.ModulePaths));
     }

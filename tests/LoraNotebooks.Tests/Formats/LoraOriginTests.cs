@@ -51,7 +51,8 @@ public sealed class LoraOriginTests
     [InlineData(LoraArchitecture.DiffusionTransformer, "lora_te2_text_model_encoder_layers_0", "transformer.x_embedder")]
     [InlineData(LoraArchitecture.StableDiffusionXL, "lora_te2_text_model_encoder_layers_0", "unet.down_blocks.0.attentions.0.proj_in")]
     [InlineData(LoraArchitecture.StableDiffusionXL, "unet.down_blocks.1.attentions.0.transformer_blocks.1.ff", "unet.down_blocks.0.attentions.0.proj_in")]
-    public void Architecture_BySeveralNames_IsTheOneThatHasThemAll(LoraArchitecture expected, params string[] modules) => Assert.Equal(expected, Of([.. modules.Select(static module => module + Down)]).Architecture);
+    public void Architecture_BySeveralNames_IsTheOneThatHasThemAll(LoraArchitecture expected, params string[] modules) =>
+        Assert.Equal(expected, Of([.. modules.Select(static module => module + Down)]).Architecture);
 
     /// <summary>The width of the text that attentions look at, in A of to_k and to_v only.</summary>
     [Theory]
@@ -64,17 +65,21 @@ public sealed class LoraOriginTests
     [InlineData("unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_q.lora_A.weight", 768, LoraArchitecture.StableDiffusion)]
     [InlineData("unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_k.lora_A.weight", 768, LoraArchitecture.StableDiffusion)]
     [InlineData("unet.down_blocks.1.attentions.0.transformer_blocks.1.attn2.to_k.lora_A.weight", 768, LoraArchitecture.StableDiffusionXL)]
-    public void Architecture_ByTheWidthOfText_IsThatModels(string name, long width, LoraArchitecture expected) => Assert.Equal(expected, Of([(name, [4, width])]).Architecture);
+    public void Architecture_ByTheWidthOfText_IsThatModels(string name, long width, LoraArchitecture expected) =>
+        Assert.Equal(expected, Of([(name, [4, width])]).Architecture);
 
     [Fact]
-    public void Architecture_OfAFactorOfOneSize_HasNoWidth() => Assert.Equal(LoraArchitecture.StableDiffusion, Of([("unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.lora_A.weight", [768])]).Architecture);
+    public void Architecture_OfAFactorOfOneSize_HasNoWidth() => Assert.Equal(
+        LoraArchitecture.StableDiffusion,
+        Of([("unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.lora_A.weight", [768])]).Architecture);
 
     /// <summary>Stable Diffusion 2.x has 23 layers of text, 1.x has 12.</summary>
     [Theory]
     [InlineData("lora_te_text_model_encoder_layers_12_mlp_fc1", LoraArchitecture.StableDiffusion2)]
     [InlineData("lora_te_text_model_encoder_layers_22_mlp_fc1", LoraArchitecture.StableDiffusion2)]
     [InlineData("lora_te_text_model_encoder_layers_11_mlp_fc1", LoraArchitecture.Unknown)]
-    public void Architecture_ByTheDepthOfText_IsSecondOrUnknown(string module, LoraArchitecture expected) => Assert.Equal(expected, Of([module + Down]).Architecture);
+    public void Architecture_ByTheDepthOfText_IsSecondOrUnknown(string module, LoraArchitecture expected) =>
+        Assert.Equal(expected, Of([module + Down]).Architecture);
 
     [Theory]
     [InlineData("modelspec.architecture", "stable-diffusion-xl-v1-base/lora", LoraArchitecture.StableDiffusionXL)]
@@ -91,7 +96,8 @@ public sealed class LoraOriginTests
     [InlineData("ss_base_model_version", "sd_1.5", LoraArchitecture.StableDiffusion1)]
     [InlineData("ss_base_model_version", "other", LoraArchitecture.Unknown)]
     [InlineData("ss_output_name", "sdxl", LoraArchitecture.Unknown)]
-    public void Architecture_OfNamesThatDoNotTell_IsTheOneNoted(string key, string value, LoraArchitecture expected) => Assert.Equal(expected, Of(["unet.mid_block.resnets.0.conv1" + Down], (key, value)).Architecture);
+    public void Architecture_OfNamesThatDoNotTell_IsTheOneNoted(string key, string value, LoraArchitecture expected) =>
+        Assert.Equal(expected, Of(["unet.mid_block.resnets.0.conv1" + Down], (key, value)).Architecture);
 
     /// <summary>A note settles first or second, but never gainsays the names or the widths.</summary>
     [Theory]
@@ -114,7 +120,8 @@ public sealed class LoraOriginTests
     [InlineData("unet.a.lora_A.weight", "ss_network_module", "mine", null)]
     [InlineData("base_model.model.a.lora_A.weight", null, null, "PEFT")]
     [InlineData("unet.a.lora_A.weight", "lora_adapter_metadata", "{}", "diffusers")]
-    public void Tool_ByNamesAndNotes_IsTheOneThatWritesThem(string name, string? key, string? value, string? expected) => Assert.Equal(expected, (key is null ? Of([name]) : Of([name], (key, value!))).Tool);
+    public void Tool_ByNamesAndNotes_IsTheOneThatWritesThem(string name, string? key, string? value, string? expected) =>
+        Assert.Equal(expected, (key is null ? Of([name]) : Of([name], (key, value!))).Tool);
 
     [Fact]
     public void Agree_OfKindsOfModels_HoldsForTheSameTheUnknownAndTheUnsettled()
@@ -126,7 +133,8 @@ public sealed class LoraOriginTests
             {
                 LoraArchitecture[] pair = [one, other];
                 var expected = one == other || pair.Contains(LoraArchitecture.Unknown)
-                    || (pair.Contains(LoraArchitecture.StableDiffusion) && (pair.Contains(LoraArchitecture.StableDiffusion1) || pair.Contains(LoraArchitecture.StableDiffusion2)));
+                    || (pair.Contains(LoraArchitecture.StableDiffusion)
+                        && (pair.Contains(LoraArchitecture.StableDiffusion1) || pair.Contains(LoraArchitecture.StableDiffusion2)));
                 Assert.True(expected == LoraOrigin.Agree(one, other), $"{one}, {other}");
             }
         }
@@ -151,15 +159,19 @@ public sealed class LoraOriginTests
     public void Mismatch_OfAnotherModel_SaysBothAndWhatToDo()
     {
         Assert.Equal(
-            "This LoRA is for Wan (made with a tool), the pipeline is Stable Diffusion 1.x. Expected a LoRA for Stable Diffusion 1.x: take one, or load a model that this LoRA is for.",
+            "This LoRA is for Wan (made with a tool), the pipeline is Stable Diffusion 1.x. Expected a LoRA for Stable Diffusion 1.x: "
+                + "take one, or load a model that this LoRA is for.",
             new LoraOrigin(LoraArchitecture.Wan, "a tool").Mismatch(LoraArchitecture.StableDiffusion1));
         Assert.Contains("is for Wan, the pipeline", new LoraOrigin(LoraArchitecture.Wan, null).Mismatch(LoraArchitecture.Flux));
         Assert.Null(new LoraOrigin(LoraArchitecture.Wan, null).Mismatch(LoraArchitecture.Wan));
     }
 
-    private static LoraOrigin Of(string[] names, params (string Key, string Value)[] metadata) => Of([.. names.Select(static name => (name, new long[] { 4, 8 }))], metadata);
+    private static LoraOrigin Of(string[] names, params (string Key, string Value)[] metadata) =>
+        Of([.. names.Select(static name => (name, new long[] { 4, 8 }))], metadata);
 
     private static LoraOrigin Of((string Name, long[] Shape)[] tensors, params (string Key, string Value)[] metadata) => LoraOrigin.Of(
-        tensors.ToDictionary(static tensor => tensor.Name, static tensor => new SafetensorInfo(tensor.Name, ScalarType.Float32, tensor.Shape, 0, 0) { StoredType = "F32" }),
+        tensors.ToDictionary(
+            static tensor => tensor.Name,
+            static tensor => new SafetensorInfo(tensor.Name, ScalarType.Float32, tensor.Shape, 0, 0) { StoredType = "F32" }),
         metadata.ToDictionary(static pair => pair.Key, static pair => pair.Value));
 }

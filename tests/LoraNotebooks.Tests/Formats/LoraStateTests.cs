@@ -22,7 +22,9 @@ public sealed class LoraStateTests : IDisposable
     [InlineData("lokr_w1", null)]
     [InlineData("lokr_w1_a", null)]
     public void Ranks_OfAPart_AreItsFirstSize(string part, int? expected) =>
-        Assert.Equal(expected is { } rank ? [("a.b", rank)] : [], new LoraState(new Dictionary<string, Tensor> { [$"a.b.{part}"] = zeros(3, 5) }).Ranks.Select(static pair => (pair.Key, pair.Value)));
+        Assert.Equal(
+            expected is { } rank ? [("a.b", rank)] : [],
+            new LoraState(new Dictionary<string, Tensor> { [$"a.b.{part}"] = zeros(3, 5) }).Ranks.Select(static pair => (pair.Key, pair.Value)));
 
     /// <summary>Of two factors the inner one counts; where nothing has a rank, α is the one that was asked for.</summary>
     [Theory]
@@ -46,7 +48,14 @@ public sealed class LoraStateTests : IDisposable
     public void NotFinite_OfWeightsAndAlphas_AreTheirLayersOnceAndInOrder()
     {
         var state = new LoraState(
-            new Dictionary<string, Tensor> { ["b.lora_A.weight"] = full(2, 2, float.NaN), ["b.lora_B.weight"] = full(2, 2, float.NaN), ["a.lora_A.weight"] = ones(2, 2), ["ab.bias"] = full(2, float.PositiveInfinity), ["c.lora_A.weight"] = ones(2, 2) },
+            new Dictionary<string, Tensor>
+            {
+                ["b.lora_A.weight"] = full(2, 2, float.NaN),
+                ["b.lora_B.weight"] = full(2, 2, float.NaN),
+                ["a.lora_A.weight"] = ones(2, 2),
+                ["ab.bias"] = full(2, float.PositiveInfinity),
+                ["c.lora_A.weight"] = ones(2, 2),
+            },
             new Dictionary<string, double> { ["a"] = 1, ["c"] = double.NaN, ["elsewhere"] = double.NaN });
 
         Assert.Equal(["ab.bias", "b", "c", "elsewhere.alpha"], state.NotFinite());
@@ -74,7 +83,8 @@ public sealed class LoraStateTests : IDisposable
         Assert.Equal($"12 layers with numbers that are not finite (why): {ten}", new LoraNote(LoraNoteKind.NotFinite, "why", many).ToString());
         Assert.Equal("damaged (why): n1", new LoraNote(LoraNoteKind.Damaged, "why", ["n1"]).ToString());
         Assert.Equal(
-            "why: n1, n2, n3, n4, n5, and 7 more; left out 12 tensors (how): n1, n2, n3, n4, n5, and 7 more", LoraNote.Text([new(LoraNoteKind.Assumed, "why", many), new(LoraNoteKind.Unknown, "how", many)]));
+            "why: n1, n2, n3, n4, n5, and 7 more; left out 12 tensors (how): n1, n2, n3, n4, n5, and 7 more",
+            LoraNote.Text([new(LoraNoteKind.Assumed, "why", many), new(LoraNoteKind.Unknown, "how", many)]));
         Assert.Equal(12, LoraNote.Text([.. many.Select(name => new LoraNote(LoraNoteKind.Assumed, "why", [name, "other"]))]).Split("and 1 more").Length - 1);
     }
 
@@ -87,21 +97,32 @@ public sealed class LoraStateTests : IDisposable
         reading.Add(LoraNoteKind.Unknown, "strange", "a");
         reading.Add(LoraNoteKind.Unknown, "strange", "b");
         reading.Add(LoraNoteKind.Unknown, "stranger", "d");
-        reading.RequireFinite("unet", new LoraState(new Dictionary<string, Tensor> { ["x.lora_A.weight"] = full(1, 1, float.NaN), ["y.lora_A.weight"] = ones(1, 1) }));
+        reading.RequireFinite(
+            "unet",
+            new LoraState(new Dictionary<string, Tensor> { ["x.lora_A.weight"] = full(1, 1, float.NaN), ["y.lora_A.weight"] = ones(1, 1) }));
 
         IReadOnlyList<LoraNote> notes = [];
         var told = Heard.During(() => notes = reading.Finish());
 
         Assert.Equal(3, reading.Strangers);
         Assert.Equal("the file", reading.Path);
-        Assert.Equal([(LoraNoteKind.Unknown, "strange", 2), (LoraNoteKind.Unknown, "stranger", 1), (LoraNoteKind.Assumed, "taken", 1), (LoraNoteKind.NotFinite, NotFinite, 1)], notes.Select(static note => (note.Kind, note.Reason, note.Names.Count)));
         Assert.Equal(
-            $"'the file': left out 2 tensors (strange): a, b; left out 1 tensor (stranger): d; taken: c; 1 layer with numbers that are not finite ({NotFinite}): unet: x. To refuse such files, read them strictly.{Environment.NewLine}",
+            [
+                (LoraNoteKind.Unknown, "strange", 2),
+                (LoraNoteKind.Unknown, "stranger", 1),
+                (LoraNoteKind.Assumed, "taken", 1),
+                (LoraNoteKind.NotFinite, NotFinite, 1)
+            ],
+            notes.Select(static note => (note.Kind, note.Reason, note.Names.Count)));
+        Assert.Equal(
+            "'the file': left out 2 tensors (strange): a, b; left out 1 tensor (stranger): d; taken: c; "
+                + $"1 layer with numbers that are not finite ({NotFinite}): unet: x. To refuse such files, read them strictly.{Environment.NewLine}",
             told);
     }
 
     [Fact]
-    public void Reading_ThatFoundNothing_TellsNothing() => Assert.Equal("", Heard.During(static () => Assert.Empty(new LoraReading("x", isStrict: true).Finish())));
+    public void Reading_ThatFoundNothing_TellsNothing() =>
+        Assert.Equal("", Heard.During(static () => Assert.Empty(new LoraReading("x", isStrict: true).Finish())));
 
     [Fact]
     public void Reading_Strictly_RefusesEachThingByItsKind()
@@ -113,7 +134,8 @@ public sealed class LoraStateTests : IDisposable
         reading.Add(LoraNoteKind.Unsupported, "left", "b");
 
         Assert.Equal(
-            "'the file' was not read, because strict reading refuses what it would leave out (4 faults); expected a LoRA of known tensors only, or read it without strict:\n"
+            "'the file' was not read, because strict reading refuses what it would leave out (4 faults); "
+            + "expected a LoRA of known tensors only, or read it without strict:\n"
             + "- unexpected: a (strange)\n- unsupported: b (left)\n- assumed: c (taken)\n- not finite: e (not finite)",
             Assert.Throws<InvalidDataException>(() => reading.Finish()).Message);
 
@@ -121,7 +143,8 @@ public sealed class LoraStateTests : IDisposable
         reading.IsMissing("g");
 
         Assert.StartsWith(
-            "'the file' is damaged (6 faults), expected a whole and sound LoRA; download or save it again:\n- damaged: f (broken)\n- missing: g\n- unexpected: a (strange)\n",
+            "'the file' is damaged (6 faults), expected a whole and sound LoRA; download or save it again:\n- damaged: f (broken)\n- missing: g\n"
+                + "- unexpected: a (strange)\n",
             Assert.Throws<InvalidDataException>(() => reading.Finish()).Message);
     }
 
@@ -139,7 +162,9 @@ public sealed class LoraStateTests : IDisposable
         var told = Heard.During(() => message = Assert.Throws<InvalidDataException>(() => reading.Finish()).Message);
 
         Assert.Equal(
-            $"'the file' is damaged (12 faults), expected a whole and sound LoRA; download or save it again:\n{string.Join('\n', Enumerable.Range(1, 10).Select(static i => $"- missing: m{i}"))}\n- and 2 more", message);
+            "'the file' is damaged (12 faults), expected a whole and sound LoRA; download or save it again:\n"
+                + $"{string.Join('\n', Enumerable.Range(1, 10).Select(static i => $"- missing: m{i}"))}\n- and 2 more",
+            message);
         Assert.Equal("", told);
     }
 

@@ -21,12 +21,21 @@ public sealed class PeftFolderTests : IDisposable
     [Fact]
     public void Write_OfAnAdapter_GivesPeftsFilesToTheByte()
     {
-        var config = new JsonObject { ["r"] = 2, ["peft_type"] = "LORA", ["inference_mode"] = false, ["target_modules"] = new JsonArray("é", "<q>"), ["alpha_pattern"] = new JsonObject() };
+        var config = new JsonObject
+        {
+            ["r"] = 2,
+            ["peft_type"] = "LORA",
+            ["inference_mode"] = false,
+            ["target_modules"] = new JsonArray("é", "<q>"),
+            ["alpha_pattern"] = new JsonObject(),
+        };
 
         PeftFolder.Write(folder.Path, State(config, ("a.lora_A.weight", ones(2, 3)), ("a.lora_B.weight", zeros(4, 2)), ("b.base_layer.bias", ones(4))));
 
         Assert.Equal(
-            "{\n  \"alpha_pattern\": {},\n  \"inference_mode\": true,\n  \"peft_type\": \"LORA\",\n  \"r\": 2,\n  \"target_modules\": [\n    \"é\",\n    \"<q>\"\n  ]\n}", File.ReadAllText(folder.In("adapter_config.json")));
+            "{\n  \"alpha_pattern\": {},\n  \"inference_mode\": true,\n  \"peft_type\": \"LORA\",\n  \"r\": 2,\n  \"target_modules\": [\n    \"é\",\n"
+                + "    \"<q>\"\n  ]\n}",
+            File.ReadAllText(folder.In("adapter_config.json")));
         Assert.False(config["inference_mode"]!.GetValue<bool>());
         Assert.Equal(
             RawSafetensors.Of(
@@ -51,7 +60,9 @@ public sealed class PeftFolderTests : IDisposable
         PeftFolder.Write(folder.In("peft"), state, asked);
         DiffusersLoraFile.Write(folder.In("d.safetensors"), [(new LoraPart("unet", "x", []), state)], asked);
 
-        Assert.All(SafetensorsFile.LoadAll(folder.In("peft", "adapter_model.safetensors")).Concat(SafetensorsFile.LoadAll(folder.In("d.safetensors"))), pair => Assert.Equal(expected, pair.Value.dtype));
+        Assert.All(
+            SafetensorsFile.LoadAll(folder.In("peft", "adapter_model.safetensors")).Concat(SafetensorsFile.LoadAll(folder.In("d.safetensors"))),
+            pair => Assert.Equal(expected, pair.Value.dtype));
     }
 
     /// <summary>A method's own parts have names, those of the others do not, nor has a core or LyCORIS' m of another shape.</summary>
@@ -89,7 +100,9 @@ public sealed class PeftFolderTests : IDisposable
     [InlineData(new long[] { 3, 1, 1, 1 }, new long[] { 1, 3, 1, 1 })]
     public void Write_OfLycorisMagnitude_GivesPefts(long[] stored, long[] expected)
     {
-        PeftFolder.Write(folder.Path, State(Config("LORA"), ("a.lora_A.weight", ones(2, 3)), ("a.dora_scale", arange(3).to(ScalarType.Float32).reshape(stored))));
+        PeftFolder.Write(
+            folder.Path,
+            State(Config("LORA"), ("a.lora_A.weight", ones(2, 3)), ("a.dora_scale", arange(3).to(ScalarType.Float32).reshape(stored))));
 
         var magnitude = SafetensorsFile.LoadAll(folder.In("adapter_model.safetensors"))["base_model.model.a.lora_magnitude_vector"];
         Assert.Equal(expected, magnitude.shape);
@@ -100,14 +113,19 @@ public sealed class PeftFolderTests : IDisposable
     [InlineData(new long[] { 1, 3 })]
     [InlineData(new long[] { 3 })]
     public void Write_OfAMagnitudePerInput_IsRefused(long[] stored) =>
-        Assert.Contains("- a.dora_scale [", Assert.Throws<ArgumentException>(() => PeftFolder.Write(folder.Path, State(Config("LORA"), ("a.lora_A.weight", ones(2, 3)), ("a.dora_scale", ones(stored))))).Message);
+        Assert.Contains(
+            "- a.dora_scale [",
+            Assert.Throws<ArgumentException>(() =>
+                PeftFolder.Write(folder.Path, State(Config("LORA"), ("a.lora_A.weight", ones(2, 3)), ("a.dora_scale", ones(stored))))).Message);
 
     [Fact]
     public void Write_OfMagnitudesForSomeLayers_IsRefused()
     {
         var state = State(Config("LORA"), ("a.lora_A.weight", ones(2, 3)), ("a.lora_magnitude_vector", ones(3)), ("b.lora_A.weight", ones(2, 3)));
 
-        Assert.EndsWith("\n- lora_magnitude_vector of 1 of 2 layers; PEFT has it for all or for none", Assert.Throws<ArgumentException>(() => PeftFolder.Write(folder.Path, state)).Message);
+        Assert.EndsWith(
+            "\n- lora_magnitude_vector of 1 of 2 layers; PEFT has it for all or for none",
+            Assert.Throws<ArgumentException>(() => PeftFolder.Write(folder.Path, state)).Message);
     }
 
     [Fact]
@@ -115,12 +133,15 @@ public sealed class PeftFolderTests : IDisposable
     {
         var state = State(Config("LORA"), [.. Enumerable.Range(0, 12).Reverse().Select(static i => ($"m{i:00}.hada_t1", ones(1)))]);
 
-        Assert.EndsWith($":\n{string.Join('\n', Enumerable.Range(0, 10).Select(static i => $"- m{i:00}.hada_t1 [1]"))}\n- and 2 more", Assert.Throws<ArgumentException>(() => PeftFolder.Write(folder.Path, state)).Message);
+        Assert.EndsWith(
+            $":\n{string.Join('\n', Enumerable.Range(0, 10).Select(static i => $"- m{i:00}.hada_t1 [1]"))}\n- and 2 more",
+            Assert.Throws<ArgumentException>(() => PeftFolder.Write(folder.Path, state)).Message);
     }
 
     [Fact]
     public void Write_WithoutAConfiguration_IsRefused() => Assert.Equal(
-        "The adapter has no configuration, and PEFT needs one (adapter_config.json); without it α is lost.", Assert.Throws<ArgumentException>(() => PeftFolder.Write(folder.Path, State(null, ("a.lora_A.weight", ones(1, 1))))).Message);
+        "The adapter has no configuration, and PEFT needs one (adapter_config.json); without it α is lost.",
+        Assert.Throws<ArgumentException>(() => PeftFolder.Write(folder.Path, State(null, ("a.lora_A.weight", ones(1, 1))))).Message);
 
     [Fact]
     public void Write_OfNumbersThatDoNotFit_WritesNeitherFile()
@@ -128,9 +149,16 @@ public sealed class PeftFolderTests : IDisposable
         var state = State(Config("LORA"), ("a.lora_A.weight", full(1, 1, 1e6f)), ("a.lora_B.weight", ones(1, 1)));
         var broken = State(Config("LORA"), ("a.lora_A.weight", full(1, 1, float.NaN)));
 
-        Assert.Contains("- a.lora_A.weight (up to 1E+06, Float16)", Assert.Throws<ArgumentException>(() => PeftFolder.Write(folder.In("peft"), state, ScalarType.Float16)).Message);
-        Assert.Contains("- unet.a.lora_A.weight (up to 1E+06, Float16)", Assert.Throws<ArgumentException>(() => DiffusersLoraFile.Write(folder.In("d.safetensors"), [(new LoraPart("unet", "x", []), state)], ScalarType.Float16)).Message);
-        Assert.Contains("- unet.a.lora_A.weight", Assert.Throws<InvalidDataException>(() => DiffusersLoraFile.Write(folder.In("d.safetensors"), [(new LoraPart("unet", "x", []), broken)])).Message);
+        Assert.Contains(
+            "- a.lora_A.weight (up to 1E+06, Float16)",
+            Assert.Throws<ArgumentException>(() => PeftFolder.Write(folder.In("peft"), state, ScalarType.Float16)).Message);
+        Assert.Contains(
+            "- unet.a.lora_A.weight (up to 1E+06, Float16)",
+            Assert.Throws<ArgumentException>(() =>
+                DiffusersLoraFile.Write(folder.In("d.safetensors"), [(new LoraPart("unet", "x", []), state)], ScalarType.Float16)).Message);
+        Assert.Contains(
+            "- unet.a.lora_A.weight",
+            Assert.Throws<InvalidDataException>(() => DiffusersLoraFile.Write(folder.In("d.safetensors"), [(new LoraPart("unet", "x", []), broken)])).Message);
         Assert.Empty(Directory.GetFileSystemEntries(folder.Path));
     }
 
@@ -141,7 +169,10 @@ public sealed class PeftFolderTests : IDisposable
 
         DiffusersLoraFile.Write(
             path,
-            [(new LoraPart("unet", "x", []), State(new JsonObject { ["r"] = 2, ["bias"] = null }, ("a.lora_A.weight", ones(1, 1)))), (new LoraPart("text_encoder", "y", []), State(new JsonObject { ["r"] = 4 }, ("a.lora_A.weight", ones(1, 1))))],
+            [
+                (new LoraPart("unet", "x", []), State(new JsonObject { ["r"] = 2, ["bias"] = null }, ("a.lora_A.weight", ones(1, 1)))),
+                (new LoraPart("text_encoder", "y", []), State(new JsonObject { ["r"] = 4 }, ("a.lora_A.weight", ones(1, 1))))
+            ],
             metadata: new Dictionary<string, string> { ["note"] = "kept", ["format"] = "tf", ["lora_adapter_metadata"] = "old" });
 
         using var file = SafetensorsFile.Open(path);
@@ -154,8 +185,14 @@ public sealed class PeftFolderTests : IDisposable
     public void Read_OfAFolder_TakesWhatIsOfAnAdapterAndTellsTheRest()
     {
         Save(
-            ("base_model.model.a.lora_A.default.weight", full(2, 3, 1f)), ("base_model.model.a.lora_B.default.weight", full(4, 2, 2f)), ("base_model.model.head.weight", full(2, 2, 3f)), ("b.lora_A.weight", full(1, 3, 4f)),
-            ("b.lora_B.weight", full(4, 1, 5f)), ("strange.weight", ones(1)), ("c.alpha", ones(1)), ("c.diff", ones(1)));
+            ("base_model.model.a.lora_A.default.weight", full(2, 3, 1f)),
+            ("base_model.model.a.lora_B.default.weight", full(4, 2, 2f)),
+            ("base_model.model.head.weight", full(2, 2, 3f)),
+            ("b.lora_A.weight", full(1, 3, 4f)),
+            ("b.lora_B.weight", full(4, 1, 5f)),
+            ("strange.weight", ones(1)),
+            ("c.alpha", ones(1)),
+            ("c.diff", ones(1)));
 
         LoraState? state = null;
         var told = Heard.During(() => state = PeftFolder.Read(folder.Path));
@@ -173,11 +210,16 @@ public sealed class PeftFolderTests : IDisposable
     [Fact]
     public void Read_OfADamagedFolder_NamesWhatIsMissingAndWhatIsThereTwice()
     {
-        Save(("base_model.model.a.lora_A.one.weight", ones(2, 3)), ("base_model.model.a.lora_A.two.weight", ones(2, 3)), ("base_model.model.a.lora_B.one.weight", ones(4, 2)));
+        Save(
+            ("base_model.model.a.lora_A.one.weight", ones(2, 3)),
+            ("base_model.model.a.lora_A.two.weight", ones(2, 3)),
+            ("base_model.model.a.lora_B.one.weight", ones(4, 2)));
 
         var message = Assert.Throws<InvalidDataException>(() => PeftFolder.Read(folder.Path)).Message;
 
-        Assert.Contains("- damaged: base_model.model.a.lora_A.two.weight (the file has this weight twice, maybe of two adapters; expected one adapter in a file)", message);
+        Assert.Contains(
+            "- damaged: base_model.model.a.lora_A.two.weight (the file has this weight twice, maybe of two adapters; expected one adapter in a file)",
+            message);
         Assert.Contains("- missing: base_model.model.a.lora_B.two.weight", message);
     }
 
@@ -191,7 +233,8 @@ public sealed class PeftFolderTests : IDisposable
 
     private static JsonObject Config(string type) => new() { ["peft_type"] = type };
 
-    private static LoraState State(JsonObject? config, params (string Name, Tensor Tensor)[] tensors) => new(tensors.ToDictionary(static pair => pair.Name, static pair => pair.Tensor), config: config);
+    private static LoraState State(JsonObject? config, params (string Name, Tensor Tensor)[] tensors) =>
+        new(tensors.ToDictionary(static pair => pair.Name, static pair => pair.Tensor), config: config);
 
     private void Save(params (string Name, Tensor Tensor)[] tensors)
     {

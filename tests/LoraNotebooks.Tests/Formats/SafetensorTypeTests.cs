@@ -94,7 +94,13 @@ public sealed class SafetensorTypeTests : IDisposable
     public void Open_OfAHeaderWhoseLengthLooksLikeAnotherKindsMark_IsRead(int length)
     {
         var path = folder.In("good.safetensors");
-        File.WriteAllBytes(path, [.. BitConverter.GetBytes((ulong)length), .. Encoding.UTF8.GetBytes("""{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}""".PadRight(length)), 7]);
+        File.WriteAllBytes(
+            path,
+            [
+                .. BitConverter.GetBytes((ulong)length),
+                .. Encoding.UTF8.GetBytes("""{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}""".PadRight(length)),
+                7
+            ]);
 
         using var file = SafetensorsFile.Open(path);
 

@@ -44,7 +44,9 @@ public sealed class SafetensorsBytesTests : IDisposable
         SafetensorsFile.Write(path, tensors, new Dictionary<string, string> { ["z"] = "last", ["A"] = "first", ["a"] = "é \\\" <&'" });
 
         Assert.Equal(
-            RawSafetensors.Of([("A", "first"), ("a", "é \\\\\\\" <&'"), ("z", "last")], [.. Native.Select(static type => (type.Type, type.Type, new long[] { 2 }, type.Bytes))]),
+            RawSafetensors.Of(
+                [("A", "first"), ("a", "é \\\\\\\" <&'"), ("z", "last")],
+                [.. Native.Select(static type => (type.Type, type.Type, new long[] { 2 }, type.Bytes))]),
             File.ReadAllBytes(path));
     }
 
@@ -89,21 +91,32 @@ public sealed class SafetensorsBytesTests : IDisposable
     {
         var table = tensor(new float[] { 1, 2, 3, 4, 5, 6 }, [2, 3]);
 
-        SafetensorsFile.Write(path, new Dictionary<string, Tensor> { ["view"] = table.t(), ["number"] = tensor(7f), ["empty"] = zeros(0, 4), ["trained"] = ones(1).requires_grad_() });
+        SafetensorsFile.Write(
+            path,
+            new Dictionary<string, Tensor> { ["view"] = table.t(), ["number"] = tensor(7f), ["empty"] = zeros(0, 4), ["trained"] = ones(1).requires_grad_() });
 
         Assert.Equal(
             RawSafetensors.Of(
                 [],
-                [("empty", "F32", [0, 4], []), ("number", "F32", [], RawSafetensors.Bytes(7)), ("trained", "F32", [1], RawSafetensors.Bytes(1)), ("view", "F32", [3, 2], RawSafetensors.Bytes(1, 4, 2, 5, 3, 6))]),
+                [
+                    ("empty", "F32", [0, 4], []),
+                    ("number", "F32", [], RawSafetensors.Bytes(7)),
+                    ("trained", "F32", [1], RawSafetensors.Bytes(1)),
+                    ("view", "F32", [3, 2], RawSafetensors.Bytes(1, 4, 2, 5, 3, 6))
+                ]),
             File.ReadAllBytes(path));
     }
 
     [Fact]
     public void Write_OfATypeThatTheFormatLacks_IsRefusedBeforeAFileIsMade()
     {
-        var message = Assert.Throws<ArgumentException>(() => SafetensorsFile.Write(path, new Dictionary<string, Tensor> { ["a"] = zeros(2, ScalarType.ComplexFloat64) })).Message;
+        var message = Assert.Throws<ArgumentException>(() =>
+            SafetensorsFile.Write(path, new Dictionary<string, Tensor> { ["a"] = zeros(2, ScalarType.ComplexFloat64) })).Message;
 
-        Assert.Equal("A safetensors file cannot hold ComplexFloat64; expected one of Bool, Byte, Int8, Int16, Int32, Int64, Float16, BFloat16, Float32, Float64. Convert the tensor first.", message);
+        Assert.Equal(
+            "A safetensors file cannot hold ComplexFloat64; expected one of Bool, Byte, Int8, Int16, Int32, Int64, Float16, BFloat16, Float32, Float64. "
+                + "Convert the tensor first.",
+            message);
         Assert.Empty(Directory.GetFiles(folder.Path));
     }
 
@@ -113,7 +126,11 @@ public sealed class SafetensorsBytesTests : IDisposable
     {
         const int count = (1 << 20) + 3;
         ushort[] numbers = [.. Enumerable.Range(0, count).Select(static i => (ushort)((i * 7) + (i >> 16)))];
-        File.WriteAllBytes(path, RawSafetensors.Of([], [("first", "U8", [2], [9, 9]), ("a", "U16", [count], MemoryMarshal.AsBytes(numbers.AsSpan()).ToArray()), ("last", "U8", [1], [7])]));
+        File.WriteAllBytes(
+            path,
+            RawSafetensors.Of(
+                [],
+                [("first", "U8", [2], [9, 9]), ("a", "U16", [count], MemoryMarshal.AsBytes(numbers.AsSpan()).ToArray()), ("last", "U8", [1], [7])]));
         using var file = SafetensorsFile.Open(path);
 
         Assert.True(numbers.Select(static number => (int)number).SequenceEqual(file.Load("a").data<int>().ToArray()));
@@ -126,7 +143,9 @@ public sealed class SafetensorsBytesTests : IDisposable
         File.WriteAllBytes(path, RawSafetensors.Of([], [("big", "U64", [1], [0, 0, 0, 0, 0, 0, 0, 0x80])]));
         using var file = SafetensorsFile.Open(path);
 
-        Assert.Equal($"{path}: 'big' holds a number of type U64 that is too large for Int64, expected at most 9223372036854775807. Save it in another type.", Assert.Throws<InvalidDataException>(() => file.Load("big")).Message);
+        Assert.Equal(
+            $"{path}: 'big' holds a number of type U64 that is too large for Int64, expected at most 9223372036854775807. Save it in another type.",
+            Assert.Throws<InvalidDataException>(() => file.Load("big")).Message);
     }
 
     [Fact]

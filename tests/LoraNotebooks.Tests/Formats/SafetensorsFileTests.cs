@@ -76,7 +76,9 @@ public sealed class SafetensorsFileTests : IDisposable
     [Fact]
     public void Open_SeveralFaults_ReportsAllAtOnce()
     {
-        var path = WriteRaw("""{"a":{"dtype":"F12","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[9],"data_offsets":[0,8]}}"""u8.ToArray(), data: 8);
+        var path = WriteRaw(
+            """{"a":{"dtype":"F12","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[9],"data_offsets":[0,8]}}"""u8.ToArray(),
+            data: 8);
 
         var error = Assert.Throws<InvalidDataException>(() => SafetensorsFile.Open(path));
 

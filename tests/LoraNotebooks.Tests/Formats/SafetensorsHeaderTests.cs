@@ -44,20 +44,36 @@ public sealed class SafetensorsHeaderTests : IDisposable
 
         // 2^63 bytes are more than a file can have; all three sizes make 2^186, of which 128 bits are zero.
         { """{"a":{"dtype":"I16","shape":[4611686018427387904,4611686018427387904,4611686018427387904],"data_offsets":[0,0]}}""",
-            "'a' of shape [4611686018427387904, 4611686018427387904, 4611686018427387904] and dtype I16 needs 9223372036854775808 bytes, its data_offsets give 0" },
+            "'a' of shape [4611686018427387904, 4611686018427387904, 4611686018427387904] and dtype I16 needs 9223372036854775808 "
+                + "bytes, its data_offsets give 0" },
         { """{"a":{"dtype":"U8","shape":[8],"data_offsets":[0,8]},"a":{"dtype":"U8","shape":[0],"data_offsets":[8,8]}}""", "'a' appears twice" },
         { """{"__metadata__":[],"a":{"dtype":"U8","shape":[8],"data_offsets":[0,8]}}""", "__metadata__ is not an object" },
         { """{"__metadata__":{"k":null},"a":{"dtype":"U8","shape":[8],"data_offsets":[0,8]}}""", "__metadata__['k'] is Null, expected a string" },
-        { """{"a":{"dtype":"U8","shape":[5],"data_offsets":[0,5]},"b":{"dtype":"U8","shape":[4],"data_offsets":[4,8]}}""", "'b' begins at 4 and overlaps the tensor before it, which ends at 5" },
-        { """{"a":{"dtype":"U8","shape":[8],"data_offsets":[0,8]},"b":{"dtype":"U8","shape":[2],"data_offsets":[2,4]}}""", "'b' begins at 2 and overlaps the tensor before it, which ends at 8" },
-        { """{"a":{"dtype":"U8","shape":[3],"data_offsets":[0,3]},"b":{"dtype":"U8","shape":[4],"data_offsets":[4,8]}}""", "bytes 3 to 4 before 'b' belong to no tensor" },
+        {
+            """{"a":{"dtype":"U8","shape":[5],"data_offsets":[0,5]},"b":{"dtype":"U8","shape":[4],"data_offsets":[4,8]}}""",
+            "'b' begins at 4 and overlaps the tensor before it, which ends at 5"
+        },
+        {
+            """{"a":{"dtype":"U8","shape":[8],"data_offsets":[0,8]},"b":{"dtype":"U8","shape":[2],"data_offsets":[2,4]}}""",
+            "'b' begins at 2 and overlaps the tensor before it, which ends at 8"
+        },
+        {
+            """{"a":{"dtype":"U8","shape":[3],"data_offsets":[0,3]},"b":{"dtype":"U8","shape":[4],"data_offsets":[4,8]}}""",
+            "bytes 3 to 4 before 'b' belong to no tensor"
+        },
         { """{"b":{"dtype":"U8","shape":[3],"data_offsets":[4,7]}}""", "bytes 0 to 4 before 'b' belong to no tensor" },
         { """{"a":{"dtype":"U8","shape":[7],"data_offsets":[0,7]}}""", "the tensors end at 7, the file has 8 bytes of data" },
         { "{}", "the tensors end at 0, the file has 8 bytes of data" },
 
         // Where an entry is wrong, what it leaves open is no fault of its own.
-        { """{"a":{"dtype":"U8","shape":[4],"data_offsets":[4,8]},"b":{"dtype":"U8","shape":[3],"data_offsets":[0,4]}}""", "'b' of shape [3] and dtype U8 needs 3 bytes, its data_offsets give 4" },
-        { """{"a":3,"b":{"dtype":"U8","shape":[3],"data_offsets":[0,4]}}""", $"{NeedsAll}; 'b' of shape [3] and dtype U8 needs 3 bytes, its data_offsets give 4" },
+        {
+            """{"a":{"dtype":"U8","shape":[4],"data_offsets":[4,8]},"b":{"dtype":"U8","shape":[3],"data_offsets":[0,4]}}""",
+            "'b' of shape [3] and dtype U8 needs 3 bytes, its data_offsets give 4"
+        },
+        {
+            """{"a":3,"b":{"dtype":"U8","shape":[3],"data_offsets":[0,4]}}""",
+            $"{NeedsAll}; 'b' of shape [3] and dtype U8 needs 3 bytes, its data_offsets give 4"
+        },
         { """{"a":{"dtype":"F4","shape":[16],"data_offsets":[0,8]},"b":3}""", "'b' needs dtype, shape and two data_offsets" },
     };
 
@@ -79,7 +95,10 @@ public sealed class SafetensorsHeaderTests : IDisposable
     {
         File.WriteAllBytes(path, RawSafetensors.Of(header, new byte[8]));
 
-        Assert.Matches($"^{RegexOf(path)} is not a safetensors file: its header cannot be read \\({(reason is null ? ".+" : RegexOf(reason))}\\)\\. Download or save the file again\\.$", Refused());
+        Assert.Matches(
+            $"^{RegexOf(path)} is not a safetensors file: its header cannot be read \\({(reason is null ? ".+" : RegexOf(reason))}\\)\\. "
+                + "Download or save the file again\\.$",
+            Refused());
     }
 
     [Theory]
@@ -105,17 +124,24 @@ public sealed class SafetensorsHeaderTests : IDisposable
         File.WriteAllBytes(path, RawSafetensors.Of($"{{{string.Join(',', Enumerable.Range(10, 13).Select(static i => $"\"t{i}\":1"))}}}", 1, 2));
 
         Assert.Equal(
-            $"{path} has a faulty safetensors header: {string.Join("; ", Enumerable.Range(10, 10).Select(static i => $"'t{i}' needs dtype, shape and two data_offsets"))}; and 3 more. Download or save the file again.",
+            $"{path} has a faulty safetensors header: "
+                + $"{string.Join("; ", Enumerable.Range(10, 10).Select(static i => $"'t{i}' needs dtype, shape and two data_offsets"))}; and 3 more. "
+                + "Download or save the file again.",
             Refused());
     }
 
     [Fact]
     public void Open_OfTypesThatAreNotRead_NamesThemAndWhatIs()
     {
-        File.WriteAllBytes(path, RawSafetensors.Of("""{"a":{"dtype":"F6_E3M2","shape":[4],"data_offsets":[0,3]},"b":{"dtype":"C64","shape":[1],"data_offsets":[0,5]}}""", new byte[8]));
+        File.WriteAllBytes(
+            path,
+            RawSafetensors.Of(
+                """{"a":{"dtype":"F6_E3M2","shape":[4],"data_offsets":[0,3]},"b":{"dtype":"C64","shape":[1],"data_offsets":[0,5]}}""",
+                new byte[8]));
 
         Assert.Equal(
-            $"{path} holds numbers of types that are not supported here, though the file may be sound: F6_E3M2 ('a'), C64 ('b'). Expected {Types}; convert the file to F16, BF16 or F32 with the tool that made it.",
+            $"{path} holds numbers of types that are not supported here, though the file may be sound: F6_E3M2 ('a'), C64 ('b'). Expected {Types}; "
+                + "convert the file to F16, BF16 or F32 with the tool that made it.",
             Refused());
     }
 
@@ -134,7 +160,9 @@ public sealed class SafetensorsHeaderTests : IDisposable
     {
         File.WriteAllBytes(path, [.. beginning, .. Enumerable.Repeat((byte)'.', 12 - beginning.Length)]);
 
-        Assert.StartsWith(kind is null ? $"{path} is not a safetensors file or is truncated: its first 8 bytes announce" : $"'{path}' is no safetensors file but {kind}", Refused());
+        Assert.StartsWith(
+            kind is null ? $"{path} is not a safetensors file or is truncated: its first 8 bytes announce" : $"'{path}' is no safetensors file but {kind}",
+            Refused());
     }
 
     /// <summary>What would be another kind's mark is none where a header begins in its place.</summary>
@@ -144,7 +172,10 @@ public sealed class SafetensorsHeaderTests : IDisposable
         var beginning = Encoding.ASCII.GetBytes("PK\u0003\u0004\0\0\0\0{       ");
         File.WriteAllBytes(path, beginning);
 
-        Assert.Equal($"{path} is not a safetensors file or is truncated: its first 8 bytes announce a header of {BitConverter.ToUInt64(beginning)} bytes, 8 bytes follow. Download or save the file again.", Refused());
+        Assert.Equal(
+            $"{path} is not a safetensors file or is truncated: its first 8 bytes announce a header of {BitConverter.ToUInt64(beginning)} bytes, 8 bytes "
+                + "follow. Download or save the file again.",
+            Refused());
     }
 
     [Fact]
@@ -166,7 +197,10 @@ public sealed class SafetensorsHeaderTests : IDisposable
     {
         File.WriteAllBytes(path, [.. BitConverter.GetBytes(3UL), (byte)'{', (byte)'}']);
 
-        Assert.Equal($"{path} is not a safetensors file or is truncated: its first 8 bytes announce a header of 3 bytes, 2 bytes follow. Download or save the file again.", Refused());
+        Assert.Equal(
+            $"{path} is not a safetensors file or is truncated: its first 8 bytes announce a header of 3 bytes, 2 bytes follow. "
+                + "Download or save the file again.",
+            Refused());
     }
 
     /// <summary>Upstream's limit of 100 MB; the file is a hole but for its beginning.</summary>
@@ -187,7 +221,9 @@ public sealed class SafetensorsHeaderTests : IDisposable
     public void Open_OfAHugeHeader_ReadsEveryEntry()
     {
         var names = Enumerable.Range(0, 4_000).Select(static i => $"{new string('n', 300)}.{i}").ToList();
-        File.WriteAllBytes(path, RawSafetensors.Of([("note", new string('x', 100_000))], [.. names.Select(static (name, i) => (name, "U8", new long[] { 1 }, new[] { (byte)i }))]));
+        File.WriteAllBytes(
+            path,
+            RawSafetensors.Of([("note", new string('x', 100_000))], [.. names.Select(static (name, i) => (name, "U8", new long[] { 1 }, new[] { (byte)i }))]));
 
         using var file = SafetensorsFile.Open(path);
         using var last = file.Load(names[^1]);
@@ -197,7 +233,8 @@ public sealed class SafetensorsHeaderTests : IDisposable
 
     [Fact]
     public void Open_OfNothing_SaysWhatWasExpected() => Assert.Equal(
-        $"There is no safetensors file at {path}: expected one there. Check the path, or download the file.", Assert.Throws<FileNotFoundException>(() => SafetensorsFile.Open(path)).Message);
+        $"There is no safetensors file at {path}: expected one there. Check the path, or download the file.",
+        Assert.Throws<FileNotFoundException>(() => SafetensorsFile.Open(path)).Message);
 
     private string Refused() => Assert.Throws<InvalidDataException>(() => SafetensorsFile.Open(path)).Message;
 

@@ -109,7 +109,8 @@ public sealed class SgmNamesTests
     {
         string[] paths =
         [
-            "down_blocks.0.resnets.0", "down_blocks.0.resnets.1", "down_blocks.0.resnets.2", "down_blocks.0.resnets.0.conv1", "up_blocks.0", "up_blocks.0.upsamplers.0.conv", "up_blocks.1.attentions.0", "up_blocks.1.upsamplers.0.conv",
+            "down_blocks.0.resnets.0", "down_blocks.0.resnets.1", "down_blocks.0.resnets.2", "down_blocks.0.resnets.0.conv1", "up_blocks.0",
+            "up_blocks.0.upsamplers.0.conv", "up_blocks.1.attentions.0", "up_blocks.1.upsamplers.0.conv",
             "up_blocks.1.attentions.0.norm",
         ];
 

@@ -71,7 +71,10 @@ public sealed class AtomicFileTests : IDisposable
     {
         var flushes = new List<(bool IsNamed, long Length)>();
 
-        AtomicFile.Write(path, WriteTwice, temporary => new FailingFile(temporary, int.MaxValue, () => flushes.Add((File.Exists(path), new FileInfo(temporary).Length))));
+        AtomicFile.Write(
+            path,
+            WriteTwice,
+            temporary => new FailingFile(temporary, int.MaxValue, () => flushes.Add((File.Exists(path), new FileInfo(temporary).Length))));
 
         Assert.Equal([(false, 6L)], flushes);
         Assert.Equal("onetwo", File.ReadAllText(path));

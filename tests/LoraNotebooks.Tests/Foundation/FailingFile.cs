@@ -1,7 +1,8 @@
 namespace LoraNotebooks.Tests.Foundation;
 
 /// <summary>A file on a disk that fails at its n-th call, each write and the flush to the disk being one.</summary>
-internal sealed class FailingFile(string path, int failsAt, Action flushed) : FileStream(path, FileMode.CreateNew, FileAccess.Write, FileShare.None, bufferSize: 1)
+internal sealed class FailingFile(string path, int failsAt, Action flushed)
+    : FileStream(path, FileMode.CreateNew, FileAccess.Write, FileShare.None, bufferSize: 1)
 {
     private int calls;
 

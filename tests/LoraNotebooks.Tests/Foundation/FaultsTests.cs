@@ -79,9 +79,18 @@ public sealed class FaultsTests
     {
         string[] twelve = [.. Enumerable.Range(1, 12).Select(static i => $"f{i}")];
 
-        Assert.Equal("The configuration has 1 unsupported or wrong value:\n- f1", Assert.Throws<ArgumentException>(() => Faults.ThrowIfAny(twelve[..1])).Message);
-        Assert.Equal($"The run has 12 unsupported or wrong values:\n- {string.Join("\n- ", twelve)}", Assert.Throws<ArgumentException>(() => Faults.ThrowIfAny(twelve, "The run")).Message);
-        Assert.EndsWith("- f10\n- and 2 more", Assert.Throws<ArgumentException>(() => Faults.ThrowIfAny(twelve, "The run", Listing.Most)).Message, StringComparison.Ordinal);
-        Assert.Equal("'a.json' has 2 unsupported or wrong values:\n- f1\n- f2", Assert.Throws<InvalidDataException>(() => Faults.ThrowIfAnyIn("a.json", twelve[..2])).Message);
+        Assert.Equal(
+            "The configuration has 1 unsupported or wrong value:\n- f1",
+            Assert.Throws<ArgumentException>(() => Faults.ThrowIfAny(twelve[..1])).Message);
+        Assert.Equal(
+            $"The run has 12 unsupported or wrong values:\n- {string.Join("\n- ", twelve)}",
+            Assert.Throws<ArgumentException>(() => Faults.ThrowIfAny(twelve, "The run")).Message);
+        Assert.EndsWith(
+            "- f10\n- and 2 more",
+            Assert.Throws<ArgumentException>(() => Faults.ThrowIfAny(twelve, "The run", Listing.Most)).Message,
+            StringComparison.Ordinal);
+        Assert.Equal(
+            "'a.json' has 2 unsupported or wrong values:\n- f1\n- f2",
+            Assert.Throws<InvalidDataException>(() => Faults.ThrowIfAnyIn("a.json", twelve[..2])).Message);
     }
 }

@@ -16,7 +16,10 @@ public sealed class PythonJsonTests
     {
         var json = PythonJson.ParseObject("""{"max": Infinity, "min": -Infinity, "list": [NaN, 1.5], "text": "a: \"NaN\", é <b>", "last": NaN}""", "x");
 
-        Assert.Equal("{\n  \"max\": Infinity,\n  \"min\": -Infinity,\n  \"list\": [\n    NaN,\n    1.5\n  ],\n  \"text\": \"a: \\\"NaN\\\", é <b>\",\n  \"last\": NaN\n}\n", PythonJson.Write(json));
+        Assert.Equal(
+            "{\n  \"max\": Infinity,\n  \"min\": -Infinity,\n  \"list\": [\n    NaN,\n    1.5\n  ],\n  \"text\": \"a: \\\"NaN\\\", é <b>\",\n"
+                + "  \"last\": NaN\n}\n",
+            PythonJson.Write(json));
     }
 
     [Theory]
@@ -50,5 +53,6 @@ public sealed class PythonJsonTests
     [InlineData(0, "0.0")]
     [InlineData(-3, "-3.0")]
     [InlineData(0.25, "0.25")]
-    public void Float_OfANumber_IsWrittenWithAPoint(double value, string expected) => Assert.Equal(expected, new JsonArray(PythonJson.Float(value)).ToJsonString()[1..^1]);
+    public void Float_OfANumber_IsWrittenWithAPoint(double value, string expected) =>
+        Assert.Equal(expected, new JsonArray(PythonJson.Float(value)).ToJsonString()[1..^1]);
 }

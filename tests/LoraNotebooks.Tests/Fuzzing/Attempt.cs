@@ -19,7 +19,11 @@ internal sealed record Attempt(Exception? Error, double Seconds, long Bytes, lon
     private const int Repetitions = 2;
 
     /// <summary>Words of which every message has one: they lead over to what would be right.</summary>
-    private static readonly string[] Remedies = ["expected", "Expected", "expects", "supported is", "needs", "lacks", "missing", "Download", "Keep one", "Correct it", "close names are", "Fetch it", "save as", "merge it", "keep the"];
+    private static readonly string[] Remedies =
+    [
+        "expected", "Expected", "expects", "supported is", "needs", "lacks", "missing", "Download", "Keep one", "Correct it", "close names are", "Fetch it",
+        "save as", "merge it", "keep the"
+    ];
 
     /// <summary>
     /// Reads a folder on the calling thread and measures. Another process can make a measurement large, but hardly three times, so a large one
@@ -57,7 +61,8 @@ internal sealed record Attempt(Exception? Error, double Seconds, long Bytes, lon
     public string? Fault(FuzzTarget target, long size) => this switch
     {
         { Error: { } error } when !target.Documented.Contains(error.GetType()) => $"threw an exception that is not documented: {error}",
-        { Error.Message: var message } when !Remedies.Any(word => message.Contains(word, StringComparison.Ordinal)) => $"the message says nothing of what would be right: {Brief(message)}",
+        { Error.Message: var message } when !Remedies.Any(word => message.Contains(word, StringComparison.Ordinal)) =>
+            $"the message says nothing of what would be right: {Brief(message)}",
         { Error.Message: var message } when message.Length > 2_000 + 2 * size => $"the message has {message.Length} characters: {Brief(message)}",
         { Seconds: > MostSeconds } => $"took {Seconds:F1} s",
         _ when Bytes > size + SpareBytes => $"took {Bytes / 1e6:F0} MB of memory, the files have {size / 1e6:F1} MB",
@@ -87,7 +92,8 @@ internal sealed record Attempt(Exception? Error, double Seconds, long Bytes, lon
 
         var seconds = Stopwatch.GetElapsedTime(started).TotalSeconds;
         allocated = GC.GetAllocatedBytesForCurrentThread() - allocated;
-        return new Attempt(error, seconds, Math.Max(allocated, Peak() - resident), DisposeScopeManager.Statistics.ThreadTotalLiveCount - tensors, IsOpen(damaged));
+        return new Attempt(
+            error, seconds, Math.Max(allocated, Peak() - resident), DisposeScopeManager.Statistics.ThreadTotalLiveCount - tensors, IsOpen(damaged));
     }
 
     /// <summary>On Linux, too, .NET grants a file to one opener alone if asked to, so that a handle that was left open shows.</summary>

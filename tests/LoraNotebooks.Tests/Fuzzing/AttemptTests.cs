@@ -36,10 +36,12 @@ public sealed class AttemptTests
     public void Fault_OtherException_IsFound() => Check("not documented: System.IndexOutOfRange", static _ => throw new IndexOutOfRangeException("expected"));
 
     [Fact]
-    public void Fault_MessageThatHelpsNobody_IsFound() => Check("says nothing of what would be right", static _ => throw new InvalidDataException("It is bad."));
+    public void Fault_MessageThatHelpsNobody_IsFound() =>
+        Check("says nothing of what would be right", static _ => throw new InvalidDataException("It is bad."));
 
     [Fact]
-    public void Fault_MessageWithoutEnd_IsFound() => Check("the message has 5008 characters", static _ => throw new InvalidDataException("expected" + new string('x', 5_000)));
+    public void Fault_MessageWithoutEnd_IsFound() =>
+        Check("the message has 5008 characters", static _ => throw new InvalidDataException("expected" + new string('x', 5_000)));
 
     [Fact]
     public void Fault_ClearError_IsNone() => Check(null, static _ => throw new InvalidDataException("Got a, expected b."));

@@ -35,7 +35,8 @@ internal sealed record FuzzTarget(string Name, string Folder, string File, Func<
         using (var pipeline = TinyPipeline.Create())
         {
             pipeline.Save(root.In("pipeline"));
-            using var lora = StableDiffusionLora.Create(pipeline, "a", new LoraConfig { Rank = 2, TargetModules = ["to_q", "proj_in"] }, new LoraConfig { Rank = 2, TargetModules = ["q_proj"] }, 1);
+            using var lora = StableDiffusionLora.Create(
+                pipeline, "a", new LoraConfig { Rank = 2, TargetModules = ["to_q", "proj_in"] }, new LoraConfig { Rank = 2, TargetModules = ["q_proj"] }, 1);
             lora.SaveKohya(root.In("kohya", "lora.safetensors"));
             lora.SaveDiffusers(root.In("diffusers"));
             lora.SavePeft(root.In("peft"));
@@ -46,7 +47,14 @@ internal sealed record FuzzTarget(string Name, string Folder, string File, Func<
         SaveAdapter(
             network,
             root.In("adapter"),
-            new LoraConfig { Rank = 2, TargetModules = ["to_q", "conv", "token"], RankPattern = new Dictionary<string, int> { ["conv"] = 3 }, AlphaPattern = new Dictionary<string, double> { ["to_.*"] = 1.5 }, ModulesToSave = ["to_out"] });
+            new LoraConfig
+            {
+                Rank = 2,
+                TargetModules = ["to_q", "conv", "token"],
+                RankPattern = new Dictionary<string, int> { ["conv"] = 3 },
+                AlphaPattern = new Dictionary<string, double> { ["to_.*"] = 1.5 },
+                ModulesToSave = ["to_out"],
+            });
         foreach (var name in TinyLanguageModels.Names)
         {
             using var language = TinyLanguageModels.Create(name);
@@ -79,8 +87,20 @@ internal sealed record FuzzTarget(string Name, string Folder, string File, Func<
             new("special_tokens_map", tokenizer, "special_tokens_map.json", Mutation.Json, ReadTokenizer, 16),
             new("adapter_config", root.In("adapter"), PeftFolder.ConfigName, Mutation.Json, folder => ReadAdapter(network, folder), 48),
             new("adapter weights", root.In("adapter"), PeftFolder.WeightsName, Mutation.Safetensors, folder => ReadAdapter(network, folder), 16),
-            new("second network of a PEFT folder", root.In("peft"), "text_encoder/adapter_config.json", Mutation.Json, folder => LoraFile.Read(folder, parts).Dispose(), 8),
-            new("kohya file", root.In("kohya"), "lora.safetensors", Mutation.Safetensors, folder => LoraFile.Read(Path.Combine(folder, "lora.safetensors"), parts).Dispose(), 16),
+            new(
+                "second network of a PEFT folder",
+                root.In("peft"),
+                "text_encoder/adapter_config.json",
+                Mutation.Json,
+                folder => LoraFile.Read(folder, parts).Dispose(),
+                8),
+            new(
+                "kohya file",
+                root.In("kohya"),
+                "lora.safetensors",
+                Mutation.Safetensors,
+                folder => LoraFile.Read(Path.Combine(folder, "lora.safetensors"), parts).Dispose(),
+                16),
             new("diffusers file", root.In("diffusers"), LoraFile.DiffusersName, Mutation.Safetensors, folder => LoraFile.Read(folder, parts).Dispose(), 16),
             new("metadata.jsonl", root.In("dataset"), "metadata.jsonl", Mutation.JsonLines, ReadDataset, 16) { Documented = [typeof(DatasetException)] },
             new("caption", root.In("dataset"), "b.txt", Mutation.Bytes, ReadDataset, 8) { Documented = [typeof(DatasetException)] },
@@ -173,7 +193,8 @@ internal sealed record FuzzTarget(string Name, string Folder, string File, Func<
         System.IO.File.Copy(Path.Combine(model, "config.json"), Path.Combine(folder, "config.json"));
         var tensors = SafetensorsFile.LoadAll(Path.Combine(model, ModelFolder.DiffusersWeights));
         var map = new System.Text.Json.Nodes.JsonObject();
-        foreach (var shard in tensors.GroupBy(pair => $"model{part}-0000{(pair.Key.StartsWith("encoder", StringComparison.Ordinal) ? 1 : 2)}-of-00002.safetensors"))
+        foreach (var shard in tensors.GroupBy(
+            pair => $"model{part}-0000{(pair.Key.StartsWith("encoder", StringComparison.Ordinal) ? 1 : 2)}-of-00002.safetensors"))
         {
             SafetensorsFile.Write(Path.Combine(folder, shard.Key), shard.ToDictionary());
             foreach (var (name, _) in shard)
@@ -185,7 +206,11 @@ internal sealed record FuzzTarget(string Name, string Folder, string File, Func<
         var total = tensors.Values.Sum(static tensor => tensor.numel() * tensor.element_size());
         System.IO.File.WriteAllText(
             Path.Combine(folder, $"diffusion_pytorch_model.safetensors.index{part}.json"),
-            new System.Text.Json.Nodes.JsonObject { ["metadata"] = new System.Text.Json.Nodes.JsonObject { ["total_size"] = total }, ["weight_map"] = map }.ToJsonString());
+            new System.Text.Json.Nodes.JsonObject
+            {
+                ["metadata"] = new System.Text.Json.Nodes.JsonObject { ["total_size"] = total },
+                ["weight_map"] = map,
+            }.ToJsonString());
     }
 
     /// <summary>Writes the PEFT folder of a new adapter.</summary>
@@ -209,7 +234,8 @@ internal sealed record FuzzTarget(string Name, string Folder, string File, Func<
         System.IO.File.WriteAllText(Path.Combine(folder, "b.txt"), "a portrait, long hair\n");
         System.IO.File.WriteAllText(
             Path.Combine(folder, "metadata.jsonl"),
-            "{\"file_name\": \"a.png\", \"text\": \"a portrait\", \"crop\": [0, 0, 4, 4], \"artist\": {\"name\": \"x\"}}\n{\"file_name\": \"c.png\", \"text\": \"short hair\"}\n");
+            "{\"file_name\": \"a.png\", \"text\": \"a portrait\", \"crop\": [0, 0, 4, 4], \"artist\": {\"name\": \"x\"}}\n"
+                + "{\"file_name\": \"c.png\", \"text\": \"short hair\"}\n");
     }
 
     private static IReadOnlyList<LoraPart> Parts()

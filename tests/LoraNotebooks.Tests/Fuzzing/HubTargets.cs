@@ -4,7 +4,9 @@ using LoraNotebooks.Tests.Models;
 
 namespace LoraNotebooks.Tests.Fuzzing;
 
-/// <summary>The cache of the hub: strange folders, links and references. What is damaged is a description of the cache, by which each reading lays it out.</summary>
+/// <summary>
+/// The cache of the hub: strange folders, links and references. What is damaged is a description of the cache, by which each reading lays it out.
+/// </summary>
 internal static class HubTargets
 {
     private const string FileName = "cache.txt";
@@ -26,12 +28,19 @@ internal static class HubTargets
 
     private static readonly string[] Names =
     [
-        "models--", "models----", "models--a--b--c", "models--org--name", "models-- --\t", "models--..--..", "datasets--org--name", "refs", "snapshots", "blobs", "main", Commit, Commit[..39], "é\u0301", "a\nb", new('n', 200), "..", ".", "x.tmp",
+        "models--", "models----", "models--a--b--c", "models--org--name", "models-- --\t", "models--..--..", "datasets--org--name", "refs", "snapshots",
+        "blobs", "main", Commit, Commit[..39], "é\u0301", "a\nb", new('n', 200), "..", ".", "x.tmp",
     ];
 
-    private static readonly string[] Targets = [".", "..", "../..", "main", "config.json", "a.json", "gone", "/dev/zero", "/dev/null", "/", "/proc", "../snapshots", "../../../..", Commit];
+    private static readonly string[] Targets =
+    [
+        ".", "..", "../..", "main", "config.json", "a.json", "gone", "/dev/zero", "/dev/null", "/", "/proc", "../snapshots", "../../../..", Commit
+    ];
 
-    private static readonly string[] Contents = ["", " ", Commit, Commit + "\n\n", "../../..", "main", "\0", "\uFEFF" + Commit, new('1', 41), new('a', 100_000)];
+    private static readonly string[] Contents =
+    [
+        "", " ", Commit, Commit + "\n\n", "../../..", "main", "\0", "\uFEFF" + Commit, new('1', 41), new('a', 100_000)
+    ];
 
     public static IReadOnlyList<FuzzTarget> All(TemporaryFolder root)
     {
@@ -73,7 +82,9 @@ internal static class HubTargets
                     break;
             }
 
-            lines.Insert(random.Next(2) == 0 ? at : random.Next(lines.Count + 1), $"{kind}|{string.Join('/', steps).Replace('\n', ' ')}|{value.Replace('\n', ' ')}");
+            lines.Insert(
+                random.Next(2) == 0 ? at : random.Next(lines.Count + 1),
+                $"{kind}|{string.Join('/', steps).Replace('\n', ' ')}|{value.Replace('\n', ' ')}");
         }
 
         return Encoding.UTF8.GetBytes(string.Join('\n', lines));

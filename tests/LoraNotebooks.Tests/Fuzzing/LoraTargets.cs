@@ -35,21 +35,43 @@ internal static class LoraTargets
             new("config of a PEFT folder on a pipeline", peft, "unet/adapter_config.json", Mutation.Json, folder => Attach(pipeline, folder), 4),
             new("weights of a PEFT folder on a pipeline", peft, "unet/adapter_model.safetensors", TensorMutation.Any, folder => Attach(pipeline, folder), 4),
         };
-        foreach (var (name, folder, file, share) in new[] { ("kohya", plain, FileName, 4), ("lycoris", lycoris, FileName, 10), ("sgm", sgm, FileName, 4), ("diffusers", diffusers, LoraFile.DiffusersName, 4), ("PEFT", peft, "unet/adapter_model.safetensors", 4), ("PEFT's config", peft, "unet/adapter_config.json", 4) })
+        foreach (var (name, folder, file, share) in new[]
         {
-            var (mutate, lora) = (file.EndsWith(".json", StringComparison.Ordinal) ? Mutation.Json : (Func<Random, byte[], byte[]>)TensorMutation.Any, file == FileName ? FileName : "");
+            ("kohya", plain, FileName, 4),
+            ("lycoris", lycoris, FileName, 10),
+            ("sgm", sgm, FileName, 4),
+            ("diffusers", diffusers, LoraFile.DiffusersName, 4),
+            ("PEFT", peft, "unet/adapter_model.safetensors", 4),
+            ("PEFT's config", peft, "unet/adapter_config.json", 4),
+        })
+        {
+            var (mutate, lora) = (
+                file.EndsWith(".json", StringComparison.Ordinal) ? Mutation.Json : (Func<Random, byte[], byte[]>)TensorMutation.Any,
+                file == FileName ? FileName : "");
             targets.Add(new($"{name}, inspected", folder, file, mutate, path => LoraInspection.Of(Path.Combine(path, lora)), share));
-            targets.Add(new($"{name}, converted", folder, file, mutate, path => Convert(Path.Combine(path, lora), toPeft: name != "lycoris"), 1) { Documented = OfTools });
+            targets.Add(new($"{name}, converted", folder, file, mutate, path => Convert(Path.Combine(path, lora), toPeft: name != "lycoris"), 1)
+            {
+                Documented = OfTools,
+            });
             if (name != "lycoris" && !name.StartsWith("PEFT", StringComparison.Ordinal))
             {
-                targets.Add(new($"{name}, resized and merged", folder, file, mutate, path => ResizeAndMerge(Path.Combine(path, lora)), 2) { Documented = OfTools });
+                targets.Add(
+                    new($"{name}, resized and merged", folder, file, mutate, path => ResizeAndMerge(Path.Combine(path, lora)), 2) { Documented = OfTools });
             }
         }
 
         foreach (var (name, config) in new[]
         {
             ("LOHA", new LoraConfig { Method = AdapterMethod.Loha, Rank = 2, TargetModules = ["to_q", "conv"], UseEffectiveConv2d = true }),
-            ("LOKR", new LoraConfig { Method = AdapterMethod.Lokr with { DecomposeBoth = true }, Rank = 1, TargetModules = ["to_q", "conv"], UseEffectiveConv2d = true }),
+            (
+                "LOKR",
+                new LoraConfig
+                {
+                    Method = AdapterMethod.Lokr with { DecomposeBoth = true },
+                    Rank = 1,
+                    TargetModules = ["to_q", "conv"],
+                    UseEffectiveConv2d = true,
+                }),
             ("DoRA", new LoraConfig { UseDora = true, Rank = 2, TargetModules = ["to_q", "conv", "token"] }),
         })
         {

@@ -11,21 +11,32 @@ internal static class Mutation
 {
     private const string Mark = "@@here@@";
 
-    private static readonly byte[] TellingBytes = [0x00, 0xFF, 0x7F, 0x80, (byte)'"', (byte)'\\', (byte)'{', (byte)'}', (byte)'[', (byte)']', (byte)',', (byte)':', (byte)'-', (byte)'9', (byte)'\n', (byte)' '];
+    private static readonly byte[] TellingBytes =
+    [
+        0x00, 0xFF, 0x7F, 0x80, (byte)'"', (byte)'\\', (byte)'{', (byte)'}', (byte)'[', (byte)']', (byte)',', (byte)':', (byte)'-', (byte)'9', (byte)'\n',
+        (byte)' '
+    ];
 
     /// <summary>Bytes that no UTF-8 text holds: half a character, an encoded surrogate, an overlong zero, UTF-16's byte-order mark.</summary>
     private static readonly byte[][] WrongUtf8 = [[0xC3, 0x28], [0xED, 0xA0, 0x80], [0xC0, 0x80], [0xFF, 0xFE], [0xF5, 0x90, 0x80, 0x80]];
 
-    private static readonly ulong[] TellingLengths = [0, 1, 2, 7, 8, 99_999_999, 100_000_001, int.MaxValue, uint.MaxValue, long.MaxValue, long.MaxValue - 7, 1UL << 63, ulong.MaxValue, ulong.MaxValue - 7];
+    private static readonly ulong[] TellingLengths =
+    [
+        0, 1, 2, 7, 8, 99_999_999, 100_000_001, int.MaxValue, uint.MaxValue, long.MaxValue, long.MaxValue - 7, 1UL << 63, ulong.MaxValue, ulong.MaxValue - 7
+    ];
 
     /// <summary>JSON values, most of them wrong anywhere: other types, numbers at the ends of their ranges, literals that JSON lacks, depth, size.</summary>
     private static readonly string[] Values =
     [
-        "null", "true", "false", "0", "-0", "1", "-1", "2", "3", "64", "1000", "65536", "2000000", "0.5", "1.0", "-1e-9", "1e-400", "1e15", "1e308", "1e999", "-1e999",
+        "null", "true", "false", "0", "-0", "1", "-1", "2", "3", "64", "1000", "65536", "2000000", "0.5", "1.0", "-1e-9", "1e-400", "1e15", "1e308", "1e999",
+        "-1e999",
         "2147483647", "-2147483648", "2147483648", "4294967296", "9223372036854775807", "-9223372036854775808", "9223372036854775808", new string('9', 400),
-        "NaN", "Infinity", "-Infinity", "\"NaN\"", "\"Infinity\"", "\"\"", "\" \"", "\"a\"", "\"1\"", "\"\\ud800\"", "\"\\udc00\\ud800\"", "\"\\u0000\"", "\"\\", "'a'", "\"../../a\"", "\"/\"",
-        "\"(\"", "\"[\"", "\".*\"", "\"(.*.*.*)*x\"", "\"(?:(?:a{999}){999}){999}\"", "\"\\\\1(\"", "\"" + new string('x', 20_000) + "\"", "[]", "{}", "[[]]", "[null]", "[1,2,3]", "[0,-1]", "[1e999]",
-        "[65536,65536]", "[4611686018427387904,4]", "[0,9223372036854775807]", "[9223372036854775807,0]", "[\"a\",null]", "{\"a\":1}", "{\"\":{}}", "{\"\\ud800\":1}", "{\"a\":1,\"a\":2}",
+        "NaN", "Infinity", "-Infinity", "\"NaN\"", "\"Infinity\"", "\"\"", "\" \"", "\"a\"", "\"1\"", "\"\\ud800\"", "\"\\udc00\\ud800\"", "\"\\u0000\"",
+        "\"\\", "'a'", "\"../../a\"", "\"/\"",
+        "\"(\"", "\"[\"", "\".*\"", "\"(.*.*.*)*x\"", "\"(?:(?:a{999}){999}){999}\"", "\"\\\\1(\"", "\"" + new string('x', 20_000) + "\"", "[]", "{}", "[[]]",
+        "[null]", "[1,2,3]", "[0,-1]", "[1e999]",
+        "[65536,65536]", "[4611686018427387904,4]", "[0,9223372036854775807]", "[9223372036854775807,0]", "[\"a\",null]", "{\"a\":1}", "{\"\":{}}",
+        "{\"\\ud800\":1}", "{\"a\":1,\"a\":2}",
         Repeated("1", 100), Repeated("1", 2_000), Repeated("\"a\"", 2_000), Deep('[', ']', 10_000), Deep('[', ']', 63), new string('[', 10_000),
         string.Concat(Enumerable.Repeat("{\"a\":", 10_000)) + "1" + new string('}', 10_000),
         "\"" + string.Concat(Enumerable.Repeat("\\\"", 20_000)), // one text that never ends
@@ -74,8 +85,12 @@ internal static class Mutation
         return [.. bytes];
     }
 
-    /// <summary>Damages the structure of a JSON text: a value of another kind, a key gone, twice or renamed, a piece of the text elsewhere. One time in four its bytes.</summary>
-    public static byte[] Json(Random random, byte[] original) => random.Next(4) == 0 ? Bytes(random, original) : Encoding.UTF8.GetBytes(Json(random, Encoding.UTF8.GetString(original)));
+    /// <summary>
+    /// Damages the structure of a JSON text: a value of another kind, a key gone, twice or renamed, a piece of the text elsewhere. One
+    /// time in four its bytes.
+    /// </summary>
+    public static byte[] Json(Random random, byte[] original) =>
+        random.Next(4) == 0 ? Bytes(random, original) : Encoding.UTF8.GetBytes(Json(random, Encoding.UTF8.GetString(original)));
 
     /// <summary>Damages a safetensors file: its header's length, its header, its data.</summary>
     public static byte[] Safetensors(Random random, byte[] original)
@@ -87,7 +102,9 @@ internal static class Mutation
             case 0:
                 return Bytes(random, original);
             case 1:
-                BinaryPrimitives.WriteUInt64LittleEndian(original = [.. original], random.Next(2) == 0 ? Any(random, TellingLengths) : (ulong)(length + random.Next(-9, 10)));
+                BinaryPrimitives.WriteUInt64LittleEndian(
+                    original = [.. original],
+                    random.Next(2) == 0 ? Any(random, TellingLengths) : (ulong)(length + random.Next(-9, 10)));
                 return original;
             case 2:
                 data = Bytes(random, data);
@@ -105,7 +122,9 @@ internal static class Mutation
         return [.. prefix, .. header, .. data];
     }
 
-    /// <summary>Damages a list of merges: lines gone, twice, swapped, reversed so that they run in circles, of other symbols. One time in four its bytes.</summary>
+    /// <summary>
+    /// Damages a list of merges: lines gone, twice, swapped, reversed so that they run in circles, of other symbols. One time in four its bytes.
+    /// </summary>
     public static byte[] Lines(Random random, byte[] original)
     {
         if (random.Next(4) == 0)
@@ -198,7 +217,9 @@ internal static class Mutation
                 return root.ToJsonString();
             case 1:
                 Set(place, Mark);
-                var twin = place.Key is string key ? $"{former},{JsonSerializer.Serialize(key)}:{Any(random, [former, Any(random, Values)])}" : $"{former},{former}";
+                var twin = place.Key is string key
+                    ? $"{former},{JsonSerializer.Serialize(key)}:{Any(random, [former, Any(random, Values)])}"
+                    : $"{former},{former}";
                 return Replaced(root, twin);
             case 2 when place.Parent is JsonObject parent:
                 parent.Remove((string)place.Key);
@@ -208,7 +229,16 @@ internal static class Mutation
                 Set(place, Mark);
                 return Replaced(root, Get(Any(random, places))?.ToJsonString() ?? "null");
             case 4:
-                return Any(random, [$"[{root.ToJsonString()}]", root.ToJsonString() + "x", root.ToJsonString()[..random.Next(root.ToJsonString().Length)], "", " ", Any(random, Values)]);
+                return Any(
+                    random,
+                    [
+                        $"[{root.ToJsonString()}]",
+                        root.ToJsonString() + "x",
+                        root.ToJsonString()[..random.Next(root.ToJsonString().Length)],
+                        "",
+                        " ",
+                        Any(random, Values)
+                    ]);
             default:
                 Set(place, Mark);
                 return Replaced(root, Any(random, Values));
@@ -266,7 +296,12 @@ internal static class Mutation
             end++;
         }
 
-        var number = Any(random, [dataLength, dataLength + 1, dataLength - 1, 0, 1, -1, 3, 4, 8, long.MaxValue, long.MinValue, 1L << 62, 1L << 32, random.Next((int)dataLength + 2)]);
+        var number = Any(
+            random,
+            [
+                dataLength, dataLength + 1, dataLength - 1, 0, 1, -1, 3, 4, 8, long.MaxValue, long.MinValue, 1L << 62, 1L << 32,
+                random.Next((int)dataLength + 2)
+            ]);
         return Encoding.UTF8.GetBytes(text[..start] + number.ToString(CultureInfo.InvariantCulture) + text[end..]);
     }
 

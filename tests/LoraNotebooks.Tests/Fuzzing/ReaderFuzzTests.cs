@@ -103,19 +103,26 @@ public sealed class ReaderFuzzTests(ITestOutputHelper output)
 
     private static int HashCode(string text) => text.Aggregate(17, static (hash, letter) => unchecked(31 * hash + letter)) & 0xFFFFFFF;
 
-    private static string Excerpt(byte[] bytes) => Attempt.Brief(string.Concat(System.Text.Encoding.Latin1.GetString(bytes).Select(static c => char.IsControl(c) ? '·' : c)));
+    private static string Excerpt(byte[] bytes) =>
+        Attempt.Brief(string.Concat(System.Text.Encoding.Latin1.GetString(bytes).Select(static c => char.IsControl(c) ? '·' : c)));
 
-    private static int Number(string variable, int otherwise) => int.Parse(Environment.GetEnvironmentVariable(variable) ?? $"{otherwise}", CultureInfo.InvariantCulture);
+    private static int Number(string variable, int otherwise) =>
+        int.Parse(Environment.GetEnvironmentVariable(variable) ?? $"{otherwise}", CultureInfo.InvariantCulture);
 
     private void Report(TimeSpan elapsed)
     {
         output.WriteLine("reader                                 mutations      read   refused   mean ms   most ms   most MB");
         foreach (var (name, tally) in tallies)
         {
-            output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{name,-37} {tally.Count,10} {tally.Count - tally.Refused,9} {tally.Refused,9} {1000 * tally.Seconds / Math.Max(tally.Count, 1),9:F1} {1000 * tally.MostSeconds,9:F1} {tally.MostBytes / 1e6,9:F1}"));
+            output.WriteLine(string.Create(
+                CultureInfo.InvariantCulture,
+                $"{name,-37} {tally.Count,10} {tally.Count - tally.Refused,9} {tally.Refused,9} {
+                    1000 * tally.Seconds / Math.Max(tally.Count, 1),9:F1} {1000 * tally.MostSeconds,9:F1} {tally.MostBytes / 1e6,9:F1}"));
         }
 
-        output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{tallies.Values.Sum(static tally => tally.Count)} mutations of seed {Seed} in {elapsed.TotalSeconds:F1} s"));
+        output.WriteLine(string.Create(
+            CultureInfo.InvariantCulture,
+            $"{tallies.Values.Sum(static tally => tally.Count)} mutations of seed {Seed} in {elapsed.TotalSeconds:F1} s"));
     }
 
     private sealed class Tally

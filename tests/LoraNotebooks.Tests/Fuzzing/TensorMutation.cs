@@ -31,7 +31,10 @@ internal static class TensorMutation
     };
 
     /// <summary>Shapes without a number in them, which a header may give any other size.</summary>
-    private static readonly long[][] Empty = [[0], [0, 4], [4, 0], [0, long.MaxValue], [long.MaxValue, 0], [1L << 32, 0], [0, 1L << 31, 3, 3], [1 << 20, 0], [0, 1 << 20]];
+    private static readonly long[][] Empty =
+    [
+        [0], [0, 4], [4, 0], [0, long.MaxValue], [long.MaxValue, 0], [1L << 32, 0], [0, 1L << 31, 3, 3], [1 << 20, 0], [0, 1 << 20]
+    ];
 
     private static readonly byte[] TellingBytes = [0x00, 0xFF, 0x7F, 0x80, 0x01];
 
@@ -105,14 +108,30 @@ internal static class TensorMutation
                 parts = parts[1..];
                 break;
             case 3:
-                parts = [.. parts[..^1], Mutation.Any(random, ["alpha", "dora_scale", "lora_mid.weight", "lora_A.weight", "lora_embedding_A", "hada_w1_b", "hada_t1", "lokr_w1", "lokr_w1_a", "lokr_w2", "lokr_w2_b", "lokr_t2", "diff", "bias", "weight"])];
+                parts =
+                [
+                    .. parts[..^1],
+                    Mutation.Any(
+                        random,
+                        [
+                            "alpha", "dora_scale", "lora_mid.weight", "lora_A.weight", "lora_embedding_A", "hada_w1_b", "hada_t1", "lokr_w1", "lokr_w1_a",
+                            "lokr_w2", "lokr_w2_b", "lokr_t2", "diff", "bias", "weight"
+                        ])
+                ];
                 break;
             case 4:
                 // Numbers count blocks and layers.
                 var digits = Enumerable.Range(0, name.Length).Where(i => char.IsAsciiDigit(name[i])).ToList();
-                return digits.Count == 0 ? name + "0" : name[..Mutation.Any(random, digits)] is var before ? before + Mutation.Any(random, TellingNumbers) + name[(before.Length + 1)..] : name;
+                return digits.Count == 0
+                    ? name + "0"
+                    : name[..Mutation.Any(random, digits)] is var before ? before + Mutation.Any(random, TellingNumbers) + name[(before.Length + 1)..] : name;
             case 5:
-                return Mutation.Any(random, ["", ".", "..", name + ".", "." + name, name.ToUpperInvariant(), name.Replace('.', '_'), name.Replace('_', '.'), name + new string('x', 5_000), "é\0" + name]);
+                return Mutation.Any(
+                    random,
+                    [
+                        "", ".", "..", name + ".", "." + name, name.ToUpperInvariant(), name.Replace('.', '_'), name.Replace('_', '.'),
+                        name + new string('x', 5_000), "é\0" + name
+                    ]);
             default:
                 parts = [.. parts, Mutation.Any(random, parts)];
                 break;
@@ -126,7 +145,21 @@ internal static class TensorMutation
     {
         var count = shape.Aggregate(1L, static (product, size) => product * size);
         long[] factored = count % 2 == 0 ? [2, count / 2] : [count];
-        return Mutation.Any(random, new long[][] { [count], [count, 1], [1, count], [.. shape.Reverse()], [.. shape, 1], [1, .. shape], [.. shape.Where(static size => size != 1)], factored, [count, 1, 1, 1], [1, count, 1, 1] });
+        return Mutation.Any(
+            random,
+            new long[][]
+            {
+                [count],
+                [count, 1],
+                [1, count],
+                [.. shape.Reverse()],
+                [.. shape, 1],
+                [1, .. shape],
+                [.. shape.Where(static size => size != 1)],
+                factored,
+                [count, 1, 1, 1],
+                [1, count, 1, 1],
+            });
     }
 
     private static Entry Resized(Entry entry, int axis, long size)
@@ -156,7 +189,11 @@ internal static class TensorMutation
         var entries = header.Where(static pair => pair.Key != Metadata).Select(pair =>
         {
             var (begin, end) = ((int)pair.Value!["data_offsets"]![0]!, (int)pair.Value["data_offsets"]![1]!);
-            return new Entry(pair.Key, (string)pair.Value["dtype"]!, [.. pair.Value["shape"]!.AsArray().Select(static size => (long)size!)], file[(8 + length + begin)..(8 + length + end)]);
+            return new Entry(
+                pair.Key,
+                (string)pair.Value["dtype"]!,
+                [.. pair.Value["shape"]!.AsArray().Select(static size => (long)size!)],
+                file[(8 + length + begin)..(8 + length + end)]);
         }).ToList();
         return (entries, header[Metadata]?.DeepClone());
     }
@@ -172,7 +209,12 @@ internal static class TensorMutation
         var data = new List<byte>();
         foreach (var (name, type, shape, bytes) in entries.DistinctBy(static entry => entry.Name))
         {
-            header.Append(header.Length > 1 ? "," : "").Append(JsonSerializer.Serialize(name)).Append(CultureInfo.InvariantCulture, $":{{\"dtype\":\"{type}\",\"shape\":[{string.Join(',', shape)}],\"data_offsets\":[{data.Count},{data.Count + bytes.Length}]}}");
+            header
+                .Append(header.Length > 1 ? "," : "")
+                .Append(JsonSerializer.Serialize(name))
+                .Append(
+                    CultureInfo.InvariantCulture,
+                    $":{{\"dtype\":\"{type}\",\"shape\":[{string.Join(',', shape)}],\"data_offsets\":[{data.Count},{data.Count + bytes.Length}]}}");
             data.AddRange(bytes);
         }
 

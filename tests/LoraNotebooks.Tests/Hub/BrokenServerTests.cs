@@ -375,7 +375,13 @@ public sealed class BrokenServerTests
 
     private static Reply Linked(FakeHub hub, string etag, int size) => new(302)
     {
-        Headers = { ["Location"] = $"{hub.StorageAddress}{Weights}", ["X-Repo-Commit"] = FakeHub.Commit, ["X-Linked-Etag"] = etag, ["X-Linked-Size"] = $"{size}" },
+        Headers =
+        {
+            ["Location"] = $"{hub.StorageAddress}{Weights}",
+            ["X-Repo-Commit"] = FakeHub.Commit,
+            ["X-Linked-Etag"] = etag,
+            ["X-Linked-Size"] = $"{size}",
+        },
     };
 
     private static async Task AssertArrivesAsync(FakeHub hub)

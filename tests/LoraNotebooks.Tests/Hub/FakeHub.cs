@@ -63,7 +63,8 @@ internal sealed class FakeHub : IDisposable
     public static string Sha256(byte[] content) => Convert.ToHexStringLower(SHA256.HashData(content));
 
     /// <summary>The name that git gives a content.</summary>
-    public static string GitBlob(byte[] content) => Convert.ToHexStringLower(SHA1.HashData([.. Encoding.ASCII.GetBytes($"blob {content.Length}\0"), .. content]));
+    public static string GitBlob(byte[] content) =>
+        Convert.ToHexStringLower(SHA1.HashData([.. Encoding.ASCII.GetBytes($"blob {content.Length}\0"), .. content]));
 
     public static bool IsLarge(string name) => name.EndsWith(".safetensors", StringComparison.Ordinal);
 
@@ -78,7 +79,11 @@ internal sealed class FakeHub : IDisposable
 
     public Reply AnswerAsStorage(Request request) => OnStorage?.Invoke(request) ?? Serve(request, Files[request.Path[1..].Split('?')[0]]);
 
-    public async Task<string> DownloadAsync(DownloadOptions? options = null, IProgress<DownloadProgress>? progress = null, HubId? id = null, CancellationToken cancellation = default)
+    public async Task<string> DownloadAsync(
+        DownloadOptions? options = null,
+        IProgress<DownloadProgress>? progress = null,
+        HubId? id = null,
+        CancellationToken cancellation = default)
     {
         using var client = Client();
         return await client.DownloadAsync(id ?? Id, options, progress, cancellation);

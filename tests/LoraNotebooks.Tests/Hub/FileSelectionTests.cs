@@ -7,13 +7,24 @@ public sealed class FileSelectionTests
     private static readonly string[] Pipeline =
     [
         "README.md", "model_index.json", "v1-5-pruned.safetensors", "v1-5-pruned.ckpt",
-        "unet/config.json", "unet/diffusion_pytorch_model.bin", "unet/diffusion_pytorch_model.safetensors", "unet/diffusion_pytorch_model.fp16.safetensors", "unet/diffusion_pytorch_model.non_ema.safetensors",
+        "unet/config.json", "unet/diffusion_pytorch_model.bin", "unet/diffusion_pytorch_model.safetensors", "unet/diffusion_pytorch_model.fp16.safetensors",
+        "unet/diffusion_pytorch_model.non_ema.safetensors",
         "vae/config.json", "vae/diffusion_pytorch_model.safetensors",
-        "text_encoder/config.json", "text_encoder/pytorch_model.bin", "text_encoder/pytorch_model.bin.index.json", "text_encoder/model.fp16.safetensors", "text_encoder/model.safetensors",
+        "text_encoder/config.json", "text_encoder/pytorch_model.bin", "text_encoder/pytorch_model.bin.index.json", "text_encoder/model.fp16.safetensors",
+        "text_encoder/model.safetensors",
         "tokenizer/merges.txt", "tokenizer/vocab.json", "safety_checker/model.safetensors", "safety_checker/config.json", "scheduler/scheduler_config.json",
     ];
 
-    private static readonly string[] Texts = ["model_index.json", "scheduler/scheduler_config.json", "text_encoder/config.json", "tokenizer/merges.txt", "tokenizer/vocab.json", "unet/config.json", "vae/config.json"];
+    private static readonly string[] Texts =
+    [
+        "model_index.json",
+        "scheduler/scheduler_config.json",
+        "text_encoder/config.json",
+        "tokenizer/merges.txt",
+        "tokenizer/vocab.json",
+        "unet/config.json",
+        "vae/config.json"
+    ];
 
     [Fact]
     public void Select_Pipeline_TakesPlainComponentsAndNoPickles() => AssertSelected(
@@ -63,7 +74,13 @@ public sealed class FileSelectionTests
     public void Select_Patterns_TakesWhatMatchesButNoPickles() => AssertSelected(
         Pipeline,
         new DownloadOptions { Files = ["unet/*", "v1-5*"] },
-        ["unet/config.json", "unet/diffusion_pytorch_model.fp16.safetensors", "unet/diffusion_pytorch_model.non_ema.safetensors", "unet/diffusion_pytorch_model.safetensors", "v1-5-pruned.safetensors"]);
+        [
+            "unet/config.json",
+            "unet/diffusion_pytorch_model.fp16.safetensors",
+            "unet/diffusion_pytorch_model.non_ema.safetensors",
+            "unet/diffusion_pytorch_model.safetensors",
+            "v1-5-pruned.safetensors"
+        ]);
 
     [Fact]
     public void Select_OnlyPickles_SaysWhyNothingIsFetched() =>

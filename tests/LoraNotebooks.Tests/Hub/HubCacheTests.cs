@@ -26,7 +26,9 @@ public sealed class HubCacheTests : IDisposable
     {
         WriteModel();
 
-        Assert.Equal(commit is null ? null : Path.Combine(_folder, "models--org--name", "snapshots", commit), new HubCache(_folder).FindSnapshot(HubId.Parse(id)));
+        Assert.Equal(
+            commit is null ? null : Path.Combine(_folder, "models--org--name", "snapshots", commit),
+            new HubCache(_folder).FindSnapshot(HubId.Parse(id)));
     }
 
     [Fact]
@@ -284,7 +286,8 @@ public sealed class HubCacheTests : IDisposable
     {
         using var hub = new FakeHub(("config.json", "{}"u8.ToArray()));
 
-        var error = await Assert.ThrowsAsync<FileNotFoundException>(() => ModelSource.ResolveOrDownloadAsync(FakeHub.Name, settings: hub.Settings with { Offline = true }));
+        var error = await Assert.ThrowsAsync<FileNotFoundException>(() =>
+            ModelSource.ResolveOrDownloadAsync(FakeHub.Name, settings: hub.Settings with { Offline = true }));
 
         Assert.Contains("HF_HUB_OFFLINE", error.Message);
         Assert.Empty(hub.HubRequests);

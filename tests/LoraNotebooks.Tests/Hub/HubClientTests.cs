@@ -20,7 +20,9 @@ public sealed class HubClientTests
 
         Assert.Equal(hub.SnapshotFolder, snapshot);
         Assert.Equal(FakeHub.Commit, await File.ReadAllTextAsync(Path.Combine(hub.RepositoryFolder, "refs", "main")));
-        Assert.Equal(hub.Files.Keys.Select(hub.Etag).Order(), Directory.EnumerateFiles(Path.Combine(hub.RepositoryFolder, "blobs")).Select(Path.GetFileName).Order());
+        Assert.Equal(
+            hub.Files.Keys.Select(hub.Etag).Order(),
+            Directory.EnumerateFiles(Path.Combine(hub.RepositoryFolder, "blobs")).Select(Path.GetFileName).Order());
         foreach (var (name, content) in hub.Files)
         {
             Assert.Equal(content, await File.ReadAllBytesAsync(Path.Combine(snapshot, name)));

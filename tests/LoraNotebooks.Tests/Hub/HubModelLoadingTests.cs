@@ -43,7 +43,9 @@ public sealed class HubModelLoadingTests
         using var file = SafetensorsFile.Open(folder.In("lora.safetensors"));
         Assert.Equal("org/tiny", file.Metadata["ss_sd_model_name"]);
         Assert.Equal(original.UNet.parameters().Sum(static p => p.numel()), loaded.UNet.parameters().Sum(static p => p.numel()));
-        Assert.Equal(0, Fixtures.MaxDifference(original.UNet.parameters().First().to(ScalarType.Float16).to(ScalarType.Float32), loaded.UNet.parameters().First()));
+        Assert.Equal(
+            0,
+            Fixtures.MaxDifference(original.UNet.parameters().First().to(ScalarType.Float16).to(ScalarType.Float32), loaded.UNet.parameters().First()));
         Assert.Equal([ScalarType.Float16], outline.Stored.Select(static stored => stored.Type));
     }
 

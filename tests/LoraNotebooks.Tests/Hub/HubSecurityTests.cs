@@ -164,7 +164,8 @@ public sealed class HubSecurityTests
     public async Task Redirect_ToTheModelsNewName_IsFollowed()
     {
         using var hub = Model();
-        hub.OnHub = request => request.Path.Contains("painters/old", StringComparison.Ordinal) ? Reply.To(request.Path.Replace("painters/old", FakeHub.Name)) : null;
+        hub.OnHub = request =>
+            request.Path.Contains("painters/old", StringComparison.Ordinal) ? Reply.To(request.Path.Replace("painters/old", FakeHub.Name)) : null;
 
         var snapshot = await hub.DownloadAsync(id: HubId.Parse("painters/old"));
 
@@ -185,7 +186,8 @@ public sealed class HubSecurityTests
     public async Task FileName_ThatLeavesTheSnapshot_IsRefusedByName(string name)
     {
         using var hub = Model();
-        hub.OnHub = request => request.Path.StartsWith("/api/", StringComparison.Ordinal) ? Reply.Json(FakeHub.Listing(FakeHub.Commit, [(name, "{}"u8.ToArray())])) : null;
+        hub.OnHub = request =>
+            request.Path.StartsWith("/api/", StringComparison.Ordinal) ? Reply.Json(FakeHub.Listing(FakeHub.Commit, [(name, "{}"u8.ToArray())])) : null;
 
         var error = await hub.FailAsync();
 
@@ -214,7 +216,10 @@ public sealed class HubSecurityTests
     public async Task Commit_ThatIsNotTheListedOne_IsRefused()
     {
         using var hub = Model();
-        hub.OnHub = request => request.Method == "HEAD" ? new Reply(200, FakeHub.Bytes(1000)) { Headers = { ["ETag"] = new string('a', 40), ["X-Repo-Commit"] = new string('d', 40) } } : null;
+        hub.OnHub = request =>
+            request.Method == "HEAD"
+                ? new Reply(200, FakeHub.Bytes(1000)) { Headers = { ["ETag"] = new string('a', 40), ["X-Repo-Commit"] = new string('d', 40) } }
+                : null;
 
         var error = await hub.FailAsync();
 

@@ -187,7 +187,9 @@ public sealed class HubSettingsTests : IDisposable
 
     private HubSettings Read(string variables)
     {
-        var values = variables.Replace("{home}", _home).Split(';', StringSplitOptions.RemoveEmptyEntries).Select(pair => pair.Split('=', 2)).ToDictionary(pair => pair[0], pair => pair[1]);
+        var values = variables.Replace("{home}", _home).Split(';', StringSplitOptions.RemoveEmptyEntries)
+            .Select(pair => pair.Split('=', 2))
+            .ToDictionary(pair => pair[0], pair => pair[1]);
         return HubSettings.FromEnvironment(values.GetValueOrDefault, _home);
     }
 }

@@ -119,7 +119,10 @@ internal sealed class LocalServer : IDisposable
 
         var lines = text.ToString().Split("\r\n", StringSplitOptions.RemoveEmptyEntries);
         var first = lines[0].Split(' ');
-        return new Request(first[0], first[1], lines[1..].Select(line => line.Split(": ", 2)).ToDictionary(parts => parts[0], parts => parts[1], StringComparer.OrdinalIgnoreCase));
+        return new Request(
+            first[0],
+            first[1],
+            lines[1..].Select(line => line.Split(": ", 2)).ToDictionary(parts => parts[0], parts => parts[1], StringComparer.OrdinalIgnoreCase));
     }
 
     private static async Task WriteAsync(NetworkStream stream, Request request, Reply reply)

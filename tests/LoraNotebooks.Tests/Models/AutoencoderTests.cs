@@ -23,7 +23,9 @@ public sealed class AutoencoderTests
     {
         using var scope = NewDisposeScope();
         using var full = new AutoencoderKL(TinyModels.Vae, new Generator(1));
-        using var bare = new AutoencoderKL(TinyModels.Vae with { MidBlockAddAttention = false, UseQuantConv = false, UsePostQuantConv = false }, new Generator(1));
+        using var bare = new AutoencoderKL(
+            TinyModels.Vae with { MidBlockAddAttention = false, UseQuantConv = false, UsePostQuantConv = false },
+            new Generator(1));
         string[] optional = ["attentions", "quant_conv"];
         bool IsOptional(string key) => optional.Any(part => key.Contains(part, StringComparison.Ordinal));
         Assert.Contains(full.state_dict().Keys, key => key.StartsWith("post_quant_conv", StringComparison.Ordinal));
@@ -83,7 +85,10 @@ public sealed class AutoencoderTests
     {
         using var scope = NewDisposeScope();
         using var vae = new AutoencoderKL(TinyModels.Vae, new Generator(1));
-        Assert.Contains("[1, 4, 8, 8], expected [N, 3, height, width]", Assert.Throws<ArgumentException>(() => vae.Encode(zeros(1, 4, 8, 8))).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "[1, 4, 8, 8], expected [N, 3, height, width]",
+            Assert.Throws<ArgumentException>(() => vae.Encode(zeros(1, 4, 8, 8))).Message,
+            StringComparison.Ordinal);
     }
 
     private static Tensor Pixels() => randn([2, 3, 8, 12], generator: new Generator(2));

@@ -50,7 +50,12 @@ public sealed class DiffusionParityTests(ParityTable table) : IClassFixture<Pari
             if (seen.TryGetValue(module, out var actual))
             {
                 // An inner activation is measured in parts of its largest value where that is above 1, as the outputs are.
-                table.Check(name, "UNet's modules, relative", Fixtures.MaxDifference(expected[key], actual) / Math.Max(1, expected[key].abs().max().item<float>()), limit, key);
+                table.Check(
+                    name,
+                    "UNet's modules, relative",
+                    Fixtures.MaxDifference(expected[key], actual) / Math.Max(1, expected[key].abs().max().item<float>()),
+                    limit,
+                    key);
                 compared++;
             }
         }
@@ -104,7 +109,9 @@ public sealed class DiffusionParityTests(ParityTable table) : IClassFixture<Pari
 
     private static List<string> Parts(Dictionary<string, Tensor> tensors, string prefix, string suffix) =>
         [.. tensors.Keys
-            .Where(key => key.StartsWith(prefix, StringComparison.Ordinal) && key.EndsWith(suffix, StringComparison.Ordinal) && !key.Contains(".debug.", StringComparison.Ordinal))
+            .Where(key =>
+                key.StartsWith(prefix, StringComparison.Ordinal) && key.EndsWith(suffix, StringComparison.Ordinal)
+                    && !key.Contains(".debug.", StringComparison.Ordinal))
             .Select(key => key[..^suffix.Length])
             .Order(StringComparer.Ordinal)];
 

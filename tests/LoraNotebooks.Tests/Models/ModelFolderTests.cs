@@ -136,7 +136,11 @@ public sealed class ModelFolderTests
              "num_attention_heads": 8, "dropout": 1.5, "resnet_out_scale_factor": 1.0}
             """);
         var message = Assert.Throws<InvalidDataException>(() => UNet2DConditionModel.FromFolder(folder.Path)).Message;
-        string[] keys = ["_class_name", "addition_embed_type", "class_embed_type", "act_fn", "block_out_channels", "down_block_types", "attention_head_dim", "cross_attention_dim", "num_attention_heads", "dropout"];
+        string[] keys =
+        [
+            "_class_name", "addition_embed_type", "class_embed_type", "act_fn", "block_out_channels", "down_block_types", "attention_head_dim",
+            "cross_attention_dim", "num_attention_heads", "dropout"
+        ];
         Assert.All(keys, key => Assert.Contains($"\n- {key}: got ", message, StringComparison.Ordinal));
         Assert.DoesNotContain("resnet_out_scale_factor", message, StringComparison.Ordinal);
         Assert.Contains("11 unsupported or wrong values", message, StringComparison.Ordinal);
@@ -177,7 +181,10 @@ public sealed class ModelFolderTests
 
         map["encoder.conv_in.weight"] = "../a.safetensors";
         File.WriteAllText(folder.In("diffusion_pytorch_model.safetensors.index.json"), new JsonObject { ["weight_map"] = map.DeepClone() }.ToJsonString());
-        Assert.Contains("outside its folder", Assert.Throws<InvalidDataException>(() => AutoencoderKL.FromFolder(folder.Path)).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "outside its folder",
+            Assert.Throws<InvalidDataException>(() => AutoencoderKL.FromFolder(folder.Path)).Message,
+            StringComparison.Ordinal);
     }
 
     [Fact]
@@ -236,7 +243,10 @@ public sealed class ModelFolderTests
         File.Move(folder.In(ModelFolder.DiffusersWeights), folder.In("diffusion_pytorch_model.non_ema.safetensors"));
         var several = Assert.Throws<FileNotFoundException>(() => AutoencoderKL.FromFolder(folder.Path)).Message;
         Assert.Contains("diffusion_pytorch_model.fp16.safetensors, diffusion_pytorch_model.non_ema.safetensors", several, StringComparison.Ordinal);
-        Assert.Contains("variant 'bf16'", Assert.Throws<FileNotFoundException>(() => AutoencoderKL.FromFolder(folder.Path, variant: "bf16")).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "variant 'bf16'",
+            Assert.Throws<FileNotFoundException>(() => AutoencoderKL.FromFolder(folder.Path, variant: "bf16")).Message,
+            StringComparison.Ordinal);
 
         static Tensor First(AutoencoderKL model) => model.state_dict()["decoder.conv_in.weight"];
     }
@@ -250,7 +260,9 @@ public sealed class ModelFolderTests
         vae.Save(folder.Path);
         var tensors = SafetensorsFile.LoadAll(folder.In(ModelFolder.DiffusersWeights));
         File.Delete(folder.In(ModelFolder.DiffusersWeights));
-        var shards = tensors.Chunk(tensors.Count / 2 + 1).Select((part, i) => (Name: $"diffusion_pytorch_model.fp16-0000{i + 1}-of-00002.safetensors", Tensors: part.ToDictionary())).ToList();
+        var shards = tensors
+            .Chunk(tensors.Count / 2 + 1)
+            .Select((part, i) => (Name: $"diffusion_pytorch_model.fp16-0000{i + 1}-of-00002.safetensors", Tensors: part.ToDictionary())).ToList();
         shards.ForEach(shard => SafetensorsFile.Write(folder.In(shard.Name), shard.Tensors));
         var map = new JsonObject(shards.SelectMany(shard => shard.Tensors.Keys.Select(key => KeyValuePair.Create(key, (JsonNode?)shard.Name))));
         File.WriteAllText(folder.In("diffusion_pytorch_model.safetensors.index.fp16.json"), new JsonObject { ["weight_map"] = map }.ToJsonString());
@@ -284,7 +296,16 @@ public sealed class ModelFolderTests
     {
         using var folder = new TemporaryFolder();
         // A text encoder, as TorchSharp's own convolutions leave a tensor to the garbage collector.
-        using (var text = new ClipTextModel(new ClipTextConfig { VocabSize = 20, HiddenSize = 4, IntermediateSize = 8, NumHiddenLayers = 1, NumAttentionHeads = 2, HasProjection = true, ProjectionDim = 3 }))
+        using (var text = new ClipTextModel(new ClipTextConfig
+        {
+            VocabSize = 20,
+            HiddenSize = 4,
+            IntermediateSize = 8,
+            NumHiddenLayers = 1,
+            NumAttentionHeads = 2,
+            HasProjection = true,
+            ProjectionDim = 3,
+        }))
         {
             text.Initialize(new Generator(1));
             text.Save(folder.Path, ScalarType.BFloat16);
@@ -319,7 +340,12 @@ public sealed class ModelFolderTests
         using var vae = AutoencoderKL.FromFolder(Fixtures.Case(name, "vae"));
         unet.Save(folder.In("unet"));
         vae.Save(folder.In("vae"));
-        List<(string Part, string Weights)> parts = [("unet", ModelFolder.DiffusersWeights), ("vae", ModelFolder.DiffusersWeights), ("text_encoder", ModelFolder.TransformersWeights)];
+        List<(string Part, string Weights)> parts =
+        [
+            ("unet", ModelFolder.DiffusersWeights),
+            ("vae", ModelFolder.DiffusersWeights),
+            ("text_encoder", ModelFolder.TransformersWeights)
+        ];
         using var text = ClipTextModel.FromFolder(Fixtures.Case(name, "text_encoder"));
         text.Save(folder.In("text_encoder"));
         if (Fixtures.IsXL(name))

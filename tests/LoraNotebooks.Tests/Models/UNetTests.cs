@@ -193,10 +193,19 @@ public sealed class UNetTests
         using var scope = NewDisposeScope();
         using var unet = new UNet2DConditionModel(TinyModels.UNet, new Generator(1));
         var (sample, time, context) = Inputs();
-        Assert.Contains("[2, 3, 8, 8], expected [N, 4, H, W]", Assert.Throws<ArgumentException>(() => unet.call(sample.narrow(1, 0, 3), time, context)).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "[2, 3, 8, 8], expected [N, 4, H, W]",
+            Assert.Throws<ArgumentException>(() => unet.call(sample.narrow(1, 0, 3), time, context)).Message,
+            StringComparison.Ordinal);
         Assert.Contains("[3], expected [2]", Assert.Throws<ArgumentException>(() => unet.call(sample, zeros(3), context)).Message, StringComparison.Ordinal);
-        Assert.Contains("[2, 5, 7], expected [2, S, 6]", Assert.Throws<ArgumentException>(() => unet.call(sample, time, zeros(2, 5, 7))).Message, StringComparison.Ordinal);
-        Assert.Contains("[], expected [N, 4, H, W]", Assert.Throws<ArgumentException>(() => unet.call(tensor(1f), time, context)).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "[2, 5, 7], expected [2, S, 6]",
+            Assert.Throws<ArgumentException>(() => unet.call(sample, time, zeros(2, 5, 7))).Message,
+            StringComparison.Ordinal);
+        Assert.Contains(
+            "[], expected [N, 4, H, W]",
+            Assert.Throws<ArgumentException>(() => unet.call(tensor(1f), time, context)).Message,
+            StringComparison.Ordinal);
     }
 
     [Fact]

@@ -12,7 +12,14 @@ public sealed class WeightCountTests
     [InlineData(3, true, 3)]
     public void Of_UNetConfig_IsWhatTheNetworkHas(int layers, bool linear, int heads)
     {
-        var config = TinyModels.UNet with { LayersPerBlock = layers, TransformerLayersPerBlock = layers, UseLinearProjection = linear, AttentionHeadDim = heads, OnlyCrossAttention = new[] { true, false } };
+        var config = TinyModels.UNet with
+        {
+            LayersPerBlock = layers,
+            TransformerLayersPerBlock = layers,
+            UseLinearProjection = linear,
+            AttentionHeadDim = heads,
+            OnlyCrossAttention = new[] { true, false },
+        };
         using var scope = NewDisposeScope();
         using var network = new UNet2DConditionModel(config);
         Assert.Equal(Weights(network), WeightCount.Of(config));

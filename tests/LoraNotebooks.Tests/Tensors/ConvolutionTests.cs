@@ -15,7 +15,8 @@ public sealed class ConvolutionTests
         var shapes = new TheoryData<long, long, long, long, bool>();
         foreach (var channelsLast in (bool[])[false, true])
         {
-            foreach (var (inputs, outputs, kernel, stride) in ((long, long, long, long)[])[(3, 16, 3, 1), (24, 24, 3, 1), (24, 5, 3, 2), (16, 40, 1, 1), (12, 20, 1, 2), (4, 32, 3, 2), (16, 32, 3, 1)])
+            foreach (var (inputs, outputs, kernel, stride) in ((long, long, long, long)[])
+                [(3, 16, 3, 1), (24, 24, 3, 1), (24, 5, 3, 2), (16, 40, 1, 1), (12, 20, 1, 2), (4, 32, 3, 2), (16, 32, 3, 1)])
             {
                 shapes.Add(inputs, outputs, kernel, stride, channelsLast);
             }
@@ -48,10 +49,14 @@ public sealed class ConvolutionTests
     public void Apply_GroupsStridesPaddingDilation_AgreeWithFloat64(long groups, long stride, long padding, long dilation)
     {
         var geometry = new ConvolutionGeometry((stride, 1), (padding, padding + 1), (1, dilation), groups);
-        var sample = new ConvolutionCase(ScalarType.Float32, ChannelsLast: false, Images: 2, Inputs: 4, Outputs: 12, Size: (7, 9), Kernel: (3, 2), geometry, Threads: 1);
+        var sample = new ConvolutionCase(
+            ScalarType.Float32, ChannelsLast: false, Images: 2, Inputs: 4, Outputs: 12, Size: (7, 9), Kernel: (3, 2), geometry, Threads: 1);
         foreach (var way in (ConvolutionWay[])[ConvolutionWay.Padded, ConvolutionWay.Product])
         {
-            Assert.Null(ConvolutionCheck.Difference(sample.Run(Engine(ConvolutionWays.Native, way).Apply), sample.Run(ConvolutionWays.Native, ScalarType.Float64), limit: 2e-6));
+            Assert.Null(ConvolutionCheck.Difference(
+                sample.Run(Engine(ConvolutionWays.Native, way).Apply),
+                sample.Run(ConvolutionWays.Native, ScalarType.Float64),
+                limit: 2e-6));
         }
     }
 
@@ -183,7 +188,9 @@ public sealed class ConvolutionTests
             Assert.Equal(ConvolutionWay.Padded, next.Way(sample));
 
             File.WriteAllText(file, "{ half a fi");
-            Assert.Equal(Suspicion.None, new ConvolutionEngine((x, w, _, g) => ConvolutionWays.Product(x, w, g), new ConvolutionVerdicts(file), null, told.Add).Findings.Suspicion);
+            Assert.Equal(
+                Suspicion.None,
+                new ConvolutionEngine((x, w, _, g) => ConvolutionWays.Product(x, w, g), new ConvolutionVerdicts(file), null, told.Add).Findings.Suspicion);
         }
         finally
         {
@@ -195,7 +202,10 @@ public sealed class ConvolutionTests
     public void AdaptedModel_LayersOfAnothersThatAreComputedWrong_AreNamedWithTheRemedy()
     {
         using var engine = CheckedConvolution.Use(Engine(WrongForHalfBlocks));
-        using var model = nn.Sequential(("first", nn.Conv2d(3, 24, 3, padding: 1)), ("wrong", nn.Conv2d(24, 32, 3, padding: 1)), ("last", nn.Conv2d(32, 16, 1)));
+        using var model = nn.Sequential(
+            ("first", nn.Conv2d(3, 24, 3, padding: 1)),
+            ("wrong", nn.Conv2d(24, 32, 3, padding: 1)),
+            ("last", nn.Conv2d(32, 16, 1)));
         using (new AdaptedModel(model))
         {
             Assert.Equal(2, told.Count);
@@ -223,7 +233,11 @@ public sealed class ConvolutionTests
         var tensors = adapted.NamedParameters("a").ToDictionary(pair => pair.Name, pair => pair.Parameter.to(ScalarType.Float64));
         var a = tensors.Single(pair => pair.Key.Contains("lora_A")).Value;
         var b = tensors.Single(pair => pair.Key.Contains("lora_B")).Value;
-        var expected = ConvolutionWays.Native(ConvolutionWays.Native(x.to(ScalarType.Float64), a, null, ConvolutionGeometry.Square(padding: 1)), b, null, ConvolutionGeometry.Square());
+        var expected = ConvolutionWays.Native(
+            ConvolutionWays.Native(x.to(ScalarType.Float64), a, null, ConvolutionGeometry.Square(padding: 1)),
+            b,
+            null,
+            ConvolutionGeometry.Square());
         var with = model.call(x);
         adapted.Enabled = false;
         var without = model.call(x);

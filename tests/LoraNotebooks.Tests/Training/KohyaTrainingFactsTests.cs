@@ -206,7 +206,9 @@ public sealed class KohyaTrainingFactsTests
     [Fact]
     public void Of_MirroredCopyWithoutItsPicture_CountsItAsOne()
     {
-        var facts = Facts(new DiffusionTrainingConfig(), new PreparedDataset([Image("a", mirrored: true), Image("b", mirrored: false), Image("b", mirrored: true)]));
+        var facts = Facts(
+            new DiffusionTrainingConfig(),
+            new PreparedDataset([Image("a", mirrored: true), Image("b", mirrored: false), Image("b", mirrored: true)]));
 
         Assert.Equal("""{"6_lora":{"n_repeats":6,"img_count":1},"3_lora":{"n_repeats":3,"img_count":1}}""", facts["ss_dataset_dirs"]);
         Assert.Equal("""{"lora":{"tag":2,"a":1,"b":1}}""", facts["ss_tag_frequency"]);
@@ -214,7 +216,9 @@ public sealed class KohyaTrainingFactsTests
 
     private static Dictionary<string, string> Facts(DiffusionTrainingConfig config, PreparedDataset dataset) =>
         KohyaTrainingFacts.Of(
-            config, dataset, new(config.PlanFor(dataset), 15, DateTimeOffset.FromUnixTimeMilliseconds(1234567), DateTimeOffset.FromUnixTimeMilliseconds(2345678)));
+            config,
+            dataset,
+            new(config.PlanFor(dataset), 15, DateTimeOffset.FromUnixTimeMilliseconds(1234567), DateTimeOffset.FromUnixTimeMilliseconds(2345678)));
 
     private static PreparedDataset Set() => new([Picture("a", "red, blue"), Picture("b", "red")]);
 

@@ -51,7 +51,12 @@ public sealed class LearningRateScheduleTests(ParityTable table) : IClassFixture
             for (var step = 0; step < expected.Count; step++)
             {
                 var difference = Math.Abs(expected[step] - schedule.Rate(step, total, baseRate)) / baseRate;
-                table.Check($"schedules, {name}", "rate, of the base rate", difference, Limit, $"{options}, step {step}: expected {expected[step]}, got {schedule.Rate(step, total, baseRate)}");
+                table.Check(
+                    $"schedules, {name}",
+                    "rate, of the base rate",
+                    difference,
+                    Limit,
+                    $"{options}, step {step}: expected {expected[step]}, got {schedule.Rate(step, total, baseRate)}");
             }
         }
     }
@@ -91,7 +96,8 @@ public sealed class LearningRateScheduleTests(ParityTable table) : IClassFixture
         ["decay at the end, beyond it"] = (new() { Kind = ScheduleKind.WarmupStableDecay, FinalRatio = 0.2, Decay = 20 }, 50, 0.2),
         ["decay at the end, of nothing"] = (new() { Kind = ScheduleKind.WarmupStableDecay, Decay = 0 }, 39, 1),
         ["decay at the end, of nothing, its end"] = (new() { Kind = ScheduleKind.WarmupStableDecay, Decay = 0 }, 40, 0),
-        ["pieces ignore the warm-up"] = (new() { Kind = ScheduleKind.PiecewiseConstant, Pieces = [new(0.5, 3), new(0.25, 6), new(0.125)], Warmup = 10 }, 2, 0.5),
+        ["pieces ignore the warm-up"] =
+            (new() { Kind = ScheduleKind.PiecewiseConstant, Pieces = [new(0.5, 3), new(0.25, 6), new(0.125)], Warmup = 10 }, 2, 0.5),
         ["pieces, the next"] = (new() { Kind = ScheduleKind.PiecewiseConstant, Pieces = [new(0.5, 3), new(0.25, 6), new(0.125)] }, 3, 0.25),
         ["pieces, the last"] = (new() { Kind = ScheduleKind.PiecewiseConstant, Pieces = [new(0.5, 3), new(0.25, 6), new(0.125)] }, 6, 0.125),
         ["REX"] = (new() { Kind = ScheduleKind.Rex, FinalRatio = 0.1 }, 30, 0.1 + (0.9 * 0.25 / 0.625)),
@@ -162,7 +168,11 @@ public sealed class LearningRateScheduleTests(ParityTable table) : IClassFixture
         Assert.Equal(12, new LearningRateSchedule { Warmup = 0.05 }.WarmupSteps(250));
         Assert.Equal(5, new LearningRateSchedule { Warmup = 5 }.WarmupSteps(250));
         Assert.Equal(1, new LearningRateSchedule { Warmup = 1 }.WarmupSteps(250));
-        Assert.Equal((50, 12, 7), (new LearningRateSchedule().DecaySteps(250), new LearningRateSchedule { Decay = 0.05 }.DecaySteps(250), new LearningRateSchedule { Decay = 7 }.DecaySteps(250)));
+        Assert.Equal(
+            (50, 12, 7),
+            (new LearningRateSchedule().DecaySteps(250),
+                new LearningRateSchedule { Decay = 0.05 }.DecaySteps(250),
+                new LearningRateSchedule { Decay = 7 }.DecaySteps(250)));
     }
 
     [Fact]

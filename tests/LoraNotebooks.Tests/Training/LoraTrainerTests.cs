@@ -43,7 +43,9 @@ public sealed class LoraTrainerTests : IDisposable
         Assert.All([.. result.Checkpoints, result.StateFile, result.RecordFile], file => Assert.True(File.Exists(file), file));
         Assert.Empty(Directory.GetFiles(folder.Path, "*.tmp"));
         Assert.False(result.WasCancelled);
-        Assert.All(result.Lora.UNet!.NamedParameters("tiny").Where(pair => pair.Name.EndsWith("lora_B.weight", StringComparison.Ordinal)), pair => Assert.True(pair.Parameter.abs().max().item<float>() > 0));
+        Assert.All(
+            result.Lora.UNet!.NamedParameters("tiny").Where(pair => pair.Name.EndsWith("lora_B.weight", StringComparison.Ordinal)),
+            pair => Assert.True(pair.Parameter.abs().max().item<float>() > 0));
     }
 
     [Fact]
@@ -54,7 +56,10 @@ public sealed class LoraTrainerTests : IDisposable
         using var result = new LoraTrainer().Train(config, pipeline, TinyRun.Dataset);
 
         using var checkpoint = SafetensorsFile.Open(result.Checkpoints[0]);
-        Assert.Equal(("1", "2", "4", "2", "3"), (checkpoint.Metadata["ss_epoch"], checkpoint.Metadata["ss_steps"], checkpoint.Metadata["ss_max_train_steps"], checkpoint.Metadata["ss_network_dim"], checkpoint.Metadata["ss_seed"]));
+        Assert.Equal(
+            ("1", "2", "4", "2", "3"),
+            (checkpoint.Metadata["ss_epoch"], checkpoint.Metadata["ss_steps"],
+                checkpoint.Metadata["ss_max_train_steps"], checkpoint.Metadata["ss_network_dim"], checkpoint.Metadata["ss_seed"]));
         Assert.Equal("None", checkpoint.Metadata["ss_text_encoder_lr"]);
         var record = JsonNode.Parse(File.ReadAllText(result.RecordFile))!;
         Assert.Equal(result.Steps.Select(step => step.Loss), record["losses"]!.AsArray().Select(loss => loss!.GetValue<double>()));
@@ -76,14 +81,20 @@ public sealed class LoraTrainerTests : IDisposable
     public void Train_LongOrWeightedCaptions_AreReadAsAsked(double? textRate)
     {
         // Past the tokens that the encoder sees at once, only the end of the caption tells the pictures apart.
-        var data = new PreparedDataset(TinyRun.Dataset.Images.Select(image => image with { Caption = string.Join(", ", Enumerable.Repeat("long hair", 8)) + ", (blue shirt:1.5)" }));
+        var data = new PreparedDataset(TinyRun.Dataset.Images.Select(image => image with
+        {
+            Caption = string.Join(", ", Enumerable.Repeat("long hair", 8)) + ", (blue shirt:1.5)",
+        }));
         var config = TinyRun.Config(folder.Path) with { TextEncoderLearningRate = textRate, Epochs = 1 };
         PromptReading[] readings = [new(), new() { MaxTokenLength = 40 }, new() { MaxTokenLength = 40, Weighting = PromptWeighting.Scale }];
 
         var losses = readings.Select(reading => Losses(config with { Reading = reading }, data)).ToList();
 
         Assert.Equal(3, losses.Select(static l => string.Join(' ', l)).Distinct().Count());
-        Assert.Contains("Reading.MaxTokenLength", Assert.ThrowsAny<ArgumentException>(() => Losses(config with { Reading = new() { MaxTokenLength = 0 } }, data)).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "Reading.MaxTokenLength",
+            Assert.ThrowsAny<ArgumentException>(() => Losses(config with { Reading = new() { MaxTokenLength = 0 } }, data)).Message,
+            StringComparison.Ordinal);
     }
 
     [Fact]
@@ -102,7 +113,13 @@ public sealed class LoraTrainerTests : IDisposable
         var config = TinyRun.Config(folder.In("straight"));
         if (everything)
         {
-            config = config with { TextEncoderLearningRate = 1e-3, GradientAccumulation = 2, UNetLora = config.UNetLora with { Dropout = 0.3 }, Captions = new CaptionOptions { Shuffle = true, CaptionDropout = 0.3 } };
+            config = config with
+            {
+                TextEncoderLearningRate = 1e-3,
+                GradientAccumulation = 2,
+                UNetLora = config.UNetLora with { Dropout = 0.3 },
+                Captions = new CaptionOptions { Shuffle = true, CaptionDropout = 0.3 },
+            };
         }
 
         using var straight = new LoraTrainer().Train(config, pipeline, TinyRun.Dataset);
@@ -117,7 +134,9 @@ public sealed class LoraTrainerTests : IDisposable
 
         Assert.True(first.WasCancelled);
         Assert.Equal(straight.Steps.Select(step => step.Loss), first.Steps.Concat(second.Steps).Select(step => step.Loss));
-        Assert.Equal(straight.Steps.Select(step => (step.Step, step.SmoothedLoss, step.GradientNorm, step.LearningRates["UNet"])), first.Steps.Concat(second.Steps).Select(step => (step.Step, step.SmoothedLoss, step.GradientNorm, step.LearningRates["UNet"])));
+        Assert.Equal(
+            straight.Steps.Select(step => (step.Step, step.SmoothedLoss, step.GradientNorm, step.LearningRates["UNet"])),
+            first.Steps.Concat(second.Steps).Select(step => (step.Step, step.SmoothedLoss, step.GradientNorm, step.LearningRates["UNet"])));
         Assert.Equal(expected, Weights(second));
     }
 
@@ -147,7 +166,10 @@ public sealed class LoraTrainerTests : IDisposable
         beside.Weight = 0.5;
 
         // Lowered precision is of the run, not of the base.
-        using var result = new LoraTrainer().Train(TinyRun.Config(folder.Path) with { Epochs = 1, Precision = TrainingPrecision.BFloat16 }, saved, TinyRun.Dataset);
+        using var result = new LoraTrainer().Train(
+            TinyRun.Config(folder.Path) with { Epochs = 1, Precision = TrainingPrecision.BFloat16 },
+            saved,
+            TinyRun.Dataset);
 
         var record = RunFiles.Record(result);
         Assert.Equal(folder.In("base"), record["base"]!["source"]!.GetValue<string>());
@@ -160,7 +182,9 @@ public sealed class LoraTrainerTests : IDisposable
         var machine = Machine.Here();
         Assert.Equal(machine.Processor.Name, run["machine"]!["processor"]!["name"]!.GetValue<string>());
         Assert.Equal(machine.Processor.Instructions, run["machine"]!["processor"]!["instructions"]!.AsArray().Select(static name => name!.GetValue<string>()));
-        Assert.Equal((machine.LibTorch, machine.Threads, machine.Kernels), (run["machine"]!["libTorch"]!.GetValue<string>(), run["machine"]!["threads"]!.GetValue<int>(), run["machine"]!["kernels"]!.GetValue<string>()));
+        Assert.Equal(
+            (machine.LibTorch, machine.Threads, machine.Kernels),
+            (run["machine"]!["libTorch"]!.GetValue<string>(), run["machine"]!["threads"]!.GetValue<int>(), run["machine"]!["kernels"]!.GetValue<string>()));
     }
 
     [Fact]
@@ -180,7 +204,9 @@ public sealed class LoraTrainerTests : IDisposable
         Assert.Equal([(1, 5), (6, 12)], runs.Select(static run => (run!["firstStep"]!.GetValue<int>(), run["lastStep"]!.GetValue<int>())));
         Assert.Equal(["another", Processor.Current.Name], runs.Select(static run => run!["machine"]!["processor"]!["name"]!.GetValue<string>()));
         Assert.Equal(Enumerable.Range(1, 12), RunFiles.Record(second)["steps"]!.AsArray().Select(static step => step!["step"]!.GetValue<int>()));
-        Assert.Equal(first.Steps.Concat(second.Steps).Select(static step => step.Loss), RunFiles.Record(second)["steps"]!.AsArray().Select(static step => step!["loss"]!.GetValue<double>()));
+        Assert.Equal(
+            first.Steps.Concat(second.Steps).Select(static step => step.Loss),
+            RunFiles.Record(second)["steps"]!.AsArray().Select(static step => step!["loss"]!.GetValue<double>()));
     }
 
     [Fact]
@@ -196,9 +222,13 @@ public sealed class LoraTrainerTests : IDisposable
             merged.UNetParameters.ToList().ForEach(static parameter => parameter.fill_(0.1f));
             merged.Merge();
 
-            var error = Assert.Throws<InvalidDataException>(() => new LoraTrainer { ResumeFrom = result.StateFile }.Train(config, pipeline, TinyRun.Dataset)).Message;
+            var error = Assert.Throws<InvalidDataException>(
+                () => new LoraTrainer { ResumeFrom = result.StateFile }.Train(config, pipeline, TinyRun.Dataset)).Message;
 
-            Assert.Contains($"base model: weights of unet {hash} (Float32 of a model in memory), here {pipeline.HashWeights()["unet"]}", error, StringComparison.Ordinal);
+            Assert.Contains(
+                $"base model: weights of unet {hash} (Float32 of a model in memory), here {pipeline.HashWeights()["unet"]}",
+                error,
+                StringComparison.Ordinal);
             Assert.Contains("adapters beside the base model: none, here unet: merged × 1, merged", error, StringComparison.Ordinal);
             Assert.DoesNotContain("vae", error, StringComparison.Ordinal);
         }
@@ -217,7 +247,8 @@ public sealed class LoraTrainerTests : IDisposable
         result.Dispose();
         File.WriteAllText(result.RecordFile, "{}");
 
-        var error = Assert.Throws<InvalidDataException>(() => new LoraTrainer { ResumeFrom = result.StateFile }.Train(config with { Epochs = 2 }, pipeline, TinyRun.Dataset)).Message;
+        var error = Assert.Throws<InvalidDataException>(
+            () => new LoraTrainer { ResumeFrom = result.StateFile }.Train(config with { Epochs = 2 }, pipeline, TinyRun.Dataset)).Message;
         File.Delete(result.RecordFile);
         using var resumed = new LoraTrainer { ResumeFrom = result.StateFile }.Train(config with { Epochs = 2 }, pipeline, TinyRun.Dataset);
 
@@ -248,7 +279,8 @@ public sealed class LoraTrainerTests : IDisposable
         using var source = new CancellationTokenSource();
         source.Cancel();
 
-        Assert.ThrowsAny<OperationCanceledException>(() => new LoraTrainer().Train(TinyRun.Config(folder.Path), pipeline, TinyRun.Dataset, cancellationToken: source.Token));
+        Assert.ThrowsAny<OperationCanceledException>(
+            () => new LoraTrainer().Train(TinyRun.Config(folder.Path), pipeline, TinyRun.Dataset, cancellationToken: source.Token));
         Assert.All(pipeline.UNet.parameters(), parameter => Assert.True(parameter.requires_grad));
     }
 
@@ -289,8 +321,12 @@ public sealed class LoraTrainerTests : IDisposable
 
         using var result = new LoraTrainer { Samples = new Immediate<TrainingSample>(reported.Add) }.Train(config, pipeline, TinyRun.Dataset);
 
-        Assert.Equal([(0, "portrait", 11L), (0, "long hair", 11L), (2, "portrait", 11L), (2, "long hair", 11L), (4, "portrait", 11L), (4, "long hair", 11L)], reported.Select(sample => (sample.Epoch, sample.Prompt, sample.Seed)));
-        Assert.Equal(pipeline.Generate(config.SampleOptions with { Prompt = "portrait" })[0].Pixels.ToArray(), ((PictureSample)reported[4]).Image.Pixels.ToArray());
+        Assert.Equal(
+            [(0, "portrait", 11L), (0, "long hair", 11L), (2, "portrait", 11L), (2, "long hair", 11L), (4, "portrait", 11L), (4, "long hair", 11L)],
+            reported.Select(sample => (sample.Epoch, sample.Prompt, sample.Seed)));
+        Assert.Equal(
+            pipeline.Generate(config.SampleOptions with { Prompt = "portrait" })[0].Pixels.ToArray(),
+            ((PictureSample)reported[4]).Image.Pixels.ToArray());
         Assert.NotEqual(((PictureSample)reported[0]).Image.Pixels.ToArray(), ((PictureSample)reported[4]).Image.Pixels.ToArray());
     }
 
@@ -314,7 +350,11 @@ public sealed class LoraTrainerTests : IDisposable
         var live = new List<long>();
         var config = TinyRun.Config(folder.Path) with { Epochs = 100, SaveEveryEpochs = 10, TextEncoderLearningRate = 1e-4 };
 
-        using var result = new LoraTrainer().Train(config, pipeline, TinyRun.Dataset, new Immediate<TrainingStep>(_ => live.Add(DisposeScopeManager.Statistics.ThreadTotalLiveCount)));
+        using var result = new LoraTrainer().Train(
+            config,
+            pipeline,
+            TinyRun.Dataset,
+            new Immediate<TrainingStep>(_ => live.Add(DisposeScopeManager.Statistics.ThreadTotalLiveCount)));
 
         Assert.Equal(300, live.Count);
         Assert.Equal(live[1], live.Skip(1).Max());
@@ -350,6 +390,9 @@ public sealed class LoraTrainerTests : IDisposable
     {
         using var scope = NewDisposeScope();
         AdaptedModel?[] models = [lora.UNet, lora.TextEncoder];
-        return [.. models.SelectMany(model => model?.NamedParameters(name) ?? []).OrderBy(pair => pair.Name, StringComparer.Ordinal).SelectMany(pair => pair.Parameter.detach().data<float>().ToArray())];
+        return [.. models
+            .SelectMany(model => model?.NamedParameters(name) ?? [])
+            .OrderBy(pair => pair.Name, StringComparer.Ordinal)
+            .SelectMany(pair => pair.Parameter.detach().data<float>().ToArray())];
     }
 }

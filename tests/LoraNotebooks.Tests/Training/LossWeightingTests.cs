@@ -6,7 +6,8 @@ namespace LoraNotebooks.Tests.Training;
 
 public sealed class LossWeightingTests(ParityTable table) : IClassFixture<ParityTable>
 {
-    public static TheoryData<string> Weights() => [.. Fixtures.Json("noise-schedulers", "noise-schedulers.json").GetProperty("train_weights").EnumerateObject().Select(item => item.Name)];
+    public static TheoryData<string> Weights() =>
+        [.. Fixtures.Json("noise-schedulers", "noise-schedulers.json").GetProperty("train_weights").EnumerateObject().Select(item => item.Name)];
 
     [Theory]
     [Trait("Category", "Parity")]
@@ -14,7 +15,10 @@ public sealed class LossWeightingTests(ParityTable table) : IClassFixture<Parity
     public void Weights_OfEveryTimestep_AreUpstreams(string name)
     {
         var tolerance = Fixtures.Json("noise-schedulers", "case.json").GetProperty("tolerance").GetDouble();
-        float[] values = [.. Fixtures.Json("noise-schedulers", "noise-schedulers.json").GetProperty("train_weights").GetProperty(name).EnumerateArray().Select(value => value.GetSingle())];
+        float[] values = [.. Fixtures.Json("noise-schedulers", "noise-schedulers.json")
+            .GetProperty("train_weights").GetProperty(name)
+            .EnumerateArray()
+            .Select(value => value.GetSingle())];
 
         using var scope = NewDisposeScope();
         var expected = tensor(values);
@@ -27,7 +31,12 @@ public sealed class LossWeightingTests(ParityTable table) : IClassFixture<Parity
     [Fact]
     public void MinSnr_AtZeroTerminalSnr_IsZeroForVelocity()
     {
-        var schedule = new NoiseSchedule(SchedulerConfig.StableDiffusion with { PredictionType = PredictionType.VPrediction, RescaleBetasZeroSnr = true, TimestepSpacing = TimestepSpacing.Trailing });
+        var schedule = new NoiseSchedule(SchedulerConfig.StableDiffusion with
+        {
+            PredictionType = PredictionType.VPrediction,
+            RescaleBetasZeroSnr = true,
+            TimestepSpacing = TimestepSpacing.Trailing,
+        });
         using var scope = NewDisposeScope();
 
         Assert.Equal(0, LossWeighting.MinSnr(schedule, tensor(new long[] { schedule.NumTrainTimesteps - 1 }), 5).item<float>());
@@ -99,7 +108,11 @@ public sealed class LossWeightingTests(ParityTable table) : IClassFixture<Parity
         Assert.Equal([4], thresholds.shape);
         foreach (var (i, t) in timesteps.Index())
         {
-            var expected = PlainLoss.Threshold(new DiffusionTrainingConfig { HuberSchedule = kind, HuberC = 0.3, HuberScale = 1.7 }, schedule.AlphasCumprod[(int)t], t, 1000);
+            var expected = PlainLoss.Threshold(
+                new DiffusionTrainingConfig { HuberSchedule = kind, HuberC = 0.3, HuberScale = 1.7 },
+                schedule.AlphasCumprod[(int)t],
+                t,
+                1000);
             Assert.Equal(expected, thresholds[i].item<float>(), 1e-5 * expected);
         }
     }
@@ -180,16 +193,25 @@ public sealed class LossWeightingTests(ParityTable table) : IClassFixture<Parity
         const string minSnr = "min_snr_gamma_";
         const string huber = "huber_c_";
         var isVelocity = name.EndsWith(velocity, StringComparison.Ordinal);
-        var schedule = new NoiseSchedule(SchedulerConfig.StableDiffusion with { PredictionType = isVelocity ? PredictionType.VPrediction : PredictionType.Epsilon });
+        var schedule = new NoiseSchedule(SchedulerConfig.StableDiffusion with
+        {
+            PredictionType = isVelocity ? PredictionType.VPrediction : PredictionType.Epsilon,
+        });
         return name.Replace(velocity, "", StringComparison.Ordinal) switch
         {
             "snr" => schedule.Snr(t),
             "debiased_estimation" => LossWeighting.DebiasedEstimation(schedule, t),
             "scale_v_pred_loss_like_noise_pred" => LossWeighting.VelocityLikeNoise(schedule, t),
-            var weight when weight.StartsWith(minSnr, StringComparison.Ordinal) => LossWeighting.MinSnr(schedule, t, double.Parse(weight[minSnr.Length..], CultureInfo.InvariantCulture)),
+            var weight when weight.StartsWith(minSnr, StringComparison.Ordinal) =>
+                LossWeighting.MinSnr(schedule, t, double.Parse(weight[minSnr.Length..], CultureInfo.InvariantCulture)),
 
             // c and its scale are the trainer's defaults, which are upstream's.
-            var kind when kind.StartsWith(huber, StringComparison.Ordinal) => DiffusionLoss.HuberThreshold(schedule, t, Enum.Parse<HuberSchedule>(kind[huber.Length..], ignoreCase: true), new DiffusionTrainingConfig().HuberC, new DiffusionTrainingConfig().HuberScale),
+            var kind when kind.StartsWith(huber, StringComparison.Ordinal) => DiffusionLoss.HuberThreshold(
+                schedule,
+                t,
+                Enum.Parse<HuberSchedule>(kind[huber.Length..], ignoreCase: true),
+                new DiffusionTrainingConfig().HuberC,
+                new DiffusionTrainingConfig().HuberScale),
             _ => throw new NotSupportedException($"The weight '{name}' is not covered."),
         };
     }

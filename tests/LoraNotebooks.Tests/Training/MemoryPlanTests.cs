@@ -39,7 +39,9 @@ public sealed class MemoryPlanTests
         nn.Module[] networks = [pipeline.UNet, pipeline.Vae, .. pipeline.Text.Encoders];
         using var lora = StableDiffusionLora.Create(pipeline, "lora", config.UNetLora, config.TextEncoderLora, 1);
         var reports = lora.Reports.ToDictionary(static report => report.Name, static report => report.Parameters);
-        Assert.Equal(networks.Select(static network => network.state_dict().Values.Sum(static weight => weight.numel())), plan.Components.Select(static component => component.Parameters));
+        Assert.Equal(
+            networks.Select(static network => network.state_dict().Values.Sum(static weight => weight.numel())),
+            plan.Components.Select(static component => component.Parameters));
         Assert.Equal(reports.Values.Sum(), plan.Trained);
         Assert.Equal(reports["lora, unet"], plan.Components[0].Trained);
         var need = plan[ScalarType.BFloat16, plan.Model.NativeSize];
@@ -86,9 +88,15 @@ public sealed class MemoryPlanTests
         var texts = pipeline.Text.Encoders.Select((encoder, i) => Layers(encoder, () => Run(encoder, pipeline.Text.IsDual ? ids[i] : ids))
             .Where(static layer => !layer.Path.Contains("embedding", StringComparison.Ordinal)));
 
-        Assert.Equal(unet, Walk((ledger, seen) => new UNetWalk(outline.UNet, ledger, ScalarType.Float32, DeviceType.CPU) { LayerDone = seen }.Run(2, side, side, tokens)));
-        Assert.Equal(encoded, Walk((ledger, seen) => new VaeWalk(outline.Vae, ledger, ScalarType.Float32, DeviceType.CPU) { LayerDone = seen }.Encode(1, pixels, pixels)));
-        Assert.Equal(decoded, Walk((ledger, seen) => new VaeWalk(outline.Vae, ledger, ScalarType.Float32, DeviceType.CPU) { LayerDone = seen }.Decode(2, pixels, pixels)));
+        Assert.Equal(
+            unet,
+            Walk((ledger, seen) => new UNetWalk(outline.UNet, ledger, ScalarType.Float32, DeviceType.CPU) { LayerDone = seen }.Run(2, side, side, tokens)));
+        Assert.Equal(
+            encoded,
+            Walk((ledger, seen) => new VaeWalk(outline.Vae, ledger, ScalarType.Float32, DeviceType.CPU) { LayerDone = seen }.Encode(1, pixels, pixels)));
+        Assert.Equal(
+            decoded,
+            Walk((ledger, seen) => new VaeWalk(outline.Vae, ledger, ScalarType.Float32, DeviceType.CPU) { LayerDone = seen }.Decode(2, pixels, pixels)));
         Assert.Equal(texts, outline.TextEncoders.Select(text => Walk((ledger, seen) => new ClipTextWalk(text, ledger) { LayerDone = seen }.Run(2, tokens))));
 
         static void Run(ClipTextModel encoder, Tensor ids)
@@ -165,7 +173,8 @@ public sealed class MemoryPlanTests
     public void Advice_MemoryOfAnySize_NamesWhatFitsOrWhatToDo()
     {
         var outline = PipelineOutline.Read(BaseModel.Folder);
-        MemoryPlan Plan(long bytes) => MemoryPlan.For(outline, new DiffusionTrainingConfig { BatchSize = 4 }, new MemoryPlanOptions { AvailableBytes = bytes, Resolutions = [64, 512] });
+        MemoryPlan Plan(long bytes) =>
+            MemoryPlan.For(outline, new DiffusionTrainingConfig { BatchSize = 4 }, new MemoryPlanOptions { AvailableBytes = bytes, Resolutions = [64, 512] });
 
         Assert.Contains("training fits up to 512 pixels in Float32, BFloat16, Float16", Plan(1L << 40).Advice[0], StringComparison.Ordinal);
         Assert.Contains("Nothing fits", Plan(1_000).Advice[0], StringComparison.Ordinal);
@@ -180,9 +189,13 @@ public sealed class MemoryPlanTests
     public void For_ResolutionThatDoesNotFit_NamesTheMultiple()
     {
         var outline = PipelineOutline.Read(BaseModel.Folder);
-        var message = Assert.Throws<ArgumentException>(() => MemoryPlan.For(outline, new DiffusionTrainingConfig(), new MemoryPlanOptions { Resolutions = [64, 66] })).Message;
+        var message = Assert.Throws<ArgumentException>(
+            () => MemoryPlan.For(outline, new DiffusionTrainingConfig(), new MemoryPlanOptions { Resolutions = [64, 66] })).Message;
         Assert.Contains("66 pixels, expected multiples of 4", message, StringComparison.Ordinal);
-        Assert.Contains("BFloat16 at 96", Assert.Throws<ArgumentException>(() => MemoryPlan.For(outline, new DiffusionTrainingConfig())[ScalarType.Float32, 72]).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "BFloat16 at 96",
+            Assert.Throws<ArgumentException>(() => MemoryPlan.For(outline, new DiffusionTrainingConfig())[ScalarType.Float32, 72]).Message,
+            StringComparison.Ordinal);
     }
 
     [Fact]

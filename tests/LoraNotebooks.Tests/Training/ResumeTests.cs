@@ -32,9 +32,15 @@ public sealed class ResumeTests : IDisposable
         var record = Record(last);
 
         Assert.Equal(Enumerable.Range(1, 15), record["steps"]!.AsArray().Select(static step => step!["step"]!.GetValue<int>()));
-        Assert.Equal(record["losses"]!.AsArray().Select(static loss => loss!.GetValue<double>()), record["steps"]!.AsArray().Select(static step => step!["loss"]!.GetValue<double>()));
-        Assert.Equal([(1, 6), (7, 12), (13, 15)], record["runs"]!.AsArray().Select(static run => (run!["firstStep"]!.GetValue<int>(), run["lastStep"]!.GetValue<int>())));
-        Assert.Equal(["tiny-000001.safetensors", "tiny.safetensors", "tiny-000003.safetensors"], record["checkpoints"]!.AsArray().Select(static name => name!.GetValue<string>()));
+        Assert.Equal(
+            record["losses"]!.AsArray().Select(static loss => loss!.GetValue<double>()),
+            record["steps"]!.AsArray().Select(static step => step!["loss"]!.GetValue<double>()));
+        Assert.Equal(
+            [(1, 6), (7, 12), (13, 15)],
+            record["runs"]!.AsArray().Select(static run => (run!["firstStep"]!.GetValue<int>(), run["lastStep"]!.GetValue<int>())));
+        Assert.Equal(
+            ["tiny-000001.safetensors", "tiny.safetensors", "tiny-000003.safetensors"],
+            record["checkpoints"]!.AsArray().Select(static name => name!.GetValue<string>()));
 
         // A state without steps to take keeps all that the record tells.
         var again = Record(Train(config with { Epochs = 5 }, state));
@@ -75,11 +81,14 @@ public sealed class ResumeTests : IDisposable
         TrainingResult? result = null;
         var told = Heard.During(() => result = Train(config with { Epochs = 2 }, stopped.StateFile));
 
-        Assert.Equal(expected, result!.Warnings.Any(static warning => warning.Contains("Epochs: 3 when the 2 steps of the state were taken, here 2", StringComparison.Ordinal)));
+        Assert.Equal(
+            expected,
+            result!.Warnings.Any(static warning => warning.Contains("Epochs: 3 when the 2 steps of the state were taken, here 2", StringComparison.Ordinal)));
         Assert.Equal(expected, told.Contains($"the rates of {kind} hang on the number of steps", StringComparison.Ordinal));
         if (expected)
         {
-            var warning = $"Epochs: 3 when the 2 steps of the state were taken, here 2: the rates of {kind} hang on the number of steps, so that this run is not the one of that many epochs from the start. Train anew where that matters.";
+            var warning = $"Epochs: 3 when the 2 steps of the state were taken, here 2: the rates of {kind} hang on the number of steps, "
+                + "so that this run is not the one of that many epochs from the start. Train anew where that matters.";
             Assert.Equal([.. ((DiffusionTrainingConfig)result.Config).PlanFor(TinyRun.Dataset, pipeline).Warnings, warning], result.Warnings);
             Assert.Contains($"Training tiny: {warning}{Environment.NewLine}", told, StringComparison.Ordinal);
         }
@@ -93,7 +102,12 @@ public sealed class ResumeTests : IDisposable
     {
         var config = TinyRun.Config(folder.Path) with { Epochs = 1 };
         var state = Train(config, null).StateFile;
-        using var other = new StableDiffusionPipeline(pipeline.Tokenizer, pipeline.TextEncoder, pipeline.UNet, pipeline.Vae, TinyPipeline.Scheduler with { PredictionType = PredictionType.Epsilon, RescaleBetasZeroSnr = false });
+        using var other = new StableDiffusionPipeline(
+            pipeline.Tokenizer,
+            pipeline.TextEncoder,
+            pipeline.UNet,
+            pipeline.Vae,
+            TinyPipeline.Scheduler with { PredictionType = PredictionType.Epsilon, RescaleBetasZeroSnr = false });
 
         var message = Assert.Throws<InvalidDataException>(() => new LoraTrainer { ResumeFrom = state }.Train(config, other, TinyRun.Dataset)).Message;
 
@@ -191,7 +205,10 @@ public sealed class ResumeTests : IDisposable
     public void Validate_NoRateAtAll_IsRefused()
     {
         Assert.Contains("nothing would be trained", Assert.Single(new DiffusionTrainingConfig { UNetLearningRate = 0 }.Validate()), StringComparison.Ordinal);
-        Assert.Contains("nothing would be trained", Assert.Single(new DiffusionTrainingConfig { UNetLearningRate = 0, TextEncoderLearningRate = 0 }.Validate()), StringComparison.Ordinal);
+        Assert.Contains(
+            "nothing would be trained",
+            Assert.Single(new DiffusionTrainingConfig { UNetLearningRate = 0, TextEncoderLearningRate = 0 }.Validate()),
+            StringComparison.Ordinal);
         Assert.Contains("UNetLearningRate: got -1", Assert.Single(new DiffusionTrainingConfig { UNetLearningRate = -1 }.Validate()), StringComparison.Ordinal);
     }
 
@@ -200,20 +217,32 @@ public sealed class ResumeTests : IDisposable
     {
         var tags = string.Join(", ", Enumerable.Repeat("long hair", 8));
         var data = new PreparedDataset(TinyRun.Dataset.Images.Select((image, i) => i < 2 ? image with { Caption = tags } : image));
-        var config = TinyRun.Config(folder.Path) with { TextEncoderLora = new DiffusionTrainingConfig().TextEncoderLora, Epochs = 1, SampleEveryEpochs = 1, SamplePrompts = ["portrait", tags + ", blue shirt"], SampleOptions = new() { Steps = 1, NegativePrompt = "no " + tags } };
+        var config = TinyRun.Config(folder.Path) with
+        {
+            TextEncoderLora = new DiffusionTrainingConfig().TextEncoderLora,
+            Epochs = 1,
+            SampleEveryEpochs = 1,
+            SamplePrompts = ["portrait", tags + ", blue shirt"],
+            SampleOptions = new() { Steps = 1, NegativePrompt = "no " + tags },
+        };
 
         TrainingResult? result = null;
         var told = Heard.During(() => result = Train(config, null, data: data));
 
         // Twenty-three tokens, of which the encoder sees ten.
-        Assert.Contains("2 captions longer than the text encoder sees: image0: 13 of 23 tokens are not seen; set Reading.MaxTokenLength to 23; image1: 13 of 23", result!.Warnings[0], StringComparison.Ordinal);
+        Assert.Contains(
+            "2 captions longer than the text encoder sees: image0: 13 of 23 tokens are not seen; set Reading.MaxTokenLength to 23; image1: 13 of 23",
+            result!.Warnings[0],
+            StringComparison.Ordinal);
         Assert.Contains("1 sample prompt longer", result.Warnings[1], StringComparison.Ordinal);
         Assert.Contains("1 negative sample prompt longer", result.Warnings[2], StringComparison.Ordinal);
         Assert.All(result.Warnings, warning => Assert.Contains(warning, told, StringComparison.Ordinal));
         Assert.Equal(result.Warnings.Count, told.Split(Environment.NewLine, StringSplitOptions.RemoveEmptyEntries).Length);
         Assert.Equal(result.Warnings, Record(result)["warnings"]!.AsArray().Select(static warning => warning!.GetValue<string>()));
         Assert.Equal(result.Warnings, config.PlanFor(data, pipeline).Warnings);
-        Assert.DoesNotContain((config with { Reading = new() { MaxTokenLength = 23 } }).PlanFor(data, pipeline).Warnings, static warning => warning.Contains("captions longer", StringComparison.Ordinal));
+        Assert.DoesNotContain(
+            (config with { Reading = new() { MaxTokenLength = 23 } }).PlanFor(data, pipeline).Warnings,
+            static warning => warning.Contains("captions longer", StringComparison.Ordinal));
     }
 
     [Fact]
@@ -222,7 +251,9 @@ public sealed class ResumeTests : IDisposable
         var config = TinyRun.Config(folder.Path) with { Epochs = 1 };
         var told = Heard.During(() => Train(config, null));
         var again = Heard.During(() => Train(config, null));
-        var resumed = Heard.During(() => Train(config with { Epochs = 2, Schedule = new() { Kind = ScheduleKind.Constant } }, Train(config with { Schedule = new() { Kind = ScheduleKind.Constant } }, null).StateFile));
+        var resumed = Heard.During(() => Train(
+            config with { Epochs = 2, Schedule = new() { Kind = ScheduleKind.Constant } },
+            Train(config with { Schedule = new() { Kind = ScheduleKind.Constant } }, null).StateFile));
 
         Assert.DoesNotContain("earlier run", told, StringComparison.Ordinal);
         Assert.Contains("has files of an earlier run called tiny; they are replaced", again, StringComparison.Ordinal);
@@ -242,9 +273,15 @@ public sealed class ResumeTests : IDisposable
     [Fact]
     public void Plan_ManyLongCaptions_NamesTen()
     {
-        var data = new PreparedDataset(Enumerable.Range(0, 14).Select(static i => new PreparedImage($"i{i:D2}", new RgbImage(16, 16, new byte[768]), string.Join(' ', Enumerable.Repeat("hair", 20)), "a.png")));
+        var data = new PreparedDataset(Enumerable.Range(0, 14)
+            .Select(static i => new PreparedImage(
+                $"i{i:D2}",
+                new RgbImage(16, 16, new byte[768]),
+                string.Join(' ', Enumerable.Repeat("hair", 20)),
+                "a.png")));
 
-        var warning = Assert.Single((TinyRun.Config(folder.Path) with { TextEncoderLora = new DiffusionTrainingConfig().TextEncoderLora }).PlanFor(data, pipeline).Warnings);
+        var warning = Assert.Single(
+            (TinyRun.Config(folder.Path) with { TextEncoderLora = new DiffusionTrainingConfig().TextEncoderLora }).PlanFor(data, pipeline).Warnings);
 
         Assert.StartsWith("14 captions longer", warning, StringComparison.Ordinal);
         Assert.Contains("i09:", warning, StringComparison.Ordinal);
@@ -252,7 +289,12 @@ public sealed class ResumeTests : IDisposable
         Assert.EndsWith("and 4 more", warning, StringComparison.Ordinal);
     }
 
-    private TrainingResult Train(DiffusionTrainingConfig config, string? state, IProgress<TrainingStep>? progress = null, CancellationToken token = default, PreparedDataset? data = null)
+    private TrainingResult Train(
+        DiffusionTrainingConfig config,
+        string? state,
+        IProgress<TrainingStep>? progress = null,
+        CancellationToken token = default,
+        PreparedDataset? data = null)
     {
         config = config with { TextEncoderLora = config.TrainsTextEncoder ? config.TextEncoderLora : new DiffusionTrainingConfig().TextEncoderLora };
         using var result = new LoraTrainer { ResumeFrom = state }.Train(config, pipeline, data ?? TinyRun.Dataset, progress, token);

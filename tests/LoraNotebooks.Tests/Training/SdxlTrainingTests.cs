@@ -29,7 +29,11 @@ public sealed class SdxlTrainingTests
         var options = new GenerationOptions { Prompt = "blue shirt", Steps = 2 };
         var before = pipeline.Generate(options)[0].Pixels.ToArray();
         string file;
-        using (var result = new LoraTrainer().Train(config, pipeline, TinyRun.Dataset, new Immediate<TrainingStep>(_ => live.Add(DisposeScopeManager.Statistics.ThreadTotalLiveCount))))
+        using (var result = new LoraTrainer().Train(
+            config,
+            pipeline,
+            TinyRun.Dataset,
+            new Immediate<TrainingStep>(_ => live.Add(DisposeScopeManager.Statistics.ThreadTotalLiveCount))))
         {
             file = result.Checkpoints[^1];
             Assert.All(result.Steps, step => Assert.True(step.GradientNorm > 0));
@@ -63,7 +67,10 @@ public sealed class SdxlTrainingTests
 
         // Of three layers each encoder gives the states after the second, with clip skip after the first; the second's pooled text comes from its last.
         string[] targets = [.. TextTargets.Select(static target => (target.StartsWith("fc", StringComparison.Ordinal) ? "mlp." : "self_attn.") + target)];
-        string[] layers = [.. from layer in new[] { 1, 2 } where layer > 2 - clipSkip from target in targets select $"text_model.encoder.layers.{layer}.{target}"];
+        string[] layers = [.. from layer in new[] { 1, 2 }
+            where layer > 2 - clipSkip
+            from target in targets
+            select $"text_model.encoder.layers.{layer}.{target}"];
         using var scope = NewDisposeScope();
         using var saved = SafetensorsFile.Open(result.File);
         var ups = saved.Tensors.Keys.Where(static key => key.EndsWith(".lora_up.weight", StringComparison.Ordinal))
@@ -284,7 +291,9 @@ public sealed class SdxlTrainingTests
         Assert.Equal(zeros, loaded.Generate(options)[0].Pixels.ToArray());
 
         var index = folder.In("model_index.json");
-        File.WriteAllText(index, File.ReadAllText(index).Replace("\"force_zeros_for_empty_prompt\": true", "\"force_zeros_for_empty_prompt\": false", StringComparison.Ordinal));
+        File.WriteAllText(
+            index,
+            File.ReadAllText(index).Replace("\"force_zeros_for_empty_prompt\": true", "\"force_zeros_for_empty_prompt\": false", StringComparison.Ordinal));
         using var encoded = StableDiffusionPipeline.FromFolder(folder.Path);
         Assert.NotEqual(zeros, encoded.Generate(options)[0].Pixels.ToArray());
     }

@@ -6,7 +6,10 @@ using LoraNotebooks.Training.Optimizers;
 
 namespace LoraNotebooks.Tests.Training;
 
-/// <summary>Settings that are right alone, two by two: those that cannot work together are refused, those without effect are told, and all others are left in peace.</summary>
+/// <summary>
+/// Settings that are right alone, two by two: those that cannot work together
+/// are refused, those without effect are told, and all others are left in peace.
+/// </summary>
 public sealed class SettingPairsTests
 {
     private static readonly LoraConfig Lora = new() { Rank = 2, Alpha = 2, TargetModules = ["to_q"] };
@@ -32,7 +35,11 @@ public sealed class SettingPairsTests
         ["norms"] = static config => config with { ScaleWeightNorms = 1 },
         ["clip skip"] = static config => config with { ClipSkip = 2, SampleOptions = config.SampleOptions with { ClipSkip = 2 } },
         ["long captions"] = static config => config with { Reading = config.Reading with { MaxTokenLength = 150 } },
-        ["weights in captions"] = static config => config with { Reading = config.Reading with { Weighting = PromptWeighting.Scale }, SampleOptions = config.SampleOptions with { Reading = new() { Weighting = PromptWeighting.Scale } } },
+        ["weights in captions"] = static config => config with
+        {
+            Reading = config.Reading with { Weighting = PromptWeighting.Scale },
+            SampleOptions = config.SampleOptions with { Reading = new() { Weighting = PromptWeighting.Scale } },
+        },
         ["bfloat16"] = static config => config with { Precision = TrainingPrecision.BFloat16 },
         ["sampled latents"] = static config => config with { SampleLatents = true },
         ["shuffle"] = static config => config with { Captions = config.Captions with { Shuffle = true } },

@@ -273,7 +273,8 @@ public sealed class SettingWarningsTests
             (Base with { PriorLossWeight = 0 }).PlanFor(regular).Warnings);
         Assert.Equal(
             ["PriorLossWeight is 0: 1 regularization image take time and teach nothing"],
-            (Base with { PriorLossWeight = 0 }).PlanFor(new PreparedDataset(plain.Images.Take(1)).WithRegularization(new PreparedDataset(plain.Images.Take(1)))).Warnings);
+            (Base with { PriorLossWeight = 0 }).PlanFor(
+                new PreparedDataset(plain.Images.Take(1)).WithRegularization(new PreparedDataset(plain.Images.Take(1)))).Warnings);
         Assert.Empty((Base with { PriorLossWeight = 0.5 }).PlanFor(regular).Warnings);
         Assert.Equal(
             ["PriorLossWeight has no effect: there are no regularization images"],

@@ -39,7 +39,8 @@ internal static class SettingsWalk
         path.Split('.').Aggregate((object?)config, static (record, name) => record!.GetType().GetProperty(name)!.GetValue(record));
 
     /// <summary>The settings with one of them changed.</summary>
-    public static DiffusionTrainingConfig With(DiffusionTrainingConfig config, string path, object? value) => (DiffusionTrainingConfig)With((object)config, path.Split('.'), value);
+    public static DiffusionTrainingConfig With(DiffusionTrainingConfig config, string path, object? value) =>
+        (DiffusionTrainingConfig)With((object)config, path.Split('.'), value);
 
     /// <summary>The settings with one of them changed to something that is right.</summary>
     public static DiffusionTrainingConfig Changed(string path)

@@ -7,7 +7,8 @@ namespace LoraNotebooks.Tests.Training;
 /// <summary>A training run of the smallest size: five images of 16×16 pixels.</summary>
 internal static class TinyRun
 {
-    public static PreparedDataset Dataset { get; } = new(Enumerable.Range(0, 5).Select(i => new PreparedImage($"image{i}", Picture(i), i == 0 ? "portrait" : $"portrait, long hair {i}", $"image{i}.png")));
+    public static PreparedDataset Dataset { get; } = new(Enumerable.Range(0, 5)
+        .Select(i => new PreparedImage($"image{i}", Picture(i), i == 0 ? "portrait" : $"portrait, long hair {i}", $"image{i}.png")));
 
     /// <summary>The first images alone, for runs of few steps.</summary>
     public static PreparedDataset First(int count) => new(Dataset.Images.Take(count));

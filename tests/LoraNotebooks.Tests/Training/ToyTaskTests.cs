@@ -73,7 +73,9 @@ public sealed class ToyTaskTests : IDisposable
         Assert.Equal("10 examples, 10 per epoch with repeats; batches of 4: 3 steps per epoch; 40 epochs = 120 steps.", result.Plan.ToString());
         Assert.Equal(120, result.Steps.Count);
         Assert.True(result.Steps[^1].Loss < 0.05 * result.Steps[0].Loss, $"{result.Steps[0].Loss} to {result.Steps[^1].Loss}");
-        Assert.All(result.Steps, static step => Assert.Equal(("model", "largest error", "example"), (step.LearningRates.Keys.Single(), step.Metrics.Keys.Single(), step.Unit)));
+        Assert.All(
+            result.Steps,
+            static step => Assert.Equal(("model", "largest error", "example"), (step.LearningRates.Keys.Single(), step.Metrics.Keys.Single(), step.Unit)));
         Assert.All(result.Steps, static step => Assert.True(step.Metrics["largest error"] >= Math.Sqrt(step.Loss) * 0.999));
         Assert.Equal(told, result.Samples.Select(static sample => ((TextSample)sample).Text));
         Assert.Equal([0, 20, 40], result.Samples.Select(static sample => sample.Epoch));
@@ -147,13 +149,25 @@ public sealed class ToyTaskTests : IDisposable
         var config = Config("toy") with { Lora = new() { Method = AdapterMethod.Loha, TargetModules = ["0"] }, LoraPlusLrRatio = 16, BatchSize = 0 };
         Assert.Equal(["BatchSize", "LoraPlusLrRatio"], config.Validate().Select(static fault => fault.Split(':')[0]));
         var json = (Config("toy") with { LearningRate = 0.25 }).ToJson();
-        Assert.Equal((0.25, json.ToJsonString()), (TrainingConfig.FromJson<DifferenceConfig>(json).LearningRate, TrainingConfig.FromJson<DifferenceConfig>(json).ToJson().ToJsonString()));
+        Assert.Equal(
+            (0.25, json.ToJsonString()),
+            (TrainingConfig.FromJson<DifferenceConfig>(json).LearningRate, TrainingConfig.FromJson<DifferenceConfig>(json).ToJson().ToJsonString()));
     }
 
     private static LoraConfig Lora { get; } = new() { Rank = 2, Alpha = 2, TargetModules = ["0"] };
 
     private DifferenceConfig Config(string name) =>
-        new() { Name = name, OutputFolder = folder.Path, Epochs = 40, BatchSize = 4, Lora = Lora, Schedule = new() { Kind = ScheduleKind.Constant }, WeightDecay = 0, Seed = 1 };
+        new()
+        {
+            Name = name,
+            OutputFolder = folder.Path,
+            Epochs = 40,
+            BatchSize = 4,
+            Lora = Lora,
+            Schedule = new() { Kind = ScheduleKind.Constant },
+            WeightDecay = 0,
+            Seed = 1,
+        };
 
     private static nn.Module<Tensor, Tensor> Network()
     {

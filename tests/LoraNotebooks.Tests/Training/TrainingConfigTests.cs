@@ -116,7 +116,12 @@ public sealed class TrainingConfigTests
     [Fact]
     public void ToJson_Settings_HaveTheirNamesAndAdaptersPeftsWords()
     {
-        var json = new DiffusionTrainingConfig { LossType = LossType.SmoothL1, UNetLora = new() { Rank = 3, TargetModules = ["to_q"] }, SamplePrompts = ["a", "b"] }.ToJson();
+        var json = new DiffusionTrainingConfig
+        {
+            LossType = LossType.SmoothL1,
+            UNetLora = new() { Rank = 3, TargetModules = ["to_q"] },
+            SamplePrompts = ["a", "b"],
+        }.ToJson();
 
         Assert.Equal(SettingsWalk.Paths.Select(path => path.Split('.')[0]).Distinct().Order(), json.Select(pair => pair.Key).Order());
         Assert.Equal(("SmoothL1", "Cosine"), ((string)json["LossType"]!, (string)json["Schedule"]!["Kind"]!));
@@ -148,8 +153,12 @@ public sealed class TrainingConfigTests
     [InlineData("""{"Optimizer": {"Name": 3}}""", "Optimizer: got no name, expected one of AdamW")]
     [InlineData("""{"Optimizer": {"Name": "Adan"}}""", "Optimizer: got 'Adan', expected one of AdamW")]
     [InlineData("""{"Optimizer": {"Name": "AdamW", "Beta3": 0.5}}""", "Beta3")]
-    [InlineData("""{"Optimizer": {"Name": "AdamW", "Beta1": 1, "Epsilon": -1}}""", "have 2 unsupported or wrong values:\n- Optimizer.Beta1: got 1, expected 0 or more")]
-    [InlineData("""{"Epochs": 0, "BatchSize": -1}""", "have 2 unsupported or wrong values:\n- Epochs: got 0, expected a positive whole number\n- BatchSize: got -1, expected")]
+    [InlineData(
+        """{"Optimizer": {"Name": "AdamW", "Beta1": 1, "Epsilon": -1}}""",
+        "have 2 unsupported or wrong values:\n- Optimizer.Beta1: got 1, expected 0 or more")]
+    [InlineData(
+        """{"Epochs": 0, "BatchSize": -1}""",
+        "have 2 unsupported or wrong values:\n- Epochs: got 0, expected a positive whole number\n- BatchSize: got -1, expected")]
     public void FromJson_WhatNoSettingsAre_SaysWhere(string json, string expected)
     {
         var error = Assert.Throws<InvalidDataException>(() => TrainingConfig.FromJson<DiffusionTrainingConfig>(JsonNode.Parse(json)!.AsObject()));

@@ -74,7 +74,10 @@ public sealed class TrainingNoiseTests
     {
         using var scope = NewDisposeScope();
         using var generator = new Generator(9);
-        var (noise, shift, latents) = (randn([2, 3, 4, 5], generator: generator), randn([2, 3, 1, 1], generator: generator), randn([2, 3, 4, 5], generator: generator) - 0.2);
+        var (noise, shift, latents) = (
+            randn([2, 3, 4, 5], generator: generator),
+            randn([2, 3, 1, 1], generator: generator),
+            randn([2, 3, 4, 5], generator: generator) - 0.2);
         var expected = PlainTraining.Numbers(noise);
         PlainNoise.Offset(expected, PlainTraining.Numbers(latents), PlainTraining.Numbers(shift), 0.05, scale);
 
@@ -234,7 +237,9 @@ public sealed class TrainingNoiseTests
 
         var loaded = PreparedDataset.Load(folder.In("saved"));
 
-        Assert.Equal(dataset.Images.Select(image => (image.IsRegularization, image.LossWeight)), loaded.Images.Select(image => (image.IsRegularization, image.LossWeight)));
+        Assert.Equal(
+            dataset.Images.Select(image => (image.IsRegularization, image.LossWeight)),
+            loaded.Images.Select(image => (image.IsRegularization, image.LossWeight)));
         Assert.Equal(dataset.ComputeHash(), loaded.ComputeHash());
         Assert.NotEqual(dataset.ComputeHash(), new PreparedDataset(dataset.Images.Select(image => image with { LossWeight = 1 })).ComputeHash());
     }
@@ -250,9 +255,12 @@ public sealed class TrainingNoiseTests
 
         var images = folder.Open().Prepare(new() { Resolution = 16, ResolutionStep = 8, TriggerWord = "mika" }).Images;
 
-        Assert.Equal([("mika, portrait", false, 0.5), ("portrait", true, 1)], images.Select(image => (image.Caption, image.IsRegularization, image.LossWeight)));
+        Assert.Equal(
+            [("mika, portrait", false, 0.5), ("portrait", true, 1)],
+            images.Select(image => (image.Caption, image.IsRegularization, image.LossWeight)));
     }
 
     private static PreparedDataset Images(int count, int repeats) =>
-        new(Enumerable.Range(0, count).Select(i => new PreparedImage($"image{i}", new RgbImage(16, 16, new byte[16 * 16 * 3]), "portrait", $"{i}.png", false, repeats)));
+        new(Enumerable.Range(0, count)
+            .Select(i => new PreparedImage($"image{i}", new RgbImage(16, 16, new byte[16 * 16 * 3]), "portrait", $"{i}.png", false, repeats)));
 }

@@ -10,7 +10,10 @@ using static TorchSharp.torch;
 
 namespace LoraNotebooks.Tests.Training;
 
-/// <summary>Options of what is learnt, in whole runs: on the embedded base, and stopped and resumed on a tiny model. Their numbers are in <see cref="PlainTrainingTests"/>.</summary>
+/// <summary>
+/// Options of what is learnt, in whole runs: on the embedded base, and stopped and resumed on a tiny model.
+/// Their numbers are in <see cref="PlainTrainingTests"/>.
+/// </summary>
 public sealed class TrainingObjectiveTests(TrainingObjectiveTests.EmbeddedBase embedded) : IClassFixture<TrainingObjectiveTests.EmbeddedBase>, IDisposable
 {
     private readonly TemporaryFolder folder = new();
@@ -93,7 +96,9 @@ public sealed class TrainingObjectiveTests(TrainingObjectiveTests.EmbeddedBase e
 
         using var result = new LoraTrainer().Train(config, pipeline, TinyRun.Dataset);
 
-        var learnt = result.Lora.TextEncoder!.GetLayers("tiny").ToLookup(layer => layer.Path.Contains("layers.0.", StringComparison.Ordinal), layer => layer.Parameters["lora_B.weight"].abs().max().item<float>());
+        var learnt = result.Lora.TextEncoder!.GetLayers("tiny").ToLookup(
+            layer => layer.Path.Contains("layers.0.", StringComparison.Ordinal),
+            layer => layer.Parameters["lora_B.weight"].abs().max().item<float>());
         Assert.NotEmpty(learnt[true]);
         Assert.NotEmpty(learnt[false]);
         Assert.All(learnt[true], size => Assert.True(size > 0));
@@ -105,7 +110,13 @@ public sealed class TrainingObjectiveTests(TrainingObjectiveTests.EmbeddedBase e
     public void Train_LoraPlus_MovesBThatMuchFasterInTheFirstStep()
     {
         using var pipeline = TinyPipeline.Create();
-        var config = TinyRun.Config(folder.Path) with { Epochs = 1, BatchSize = 5, WeightDecay = 0, Schedule = new LearningRateSchedule { Kind = ScheduleKind.Constant } };
+        var config = TinyRun.Config(folder.Path) with
+        {
+            Epochs = 1,
+            BatchSize = 5,
+            WeightDecay = 0,
+            Schedule = new LearningRateSchedule { Kind = ScheduleKind.Constant },
+        };
 
         // Adam's first step is η·g/|g|: η in every number, whatever the gradient.
         Assert.Equal((1e-3, 1.6e-2), (Largest(config), Largest(config with { LoraPlusLrRatio = 16 })), new Close(1e-5));
@@ -113,7 +124,9 @@ public sealed class TrainingObjectiveTests(TrainingObjectiveTests.EmbeddedBase e
         double Largest(DiffusionTrainingConfig settings)
         {
             using var result = new LoraTrainer().Train(settings, pipeline, TinyRun.Dataset);
-            return result.Lora.UNet!.NamedParameters("tiny").Where(pair => pair.Name.Contains("lora_B", StringComparison.Ordinal)).Max(pair => pair.Parameter.abs().max().item<float>());
+            return result.Lora.UNet!.NamedParameters("tiny")
+                .Where(pair => pair.Name.Contains("lora_B", StringComparison.Ordinal))
+                .Max(pair => pair.Parameter.abs().max().item<float>());
         }
     }
 
@@ -126,7 +139,9 @@ public sealed class TrainingObjectiveTests(TrainingObjectiveTests.EmbeddedBase e
         using var result = new LoraTrainer().Train(config, pipeline, TinyRun.Dataset);
 
         using var scope = NewDisposeScope();
-        float[] norms = [.. result.Lora.UNet!.GetLayers("tiny").Concat(result.Lora.TextEncoder!.GetLayers("tiny")).Select(layer => layer.WeightDelta()!.norm().item<float>())];
+        float[] norms = [.. result.Lora.UNet!.GetLayers("tiny")
+            .Concat(result.Lora.TextEncoder!.GetLayers("tiny"))
+            .Select(layer => layer.WeightDelta()!.norm().item<float>())];
         Assert.Equal(0.2, norms.Max(), 1e-5);
     }
 
@@ -205,7 +220,8 @@ public sealed class TrainingObjectiveTests(TrainingObjectiveTests.EmbeddedBase e
         var config = TinyRun.Config(folder.Path) with { ScaleVPredLossLikeNoisePred = true, ZeroTerminalSnr = true, MaxTimestep = 5000 };
 
         var forNoise = Assert.Throws<ArgumentException>(() => new LoraTrainer().Train(config, noise, TinyRun.Dataset)).Message;
-        var forVelocity = Assert.Throws<ArgumentException>(() => new LoraTrainer().Train(TinyRun.Config(folder.Path) with { VPredLikeLoss = 1 }, pipeline, TinyRun.Dataset)).Message;
+        var forVelocity = Assert.Throws<ArgumentException>(
+            () => new LoraTrainer().Train(TinyRun.Config(folder.Path) with { VPredLikeLoss = 1 }, pipeline, TinyRun.Dataset)).Message;
 
         Assert.Contains("ScaleVPredLossLikeNoisePred: got true for a model that predicts Epsilon", forNoise, StringComparison.Ordinal);
         Assert.Contains("ZeroTerminalSnr: got true", forNoise, StringComparison.Ordinal);
@@ -215,7 +231,11 @@ public sealed class TrainingObjectiveTests(TrainingObjectiveTests.EmbeddedBase e
 
     private static double[] Losses(StableDiffusionPipeline pipeline, PreparedDataset dataset, DiffusionTrainingConfig config, List<long>? live)
     {
-        using var result = new LoraTrainer().Train(config, pipeline, dataset, new Immediate<TrainingStep>(_ => live?.Add(DisposeScopeManager.Statistics.ThreadTotalLiveCount)));
+        using var result = new LoraTrainer().Train(
+            config,
+            pipeline,
+            dataset,
+            new Immediate<TrainingStep>(_ => live?.Add(DisposeScopeManager.Statistics.ThreadTotalLiveCount)));
         return [.. result.Steps.Select(step => step.Loss)];
     }
 

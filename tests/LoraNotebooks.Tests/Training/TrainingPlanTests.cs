@@ -13,7 +13,8 @@ public sealed class TrainingPlanTests
     [InlineData(15, 10, 4, 1, 10, 38, 38, 380)]
     [InlineData(7, 3, 2, 4, 3, 11, 3, 9)]
     [InlineData(1, 1, 6, 4, 2, 1, 1, 2)]
-    public void For_ImagesRepeatsAndBatches_RoundsUpPerEpoch(int images, int repeats, int batch, int accumulation, int epochs, int batches, int stepsPerEpoch, int total)
+    public void For_ImagesRepeatsAndBatches_RoundsUpPerEpoch(
+        int images, int repeats, int batch, int accumulation, int epochs, int batches, int stepsPerEpoch, int total)
     {
         var config = new DiffusionTrainingConfig { BatchSize = batch, GradientAccumulation = accumulation, Epochs = epochs };
 
@@ -25,7 +26,10 @@ public sealed class TrainingPlanTests
     [Fact]
     public void For_Numbers_AreNoted()
     {
-        var plan = TrainingPlan.For(new DiffusionTrainingConfig { BatchSize = 2, GradientAccumulation = 3, Epochs = 5, Schedule = new() { Warmup = 0.25 } }, 7, 21);
+        var plan = TrainingPlan.For(
+            new DiffusionTrainingConfig { BatchSize = 2, GradientAccumulation = 3, Epochs = 5, Schedule = new() { Warmup = 0.25 } },
+            7,
+            21);
 
         Assert.Equal((7, 21, 0, 11, 4), (plan.Examples, plan.ExamplesPerEpoch, plan.RegularizationPerEpoch, plan.BatchesPerEpoch, plan.StepsPerEpoch));
         Assert.Equal((5, 2, 3, 5, 20), (plan.Epochs, plan.BatchSize, plan.GradientAccumulation, plan.WarmupSteps, plan.TotalSteps));
@@ -75,7 +79,10 @@ public sealed class TrainingPlanTests
         Assert.Equal("pipeline", Assert.Throws<ArgumentNullException>(() => config.PlanFor(TinyRun.Dataset, null!)).ParamName);
         Assert.Equal("examples", Assert.Throws<ArgumentOutOfRangeException>(() => TrainingPlan.For(config, 0, 1)).ParamName);
         Assert.Equal("examplesPerEpoch", Assert.Throws<ArgumentOutOfRangeException>(() => TrainingPlan.For(config, 1, 0)).ParamName);
-        Assert.Contains("Epochs: got 0", Assert.Throws<ArgumentException>(() => TrainingPlan.For(config with { Epochs = 0 }, 1, 1)).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "Epochs: got 0",
+            Assert.Throws<ArgumentException>(() => TrainingPlan.For(config with { Epochs = 0 }, 1, 1)).Message,
+            StringComparison.Ordinal);
     }
 
     [Fact]
@@ -95,14 +102,20 @@ public sealed class TrainingPlanTests
             TrainingPlan.For(new DiffusionTrainingConfig { Epochs = 1 }, 1, 1, "image").ToString());
         Assert.Equal(
             "10 images, 10 per epoch with repeats, 5 of them for regularization; batches of 1: 10 steps per epoch; 10 epochs = 100 steps."
-            + "\nwarning: SaveEveryEpochs is 11, but there are 10 epochs: only the final file is written\nwarning: Schedule.Power has no effect: Cosine has none",
+            + "\nwarning: SaveEveryEpochs is 11, but there are 10 epochs: only the final file is written"
+            + "\nwarning: Schedule.Power has no effect: Cosine has none",
             new DiffusionTrainingConfig { Schedule = new() { Power = 2 }, SaveEveryEpochs = 11 }.PlanFor(regular).ToString());
     }
 
     [Fact]
     public void ThrowIfInvalid_ThreeFaults_NamesThemAll()
     {
-        var config = new DiffusionTrainingConfig { BatchSize = 0, UNetLearningRate = double.NaN, UNetLora = new LoraConfig { Rank = 0, TargetModules = ["to_q"] } };
+        var config = new DiffusionTrainingConfig
+        {
+            BatchSize = 0,
+            UNetLearningRate = double.NaN,
+            UNetLora = new LoraConfig { Rank = 0, TargetModules = ["to_q"] },
+        };
 
         var error = Assert.Throws<ArgumentException>(config.ThrowIfInvalid);
 

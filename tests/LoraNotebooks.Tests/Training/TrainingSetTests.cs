@@ -201,7 +201,8 @@ public sealed class TrainingSetTests : IDisposable
 
     private DiffusionTrainingConfig Config() => TinyRun.Config(folder.Path);
 
-    private TrainingSet Set(DiffusionTrainingConfig config, PreparedDataset data) => new(pipeline, config, data, new NoiseSchedule(pipeline.Scheduler), default);
+    private TrainingSet Set(DiffusionTrainingConfig config, PreparedDataset data) =>
+        new(pipeline, config, data, new NoiseSchedule(pipeline.Scheduler), default);
 
     private static double[] Numbers(Tensor tensor) => tensor.detach().to(float64).contiguous().data<double>().ToArray();
 

@@ -10,26 +10,43 @@ using static TorchSharp.torch;
 
 namespace LoraNotebooks.Tests.Training;
 
-/// <summary>Training runs of the upstream libraries, repeated step by step: every random quantity is given, so losses, norms, rates and weights must agree.</summary>
+/// <summary>
+/// Training runs of the upstream libraries, repeated step by step: every random quantity is given, so losses, norms, rates and weights must agree.
+/// </summary>
 public sealed class TrainingTrajectoryTests(ParityTable table) : IClassFixture<ParityTable>
 {
     private const string Adapter = "default";
     private const string Magnitude = ".lora_magnitude_vector";
     private const string MagnitudeOfPeft = Magnitude + ".weight";
 
-    private static readonly string[] Required = ["sd15-adamw-cosine-restarts", "sd15-min-snr-5", "sd15-accum4-batch1", "sd15-huber-snr", "sd2-v-prediction", "sd2-v-prediction-min-snr", "sd2-v-prediction-ztsnr-scaled"];
+    private static readonly string[] Required =
+    [
+        "sd15-adamw-cosine-restarts",
+        "sd15-min-snr-5",
+        "sd15-accum4-batch1",
+        "sd15-huber-snr",
+        "sd2-v-prediction",
+        "sd2-v-prediction-min-snr",
+        "sd2-v-prediction-ztsnr-scaled",
+    ];
 
     /// <summary>Every option that a case may set. An unknown one would change the numbers without our knowing.</summary>
     private static readonly string[] Options =
     [
-        "steps", "micro_batch", "grad_accumulation", "lr_unet", "lr_text", "optimizer", "grad_clip_norm", "lr_scheduler", "warmup", "num_cycles", "rank", "alpha", "min_snr_gamma", "noise_offset",
-        "adaptive_noise_scale", "v_prediction", "prior_loss_weight", "clip_skip", "dora", "debiased_estimation", "zero_terminal_snr", "huber", "scale_v_pred_loss_like_noise_pred", "train_text_encoder",
+        "steps", "micro_batch", "grad_accumulation", "lr_unet", "lr_text", "optimizer", "grad_clip_norm", "lr_scheduler", "warmup", "num_cycles",
+        "rank", "alpha", "min_snr_gamma", "noise_offset", "adaptive_noise_scale", "v_prediction", "prior_loss_weight",
+        "clip_skip", "dora", "debiased_estimation", "zero_terminal_snr", "huber", "scale_v_pred_loss_like_noise_pred", "train_text_encoder",
         "unet_targets", "text_targets",
     ];
 
-    /// <summary>The required cases, and every other diffusion run in the folder; tests/Fixtures, which must stay small, holds some, the folder they were made in all of them.</summary>
+    /// <summary>
+    /// The required cases, and every other diffusion run in the folder;
+    /// tests/Fixtures, which must stay small, holds some, the folder they were made in all of them.
+    /// </summary>
     public static TheoryData<string> Cases() =>
-        [.. Required.Union(Directory.GetDirectories(Fixtures.Case("train-trajectory")).Select(folder => Path.GetFileName(folder)!).Where(IsDiffusion)).Order(StringComparer.Ordinal)];
+        [.. Required
+            .Union(Directory.GetDirectories(Fixtures.Case("train-trajectory")).Select(folder => Path.GetFileName(folder)!).Where(IsDiffusion))
+            .Order(StringComparer.Ordinal)];
 
     [Theory]
     [Trait("Category", "Parity")]
@@ -74,7 +91,12 @@ public sealed class TrainingTrajectoryTests(ParityTable table) : IClassFixture<P
             var result = step.Take(config.GradientAccumulation, part => loss.Of(Batch(inputs, config, s, part, text)), current);
 
             table.Check(name, "loss", Math.Abs(losses[s] - result.Loss), tolerance.GetProperty("losses").GetDouble(), $"step {s}");
-            table.Check(name, "gradient norm, relative", Math.Abs(norms[s] - result.GradientNorm) / norms[s], tolerance.GetProperty("grad_norms_relative").GetDouble(), $"step {s}");
+            table.Check(
+                name,
+                "gradient norm, relative",
+                Math.Abs(norms[s] - result.GradientNorm) / norms[s],
+                tolerance.GetProperty("grad_norms_relative").GetDouble(),
+                $"step {s}");
             for (var group = 0; group < current.Length; group++)
             {
                 Assert.Equal(expected["lrs"][s, group].item<float>(), current[group], 1e-6 * baseRates[group]);
@@ -114,7 +136,8 @@ public sealed class TrainingTrajectoryTests(ParityTable table) : IClassFixture<P
         table.Check("accumulation against one batch", "gradient norm, relative", Math.Abs(small.GradientNorm / whole.GradientNorm - 1), 1e-5);
     }
 
-    private static bool IsDiffusion(string name) => Fixtures.Json("train-trajectory", name, "case.json").GetProperty("options").TryGetProperty("lr_unet", out _);
+    private static bool IsDiffusion(string name) =>
+        Fixtures.Json("train-trajectory", name, "case.json").GetProperty("options").TryGetProperty("lr_unet", out _);
 
     private static bool IsSet(JsonElement value) => value.ValueKind is not (JsonValueKind.Null or JsonValueKind.False);
 
@@ -160,7 +183,9 @@ public sealed class TrainingTrajectoryTests(ParityTable table) : IClassFixture<P
     private static DiffusionBatch Batch(Dictionary<string, Tensor> inputs, DiffusionTrainingConfig config, int step, int part, ClipTextModel text)
     {
         var latents = Slice("latents");
-        var noise = config.NoiseOffset is { } offset ? TrainingNoise.Offset(Slice("noise"), Slice("noise_offset_noise"), latents, offset, config.AdaptiveNoiseScale) : Slice("noise");
+        var noise = config.NoiseOffset is { } offset
+            ? TrainingNoise.Offset(Slice("noise"), Slice("noise_offset_noise"), latents, offset, config.AdaptiveNoiseScale)
+            : Slice("noise");
         return new DiffusionBatch(latents, noise, Slice("timesteps"), text.HiddenStates(Slice("input_ids"), config.ClipSkip))
         {
             Weights = inputs.TryGetValue("loss_weights", out var weights) ? weights.narrow(0, part * config.BatchSize, config.BatchSize) : null,
@@ -196,7 +221,8 @@ public sealed class TrainingTrajectoryTests(ParityTable table) : IClassFixture<P
     }
 
     /// <summary>A parameter's name in a live model of PEFT; in its files, DoRA's magnitude is a tensor of its own name.</summary>
-    private static string Upstream(string name) => "base_model.model." + (name.EndsWith(Magnitude, StringComparison.Ordinal) ? name[..^Magnitude.Length] + MagnitudeOfPeft : name);
+    private static string Upstream(string name) =>
+        "base_model.model." + (name.EndsWith(Magnitude, StringComparison.Ordinal) ? name[..^Magnitude.Length] + MagnitudeOfPeft : name);
 
     private void CompareFinal(string @case, AdaptedModel? model, string prefix, Dictionary<string, Tensor> expected, JsonElement tolerance)
     {
@@ -204,7 +230,12 @@ public sealed class TrainingTrajectoryTests(ParityTable table) : IClassFixture<P
         Assert.Equal(expected.Keys.Count(key => key.StartsWith(prefix, StringComparison.Ordinal)), parameters.Count);
         foreach (var (name, parameter) in parameters)
         {
-            table.Check(@case, "final weights", Fixtures.MaxDifference(expected[prefix + Upstream(name)], parameter), tolerance.GetProperty("final_weights_abs").GetDouble(), name);
+            table.Check(
+                @case,
+                "final weights",
+                Fixtures.MaxDifference(expected[prefix + Upstream(name)], parameter),
+                tolerance.GetProperty("final_weights_abs").GetDouble(),
+                name);
         }
     }
 

@@ -14,7 +14,10 @@ public static class AvailableMemory
 
     /// <summary>The bytes that are free now, within the limits of a container; <see langword="null"/> where that cannot be told.</summary>
     /// <param name="device">The device, default the CPU. Of a CUDA device nvidia-smi is asked.</param>
-    public static long? Of(Device? device = null) => device is null || device.type == DeviceType.CPU ? OfMachine() : device.type == DeviceType.CUDA ? OfCuda(Math.Max(device.index, 0)) : null;
+    public static long? Of(Device? device = null) =>
+        device is null || device.type == DeviceType.CPU
+            ? OfMachine()
+            : device.type == DeviceType.CUDA ? OfCuda(Math.Max(device.index, 0)) : null;
 
     private static long? OfMachine()
     {
@@ -26,12 +29,18 @@ public static class AvailableMemory
 
     private static long? OfCuda(int index)
     {
-        var start = new ProcessStartInfo("nvidia-smi", ["--query-gpu=memory.free", "--format=csv,noheader,nounits", $"--id={index}"]) { RedirectStandardOutput = true, RedirectStandardError = true };
+        var start = new ProcessStartInfo("nvidia-smi", ["--query-gpu=memory.free", "--format=csv,noheader,nounits", $"--id={index}"])
+        {
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+        };
         try
         {
             using var process = Process.Start(start)!;
             var answer = process.StandardOutput.ReadToEndAsync();
-            return process.WaitForExit(LongestWait) && long.TryParse(answer.Result.Trim(), NumberStyles.None, CultureInfo.InvariantCulture, out var free) ? free * Mebi : null;
+            return process.WaitForExit(LongestWait) && long.TryParse(answer.Result.Trim(), NumberStyles.None, CultureInfo.InvariantCulture, out var free)
+                ? free * Mebi
+                : null;
         }
         catch (Win32Exception)
         {

@@ -27,7 +27,10 @@ public sealed class DenoisingLoss(UNet2DConditionModel unet, NoiseSchedule sched
 {
     private ScalarType? typeInMemory;
 
-    /// <summary>The mean over the batch of w·w<sub>t</sub>·mean(ℓ(model(x<sub>t</sub>, t, c) − target)), the target being ε, v or x₀, and ℓ the square by default.</summary>
+    /// <summary>
+    /// The mean over the batch of w·w<sub>t</sub>·mean(ℓ(model(x<sub>t</sub>, t, c) − target)),
+    /// the target being ε, v or x₀, and ℓ the square by default.
+    /// </summary>
     /// <param name="batch">N images.</param>
     /// <returns>A scalar, float32, with its graph.</returns>
     public Tensor Of(DiffusionBatch batch)

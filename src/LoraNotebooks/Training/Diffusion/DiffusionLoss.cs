@@ -44,7 +44,9 @@ public static class DiffusionLoss
     /// <param name="prediction">What the model said, [N, …].</param>
     /// <param name="target">What it should have said, of the same shape.</param>
     /// <param name="type">How differences count.</param>
-    /// <param name="threshold">c of each image, [N], for <see cref="LossType.Huber"/> and <see cref="LossType.SmoothL1"/>; see <see cref="HuberThreshold"/>.</param>
+    /// <param name="threshold">
+    /// c of each image, [N], for <see cref="LossType.Huber"/> and <see cref="LossType.SmoothL1"/>; see <see cref="HuberThreshold"/>.
+    /// </param>
     /// <returns>[N, …], with its graph.</returns>
     /// <exception cref="ArgumentException">The type needs c, but there is none.</exception>
     public static Tensor Elementwise(Tensor prediction, Tensor target, LossType type, Tensor? threshold = null)
@@ -88,7 +90,9 @@ public static class DiffusionLoss
             HuberSchedule.Snr => (1 - c) / (Term)schedule.Snr(timesteps).rsqrt().Plus(1).Squared() + c,
             HuberSchedule.Exponential => timesteps.to(ScalarType.Float32).Times(Math.Log(c) / schedule.NumTrainTimesteps).exp().Times(scale),
             HuberSchedule.Constant => Arithmetic.Full(timesteps.shape, scale * c, ScalarType.Float32, timesteps.device),
-            _ => throw new ArgumentException($"Got the Huber schedule {kind}, expected one of {string.Join(", ", Enum.GetNames<HuberSchedule>())}.", nameof(kind)),
+            _ => throw new ArgumentException(
+                $"Got the Huber schedule {kind}, expected one of {string.Join(", ", Enum.GetNames<HuberSchedule>())}.",
+                nameof(kind)),
         }).Tensor.MoveToOuterDisposeScope();
     }
 }

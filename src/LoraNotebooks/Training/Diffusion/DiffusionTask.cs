@@ -31,7 +31,11 @@ public sealed class DiffusionTask : TrainingTask<StableDiffusionLora>
     /// <param name="cancellationToken">Gives up; nothing is attached.</param>
     /// <exception cref="ArgumentException">The settings have faults, or do not fit the pipeline or the images.</exception>
     /// <exception cref="OperationCanceledException">The run was cancelled.</exception>
-    public DiffusionTask(DiffusionTrainingConfig config, StableDiffusionPipeline pipeline, PreparedDataset dataset, CancellationToken cancellationToken = default)
+    public DiffusionTask(
+        DiffusionTrainingConfig config,
+        StableDiffusionPipeline pipeline,
+        PreparedDataset dataset,
+        CancellationToken cancellationToken = default)
         : base(config)
     {
         (this.config, this.pipeline, this.dataset) = (config, pipeline, dataset);
@@ -44,7 +48,12 @@ public sealed class DiffusionTask : TrainingTask<StableDiffusionLora>
         try
         {
             var seed = Seeds.Derive(RandomUse.Weights);
-            Lora = StableDiffusionLora.Create(pipeline, config.Name, config.TrainsUNet ? config.UNetLora : null, config.TrainsTextEncoder ? config.TextEncoderLora : null, seed);
+            Lora = StableDiffusionLora.Create(
+                pipeline,
+                config.Name,
+                config.TrainsUNet ? config.UNetLora : null,
+                config.TrainsTextEncoder ? config.TextEncoderLora : null,
+                seed);
         }
         catch
         {

@@ -7,7 +7,14 @@ namespace LoraNotebooks.Training.Diffusion;
 
 /// <summary>The settings of a run that trains a LoRA of Stable Diffusion, beside those that every run has.</summary>
 /// <example><code>
-/// new DiffusionTrainingConfig { Name = "mika", Epochs = 5, BatchSize = 4, UNetLearningRate = 1e-4, UNetLora = new() { Rank = 16, TargetModules = ["to_q", "to_v"] } }
+/// new DiffusionTrainingConfig
+/// {
+///     Name = "mika",
+///     Epochs = 5,
+///     BatchSize = 4,
+///     UNetLearningRate = 1e-4,
+///     UNetLora = new() { Rank = 16, TargetModules = ["to_q", "to_v"] },
+/// }
 /// </code></example>
 public sealed partial record DiffusionTrainingConfig : TrainingConfig
 {
@@ -35,7 +42,10 @@ public sealed partial record DiffusionTrainingConfig : TrainingConfig
     /// </summary>
     public int ClipSkip { get; init; } = 1;
 
-    /// <summary>How captions are read: how long they may be, and whether <c>(word:1.3)</c> weighs. Default as long as the encoder sees at once, and brackets are text.</summary>
+    /// <summary>
+    /// How captions are read: how long they may be, and whether <c>(word:1.3)</c> weighs.
+    /// Default as long as the encoder sees at once, and brackets are text.
+    /// </summary>
     public PromptReading Reading { get; init; } = new();
 
     /// <summary>Whether each image's latents are drawn once from the autoencoder's distribution, with the seed; default no: its mean is taken.</summary>
@@ -96,7 +106,8 @@ public sealed partial record DiffusionTrainingConfig : TrainingConfig
         var faults = new Faults();
         faults.Require(
             double.IsFinite(UNetLearningRate) && UNetLearningRate >= 0,
-            $"UNetLearningRate: got {UNetLearningRate}, expected a positive number, or 0 to train the text encoder alone; 1e-4 is usual with alpha equal to the rank");
+            $"UNetLearningRate: got {UNetLearningRate}, expected a positive number, "
+                + "or 0 to train the text encoder alone; 1e-4 is usual with alpha equal to the rank");
         faults.Require(
             TextEncoderLearningRate is null || (double.IsFinite(TextEncoderLearningRate.Value) && TextEncoderLearningRate >= 0),
             $"TextEncoderLearningRate: got {TextEncoderLearningRate}, expected a positive number, or 0 or null to leave it frozen");

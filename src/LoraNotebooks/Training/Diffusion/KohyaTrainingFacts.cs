@@ -4,7 +4,10 @@ using LoraNotebooks.Data;
 
 namespace LoraNotebooks.Training.Diffusion;
 
-/// <summary>What a kohya file's metadata tells about its training (<c>ss_*</c>): text as Python writes it, nested values as JSON. Only what is true of the run.</summary>
+/// <summary>
+/// What a kohya file's metadata tells about its training (<c>ss_*</c>):
+/// text as Python writes it, nested values as JSON. Only what is true of the run.
+/// </summary>
 /// <remarks>Source: kohya-ss/sd-scripts, train_network.py. What the weights and the pipeline themselves tell is added by who writes the file.</remarks>
 internal static class KohyaTrainingFacts
 {
@@ -14,7 +17,8 @@ internal static class KohyaTrainingFacts
     {
         var (plan, steps, started, written) = of;
         var (training, regularization) = (dataset.Images.Where(image => !image.IsRegularization), dataset.Images.Where(image => image.IsRegularization));
-        var tags = new PreparedDataset(Pictures(dataset.Images).Select(static shown => shown.First())).Tags.Tags.ToDictionary(static tag => tag.Tag, static tag => tag.Count);
+        var tags = new PreparedDataset(Pictures(dataset.Images).Select(static shown => shown.First())).Tags.Tags
+            .ToDictionary(static tag => tag.Tag, static tag => tag.Count);
         var facts = new Dictionary<string, string>(StringComparer.Ordinal)
         {
             ["ss_output_name"] = config.Name,

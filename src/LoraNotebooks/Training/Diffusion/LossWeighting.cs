@@ -13,7 +13,8 @@ public static class LossWeighting
 
     /// <summary>
     /// Min-SNR-γ (Hang et al. 2023, arXiv:2303.09556, equation 4): the easy timesteps with little noise count no more than γ allows.
-    /// min(SNR<sub>t</sub>, γ)/SNR<sub>t</sub> for a model that predicts ε, min(SNR<sub>t</sub>, γ)/(SNR<sub>t</sub> + 1) for v, min(SNR<sub>t</sub>, γ) for x₀.
+    /// min(SNR<sub>t</sub>, γ)/SNR<sub>t</sub> for a model that predicts ε,
+    /// min(SNR<sub>t</sub>, γ)/(SNR<sub>t</sub> + 1) for v, min(SNR<sub>t</sub>, γ) for x₀.
     /// </summary>
     /// <param name="schedule">The noise schedule, which also tells what the model predicts.</param>
     /// <param name="timesteps">t, [N] whole numbers.</param>

@@ -38,7 +38,10 @@ public sealed record MemoryNeed(ScalarType Type, int Resolution)
     /// <summary>All networks; the autoencoder in float32 where its configuration asks for that, as float16 overflows in many. Exact.</summary>
     public required long Weights { get; init; }
 
-    /// <summary>What a run adds while it lasts whatever it does: the adapter in float32, the states of its optimizer, and copies where <see cref="TrainingConfig.Precision"/> makes some. Exact.</summary>
+    /// <summary>
+    /// What a run adds while it lasts whatever it does: the adapter in float32, the states of
+    /// its optimizer, and copies where <see cref="TrainingConfig.Precision"/> makes some. Exact.
+    /// </summary>
     public required long Adapter { get; init; }
 
     /// <summary>The gradients of the adapter, and what the optimizer's step makes. Exact.</summary>
@@ -114,14 +117,18 @@ public sealed record MemoryPlan
     /// <summary>The need of a type and a resolution.</summary>
     /// <exception cref="ArgumentException">The plan has no such need.</exception>
     public MemoryNeed this[ScalarType type, int resolution] => Needs.FirstOrDefault(need => need.Type == type && need.Resolution == resolution)
-        ?? throw new ArgumentException($"The plan has no need of {type} at {resolution} pixels; it compares {string.Join(", ", Needs.Select(static need => $"{need.Type} at {need.Resolution}"))}. Name it in MemoryPlanOptions.");
+        ?? throw new ArgumentException(
+            $"The plan has no need of {type} at {resolution} pixels; "
+                + $"it compares {string.Join(", ", Needs.Select(static need => $"{need.Type} at {need.Resolution}"))}. Name it in MemoryPlanOptions.");
 
     /// <summary>What to do: which types and resolutions fit, or what makes the need smaller.</summary>
     public IReadOnlyList<string> Advice => [.. Advise()];
 
     /// <summary>Plans.</summary>
     /// <param name="model">The model, of which nothing is loaded.</param>
-    /// <param name="config">The run: batch size, adapter, whether the text encoder trains, how samples are drawn. Gradient accumulation needs no more memory.</param>
+    /// <param name="config">
+    /// The run: batch size, adapter, whether the text encoder trains, how samples are drawn. Gradient accumulation needs no more memory.
+    /// </param>
     /// <param name="options">What to compare.</param>
     /// <exception cref="ArgumentException">The settings have faults or do not fit the networks, or a resolution does not fit the autoencoder.</exception>
     public static MemoryPlan For(PipelineOutline model, DiffusionTrainingConfig config, MemoryPlanOptions? options = null)
@@ -135,7 +142,9 @@ public sealed record MemoryPlan
         int[] wrong = [.. resolutions.Where(side => side < factor || side % factor != 0)];
         if (wrong.Length > 0)
         {
-            throw new ArgumentException($"Got a resolution of {wrong[0]} pixels, expected multiples of {factor}, by which the autoencoder shrinks images.", nameof(options));
+            throw new ArgumentException(
+                $"Got a resolution of {wrong[0]} pixels, expected multiples of {factor}, by which the autoencoder shrinks images.",
+                nameof(options));
         }
 
         var steps = new StepMemory(model, config, options);
@@ -153,10 +162,16 @@ public sealed record MemoryPlan
     public override string ToString()
     {
         var text = new StringBuilder();
-        text.Append(CultureInfo.InvariantCulture, $"{Path.GetFileName(Model.Source)}: {Components.Sum(static component => component.Parameters):N0} weights, of which the LoRA trains {Trained:N0} beside them");
+        text.Append(
+            CultureInfo.InvariantCulture,
+            $"{Path.GetFileName(Model.Source)}: {Components.Sum(static component => component.Parameters):N0} weights, ");
+        text.Append(CultureInfo.InvariantCulture, $"of which the LoRA trains {Trained:N0} beside them");
         foreach (var need in Needs)
         {
-            text.Append(CultureInfo.InvariantCulture, $"\n  {need.Type,-8} {need.Resolution,5} px  weights {ByteSize.Text(need.Weights)}, to draw {ByteSize.Text(need.ToDraw)}, to train {ByteSize.Text(need.ToTrain)}{(Fits(need) ? "" : "  does not fit")}");
+            text.Append(
+                CultureInfo.InvariantCulture,
+                $"\n  {need.Type,-8} {need.Resolution,5} px  weights {ByteSize.Text(need.Weights)}, to draw {ByteSize.Text(need.ToDraw)}");
+            text.Append(CultureInfo.InvariantCulture, $", to train {ByteSize.Text(need.ToTrain)}{(Fits(need) ? "" : "  does not fit")}");
         }
 
         return text.AppendJoin("", Advice.Select(static line => "\n" + line)).ToString();
@@ -180,7 +195,8 @@ public sealed record MemoryPlan
         if (fitting.Count > 0)
         {
             var largest = fitting.Max(static need => need.Resolution);
-            yield return $"Of {ByteSize.Text(available)} free: training fits up to {largest} pixels in {string.Join(", ", fitting.Where(need => need.Resolution == largest).Select(static need => need.Type))}.";
+            yield return $"Of {ByteSize.Text(available)} free: training fits up to {largest} pixels in "
+                + $"{string.Join(", ", fitting.Where(need => need.Resolution == largest).Select(static need => need.Type))}.";
             if (fitting.Any(static need => need.Type == ScalarType.Float16))
             {
                 yield return "Prefer BFloat16 to Float16 for training where the device has it: Float16's range is narrow, and gradients vanish in it.";
@@ -190,10 +206,12 @@ public sealed record MemoryPlan
         }
 
         var least = Needs.MinBy(static need => need.ToTrain)!;
-        yield return $"Nothing fits into {ByteSize.Text(available)}: the least, {least.Type} at {least.Resolution} pixels, needs {ByteSize.Text(least.ToTrain)}.";
+        yield return $"Nothing fits into {ByteSize.Text(available)}: the least, {least.Type} at {least.Resolution} pixels, "
+            + $"needs {ByteSize.Text(least.ToTrain)}.";
         if (Config.BatchSize > 1)
         {
-            yield return $"Set BatchSize to 1 and GradientAccumulation to {Config.BatchSize * Config.GradientAccumulation}: the same updates, with the tensors of one image at a time.";
+            yield return $"Set BatchSize to 1 and GradientAccumulation to {Config.BatchSize * Config.GradientAccumulation}: "
+                + "the same updates, with the tensors of one image at a time.";
         }
 
         if (Needs.All(static need => need.Type == ScalarType.Float32))

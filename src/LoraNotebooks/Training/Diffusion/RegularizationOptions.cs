@@ -18,7 +18,10 @@ public sealed record RegularizationOptions
     public IReadOnlyList<string> Validate()
     {
         var faults = new Faults();
-        faults.Require(Prompts.Count > 0 && Prompts.All(prompt => prompt.AsSpan().IndexOfAny("\r\n\0") < 0), $"Prompts: got {Prompts.Count} with {Prompts.Count(prompt => prompt.AsSpan().IndexOfAny("\r\n\0") >= 0)} of several lines, expected one or more of one line each");
+        faults.Require(
+            Prompts.Count > 0 && Prompts.All(prompt => prompt.AsSpan().IndexOfAny("\r\n\0") < 0),
+            $"Prompts: got {Prompts.Count} with {Prompts.Count(prompt => prompt.AsSpan().IndexOfAny("\r\n\0") >= 0)} "
+                + "of several lines, expected one or more of one line each");
         faults.Positive(nameof(Count), Count);
         faults.AddRange(Generation.Validate().Select(fault => $"Generation.{fault}"));
         return faults;

@@ -34,7 +34,11 @@ public static class RegularizationSet
     /// <exception cref="InvalidDataException">The folder's images were made otherwise, or changed since; all differences are listed.</exception>
     /// <exception cref="IOException">The folder holds something else.</exception>
     public static PreparedDataset OpenOrCreate(
-        string folder, StableDiffusionPipeline pipeline, RegularizationOptions options, IProgress<int>? progress = null, CancellationToken cancellationToken = default)
+        string folder,
+        StableDiffusionPipeline pipeline,
+        RegularizationOptions options,
+        IProgress<int>? progress = null,
+        CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(folder);
         ArgumentNullException.ThrowIfNull(pipeline);
@@ -49,7 +53,9 @@ public static class RegularizationSet
 
         if (Directory.Exists(target) && Directory.EnumerateFileSystemEntries(target).Any())
         {
-            throw new IOException($"{target} has files, but no {RecordName}: it is no folder that was made here. Give another folder; images of your own are read with {nameof(ImageDataset)}.{nameof(ImageDataset.Open)}.");
+            throw new IOException(
+                $"{target} has files, but no {RecordName}: it is no folder that was made here. "
+                    + $"Give another folder; images of your own are read with {nameof(ImageDataset)}.{nameof(ImageDataset.Open)}.");
         }
 
         var images = new PreparedDataset(Draw(pipeline, options, progress, cancellationToken));
@@ -58,8 +64,15 @@ public static class RegularizationSet
         return images;
     }
 
-    /// <summary>Each prompt's share, with seeds that go on from prompt to prompt; in the result the prompts take turns, so that any first part holds all of them.</summary>
-    private static IEnumerable<PreparedImage> Draw(StableDiffusionPipeline pipeline, RegularizationOptions options, IProgress<int>? progress, CancellationToken cancellationToken)
+    /// <summary>
+    /// Each prompt's share, with seeds that go on from prompt to prompt;
+    /// in the result the prompts take turns, so that any first part holds all of them.
+    /// </summary>
+    private static IEnumerable<PreparedImage> Draw(
+        StableDiffusionPipeline pipeline,
+        RegularizationOptions options,
+        IProgress<int>? progress,
+        CancellationToken cancellationToken)
     {
         var drawn = new List<(int Turn, int Prompt, long Seed, RgbImage Image)>();
         var before = 0;
@@ -77,7 +90,10 @@ public static class RegularizationSet
             before += generation.Steps * ((share + generation.BatchSize - 1) / generation.BatchSize);
         }
 
-        return drawn.OrderBy(image => image.Turn).ThenBy(image => image.Prompt).Select((image, i) => new PreparedImage($"{i:D6}", image.Image, options.Prompts[image.Prompt], $"seed {image.Seed}"));
+        return drawn
+            .OrderBy(image => image.Turn)
+            .ThenBy(image => image.Prompt)
+            .Select((image, i) => new PreparedImage($"{i:D6}", image.Image, options.Prompts[image.Prompt], $"seed {image.Seed}"));
     }
 
     private static PreparedDataset Open(string folder, JsonObject expected)
@@ -89,11 +105,15 @@ public static class RegularizationSet
         }
         catch (Exception error) when (error is JsonException or InvalidOperationException or NullReferenceException)
         {
-            throw new InvalidDataException($"{RecordName} in {folder} is damaged: {error.Message} Delete the folder, so that the images are drawn anew.", error);
+            throw new InvalidDataException(
+                $"{RecordName} in {folder} is damaged: {error.Message} Delete the folder, so that the images are drawn anew.",
+                error);
         }
 
         var images = PreparedDataset.Load(folder);
-        List<string> differences = [.. expected.Where(pair => !JsonNode.DeepEquals(pair.Value, record[pair.Key])).Select(pair => $"{pair.Key}: {Text(record[pair.Key])}, here {Text(pair.Value)}")];
+        List<string> differences = [.. expected
+            .Where(pair => !JsonNode.DeepEquals(pair.Value, record[pair.Key]))
+            .Select(pair => $"{pair.Key}: {Text(record[pair.Key])}, here {Text(pair.Value)}")];
         if (images.ComputeHash() is var hash && hash != (string?)record["data"])
         {
             differences.Add($"data: images or captions were changed since they were drawn (hash {Text(record["data"])}, here {hash})");
@@ -101,7 +121,10 @@ public static class RegularizationSet
 
         return differences.Count == 0
             ? images
-            : throw new InvalidDataException($"The images in {folder} are not those of these settings. Delete the folder or give another one; to use the images as they are, read them with {nameof(PreparedDataset)}.{nameof(PreparedDataset.Load)}:\n- {string.Join("\n- ", differences)}");
+            : throw new InvalidDataException(
+                $"The images in {folder} are not those of these settings. "
+                    + "Delete the folder or give another one; to use the images as they are, "
+                    + $"read them with {nameof(PreparedDataset)}.{nameof(PreparedDataset.Load)}:\n- {string.Join("\n- ", differences)}");
 
         static string Text(JsonNode? node) => node?.ToJsonString() ?? "none";
     }

@@ -20,7 +20,8 @@ internal static class SettingPairs
         var faults = new Faults();
         faults.Require(
             config.UNetLearningRate != 0 || config.TextEncoderLearningRate is { } rate && rate != 0,
-            $"UNetLearningRate, TextEncoderLearningRate: got {config.UNetLearningRate} and {Told(config.TextEncoderLearningRate)}, expected one of them to be positive: nothing would be trained");
+            $"UNetLearningRate, TextEncoderLearningRate: got {config.UNetLearningRate} and {Told(config.TextEncoderLearningRate)}, "
+                + "expected one of them to be positive: nothing would be trained");
         faults.Require(
             !config.ScaleVPredLossLikeNoisePred || config.VPredLikeLoss is null,
             $"ScaleVPredLossLikeNoisePred, VPredLikeLoss: got both, expected one: the first is for models that predict v, the second for those that predict ε");
@@ -80,7 +81,8 @@ internal static class SettingPairs
                 $"PriorLossWeight is 0: {Listing.Count(regularization, "regularization image")} take time and teach nothing"),
             .. When(
                 split.Count > 0,
-                $"Captions are cut at commas to be shuffled or dropped, and weights in brackets reach over commas in {Listing.Inline(split)}: write the weight to each tag"),
+                "Captions are cut at commas to be shuffled or dropped, "
+                    + $"and weights in brackets reach over commas in {Listing.Inline(split)}: write the weight to each tag"),
         ];
     }
 
@@ -174,7 +176,8 @@ internal static class SettingPairs
     }
 
     /// <summary>Whether a bracket opens in one tag and closes in another.</summary>
-    private static bool CutsBrackets(string caption) => CaptionTags.Split(caption).Any(static tag => tag.Count(static c => c is '(' or '[') != tag.Count(static c => c is ')' or ']'));
+    private static bool CutsBrackets(string caption) =>
+        CaptionTags.Split(caption).Any(static tag => tag.Count(static c => c is '(' or '[') != tag.Count(static c => c is ')' or ']'));
 
     private static bool IsHuber(DiffusionTrainingConfig config) => config.LossType is LossType.Huber or LossType.SmoothL1;
 

@@ -35,7 +35,12 @@ internal sealed class StepMemory
         var (unet, unetCompanions) = Count("unet", () => new UNet2DConditionModel(model.UNet), config.TrainsUNet ? config.UNetLora : null);
         this.unetCompanions = unetCompanions;
         var (vae, _) = Count("vae", () => new AutoencoderKL(model.Vae), null);
-        var texts = model.TextEncoders.Select((text, i) => Count(i == 0 ? "text_encoder" : $"text_encoder_{i + 1}", () => new ClipTextModel(text), config.TrainsTextEncoder ? config.TextEncoderLora : null)).ToList();
+        var texts = model.TextEncoders
+            .Select((text, i) => Count(
+                i == 0 ? "text_encoder" : $"text_encoder_{i + 1}",
+                () => new ClipTextModel(text),
+                config.TrainsTextEncoder ? config.TextEncoderLora : null))
+            .ToList();
         textCompanions = [.. texts.Select(static text => text.Companions)];
         Components = [unet, vae, .. texts.Select(static text => text.Component)];
     }
@@ -55,11 +60,15 @@ internal sealed class StepMemory
         return new MemoryNeed(type, resolution)
         {
             Weights = Components.Select((component, i) => component.Parameters * (i == VaeIndex ? vaeType : type).ElementSize()).Sum(),
-            Adapter = (config.Optimizer.HasEvaluationWeights ? 2 : 1) * MasterSize * Trained + config.Optimizer.StateBytes(trainedShapes) + Lowered(type, trainingType),
+            Adapter = (config.Optimizer.HasEvaluationWeights ? 2 : 1) * MasterSize * Trained
+                + config.Optimizer.StateBytes(trainedShapes)
+                + Lowered(type, trainingType),
             Update = (GradientCopies + config.Optimizer.WorkingCopies) * MasterSize * Trained,
             TrainingStep = TrainingStep(trainingType, resolution),
             Encoding = Walked(vaeType, ledger => new VaeWalk(model.Vae, ledger, vaeType, device).Encode(1, resolution, resolution)),
-            DrawingStep = Walked(type, ledger => UNetWalk(ledger, type).Run(sample.Guidance == 1 ? images : 2 * images, Latents(resolution), Latents(resolution), options.TextTokens)),
+            DrawingStep = Walked(
+                type,
+                ledger => UNetWalk(ledger, type).Run(sample.Guidance == 1 ? images : 2 * images, Latents(resolution), Latents(resolution), options.TextTokens)),
             Decoding = Walked(vaeType, ledger => new VaeWalk(model.Vae, ledger, vaeType, device).Decode(images, resolution, resolution)),
         };
     }
@@ -84,7 +93,8 @@ internal sealed class StepMemory
 
     /// <summary>The copies of weights that <see cref="Loop.LoweredPrecision"/> keeps while the networks are in a smaller type.</summary>
     private long Lowered(ScalarType type, ScalarType trainingType) => type == trainingType ? 0
-        : Components.Where((_, i) => i == UNetIndex || (i > VaeIndex && config.TrainsTextEncoder)).Sum(component => component.Parameters * trainingType.ElementSize());
+        : Components.Where((_, i) => i == UNetIndex || (i > VaeIndex && config.TrainsTextEncoder))
+            .Sum(component => component.Parameters * trainingType.ElementSize());
 
     private int Latents(int resolution) => resolution / model.DownsamplingFactor;
 
@@ -95,7 +105,8 @@ internal sealed class StepMemory
         return (long)ledger.Peak;
     }
 
-    private static Func<string, LayerCompanion?> Find(Dictionary<string, LayerCompanion> companions) => path => companions.TryGetValue(path, out var found) ? found : null;
+    private static Func<string, LayerCompanion?> Find(Dictionary<string, LayerCompanion> companions) =>
+        path => companions.TryGetValue(path, out var found) ? found : null;
 
     /// <summary>Builds a network and its adapter without memory, as loading and training would.</summary>
     private (ComponentMemory Component, Dictionary<string, LayerCompanion> Companions) Count<T>(string name, Func<T> create, LoraConfig? lora)
@@ -118,7 +129,11 @@ internal sealed class StepMemory
         foreach (var row in report.Rows)
         {
             var isThin = !lora.Method.FormsUpdate && !lora.UseDora && row.Rank is not null;
-            companions.TryAdd(row.Target, isThin ? new LayerCompanion(row.Rank!.Value, 0) : new LayerCompanion(0, row.Shape.Aggregate(1L, static (product, size) => product * size)));
+            companions.TryAdd(
+                row.Target,
+                isThin
+                    ? new LayerCompanion(row.Rank!.Value, 0)
+                    : new LayerCompanion(0, row.Shape.Aggregate(1L, static (product, size) => product * size)));
         }
 
         return (new ComponentMemory(name, parameters, report.Parameters), companions);

@@ -16,7 +16,12 @@ internal sealed class TrainingNoiseSource(DiffusionTrainingConfig config, NoiseS
         using var scope = NewDisposeScope();
         using var generator = seeds.Generator(RandomUse.Noise, number);
         var noise = randn(latents.shape, generator: generator).to(latents.device);
-        var timesteps = randint(config.MinTimestep, config.MaxTimestep ?? schedule.NumTrainTimesteps, [latents.size(0)], ScalarType.Int64, generator: generator).to(latents.device);
+        var timesteps = randint(
+            config.MinTimestep,
+            config.MaxTimestep ?? schedule.NumTrainTimesteps,
+            [latents.size(0)],
+            ScalarType.Int64,
+            generator: generator).to(latents.device);
         noise = MultiResolution(Offset(noise, latents, number), number);
         return (noise.MoveToOuterDisposeScope(), Perturbed(noise, number)?.MoveToOuterDisposeScope(), timesteps.MoveToOuterDisposeScope());
     }

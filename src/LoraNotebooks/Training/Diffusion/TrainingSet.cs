@@ -22,7 +22,12 @@ internal sealed class TrainingSet : IDisposable
     /// <summary>Encodes the images, and the captions where they stay the same and the text encoder is frozen.</summary>
     /// <exception cref="ArgumentException">The images' size does not fit the autoencoder, or their latents are not finite.</exception>
     /// <exception cref="OperationCanceledException">The run was cancelled.</exception>
-    public TrainingSet(StableDiffusionPipeline pipeline, DiffusionTrainingConfig config, PreparedDataset dataset, NoiseSchedule schedule, CancellationToken cancellationToken)
+    public TrainingSet(
+        StableDiffusionPipeline pipeline,
+        DiffusionTrainingConfig config,
+        PreparedDataset dataset,
+        NoiseSchedule schedule,
+        CancellationToken cancellationToken)
     {
         (this.pipeline, this.config, this.dataset) = (pipeline, config, dataset);
         seeds = new TrainingSeeds(config.Seed);
@@ -63,7 +68,11 @@ internal sealed class TrainingSet : IDisposable
         using var noGradient = no_grad();
         var clean = latents.index_select(0, rows);
         var (epsilon, input, timesteps) = noise.Draw(clean, number);
-        return new DiffusionBatch(clean.MoveToOuterDisposeScope(), epsilon.MoveToOuterDisposeScope(), timesteps.MoveToOuterDisposeScope(), text.MoveToOuterDisposeScope())
+        return new DiffusionBatch(
+            clean.MoveToOuterDisposeScope(),
+            epsilon.MoveToOuterDisposeScope(),
+            timesteps.MoveToOuterDisposeScope(),
+            text.MoveToOuterDisposeScope())
         {
             InputNoise = input?.MoveToOuterDisposeScope(),
             Weights = weights?.index_select(0, rows).MoveToOuterDisposeScope(),
@@ -99,7 +108,8 @@ internal sealed class TrainingSet : IDisposable
         var scaled = pipeline.Vae.ScaleLatents(encoded.to(ScalarType.Float32)).squeeze(0).to(device);
         return scaled.isfinite().all().item<bool>()
             ? scaled.MoveToOuterDisposeScope()
-            : throw new ArgumentException($"{dataset.Images[index].Name}: got latents that are not finite from the autoencoder. Load the pipeline in float32, or remove the image.");
+            : throw new ArgumentException(
+                $"{dataset.Images[index].Name}: got latents that are not finite from the autoencoder. Load the pipeline in float32, or remove the image.");
     }
 
     /// <summary>What the text encoder makes of captions, with its graph where it trains; without sizes, in which images of one caption may differ.</summary>
@@ -120,7 +130,10 @@ internal sealed class TrainingSet : IDisposable
     {
         if (dataset.Width % factor != 0 || dataset.Height % factor != 0)
         {
-            throw new ArgumentException($"Got images of {dataset.Width} × {dataset.Height} pixels, expected multiples of {factor}, by which the autoencoder shrinks them. Prepare the dataset with another resolution.", nameof(dataset));
+            throw new ArgumentException(
+                $"Got images of {dataset.Width} × {dataset.Height} pixels, expected multiples of {factor}, by which the autoencoder shrinks them. "
+                    + "Prepare the dataset with another resolution.",
+                nameof(dataset));
         }
     }
 }

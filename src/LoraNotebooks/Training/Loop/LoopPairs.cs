@@ -24,7 +24,8 @@ internal static class LoopPairs
                 $"LoraPlusLrRatio: got {config.LoraPlusLrRatio} with {name} of {Kind(lora)}, expected LoRA, which alone has a matrix B, or null");
             faults.Require(
                 config.Schedule.Kind != ScheduleKind.Polynomial || !(rate > 0) || config.Schedule.FinalRate < rate,
-                $"Schedule.FinalRate: got {config.Schedule.FinalRate} with a rate of {rate} for {name}, expected a smaller one: a polynomial falls from the rate to it");
+                $"Schedule.FinalRate: got {config.Schedule.FinalRate} with a rate of {rate} for {name}, "
+                    + "expected a smaller one: a polynomial falls from the rate to it");
         }
 
         return faults;
@@ -55,7 +56,8 @@ internal static class LoopPairs
                 $"BatchSize is {config.BatchSize}, but an epoch shows {Listing.Count(plan.ExamplesPerEpoch, plan.Unit)}: batches are that small"),
             .. When(
                 config.GradientAccumulation > plan.BatchesPerEpoch,
-                $"GradientAccumulation is {config.GradientAccumulation}, but an epoch has {plan.BatchesPerEpoch} batch{(plan.BatchesPerEpoch == 1 ? "" : "es")}: a step averages no more"),
+                $"GradientAccumulation is {config.GradientAccumulation}, "
+                    + $"but an epoch has {plan.BatchesPerEpoch} batch{(plan.BatchesPerEpoch == 1 ? "" : "es")}: a step averages no more"),
             .. When(
                 schedule.Kind != ScheduleKind.Constant && schedule.Kind != ScheduleKind.PiecewiseConstant && plan.WarmupSteps >= total,
                 $"Schedule.Warmup is {plan.WarmupSteps} of {Listing.Count(total, "step")}: the learning rate never arrives"),
@@ -84,7 +86,8 @@ internal static class LoopPairs
                 "Schedule.Warmup",
                 $"{kind} has none{(kind == ScheduleKind.Constant ? "; take ConstantWithWarmup" : "")}"),
             .. NoEffect(
-                schedule.Cycles is not null && kind is not (ScheduleKind.Cosine or ScheduleKind.CosineWithRestarts or ScheduleKind.CosineWithMinLr or ScheduleKind.WarmupStableDecay),
+                schedule.Cycles is not null
+                    && kind is not (ScheduleKind.Cosine or ScheduleKind.CosineWithRestarts or ScheduleKind.CosineWithMinLr or ScheduleKind.WarmupStableDecay),
                 "Schedule.Cycles",
                 $"{kind} has none"),
             .. NoEffect(schedule.Power != usual.Power && kind != ScheduleKind.Polynomial, "Schedule.Power", $"{kind} has none"),

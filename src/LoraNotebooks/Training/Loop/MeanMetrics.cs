@@ -7,7 +7,9 @@ internal sealed class MeanMetrics
 
     /// <summary>The means, in the order in which the names came.</summary>
     public IReadOnlyDictionary<string, double> Means =>
-        new OrderedDictionary<string, double>(sums.Select(static metric => KeyValuePair.Create(metric.Key, metric.Value.Sum / metric.Value.Count)), StringComparer.Ordinal);
+        new OrderedDictionary<string, double>(
+            sums.Select(static metric => KeyValuePair.Create(metric.Key, metric.Value.Sum / metric.Value.Count)),
+            StringComparer.Ordinal);
 
     /// <summary>Takes in what a batch noted.</summary>
     public void Add(IReadOnlyDictionary<string, double> metrics)

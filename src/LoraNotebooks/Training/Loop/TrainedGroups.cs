@@ -3,7 +3,9 @@ using TorchSharp.Modules;
 
 namespace LoraNotebooks.Training.Loop;
 
-/// <summary>What a run's optimizer trains, in groups, and how fast each learns: every network apart, and with LoRA+ the matrices B apart from the rest.</summary>
+/// <summary>
+/// What a run's optimizer trains, in groups, and how fast each learns: every network apart, and with LoRA+ the matrices B apart from the rest.
+/// </summary>
 /// <remarks>Source of LoRA+: Hayou et al. 2024 (arXiv:2402.12354), section 4.</remarks>
 internal sealed class TrainedGroups
 {
@@ -19,7 +21,9 @@ internal sealed class TrainedGroups
         {
             var parameters = network.Model.NamedParameters(network.Adapter)
                 .Where(static pair => pair.Parameter.requires_grad)
-                .ToLookup(pair => config.LoraPlusLrRatio is not null && network.Model.GetConfig(network.Adapter).Method.IsB(pair.Name), static pair => pair.Parameter);
+                .ToLookup(
+                    pair => config.LoraPlusLrRatio is not null && network.Model.GetConfig(network.Adapter).Method.IsB(pair.Name),
+                    static pair => pair.Parameter);
             Add(network.Name, [.. parameters[false]], network.LearningRate);
             Add(network.Name + ", B", [.. parameters[true]], network.LearningRate * (config.LoraPlusLrRatio ?? 1));
         }

@@ -34,7 +34,8 @@ internal sealed class TrainingFiles
     public string RecordFile => FileNamed(RecordEnding);
 
     /// <summary>The adapter after some epochs, and the state to resume from.</summary>
-    public void SaveCheckpoint(int epochs, int steps, OptimizerRun optimizer, LossCurve curve) => Save(FileNamed($"-{epochs:D6}{task.FileEnding}"), steps, optimizer, curve);
+    public void SaveCheckpoint(int epochs, int steps, OptimizerRun optimizer, LossCurve curve) =>
+        Save(FileNamed($"-{epochs:D6}{task.FileEnding}"), steps, optimizer, curve);
 
     /// <summary>The adapter at the end of the run, or, where steps are missing, at the step at which it was stopped.</summary>
     public void SaveFinal(int steps, OptimizerRun optimizer, LossCurve curve) =>
@@ -45,7 +46,9 @@ internal sealed class TrainingFiles
     {
         if (File.Exists(RecordFile) && (resumedFrom is null || Path.GetFullPath(resumedFrom) != StateFile))
         {
-            Notice.Tell($"'{config.OutputFolder}' has files of an earlier run called {config.Name}; they are replaced. Give another Name or OutputFolder to keep both.");
+            Notice.Tell(
+                $"'{config.OutputFolder}' has files of an earlier run called {config.Name}; they are replaced. "
+                    + "Give another Name or OutputFolder to keep both.");
         }
     }
 
@@ -63,8 +66,8 @@ internal sealed class TrainingFiles
     }
 
     /// <summary>
-    /// Takes weights, the optimizer's states and step of a stopped run, and what its record beside the state tells of it; returns its losses and the epochs that it
-    /// planned.
+    /// Takes weights, the optimizer's states and step of a stopped run, and what its record beside the state tells of it;
+    /// returns its losses and the epochs that it planned.
     /// </summary>
     public (IReadOnlyList<double> Losses, int Epochs) LoadState(string path, OptimizerRun optimizer)
     {
@@ -77,7 +80,12 @@ internal sealed class TrainingFiles
     /// <summary>
     /// What is needed to repeat the run and to compare its numbers. Of a resumed run it tells all parts, each with the machine that computed it.
     /// </summary>
-    public void WriteRecord(IReadOnlyList<TrainingStep> steps, IReadOnlyList<string> untrainedLayers, IReadOnlyList<string> warnings, bool wasCancelled, string? fault = null)
+    public void WriteRecord(
+        IReadOnlyList<TrainingStep> steps,
+        IReadOnlyList<string> untrainedLayers,
+        IReadOnlyList<string> warnings,
+        bool wasCancelled,
+        string? fault = null)
     {
         var later = steps.Where(step => step.Step > losses.Count).Select(static step => step.Loss).ToList();
         var record = new JsonObject

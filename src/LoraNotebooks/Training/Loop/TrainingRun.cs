@@ -69,7 +69,8 @@ internal sealed class TrainingRun : IDisposable
             warnings =
             [
                 .. warnings,
-                $"Epochs: {epochs} when the {Listing.Count(done, "step")} of the state were taken, here {plan.Epochs}: the rates of {config.Schedule.Kind} hang on the number of steps, "
+                $"Epochs: {epochs} when the {Listing.Count(done, "step")} of the state were taken, here {plan.Epochs}: "
+                + $"the rates of {config.Schedule.Kind} hang on the number of steps, "
                 + "so that this run is not the one of that many epochs from the start. Train anew where that matters.",
             ];
         }
@@ -217,7 +218,8 @@ internal sealed class TrainingRun : IDisposable
     {
         var total = plan.StepsPerEpoch * epochs;
         return epochs != plan.Epochs
-            && Enumerable.Range(0, Math.Min(total, plan.TotalSteps)).Any(step => config.Schedule.Rate(step, total, 1) != config.Schedule.Rate(step, plan.TotalSteps, 1));
+            && Enumerable.Range(0, Math.Min(total, plan.TotalSteps))
+                .Any(step => config.Schedule.Rate(step, total, 1) != config.Schedule.Rate(step, plan.TotalSteps, 1));
     }
 
     private void BoundWeights()

@@ -8,7 +8,8 @@ namespace LoraNotebooks.Training.Loop;
 
 /// <summary>
 /// Everything that a stopped run needs to go on, in one file, so that it is there whole or not at all: weights, the optimizer's states, losses; as metadata the
-/// settings, the data's hash, the base model and the runs so far. Random numbers hang on the seed and the step alone, and learning rates on the step, so that neither is stored.
+/// settings, the data's hash, the base model and the runs so far.
+/// Random numbers hang on the seed and the step alone, and learning rates on the step, so that neither is stored.
 /// </summary>
 internal static class TrainingState
 {
@@ -51,7 +52,8 @@ internal static class TrainingState
         using var file = SafetensorsFile.Open(path);
         if (!file.Metadata.TryGetValue(Steps, out var steps) || !file.Metadata.TryGetValue(Config, out var theirs) || !file.Tensors.ContainsKey(Losses))
         {
-            throw new InvalidDataException($"'{path}' is no training state. Give the file called <name>-state.safetensors; an adapter's file holds only its weights.");
+            throw new InvalidDataException(
+                $"'{path}' is no training state. Give the file called <name>-state.safetensors; an adapter's file holds only its weights.");
         }
 
         var settings = JsonNode.Parse(theirs)!.AsObject();
@@ -68,16 +70,23 @@ internal static class TrainingState
 
         if (differences.Count > 0)
         {
-            throw new InvalidDataException($"'{path}' is of a run with other settings, so that it cannot be resumed with these. Take its settings, data and base model, or start anew:\n- {string.Join("\n- ", differences)}");
+            throw new InvalidDataException(
+                $"'{path}' is of a run with other settings, so that it cannot be resumed with these. "
+                    + $"Take its settings, data and base model, or start anew:\n- {string.Join("\n- ", differences)}");
         }
 
         var done = long.Parse(steps, CultureInfo.InvariantCulture);
         if (done > plan.TotalSteps)
         {
-            throw new InvalidDataException($"'{path}' cannot be resumed with Epochs = {plan.Epochs}: {done} steps are done, the plan has {plan.TotalSteps}. Give {(done + plan.StepsPerEpoch - 1) / plan.StepsPerEpoch} epochs or more, or start anew.");
+            throw new InvalidDataException(
+                $"'{path}' cannot be resumed with Epochs = {plan.Epochs}: {done} steps are done, the plan has {plan.TotalSteps}. "
+                    + $"Give {(done + plan.StepsPerEpoch - 1) / plan.StepsPerEpoch} epochs or more, or start anew.");
         }
 
         optimizer.Restore(file.Tensors.Keys.Where(name => name != Losses).ToDictionary(name => name, name => file.Load(name)), done);
-        return (file.Load(Losses).data<double>().ToArray(), (int?)settings[nameof(TrainingConfig.Epochs)] ?? plan.Epochs, file.Metadata.TryGetValue(Runs, out var runs) ? JsonNode.Parse(runs)!.AsArray() : []);
+        return (
+            file.Load(Losses).data<double>().ToArray(),
+            (int?)settings[nameof(TrainingConfig.Epochs)] ?? plan.Epochs,
+            file.Metadata.TryGetValue(Runs, out var runs) ? JsonNode.Parse(runs)!.AsArray() : []);
     }
 }

@@ -19,7 +19,8 @@ public sealed record AdamWOptimizer : Optimizer
     protected override string MetadataName => "LoraNotebooks.Training.AdamWOptimizer";
 
     /// <inheritdoc/>
-    public override IEnumerable<StateTensor> States(IReadOnlyList<long[]> shapes) => [StateTensor.PerWeight("first_moment", shapes), StateTensor.PerWeight("second_moment", shapes)];
+    public override IEnumerable<StateTensor> States(IReadOnlyList<long[]> shapes) =>
+        [StateTensor.PerWeight("first_moment", shapes), StateTensor.PerWeight("second_moment", shapes)];
 
     /// <summary>m ← β₁m + (1−β₁)g, v ← β₂v + (1−β₂)g², θ ← θ(1−ηλ) − η·m̂/(√v̂ + ε) with m̂ = m/(1−β₁ᵗ), v̂ = v/(1−β₂ᵗ).</summary>
     public override void Update(OptimizerStep step)

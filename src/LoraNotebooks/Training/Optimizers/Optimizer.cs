@@ -31,7 +31,8 @@ public sealed record StateTensor(string Name, IReadOnlyList<long> Shape, ScalarT
 /// resuming, the memory plan and the run's record take from here all that they say of it.
 /// </summary>
 /// <remarks>
-/// To add one, derive a record with a constructor without parameters, give its options defaults, and register it: <c>OptimizerRegister.Add&lt;MyOptimizer&gt;()</c>.
+/// To add one, derive a record with a constructor without parameters, give its options defaults, and register it:
+/// <c>OptimizerRegister.Add&lt;MyOptimizer&gt;()</c>.
 /// The record itself never changes; what changes in a run is in an <see cref="OptimizerRun"/>.
 /// </remarks>
 public abstract record Optimizer
@@ -47,7 +48,10 @@ public abstract record Optimizer
     /// <summary>Whether pictures and files are made with other weights than those that train, see <see cref="EvaluationWeights"/>. Default no.</summary>
     public virtual bool HasEvaluationWeights => false;
 
-    /// <summary>What kohya's files call it (<c>ss_optimizer</c>), before its arguments. Default the type's full name, without a type around it, as around those of cells.</summary>
+    /// <summary>
+    /// What kohya's files call it (<c>ss_optimizer</c>), before its arguments.
+    /// Default the type's full name, without a type around it, as around those of cells.
+    /// </summary>
     protected virtual string MetadataName => GetType().FullName!.Split('+')[^1];
 
     /// <summary>The tensors that it remembers, of any shape and type.</summary>
@@ -77,7 +81,10 @@ public abstract record Optimizer
     /// <param name="config">The settings.</param>
     public virtual IEnumerable<string> Warnings(TrainingConfig config) => [];
 
-    internal static string NameOf(Type type) => type.Name.Length > Ending.Length && type.Name.EndsWith(Ending, StringComparison.Ordinal) ? type.Name[..^Ending.Length] : type.Name;
+    internal static string NameOf(Type type) =>
+        type.Name.Length > Ending.Length && type.Name.EndsWith(Ending, StringComparison.Ordinal)
+            ? type.Name[..^Ending.Length]
+            : type.Name;
 
     /// <summary>The bytes of all states.</summary>
     internal long StateBytes(IReadOnlyList<long[]> shapes) => States(shapes).Sum(static state => state.Count * state.Type.ElementSize());

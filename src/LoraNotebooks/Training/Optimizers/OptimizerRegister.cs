@@ -19,7 +19,10 @@ public static class OptimizerRegister
     /// <summary>The names, sorted.</summary>
     public static IReadOnlyList<string> Names => [.. types.Keys.Order(StringComparer.Ordinal)];
 
-    /// <summary>Makes an optimizer known, so that settings that name it can be read. One of that name that was added before is replaced, as when a cell runs again.</summary>
+    /// <summary>
+    /// Makes an optimizer known, so that settings that name it can be read.
+    /// One of that name that was added before is replaced, as when a cell runs again.
+    /// </summary>
     /// <typeparam name="T">The optimizer; its constructor without parameters makes the one with the usual options.</typeparam>
     /// <exception cref="ArgumentException">The library has an optimizer of that name.</exception>
     public static void Add<T>()
@@ -38,7 +41,8 @@ public static class OptimizerRegister
     }
 
     internal static Type Find(string? name) => name is not null && types.TryGetValue(name, out var type) ? type : throw new JsonException(
-        $"Optimizer: got {(name is null ? "no name" : $"'{name}'")}, expected one of {string.Join(", ", Names)}. One of your own is made known by OptimizerRegister.Add.");
+        $"Optimizer: got {(name is null ? "no name" : $"'{name}'")}, expected one of {string.Join(", ", Names)}. "
+            + "One of your own is made known by OptimizerRegister.Add.");
 }
 
 /// <summary>An optimizer as JSON: its name, then its options.</summary>

@@ -32,11 +32,19 @@ public sealed class OptimizerRun : IDisposable
         this.optimizer = optimizer;
         store = new ParameterStore(groups, allowsLowerTypes);
         List<StateTensor> declared = [.. optimizer.States(store.Shapes)];
-        string[] wrong = [.. declared.Select(static state => state.Name).Concat([Weights, TrainingState.Losses]).GroupBy(static name => name).Where(static name => name.Count() > 1).Select(static name => name.Key)];
+        string[] wrong = [.. declared
+            .Select(static state => state.Name)
+            .Concat([Weights, TrainingState.Losses])
+            .GroupBy(static name => name)
+            .Where(static name => name.Count() > 1)
+            .Select(static name => name.Key)];
         if (wrong.Length > 0)
         {
             store.Dispose();
-            throw new ArgumentException($"Got states of {optimizer.Name} called {string.Join(", ", wrong)}, expected a name for each that is neither {Weights} nor {TrainingState.Losses}, which the state's file has of its own.", nameof(optimizer));
+            throw new ArgumentException(
+                $"Got states of {optimizer.Name} called {string.Join(", ", wrong)}, "
+                    + $"expected a name for each that is neither {Weights} nor {TrainingState.Losses}, which the state's file has of its own.",
+                nameof(optimizer));
         }
 
         using var scope = NewDisposeScope();
@@ -54,7 +62,9 @@ public sealed class OptimizerRun : IDisposable
     /// <summary>The parameters that the last step left alone, because they had no gradient.</summary>
     public IReadOnlyList<Parameter> WithoutGradient { get; private set; } = [];
 
-    /// <summary>Clips the gradients of all groups together to a global L2 norm, and takes one step. The gradients stay, see <see cref="ClearGradients"/>.</summary>
+    /// <summary>
+    /// Clips the gradients of all groups together to a global L2 norm, and takes one step. The gradients stay, see <see cref="ClearGradients"/>.
+    /// </summary>
     /// <param name="learningRates">η of each group.</param>
     /// <param name="maxNorm">The norm that gradients are scaled down to when theirs is larger; <see langword="null"/>: no clipping.</param>
     /// <returns>The norm before clipping. If it is not finite, nothing was changed.</returns>
@@ -70,7 +80,8 @@ public sealed class OptimizerRun : IDisposable
 
         if (trainingWeights is not null)
         {
-            throw new InvalidOperationException("The parameters hold the weights for evaluation, whose gradients train nothing. Call UseTrainingWeights before the forward pass.");
+            throw new InvalidOperationException(
+                "The parameters hold the weights for evaluation, whose gradients train nothing. Call UseTrainingWeights before the forward pass.");
         }
 
         using var scope = NewDisposeScope();
@@ -91,7 +102,9 @@ public sealed class OptimizerRun : IDisposable
     /// <summary>Forgets the gradients, so that the next backward pass starts anew.</summary>
     public void ClearGradients() => store.ClearGradients();
 
-    /// <summary>Puts the optimizer's weights for evaluation into the parameters, for drawing and writing, where it has such; calling it again changes nothing.</summary>
+    /// <summary>
+    /// Puts the optimizer's weights for evaluation into the parameters, for drawing and writing, where it has such; calling it again changes nothing.
+    /// </summary>
     public void UseEvaluationWeights()
     {
         if (optimizer.HasEvaluationWeights && trainingWeights is null)
@@ -118,7 +131,9 @@ public sealed class OptimizerRun : IDisposable
     }
 
     /// <summary>Copies of everything that the next step needs: weights [P], all parameters in a row, and the optimizer's states by name.</summary>
-    public Dictionary<string, Tensor> State() => Targets().ToDictionary(static target => target.Name, target => (target.Name == Weights ? trainingWeights ?? target.Target : target.Target).clone());
+    public Dictionary<string, Tensor> State() => Targets().ToDictionary(
+        static target => target.Name,
+        target => (target.Name == Weights ? trainingWeights ?? target.Target : target.Target).clone());
 
     /// <summary>Continues from a saved state; the parameters take its weights.</summary>
     /// <param name="state">What <see cref="State"/> gave.</param>
@@ -129,11 +144,15 @@ public sealed class OptimizerRun : IDisposable
         ArgumentNullException.ThrowIfNull(state);
         var wrong = Targets()
             .Where(target => !state.TryGetValue(target.Name, out var stored) || stored.numel() != target.Target.numel() || stored.dtype != target.Target.dtype)
-            .GroupBy(static target => $"{target.Target.numel()} numbers{(target.Target.dtype == ScalarType.Float32 ? "" : $" of {target.Target.dtype}")} long", static target => target.Name)
+            .GroupBy(
+                static target => $"{target.Target.numel()} numbers{(target.Target.dtype == ScalarType.Float32 ? "" : $" of {target.Target.dtype}")} long",
+                static target => target.Name)
             .Select(static names => $"{string.Join(", ", names)} missing or not {names.Key}").ToList();
         if (wrong.Count > 0)
         {
-            throw new InvalidDataException($"The optimizer's state does not fit: {string.Join("; ", wrong)}. Resume with the adapter configuration that the state was made with, or start anew.");
+            throw new InvalidDataException(
+                $"The optimizer's state does not fit: {string.Join("; ", wrong)}. "
+                    + "Resume with the adapter configuration that the state was made with, or start anew.");
         }
 
         using var scope = NewDisposeScope();

@@ -7,11 +7,23 @@ public sealed class OptimizerStep
 {
     private readonly IReadOnlyDictionary<string, Tensor> states;
 
-    internal OptimizerStep(ParameterStore store, IReadOnlyDictionary<string, Tensor> states, long number, Tensor gradient, List<ParameterStore.Stretch> stretches, IReadOnlyList<double> learningRates)
+    internal OptimizerStep(
+        ParameterStore store,
+        IReadOnlyDictionary<string, Tensor> states,
+        long number,
+        Tensor gradient,
+        List<ParameterStore.Stretch> stretches,
+        IReadOnlyList<double> learningRates)
     {
         this.states = states;
         (Number, Shapes) = (number, store.Shapes);
-        Stretches = [.. stretches.Select(stretch => new ParameterStretch(this, stretch, store.Weights, gradient, learningRates[stretch.Group], store.Groups[stretch.Group].WeightDecay))];
+        Stretches = [.. stretches.Select(stretch => new ParameterStretch(
+            this,
+            stretch,
+            store.Weights,
+            gradient,
+            learningRates[stretch.Group],
+            store.Groups[stretch.Group].WeightDecay))];
     }
 
     /// <summary>t, from 1.</summary>
@@ -30,7 +42,9 @@ public sealed class OptimizerStep
     /// <param name="state">A name of <see cref="Optimizer.States"/>.</param>
     /// <exception cref="ArgumentException">The optimizer has no such state.</exception>
     public Tensor this[string state] => states.TryGetValue(state, out var found) ? found
-        : throw new ArgumentException($"Got the state '{state}', expected one that the optimizer declares: {string.Join(", ", states.Keys)}. Add it to States.", nameof(state));
+        : throw new ArgumentException(
+            $"Got the state '{state}', expected one that the optimizer declares: {string.Join(", ", states.Keys)}. Add it to States.",
+            nameof(state));
 }
 
 /// <summary>Neighbouring parameters of one group that all have a gradient, in a row of n numbers.</summary>
@@ -64,7 +78,10 @@ public sealed class ParameterStretch
     /// <param name="state">A name of <see cref="Optimizer.States"/>.</param>
     /// <exception cref="ArgumentException">There is no such state, or it has another shape than the weights in a row.</exception>
     public Tensor this[string state] => step[state] is var found && found.shape is [var length] && length == all ? found.narrow(0, place.Weight, place.Length)
-        : throw new ArgumentException($"Got the state '{state}' of shape [{string.Join(", ", step[state].shape)}], expected one number for each of the {all} weights. Take it whole, from the step.", nameof(state));
+        : throw new ArgumentException(
+            $"Got the state '{state}' of shape [{string.Join(", ", step[state].shape)}], "
+                + $"expected one number for each of the {all} weights. Take it whole, from the step.",
+            nameof(state));
 
     /// <summary>The parameters one by one, in their own shapes.</summary>
     public IEnumerable<ParameterView> Parameters
@@ -75,7 +92,11 @@ public sealed class ParameterStretch
             for (var i = place.Parameters.Start.Value; i < place.Parameters.End.Value; i++)
             {
                 var (shape, length) = (step.Shapes[i], step.Shapes[i].Aggregate(1L, static (product, size) => product * size));
-                yield return new ParameterView(i, place.Weight + offset, Weights.narrow(0, offset, length).view(shape), Gradient.narrow(0, offset, length).view(shape));
+                yield return new ParameterView(
+                    i,
+                    place.Weight + offset,
+                    Weights.narrow(0, offset, length).view(shape),
+                    Gradient.narrow(0, offset, length).view(shape));
                 offset += length;
             }
         }

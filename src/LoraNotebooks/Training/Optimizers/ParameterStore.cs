@@ -35,13 +35,18 @@ internal sealed class ParameterStore : IDisposable
         groupOf = [.. groups.SelectMany((group, index) => Enumerable.Repeat(index, group.Parameters.Count))];
         if (parameters.Length == 0)
         {
-            throw new ArgumentException("Got no parameters, expected at least one. Check that the adapter was attached and has target modules.", nameof(groups));
+            throw new ArgumentException(
+                "Got no parameters, expected at least one. Check that the adapter was attached and has target modules.",
+                nameof(groups));
         }
 
         var lower = Array.Find(parameters, static parameter => parameter.dtype != ScalarType.Float32);
         if (lower is { } wrong && !allowsLowerTypes)
         {
-            throw new ArgumentException($"Got a parameter of type {wrong.dtype}, expected Float32: small updates vanish in types with fewer digits. Keep the adapter in float32; the frozen base may have another type.", nameof(groups));
+            throw new ArgumentException(
+                $"Got a parameter of type {wrong.dtype}, expected Float32: small updates vanish in types with fewer digits. "
+                    + "Keep the adapter in float32; the frozen base may have another type.",
+                nameof(groups));
         }
 
         using var scope = NewDisposeScope();
@@ -100,7 +105,8 @@ internal sealed class ParameterStore : IDisposable
 
         return gradients.Count > 0
             ? (InARow(gradients), stretches)
-            : throw new InvalidOperationException("No parameter has a gradient. Call backward on a loss that depends on the parameters first; check that the adapter is attached and enabled.");
+            : throw new InvalidOperationException(
+                "No parameter has a gradient. Call backward on a loss that depends on the parameters first; check that the adapter is attached and enabled.");
     }
 
     /// <summary>Scales gradients down to a global L2 norm where theirs is larger, as upstream's clip_grad_norm_: g ← g·min(1, max/(‖g‖ + 1e-6)).</summary>

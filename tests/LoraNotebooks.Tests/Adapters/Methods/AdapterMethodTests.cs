@@ -45,9 +45,13 @@ public sealed class AdapterMethodTests : IDisposable
         using var model = new TinyNetwork();
         using var generator = new Generator(1);
         using var adapted = new AdaptedModel(model);
-        foreach (var (name, core) in new[] { ("plain", false), ("core", true) }.Where(pair => !pair.Item2 || method.Honours.HasFlag(HonouredSettings.EffectiveConv2d)))
+        foreach (var (name, core) in new[] { ("plain", false), ("core", true) }
+            .Where(pair => !pair.Item2 || method.Honours.HasFlag(HonouredSettings.EffectiveConv2d)))
         {
-            adapted.Add(name, new LoraConfig { Method = method, Rank = 1, UseEffectiveConv2d = core, TargetModules = core ? ["to_q", "conv"] : ["to_q"] }, generator);
+            adapted.Add(
+                name,
+                new LoraConfig { Method = method, Rank = 1, UseEffectiveConv2d = core, TargetModules = core ? ["to_q", "conv"] : ["to_q"] },
+                generator);
             using var state = adapted.ToState(name);
             Assert.All(state.Tensors.Keys, key => Assert.Equal(method.Dialect, LoraNames.OwnerOf(key)?.Dialect));
             Assert.All(state.Ranks.Keys, module => Assert.Equal(method, AdapterMethod.Of(state, module)));
@@ -121,16 +125,32 @@ public sealed class AdapterMethodTests : IDisposable
     [Fact]
     public void Method_ThatHonoursNothing_RefusesEachSettingByName()
     {
-        var config = new LoraConfig { Method = rows, TargetModules = ["to_q"], Dropout = 0.5, UseRsLora = true, UseDora = true, UseLoraBias = true, UseEffectiveConv2d = true, Initialization = LoraInitialization.Gaussian };
+        var config = new LoraConfig
+        {
+            Method = rows,
+            TargetModules = ["to_q"],
+            Dropout = 0.5,
+            UseRsLora = true,
+            UseDora = true,
+            UseLoraBias = true,
+            UseEffectiveConv2d = true,
+            Initialization = LoraInitialization.Gaussian,
+        };
 
         Assert.Equal(
             [
-                "UseLoraBias: got True with Rows, expected it only with Lora", "UseRsLora: got True with Rows, expected it only with Lora", "Dropout: got 0.5 with Rows, expected it only with Lora",
-                "Initialization: got Gaussian with Rows, expected it only with Lora", "UseDora: got True with Rows, expected it only with Lora, Loha, Lokr",
+                "UseLoraBias: got True with Rows, expected it only with Lora",
+                "UseRsLora: got True with Rows, expected it only with Lora",
+                "Dropout: got 0.5 with Rows, expected it only with Lora",
+                "Initialization: got Gaussian with Rows, expected it only with Lora",
+                "UseDora: got True with Rows, expected it only with Lora, Loha, Lokr",
                 "UseEffectiveConv2d: got True with Rows, expected it only with Lora, Loha, Lokr",
             ],
             config.Validate());
-        Assert.Contains("ScaleWeightNorms: got 1 with UNetLora of Rows", Assert.Single(new DiffusionTrainingConfig { ScaleWeightNorms = 1, UNetLora = new LoraConfig { Method = rows, TargetModules = ["to_q"] } }.Validate()));
+        Assert.Contains(
+            "ScaleWeightNorms: got 1 with UNetLora of Rows",
+            Assert.Single(
+                new DiffusionTrainingConfig { ScaleWeightNorms = 1, UNetLora = new LoraConfig { Method = rows, TargetModules = ["to_q"] } }.Validate()));
     }
 
     [Fact]
@@ -138,10 +158,16 @@ public sealed class AdapterMethodTests : IDisposable
     {
         var before = AdapterMethod.All;
 
-        Assert.Equal("Unheard: Rows already is PEFT's ROWS, expected a type of its own.", Assert.Throws<ArgumentException>(() => AdapterMethod.Register(new ScaledRows { IsRegistered = false })).Message);
-        Assert.Equal("X: other methods already have tensors of the names hada_t1, expected names of its own.", Assert.Throws<ArgumentException>(() => LoraNames.Add(new LoraDialect("X", "x", [new("hada_t1")]))).Message);
+        Assert.Equal(
+            "Unheard: Rows already is PEFT's ROWS, expected a type of its own.",
+            Assert.Throws<ArgumentException>(() => AdapterMethod.Register(new ScaledRows { IsRegistered = false })).Message);
+        Assert.Equal(
+            "X: other methods already have tensors of the names hada_t1, expected names of its own.",
+            Assert.Throws<ArgumentException>(() => LoraNames.Add(new LoraDialect("X", "x", [new("hada_t1")]))).Message);
         Assert.Same(rows, AdapterMethod.Register(rows));
         Assert.Equal(before, AdapterMethod.All);
-        Assert.StartsWith("Got method 'no', expected one of Lora, Loha, Lokr, Rows.", Assert.Throws<ArgumentException>(() => AdapterMethod.Named("no")).Message);
+        Assert.StartsWith(
+            "Got method 'no', expected one of Lora, Loha, Lokr, Rows.",
+            Assert.Throws<ArgumentException>(() => AdapterMethod.Named("no")).Message);
     }
 }

@@ -6,7 +6,9 @@ using static TorchSharp.torch;
 
 namespace LoraNotebooks.Tests.Adapters.Methods;
 
-/// <summary>A method as a user writes it: ΔW = s·Rᵀ·P with R of shape [r, out] and P [r, in], which is not trained and shared by all layers of a size.</summary>
+/// <summary>
+/// A method as a user writes it: ΔW = s·Rᵀ·P with R of shape [r, out] and P [r, in], which is not trained and shared by all layers of a size.
+/// </summary>
 internal sealed record ScaledRows : AdapterMethod
 {
     private static readonly LoraDialect Names = new("ROWS", "rows", [new("rows_R", Facts: FactorFacts.TellsRank) { Kohya = "rows_up" }]);

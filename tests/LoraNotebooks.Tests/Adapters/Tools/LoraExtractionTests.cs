@@ -31,10 +31,16 @@ public sealed class LoraExtractionTests : IDisposable
         Save("base", new() { [Weight] = ones(4, 3), ["conv_in.weight"] = ones(2, 2, 1, 3), ["same.weight"] = ones(2, 2) });
         Save("tuned", new() { [Weight] = ones(4, 3) + line, ["conv_in.weight"] = ones(2, 2, 1, 3) + conv, ["same.weight"] = ones(2, 2) });
 
-        var report = LoraExtraction.Extract(folder.In("base"), folder.In("tuned"), folder.In("my lora.safetensors"), new RankChoice { Rank = 2, ConvolutionRank = 1 });
+        var report = LoraExtraction.Extract(
+            folder.In("base"),
+            folder.In("tuned"),
+            folder.In("my lora.safetensors"),
+            new RankChoice { Rank = 2, ConvolutionRank = 1 });
 
         Assert.Empty(report.LeftOut);
-        Assert.Equal([("unet", "conv_in", 2, 1), ("unet", "down_blocks.0.attentions.0.proj_in", 3, 2)], report.Layers.Select(static fit => (fit.Network, fit.Module, fit.OldRank, fit.Rank)));
+        Assert.Equal(
+            [("unet", "conv_in", 2, 1), ("unet", "down_blocks.0.attentions.0.proj_in", 3, 2)],
+            report.Layers.Select(static fit => (fit.Network, fit.Module, fit.OldRank, fit.Rank)));
         Assert.Equal([(10.0, 0.6), (13.0, 3.0 / 13)], report.Layers.Select(static fit => (Math.Round(fit.Norm, 4), fit.RelativeError)), new Close());
         using var file = LoraFile.Read(folder.In("my lora.safetensors"));
         var state = file.States["unet"];
@@ -52,18 +58,36 @@ public sealed class LoraExtractionTests : IDisposable
     [Fact]
     public void Extract_OfWhatALoraCannotHold_NamesIt()
     {
-        Dictionary<string, Tensor> weights = new() { [Weight] = zeros(2, 2), ["conv_in.bias"] = zeros(2), ["norm.weight"] = zeros(2), ["embeddings.token.weight"] = zeros(3, 2), ["down_blocks.0.table"] = zeros(2, 2), ["odd.weight"] = zeros(2, 2, 2) };
+        Dictionary<string, Tensor> weights = new()
+        {
+            [Weight] = zeros(2, 2),
+            ["conv_in.bias"] = zeros(2),
+            ["norm.weight"] = zeros(2),
+            ["embeddings.token.weight"] = zeros(3, 2),
+            ["down_blocks.0.table"] = zeros(2, 2),
+            ["odd.weight"] = zeros(2, 2, 2),
+        };
         Save("base", weights);
         Save("tuned", weights.ToDictionary(static pair => pair.Key, static pair => pair.Value + 1));
 
-        var report = LoraExtraction.Extract(folder.In("base"), folder.In("tuned"), folder.In("out"), new RankChoice { Rank = 1 }, new LoraWriting { Kind = LoraFileKind.Peft, DType = ScalarType.Float16 });
+        var report = LoraExtraction.Extract(
+            folder.In("base"),
+            folder.In("tuned"),
+            folder.In("out"),
+            new RankChoice { Rank = 1 },
+            new LoraWriting { Kind = LoraFileKind.Peft, DType = ScalarType.Float16 });
 
-        Assert.Equal(["unet: conv_in.bias", "unet: down_blocks.0.table", "unet: embeddings.token.weight", "unet: norm.weight", "unet: odd.weight"], report.LeftOut);
+        Assert.Equal(
+            ["unet: conv_in.bias", "unet: down_blocks.0.table", "unet: embeddings.token.weight", "unet: norm.weight", "unet: odd.weight"],
+            report.LeftOut);
         Assert.Equal("down_blocks.0.attentions.0.proj_in", Assert.Single(report.Layers).Module);
-        Assert.All(SafetensorsFile.LoadAll(folder.In("out", "unet", PeftFolder.WeightsName)).Values, static tensor => Assert.Equal(ScalarType.Float16, tensor.dtype));
+        Assert.All(
+            SafetensorsFile.LoadAll(folder.In("out", "unet", PeftFolder.WeightsName)).Values,
+            static tensor => Assert.Equal(ScalarType.Float16, tensor.dtype));
         Save("only", weights.ToDictionary(static pair => pair.Key, static pair => pair.Key == Weight ? pair.Value : pair.Value + 1));
         Assert.Equal(
-            $"No layer of '{folder.In("only")}' differs from '{folder.In("base")}'; only unet: conv_in.bias, unet: down_blocks.0.table, unet: embeddings.token.weight do, which a LoRA cannot hold. Nothing was written.",
+            $"No layer of '{folder.In("only")}' differs from '{folder.In("base")}'; only unet: conv_in.bias, unet: down_blocks.0.table, unet: "
+                + "embeddings.token.weight do, which a LoRA cannot hold. Nothing was written.",
             Refused("base", "only"));
         Assert.Equal($"No layer of '{folder.In("base")}' differs from '{folder.In("base")}'. Nothing was written.", Refused("base", "base"));
     }
@@ -108,10 +132,21 @@ public sealed class LoraExtractionTests : IDisposable
         Save("a", new() { ["text_model.a.weight"] = zeros(2, 2) });
         Save("b", new() { ["text_model.a.weight"] = ones(2, 2) });
 
-        Assert.Equal("text_encoder", Assert.Single(LoraExtraction.Extract(folder.In("a"), folder.In("b"), folder.In("out.safetensors"), new RankChoice { Rank = 1 }).Layers).Network);
-        Assert.Equal("text_encoder", Assert.Single(LoraExtraction.Extract(folder.In("a", "model.safetensors"), folder.In("b", "model.safetensors"), folder.In("out.safetensors"), new RankChoice { Rank = 1 }).Layers).Network);
+        Assert.Equal(
+            "text_encoder",
+            Assert.Single(LoraExtraction.Extract(folder.In("a"), folder.In("b"), folder.In("out.safetensors"), new RankChoice { Rank = 1 }).Layers).Network);
+        Assert.Equal(
+            "text_encoder",
+            Assert.Single(LoraExtraction.Extract(
+                folder.In("a", "model.safetensors"),
+                folder.In("b", "model.safetensors"),
+                folder.In("out.safetensors"),
+                new RankChoice { Rank = 1 }).Layers).Network);
         Save("strange", new() { ["d"] = ones(1), ["c"] = ones(1), ["b"] = ones(1), ["a"] = ones(1) });
-        Assert.Equal($"'{folder.In("strange")}' is neither a UNet nor a text encoder in diffusers' names: its names begin like 'a', 'b', 'c'. Convert an original checkpoint to a model folder first.", Refused("strange", "strange"));
+        Assert.Equal(
+            $"'{folder.In("strange")}' is neither a UNet nor a text encoder in diffusers' names: its names begin like 'a', 'b', 'c'. "
+                + "Convert an original checkpoint to a model folder first.",
+            Refused("strange", "strange"));
     }
 
     /// <summary>Of several files the one without a variant, or the shards of one.</summary>
@@ -128,14 +163,23 @@ public sealed class LoraExtractionTests : IDisposable
         Save("two-of-them", new() { [Weight] = ones(2, 2) }, "b.safetensors");
         Directory.CreateDirectory(folder.In("empty"));
 
-        Assert.Equal(2, Assert.Single(LoraExtraction.Extract(folder.In("base"), folder.In("tuned"), folder.In("out.safetensors"), new RankChoice { Rank = 1 }).Layers).Norm, 5);
-        Assert.Equal("other", Assert.Single(LoraExtraction.Extract(folder.In("whole"), folder.In("shards"), folder.In("out.safetensors"), new RankChoice { Rank = 1 }).Layers).Module);
-        Assert.Equal($"'{folder.In("two-of-them")}' has several weight files (a.safetensors, b.safetensors), expected one, or shards of one.", Refused("two-of-them", "base"));
+        Assert.Equal(
+            2,
+            Assert.Single(LoraExtraction.Extract(folder.In("base"), folder.In("tuned"), folder.In("out.safetensors"), new RankChoice { Rank = 1 }).Layers).Norm,
+            5);
+        Assert.Equal(
+            "other",
+            Assert.Single(
+                LoraExtraction.Extract(folder.In("whole"), folder.In("shards"), folder.In("out.safetensors"), new RankChoice { Rank = 1 }).Layers).Module);
+        Assert.Equal(
+            $"'{folder.In("two-of-them")}' has several weight files (a.safetensors, b.safetensors), expected one, or shards of one.",
+            Refused("two-of-them", "base"));
         foreach (var missing in new[] { "empty", "nowhere" })
         {
             Assert.Equal(
                 $"'{folder.In(missing)}' has no .safetensors weights; expected a model folder with unet/ and text_encoder/, or the folder of one network.",
-                Assert.Throws<FileNotFoundException>(() => LoraExtraction.Extract(folder.In(missing), folder.In("base"), folder.In("none"), new RankChoice { Rank = 1 })).Message);
+                Assert.Throws<FileNotFoundException>(() =>
+                    LoraExtraction.Extract(folder.In(missing), folder.In("base"), folder.In("none"), new RankChoice { Rank = 1 })).Message);
         }
     }
 
@@ -147,9 +191,14 @@ public sealed class LoraExtractionTests : IDisposable
         Save("broken", new() { [Weight] = full(2, 2, float.NaN), ["a.weight"] = zeros(2, 2), ["c.weight"] = zeros(2, 2) });
 
         Assert.Equal(
-            $"The models are not of one architecture (3 faults):\n- only in '{folder.In("base")}': a.weight\n- only in '{folder.In("tuned")}': b.weight\n- other shapes: c.weight is [2, 2] and [2, 3]", Refused("base", "tuned"));
+            $"The models are not of one architecture (3 faults):\n- only in '{folder.In("base")}': a.weight\n- only in '{folder.In("tuned")}': b.weight\n"
+                + "- other shapes: c.weight is [2, 2] and [2, 3]",
+            Refused("base", "tuned"));
         Assert.Equal($"unet: '{Weight}' has numbers that are not finite in one of the models.", Refused("base", "broken"));
-        Assert.Contains("Rank: got 0", Assert.Throws<ArgumentException>(() => LoraExtraction.Extract(folder.In("base"), folder.In("base"), folder.In("none"), new RankChoice { Rank = 0 })).Message);
+        Assert.Contains(
+            "Rank: got 0",
+            Assert.Throws<ArgumentException>(() =>
+                LoraExtraction.Extract(folder.In("base"), folder.In("base"), folder.In("none"), new RankChoice { Rank = 0 })).Message);
     }
 
     private sealed class Close : IEqualityComparer<(double, double)>
@@ -159,14 +208,17 @@ public sealed class LoraExtractionTests : IDisposable
         public int GetHashCode((double, double) pair) => 0;
     }
 
-    private static Tensor Product(LoraState state, string module) => state.Tensors[$"{module}.lora_B.weight"].flatten(1).matmul(state.Tensors[$"{module}.lora_A.weight"].flatten(1));
+    private static Tensor Product(LoraState state, string module) =>
+        state.Tensors[$"{module}.lora_B.weight"].flatten(1).matmul(state.Tensors[$"{module}.lora_A.weight"].flatten(1));
 
     private string Refused(string baseModel, string tuned)
     {
-        var message = Assert.Throws<InvalidDataException>(() => LoraExtraction.Extract(folder.In(baseModel), folder.In(tuned), folder.In("none"), new RankChoice { Rank = 1 })).Message;
+        var message = Assert.Throws<InvalidDataException>(() =>
+            LoraExtraction.Extract(folder.In(baseModel), folder.In(tuned), folder.In("none"), new RankChoice { Rank = 1 })).Message;
         Assert.False(Path.Exists(folder.In("none")));
         return message;
     }
 
-    private void Save(string name, Dictionary<string, Tensor> tensors, string file = "model.safetensors") => SafetensorsFile.Write(folder.In(name, file), tensors);
+    private void Save(string name, Dictionary<string, Tensor> tensors, string file = "model.safetensors") =>
+        SafetensorsFile.Write(folder.In(name, file), tensors);
 }

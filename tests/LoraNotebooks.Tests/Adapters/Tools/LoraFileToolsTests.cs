@@ -53,7 +53,11 @@ public sealed class LoraFileToolsTests : IDisposable
     {
         var (a, b) = (Kohya("a", Both(2, 2), []), Kohya("b", Both(2, 2), []));
 
-        var fits = LoraMerging.Merge([(a, 1), (b, 1)], folder.In("sum.safetensors"), new RankChoice { Rank = 1, ConvolutionRank = 3 }, new LoraWriting { DType = ScalarType.Float64 });
+        var fits = LoraMerging.Merge(
+            [(a, 1), (b, 1)],
+            folder.In("sum.safetensors"),
+            new RankChoice { Rank = 1, ConvolutionRank = 3 },
+            new LoraWriting { DType = ScalarType.Float64 });
 
         var (first, second, sum) = (Products(a), Products(b), Products(folder.In("sum.safetensors")));
         Assert.Equal([(Line, 4, 1), (Conv, 4, 3)], fits.Select(static fit => (fit.Module, fit.OldRank, fit.Rank)));
@@ -95,13 +99,27 @@ public sealed class LoraFileToolsTests : IDisposable
         LoraMerging.Merge([(a, 1), (b, 1)], folder.In("two of them.safetensors"));
         LoraMerging.Merge([(a, 1)], folder.In("one.safetensors"));
 
-        var own = new[] { "modelspec.hash_sha256", "modelspec.merged_from", "modelspec.title", "ss_network_alpha", "ss_network_dim", "ss_network_module", "sshs_legacy_hash", "sshs_model_hash" };
+        var own = new[]
+        {
+            "modelspec.hash_sha256",
+            "modelspec.merged_from",
+            "modelspec.title",
+            "ss_network_alpha",
+            "ss_network_dim",
+            "ss_network_module",
+            "sshs_legacy_hash",
+            "sshs_model_hash",
+        };
         var shared = notes.Keys.Except(["ss_output_name", "note"]).ToList();
         using var two = SafetensorsFile.Open(folder.In("two of them.safetensors"));
         using var one = SafetensorsFile.Open(folder.In("one.safetensors"));
-        Assert.Equal(own.Concat(shared).Except(["ss_clip_skip", "ss_sd_model_name"]).Order(StringComparer.Ordinal), two.Metadata.Keys.Order(StringComparer.Ordinal));
+        Assert.Equal(
+            own.Concat(shared).Except(["ss_clip_skip", "ss_sd_model_name"]).Order(StringComparer.Ordinal),
+            two.Metadata.Keys.Order(StringComparer.Ordinal));
         Assert.Equal(own.Concat(shared).Order(StringComparer.Ordinal), one.Metadata.Keys.Order(StringComparer.Ordinal));
-        Assert.Equal(("a.safetensors, b.safetensors", "two of them", "512x512"), (two.Metadata["modelspec.merged_from"], two.Metadata["modelspec.title"], two.Metadata["modelspec.resolution"]));
+        Assert.Equal(
+            ("a.safetensors, b.safetensors", "two of them", "512x512"),
+            (two.Metadata["modelspec.merged_from"], two.Metadata["modelspec.title"], two.Metadata["modelspec.resolution"]));
     }
 
     [Fact]
@@ -109,7 +127,10 @@ public sealed class LoraFileToolsTests : IDisposable
     {
         PeftFolder.Write(folder.In("style", "unet"), State(Pair(Line, 1), [], Configuration([Line], 1)));
 
-        LoraMerging.Merge([(folder.In("style") + Path.DirectorySeparatorChar, 1)], folder.In("out") + Path.DirectorySeparatorChar, writing: new LoraWriting { Kind = LoraFileKind.Diffusers });
+        LoraMerging.Merge(
+            [(folder.In("style") + Path.DirectorySeparatorChar, 1)],
+            folder.In("out") + Path.DirectorySeparatorChar,
+            writing: new LoraWriting { Kind = LoraFileKind.Diffusers });
 
         using var file = SafetensorsFile.Open(folder.In("out", LoraFile.DiffusersName));
         Assert.Equal(("style", "out"), (file.Metadata["modelspec.merged_from"], file.Metadata["modelspec.title"]));
@@ -121,20 +142,50 @@ public sealed class LoraFileToolsTests : IDisposable
         var good = Kohya("good", Both(2, 2), []);
         var wide = Kohya("wide", new() { [$"{Line}.lora_A.weight"] = ones(1, 5), [$"{Line}.lora_B.weight"] = ones(4, 1) }, []);
         var tall = Kohya("tall", new() { [$"{Line}.lora_A.weight"] = ones(1, 3), [$"{Line}.lora_B.weight"] = ones(6, 1) }, []);
-        var core = Kohya("core", new() { [$"{Conv}.lora_A.weight"] = ones(2, 3, 1, 1), [$"{Conv}.lora_mid.weight"] = ones(2, 2, 3, 3), [$"{Conv}.lora_B.weight"] = ones(4, 2, 1, 1) }, []);
-        var misfit = Kohya("misfit", new() { [$"{Line}.lora_A.weight"] = ones(2, 3), [$"{Line}.lora_B.weight"] = ones(4, 5), [$"{Conv}.lora_A.weight"] = ones(2, 3), [$"{Conv}.lora_B.weight"] = ones(4) }, []);
+        var core = Kohya(
+            "core",
+            new()
+            {
+                [$"{Conv}.lora_A.weight"] = ones(2, 3, 1, 1),
+                [$"{Conv}.lora_mid.weight"] = ones(2, 2, 3, 3),
+                [$"{Conv}.lora_B.weight"] = ones(4, 2, 1, 1),
+            },
+            []);
+        var misfit = Kohya(
+            "misfit",
+            new()
+            {
+                [$"{Line}.lora_A.weight"] = ones(2, 3),
+                [$"{Line}.lora_B.weight"] = ones(4, 5),
+                [$"{Conv}.lora_A.weight"] = ones(2, 3),
+                [$"{Conv}.lora_B.weight"] = ones(4),
+            },
+            []);
 
         Assert.Equal("Got no LoRA, expected at least one, each at a finite weight.", Refused<ArgumentException>());
-        Assert.Equal($"Got '{good}' at 1, '{wide}' at NaN, expected at least one, each at a finite weight.", Refused<ArgumentException>((good, 1), (wide, double.NaN)));
-        Assert.Equal($"'unet: {Line}' has other sizes in each LoRA (3 to 4 and 5 to 4); they are for different base models.", Refused<ArgumentException>((good, 1), (wide, 1)));
-        Assert.Equal($"'unet: {Line}' has other sizes in each LoRA (3 to 4 and 3 to 6); they are for different base models.", Refused<ArgumentException>((good, 1), (tall, 1)));
         Assert.Equal(
-            $"'{core}' has weights that are not of the form B·A, so their sum has no such form either; merge it into the base model instead:\n- unet: {Conv}.lora_A.weight\n- unet: {Conv}.lora_B.weight\n- unet: {Conv}.lora_mid.weight",
+            $"Got '{good}' at 1, '{wide}' at NaN, expected at least one, each at a finite weight.",
+            Refused<ArgumentException>((good, 1), (wide, double.NaN)));
+        Assert.Equal(
+            $"'unet: {Line}' has other sizes in each LoRA (3 to 4 and 5 to 4); they are for different base models.",
+            Refused<ArgumentException>((good, 1), (wide, 1)));
+        Assert.Equal(
+            $"'unet: {Line}' has other sizes in each LoRA (3 to 4 and 3 to 6); they are for different base models.",
+            Refused<ArgumentException>((good, 1), (tall, 1)));
+        Assert.Equal(
+            $"'{core}' has weights that are not of the form B·A, so their sum has no such form either; merge it into the base model instead:\n"
+                + $"- unet: {Conv}.lora_A.weight\n- unet: {Conv}.lora_B.weight\n- unet: {Conv}.lora_mid.weight",
             Refused<ArgumentException>((good, 1), (core, 1)));
         Assert.Equal(
-            $"'{misfit}' has 2 damaged layers; download or save it again:\n- unet: {Line}: A is [2, 3] and B [4, 5], expected [r, in…] and [out, r…]\n- unet: {Conv}: A is [2, 3] and B [4], expected [r, in…] and [out, r…]", Refused<InvalidDataException>((misfit, 1)));
-        Assert.EndsWith(": A is [2, 0] and B [4, 2], expected [r, in…] and [out, r…]", Refused<InvalidDataException>((Kohya("empty", new() { [$"{Line}.lora_A.weight"] = ones(2, 0), [$"{Line}.lora_B.weight"] = ones(4, 2) }, []), 1)));
-        Assert.Contains("The choice of ranks has 1 unsupported or wrong value", Assert.Throws<ArgumentException>(() => LoraMerging.Merge([(good, 1)], folder.In("out"), new RankChoice { Rank = 0 })).Message);
+            $"'{misfit}' has 2 damaged layers; download or save it again:\n- unet: {Line}: A is [2, 3] and B [4, 5], expected [r, in…] and [out, r…]\n"
+                + $"- unet: {Conv}: A is [2, 3] and B [4], expected [r, in…] and [out, r…]",
+            Refused<InvalidDataException>((misfit, 1)));
+        Assert.EndsWith(
+            ": A is [2, 0] and B [4, 2], expected [r, in…] and [out, r…]",
+            Refused<InvalidDataException>((Kohya("empty", new() { [$"{Line}.lora_A.weight"] = ones(2, 0), [$"{Line}.lora_B.weight"] = ones(4, 2) }, []), 1)));
+        Assert.Contains(
+            "The choice of ranks has 1 unsupported or wrong value",
+            Assert.Throws<ArgumentException>(() => LoraMerging.Merge([(good, 1)], folder.In("out"), new RankChoice { Rank = 0 })).Message);
 
         string Refused<T>(params (string, double)[] sources)
             where T : Exception
@@ -156,14 +207,22 @@ public sealed class LoraFileToolsTests : IDisposable
         using var merged = PeftFolder.Read(folder.In("out", "text_encoder"));
         var (A, B) = (merged.Tensors[$"{Token}.lora_embedding_A"].to(ScalarType.Float64), merged.Tensors[$"{Token}.lora_embedding_B"].to(ScalarType.Float64));
         Assert.Equal(4, A.size(0));
-        Assert.InRange(Fixtures.RelativeDifference(3 * tensors[$"{Token}.lora_embedding_B"].matmul(tensors[$"{Token}.lora_embedding_A"]), B.matmul(A)), 0, 1e-6);
+        Assert.InRange(
+            Fixtures.RelativeDifference(3 * tensors[$"{Token}.lora_embedding_B"].matmul(tensors[$"{Token}.lora_embedding_A"]), B.matmul(A)),
+            0,
+            1e-6);
     }
 
     /// <summary>The best approximation of a rank is what its own norms say it loses; s = α/r stays, and so do type, notes and what is no product.</summary>
     [Fact]
     public void Resize_OfAFile_LosesWhatItSaysAndKeepsTheRest()
     {
-        var source = Kohya("source", Both(3, 4), new() { [Line] = 1.5, [Conv] = 8 }, new() { ["ss_training_comment"] = "mine", ["note"] = "kept", ["ss_network_dim"] = "old" }, ScalarType.Float64);
+        var source = Kohya(
+            "source",
+            Both(3, 4),
+            new() { [Line] = 1.5, [Conv] = 8 },
+            new() { ["ss_training_comment"] = "mine", ["note"] = "kept", ["ss_network_dim"] = "old" },
+            ScalarType.Float64);
 
         var fits = LoraResizing.Resize(source, folder.In("small.safetensors"), new RankChoice { Rank = 1, ConvolutionRank = 2 });
 
@@ -177,13 +236,18 @@ public sealed class LoraFileToolsTests : IDisposable
         using var file = LoraFile.Read(folder.In("small.safetensors"));
         Assert.Equal((0.5, 4.0), (file.States["unet"].Alphas[Line], file.States["unet"].Alphas[Conv]));
         Assert.Equal(["F64"], file.StoredTypes);
-        Assert.Equal(("resized from rank 4 to at most 2; mine", "kept", "Dynamic"), (file.Metadata["ss_training_comment"], file.Metadata["note"], file.Metadata["ss_network_dim"]));
+        Assert.Equal(
+            ("resized from rank 4 to at most 2; mine", "kept", "Dynamic"),
+            (file.Metadata["ss_training_comment"], file.Metadata["note"], file.Metadata["ss_network_dim"]));
     }
 
     [Fact]
     public void Resize_ByARule_NotesIt()
     {
-        LoraResizing.Resize(Kohya("a", Pair(Line, 2), []), folder.In("small.safetensors"), new RankChoice { Rank = 2, Rule = RankRule.Cumulative, Target = 0.5 });
+        LoraResizing.Resize(
+            Kohya("a", Pair(Line, 2), []),
+            folder.In("small.safetensors"),
+            new RankChoice { Rank = 2, Rule = RankRule.Cumulative, Target = 0.5 });
 
         using var file = SafetensorsFile.Open(folder.In("small.safetensors"));
         Assert.Equal("resized from rank 2 to at most 1 by Cumulative 0.5; ", file.Metadata["ss_training_comment"]);
@@ -198,10 +262,21 @@ public sealed class LoraFileToolsTests : IDisposable
     public void Resize_OfAPeftFolder_TellsItsRanksAnew()
     {
         var tensors = Both(3, 4).Append(new("conv_in.weight", ones(2, 2))).ToDictionary();
-        var config = LoraConfig.FromPeftJson(Configuration([Line, Conv], 3)) with { UseRsLora = true, Alpha = 2, Dropout = 0.25, ModulesToSave = ["conv_in"], RankPattern = new Dictionary<string, int> { [Conv] = 4 } };
+        var config = LoraConfig.FromPeftJson(Configuration([Line, Conv], 3)) with
+        {
+            UseRsLora = true,
+            Alpha = 2,
+            Dropout = 0.25,
+            ModulesToSave = ["conv_in"],
+            RankPattern = new Dictionary<string, int> { [Conv] = 4 },
+        };
         PeftFolder.Write(folder.In("peft", "unet"), State(tensors, [], config.ToPeftJson()));
 
-        LoraResizing.Resize(folder.In("peft"), folder.In("small"), new RankChoice { Rank = 2, ConvolutionRank = 1 }, new LoraWriting { Kind = LoraFileKind.Peft, DType = ScalarType.Float16 });
+        LoraResizing.Resize(
+            folder.In("peft"),
+            folder.In("small"),
+            new RankChoice { Rank = 2, ConvolutionRank = 1 },
+            new LoraWriting { Kind = LoraFileKind.Peft, DType = ScalarType.Float16 });
 
         using var small = PeftFolder.Read(folder.In("small", "unet"));
         var told = LoraConfig.FromPeftJson(small.Config!);
@@ -210,25 +285,49 @@ public sealed class LoraFileToolsTests : IDisposable
         // α/√r of the source is α/r now.
         Assert.Equal((2 / Math.Sqrt(3), 1.0), (told.ScaleOf(Line), told.ScaleOf(Conv)), new Close());
         Assert.Equal(4f, small.Tensors["conv_in.weight"].to(ScalarType.Float32).sum().item<float>());
-        Assert.All(SafetensorsFile.LoadAll(folder.In("small", "unet", PeftFolder.WeightsName)).Values, static tensor => Assert.Equal(ScalarType.Float16, tensor.dtype));
+        Assert.All(
+            SafetensorsFile.LoadAll(folder.In("small", "unet", PeftFolder.WeightsName)).Values,
+            static tensor => Assert.Equal(ScalarType.Float16, tensor.dtype));
         Assert.False(Path.Exists(folder.In("small", "unet", "ss_training_comment")));
     }
 
     [Fact]
     public void Resize_OfAnotherFile_IsRefusedAndWritesNothing()
     {
-        var loha = Kohya("loha", new() { [$"{Line}.hada_w1_a"] = ones(4, 2), [$"{Line}.hada_w1_b"] = ones(2, 3), [$"{Line}.hada_w2_a"] = ones(4, 2), [$"{Line}.hada_w2_b"] = ones(2, 3), [$"{Conv}.lokr_w1"] = ones(2, 2), [$"{Conv}.lokr_w2"] = ones(2, 2) }, []);
+        var loha = Kohya(
+            "loha",
+            new()
+            {
+                [$"{Line}.hada_w1_a"] = ones(4, 2),
+                [$"{Line}.hada_w1_b"] = ones(2, 3),
+                [$"{Line}.hada_w2_a"] = ones(4, 2),
+                [$"{Line}.hada_w2_b"] = ones(2, 3),
+                [$"{Conv}.lokr_w1"] = ones(2, 2),
+                [$"{Conv}.lokr_w2"] = ones(2, 2),
+            },
+            []);
         PeftFolder.Write(folder.In("whole"), State(new() { ["down_blocks.0.weight"] = ones(2, 2) }, [], Configuration(["a"], 1)));
 
         var message = Assert.Throws<ArgumentException>(() => LoraResizing.Resize(loha, folder.In("out"), new RankChoice { Rank = 1 })).Message;
 
         Assert.Equal(
-            $"'{loha}' has updates that are not of the form B·A, which is all that can be decomposed without the base model; merge it into the base and extract from there:\n"
-            + string.Join('\n', new[] { "hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b" }.Select(static part => $"- unet: {Line}.{part}")) + $"\n- unet: {Conv}.lokr_w1\n- unet: {Conv}.lokr_w2", message);
-        Assert.Equal($"'{folder.In("whole")}' has no low-rank updates; expected a LoRA.", Assert.Throws<InvalidDataException>(() => LoraResizing.Resize(folder.In("whole"), folder.In("out"), new RankChoice { Rank = 1 })).Message);
-        Assert.Contains("not finite", Assert.Throws<InvalidDataException>(() => LoraResizing.Resize(NotFinite("lora_up.weight"), folder.In("out"), new RankChoice { Rank = 1 })).Message);
-        Assert.Contains("some numbers are not finite", Assert.Throws<InvalidDataException>(() => LoraResizing.Resize(NotFinite("alpha"), folder.In("out"), new RankChoice { Rank = 1 })).Message);
-        Assert.Contains("Rank: got 0", Assert.Throws<ArgumentException>(() => LoraResizing.Resize(loha, folder.In("out"), new RankChoice { Rank = 0 })).Message);
+            $"'{loha}' has updates that are not of the form B·A, which is all that can be decomposed without the base model; "
+            + "merge it into the base and extract from there:\n"
+            + string.Join('\n', new[] { "hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b" }.Select(static part => $"- unet: {Line}.{part}"))
+            + $"\n- unet: {Conv}.lokr_w1\n- unet: {Conv}.lokr_w2",
+            message);
+        Assert.Equal(
+            $"'{folder.In("whole")}' has no low-rank updates; expected a LoRA.",
+            Assert.Throws<InvalidDataException>(() => LoraResizing.Resize(folder.In("whole"), folder.In("out"), new RankChoice { Rank = 1 })).Message);
+        Assert.Contains(
+            "not finite",
+            Assert.Throws<InvalidDataException>(() => LoraResizing.Resize(NotFinite("lora_up.weight"), folder.In("out"), new RankChoice { Rank = 1 })).Message);
+        Assert.Contains(
+            "some numbers are not finite",
+            Assert.Throws<InvalidDataException>(() => LoraResizing.Resize(NotFinite("alpha"), folder.In("out"), new RankChoice { Rank = 1 })).Message);
+        Assert.Contains(
+            "Rank: got 0",
+            Assert.Throws<ArgumentException>(() => LoraResizing.Resize(loha, folder.In("out"), new RankChoice { Rank = 0 })).Message);
         Assert.False(Path.Exists(folder.In("out")));
     }
 
@@ -287,23 +386,30 @@ public sealed class LoraFileToolsTests : IDisposable
     public void Convert_ToKohya_WritesTheNamesOfTheModel(string network, string module, string? noted, bool? isSdxl, string expected)
     {
         SafetensorsFile.Write(
-            folder.In("a.safetensors"), new Dictionary<string, Tensor> { [$"{network}.{module}.lora_A.weight"] = ones(1, 4), [$"{network}.{module}.lora_B.weight"] = ones(4, 1) },
+            folder.In("a.safetensors"),
+            new Dictionary<string, Tensor> { [$"{network}.{module}.lora_A.weight"] = ones(1, 4), [$"{network}.{module}.lora_B.weight"] = ones(4, 1) },
             noted is null ? null : new Dictionary<string, string> { ["ss_base_model_version"] = noted });
 
         LoraConversion.Convert(folder.In("a.safetensors"), folder.In("out.safetensors"), new LoraWriting { IsSdxl = isSdxl });
 
-        Assert.Equal([$"{expected}.alpha", $"{expected}.lora_down.weight", $"{expected}.lora_up.weight"], SafetensorsFile.LoadAll(folder.In("out.safetensors")).Keys.Order(StringComparer.Ordinal));
+        Assert.Equal(
+            [$"{expected}.alpha", $"{expected}.lora_down.weight", $"{expected}.lora_up.weight"],
+            SafetensorsFile.LoadAll(folder.In("out.safetensors")).Keys.Order(StringComparer.Ordinal));
     }
 
     [Fact]
     public void Convert_WithASecondTextEncoder_NamesTheFirstAsSdxls()
     {
-        var tensors = new[] { "text_encoder", "text_encoder_2" }.SelectMany(network => Pair("text_model.encoder.layers.0.mlp.fc1", 1).Select(pair => KeyValuePair.Create($"{network}.{pair.Key}", pair.Value))).ToDictionary();
+        var tensors = new[] { "text_encoder", "text_encoder_2" }
+            .SelectMany(network =>
+                Pair("text_model.encoder.layers.0.mlp.fc1", 1).Select(pair => KeyValuePair.Create($"{network}.{pair.Key}", pair.Value))).ToDictionary();
         SafetensorsFile.Write(folder.In("a.safetensors"), tensors);
 
         LoraConversion.Convert(folder.In("a.safetensors"), folder.In("out.safetensors"), new LoraWriting());
 
-        Assert.Equal(["lora_te1", "lora_te2"], SafetensorsFile.LoadAll(folder.In("out.safetensors")).Keys.Select(static name => name[..8]).Distinct().Order(StringComparer.Ordinal));
+        Assert.Equal(
+            ["lora_te1", "lora_te2"],
+            SafetensorsFile.LoadAll(folder.In("out.safetensors")).Keys.Select(static name => name[..8]).Distinct().Order(StringComparer.Ordinal));
     }
 
     /// <summary>An adapter of another model lies in the folder itself, one of several networks below.</summary>
@@ -323,16 +429,33 @@ public sealed class LoraFileToolsTests : IDisposable
     [Fact]
     public void Convert_OfWhatPeftCannotSay_IsRefusedWithEveryReason()
     {
-        var several = Kohya("several", Pair(Line, 1).Append(new($"{Conv}.hada_w1_a", ones(4, 1))).Append(new($"{Conv}.hada_w1_b", ones(1, 3))).Append(new($"{Conv}.hada_w2_a", ones(4, 1))).Append(new($"{Conv}.hada_w2_b", ones(1, 3))).ToDictionary(), []);
-        SafetensorsFile.Write(folder.In("strange.safetensors"), Enumerable.Range(1, 4).SelectMany(static i => new[] { KeyValuePair.Create($"lora_unet_blocks_{i}_ffn.lokr_w1", ones(2, 2)), KeyValuePair.Create($"lora_unet_blocks_{i}_ffn.lokr_w2", ones(2, 2)) }).ToDictionary());
+        var several = Kohya(
+            "several",
+            Pair(Line, 1)
+                .Append(new($"{Conv}.hada_w1_a", ones(4, 1)))
+                .Append(new($"{Conv}.hada_w1_b", ones(1, 3)))
+                .Append(new($"{Conv}.hada_w2_a", ones(4, 1)))
+                .Append(new($"{Conv}.hada_w2_b", ones(1, 3))).ToDictionary(),
+            []);
+        SafetensorsFile.Write(
+            folder.In("strange.safetensors"),
+            Enumerable.Range(1, 4)
+                .SelectMany(static i => new[]
+                {
+                    KeyValuePair.Create($"lora_unet_blocks_{i}_ffn.lokr_w1", ones(2, 2)),
+                    KeyValuePair.Create($"lora_unet_blocks_{i}_ffn.lokr_w2", ones(2, 2)),
+                }).ToDictionary());
 
         Assert.Equal("PEFT cannot say what these weights mean; keep the kohya file:\n- unet: several methods at once (Lora, Loha)", Refused(several));
         Assert.Equal(
-            "PEFT cannot say what these weights mean; keep the kohya file:\n- unet: modules of an architecture that is not Stable Diffusion's, whose dotted paths kohya's names do not tell: blocks.1.ffn, blocks.2.ffn, blocks.3.ffn\n"
+            "PEFT cannot say what these weights mean; keep the kohya file:\n"
+            + "- unet: modules of an architecture that is not Stable Diffusion's, whose dotted paths kohya's names do not tell: "
+            + "blocks.1.ffn, blocks.2.ffn, blocks.3.ffn\n"
             + "- unet: LoKr, whose splitting PEFT derives from settings that the file does not have",
             Refused(folder.In("strange.safetensors")));
 
-        string Refused(string path) => Assert.Throws<ArgumentException>(() => LoraConversion.Convert(path, folder.In("out"), new LoraWriting { Kind = LoraFileKind.Peft })).Message;
+        string Refused(string path) =>
+            Assert.Throws<ArgumentException>(() => LoraConversion.Convert(path, folder.In("out"), new LoraWriting { Kind = LoraFileKind.Peft })).Message;
     }
 
     /// <summary>The mean of several numbers is as good as its type, relative to their size.</summary>
@@ -349,11 +472,14 @@ public sealed class LoraFileToolsTests : IDisposable
 
     private static double Norm(Nd values) => Math.Sqrt(values.Indices().Sum(i => values[i] * values[i]));
 
-    private static LoraState State(Dictionary<string, Tensor> tensors, Dictionary<string, double> alphas, System.Text.Json.Nodes.JsonObject? config = null) => new(tensors, alphas, config);
+    private static LoraState State(Dictionary<string, Tensor> tensors, Dictionary<string, double> alphas, System.Text.Json.Nodes.JsonObject? config = null) =>
+        new(tensors, alphas, config);
 
-    private static System.Text.Json.Nodes.JsonObject Configuration(string[] targets, int rank) => new LoraConfig { Rank = rank, Alpha = rank, TargetModules = ModuleSelection.Names(targets) }.ToPeftJson();
+    private static System.Text.Json.Nodes.JsonObject Configuration(string[] targets, int rank) =>
+        new LoraConfig { Rank = rank, Alpha = rank, TargetModules = ModuleSelection.Names(targets) }.ToPeftJson();
 
-    private Dictionary<string, Tensor> Pair(string module, int rank) => new() { [$"{module}.lora_A.weight"] = Draw(rank, 3), [$"{module}.lora_B.weight"] = Draw(4, rank) };
+    private Dictionary<string, Tensor> Pair(string module, int rank) =>
+        new() { [$"{module}.lora_A.weight"] = Draw(rank, 3), [$"{module}.lora_B.weight"] = Draw(4, rank) };
 
     private Dictionary<string, Tensor> Both(int line, int conv) =>
         Pair(Line, line).Append(new($"{Conv}.lora_A.weight", Draw(conv, 3, 3, 3))).Append(new($"{Conv}.lora_B.weight", Draw(4, conv, 1, 1))).ToDictionary();
@@ -369,7 +495,12 @@ public sealed class LoraFileToolsTests : IDisposable
         return path;
     }
 
-    private string Kohya(string name, Dictionary<string, Tensor> tensors, Dictionary<string, double> alphas, Dictionary<string, string>? facts = null, ScalarType type = ScalarType.Float32)
+    private string Kohya(
+        string name,
+        Dictionary<string, Tensor> tensors,
+        Dictionary<string, double> alphas,
+        Dictionary<string, string>? facts = null,
+        ScalarType type = ScalarType.Float32)
     {
         var path = folder.In($"{name}.safetensors");
         KohyaFile.Write(path, [(new LoraPart("unet", "lora_unet", [Line, Conv]), State(tensors, alphas))], facts, type);
@@ -383,7 +514,9 @@ public sealed class LoraFileToolsTests : IDisposable
         return file.States.Values.SelectMany(static state => state.Ranks.Select(rank =>
         {
             var (A, B) = (Nd.Of(state.Tensors[$"{rank.Key}.lora_A.weight"]), Nd.Of(state.Tensors[$"{rank.Key}.lora_B.weight"]));
-            var s = state.Config is { } config ? LoraConfig.FromPeftJson(config).ScaleOf(rank.Key) : state.Alphas.GetValueOrDefault(rank.Key, rank.Value) / rank.Value;
+            var s = state.Config is { } config
+                ? LoraConfig.FromPeftJson(config).ScaleOf(rank.Key)
+                : state.Alphas.GetValueOrDefault(rank.Key, rank.Value) / rank.Value;
             var parts = new Dictionary<string, Nd> { ["lora_A.weight"] = A, ["lora_B.weight"] = B };
             return KeyValuePair.Create(rank.Key, PlainAdapter.Delta(parts, new Nd([B.Shape[0], .. A.Shape[1..]]), s));
         })).ToDictionary();

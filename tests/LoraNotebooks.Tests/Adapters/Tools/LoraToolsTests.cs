@@ -13,7 +13,13 @@ namespace LoraNotebooks.Tests.Adapters.Tools;
 public sealed class LoraToolsTests : IDisposable
 {
     private const double Tolerance = 1e-5;
-    private static readonly LoraConfig UNetConfig = new() { Rank = 3, Alpha = 2, TargetModules = ["to_q", "to_out.0", "conv1"], RankPattern = new Dictionary<string, int> { ["conv1"] = 2 } };
+    private static readonly LoraConfig UNetConfig = new()
+    {
+        Rank = 3,
+        Alpha = 2,
+        TargetModules = ["to_q", "to_out.0", "conv1"],
+        RankPattern = new Dictionary<string, int> { ["conv1"] = 2 },
+    };
     private static readonly LoraConfig TextConfig = new() { Rank = 2, TargetModules = ["q_proj", "fc1"] };
 
     private readonly DisposeScope scope = NewDisposeScope();
@@ -47,9 +53,16 @@ public sealed class LoraToolsTests : IDisposable
         var inspection = LoraInspection.Of(path);
 
         Assert.Empty(inspection.NotFinite);
-        Assert.Equal(["unet: conv_in (its factors are not all there, or do not fit each other)", "unet: mid_block.attentions.0.proj_in (its factors are not all there, or do not fit each other)"], inspection.Damaged);
+        Assert.Equal(
+            [
+                "unet: conv_in (its factors are not all there, or do not fit each other)",
+                "unet: mid_block.attentions.0.proj_in (its factors are not all there, or do not fit each other)"
+            ],
+            inspection.Damaged);
         Assert.Equal(2 * Math.Sqrt(24), inspection.Layers.Single(layer => layer.Module == "conv_out").Norm, 1e-9);
-        Assert.Contains("A is [2, 3] and B [8, 5]", Assert.Throws<InvalidDataException>(() => LoraMerging.Merge([(WithoutLoha(path), 1)], folder.In("merged.safetensors"))).Message);
+        Assert.Contains(
+            "A is [2, 3] and B [8, 5]",
+            Assert.Throws<InvalidDataException>(() => LoraMerging.Merge([(WithoutLoha(path), 1)], folder.In("merged.safetensors"))).Message);
     }
 
     private string WithoutLoha(string path)
@@ -103,7 +116,9 @@ public sealed class LoraToolsTests : IDisposable
         LoraConversion.Convert(peft, folder.In("kohya.safetensors"), new LoraWriting());
         LoraConversion.Convert(folder.In("kohya.safetensors"), folder.In("again"), new LoraWriting { Kind = LoraFileKind.Peft });
 
-        Assert.Contains(SafetensorsFile.LoadAll(folder.In("kohya.safetensors")), static pair => pair.Key.EndsWith("conv1.dora_scale", StringComparison.Ordinal) && pair.Value.shape is [_, 1, 1, 1]);
+        Assert.Contains(
+            SafetensorsFile.LoadAll(folder.In("kohya.safetensors")),
+            static pair => pair.Key.EndsWith("conv1.dora_scale", StringComparison.Ordinal) && pair.Value.shape is [_, 1, 1, 1]);
         Assert.InRange(Fixtures.MaxDifference(OutputWith(peft), OutputWith(folder.In("kohya.safetensors"))), 0, 0);
         AssertSameTensors(Path.Combine(peft, "unet", PeftFolder.WeightsName), folder.In("again", "unet", PeftFolder.WeightsName));
     }
@@ -123,7 +138,10 @@ public sealed class LoraToolsTests : IDisposable
     [InlineData(LoraFileKind.Diffusers)]
     public void Convert_ToAKindThatCannotSayIt_IsRefusedAndWritesNothing(LoraFileKind kind)
     {
-        var kohya = Trained("lokr.safetensors", UNetConfig with { Method = AdapterMethod.Lokr with { DecomposeFactor = 2 }, Rank = 1, RankPattern = new Dictionary<string, int>() }, TextConfig);
+        var kohya = Trained(
+            "lokr.safetensors",
+            UNetConfig with { Method = AdapterMethod.Lokr with { DecomposeFactor = 2 }, Rank = 1, RankPattern = new Dictionary<string, int>() },
+            TextConfig);
 
         var message = Assert.Throws<ArgumentException>(() => LoraConversion.Convert(kohya, folder.In("other"), new LoraWriting { Kind = kind })).Message;
 
@@ -200,7 +218,9 @@ public sealed class LoraToolsTests : IDisposable
     [Fact]
     public void Merge_BySideBySide_IsTheSumAtTheWeights()
     {
-        var (a, b) = (Trained("a.safetensors"), Trained("b.safetensors", UNetConfig with { Rank = 2, TargetModules = ["to_q", "to_k"], RankPattern = new Dictionary<string, int>() }, null));
+        var (a, b) = (
+            Trained("a.safetensors"),
+            Trained("b.safetensors", UNetConfig with { Rank = 2, TargetModules = ["to_q", "to_k"], RankPattern = new Dictionary<string, int>() }, null));
 
         var fits = LoraMerging.Merge([(a, 0.7), (b, -0.4)], folder.In("sum.safetensors"));
 
@@ -255,7 +275,11 @@ public sealed class LoraToolsTests : IDisposable
         pipeline.Save(folder.In("base"));
         MergedModel.Write(folder.In("base"), [(lora, 1)], folder.In("tuned"));
 
-        var report = LoraExtraction.Extract(folder.In("base"), folder.In("tuned"), folder.In("found.safetensors"), new RankChoice { Rank = 3, ConvolutionRank = 2 });
+        var report = LoraExtraction.Extract(
+            folder.In("base"),
+            folder.In("tuned"),
+            folder.In("found.safetensors"),
+            new RankChoice { Rank = 3, ConvolutionRank = 2 });
 
         // What is left is the rounding of W + ΔW to float32.
         Assert.Empty(report.LeftOut);
@@ -280,7 +304,8 @@ public sealed class LoraToolsTests : IDisposable
 
         Assert.Equal("unet: conv_in.bias", Assert.Single(report.LeftOut));
         Assert.Equal("conv_in", Assert.Single(report.Layers).Module);
-        Assert.Throws<InvalidDataException>(() => LoraExtraction.Extract(folder.In("base"), folder.In("base"), folder.In("none.safetensors"), new RankChoice { Rank = 2 }));
+        Assert.Throws<InvalidDataException>(() =>
+            LoraExtraction.Extract(folder.In("base"), folder.In("base"), folder.In("none.safetensors"), new RankChoice { Rank = 2 }));
         Assert.False(File.Exists(folder.In("none.safetensors")));
     }
 
@@ -293,7 +318,11 @@ public sealed class LoraToolsTests : IDisposable
     public void Inspect_OfEachMethod_TellsTheNormOfTheUpdate(string name, bool core)
     {
         var method = AdapterMethod.Named(name);
-        var peft = Trained("peft", UNetConfig with { Method = method, UseEffectiveConv2d = core, Rank = 1, RankPattern = new Dictionary<string, int>() }, null, static (lora, path) => lora.SavePeft(path));
+        var peft = Trained(
+            "peft",
+            UNetConfig with { Method = method, UseEffectiveConv2d = core, Rank = 1, RankPattern = new Dictionary<string, int>() },
+            null,
+            static (lora, path) => lora.SavePeft(path));
         using var lora = StableDiffusionLora.Load(pipeline, peft);
         var norms = lora.UNet!.GetLayers(lora.Name).ToDictionary(static layer => layer.Path, static layer => layer.WeightDelta()!.norm().item<float>());
 
@@ -326,7 +355,8 @@ public sealed class LoraToolsTests : IDisposable
         Assert.Contains(strange.Unsupported, fault => fault.Contains($"{name}.w_norm", StringComparison.Ordinal));
         Assert.Contains(strange.Unknown, static fault => fault.Contains("something.else", StringComparison.Ordinal));
         Assert.Single(strange.NotFinite);
-        Assert.Throws<InvalidDataException>(() => LoraConversion.Convert(folder.In("strange.safetensors"), folder.In("out"), new LoraWriting { Kind = LoraFileKind.Diffusers }));
+        Assert.Throws<InvalidDataException>(() =>
+            LoraConversion.Convert(folder.In("strange.safetensors"), folder.In("out"), new LoraWriting { Kind = LoraFileKind.Diffusers }));
     }
 
     private static void AssertSameTensors(string expected, string actual)
@@ -350,7 +380,9 @@ public sealed class LoraToolsTests : IDisposable
         return file.States.SelectMany(network => network.Value.Ranks.Select(rank =>
         {
             var (A, B) = (network.Value.Tensors[rank.Key + LoraState.DownPart], network.Value.Tensors[rank.Key + LoraState.UpPart]);
-            return KeyValuePair.Create($"{network.Key}.{rank.Key}", network.Value.Alphas[rank.Key] / rank.Value * B.to(ScalarType.Float64).flatten(1).matmul(A.to(ScalarType.Float64).flatten(1)));
+            return KeyValuePair.Create(
+                $"{network.Key}.{rank.Key}",
+                network.Value.Alphas[rank.Key] / rank.Value * B.to(ScalarType.Float64).flatten(1).matmul(A.to(ScalarType.Float64).flatten(1)));
         })).ToDictionary();
     }
 

@@ -69,7 +69,8 @@ public sealed class RankChoiceTests
 
         Assert.Equal((RankRule.Fixed, 1.0, null), (choice.Rule, choice.Target, choice.ConvolutionRank));
         Assert.Equal(
-            "The choice of ranks has 3 unsupported or wrong values:\n- Rank: got 0, expected at least 1\n- ConvolutionRank: got -1, expected at least 1\n- Target: got 2 for Frobenius, expected a share above 0 and at most 1",
+            "The choice of ranks has 3 unsupported or wrong values:\n- Rank: got 0, expected at least 1\n- ConvolutionRank: got -1, expected at least 1\n"
+                + "- Target: got 2 for Frobenius, expected a share above 0 and at most 1",
             Assert.Throws<ArgumentException>(new RankChoice { Rank = 0, ConvolutionRank = -1, Rule = RankRule.Frobenius, Target = 2 }.ThrowIfInvalid).Message);
     }
 

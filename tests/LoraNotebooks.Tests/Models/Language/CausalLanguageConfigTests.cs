@@ -8,12 +8,36 @@ public sealed class CausalLanguageConfigTests
     [Fact]
     public void Validate_SeveralFaults_ListsAll()
     {
-        var llama = TinyLanguageModels.Llama with { NumKeyValueHeads = 3, HiddenAct = "mish", HeadDim = 3, PadTokenId = 20, Rotary = new RotaryConfig { Type = "yarn", Factor = 0 } };
-        var qwen = TinyLanguageModels.Qwen2 with { UseSlidingWindow = true, SlidingWindow = null, LayerTypes = ["full_attention", "linear_attention", "full_attention"] };
-        var gpt = TinyLanguageModels.Gpt2 with { NumAttentionHeads = 3, VocabSize = 0, HiddenAct = "mish", Extra = new Dictionary<string, JsonNode?> { ["add_cross_attention"] = true } };
-        AssertNames(["num_key_value_heads", "hidden_act", "head_dim", "pad_token_id", "rope_type", "rope_scaling.factor"], Assert.Throws<ArgumentException>(() => new LlamaForCausalLM(llama)).Message);
-        AssertNames(["sliding_window", "got 3 entries, expected 2", "linear_attention"], Assert.Throws<ArgumentException>(() => new Qwen2ForCausalLM(qwen)).Message);
-        AssertNames(["n_head", "vocab_size", "activation_function", "add_cross_attention"], Assert.Throws<ArgumentException>(() => new Gpt2LMHeadModel(gpt)).Message);
+        var llama = TinyLanguageModels.Llama with
+        {
+            NumKeyValueHeads = 3,
+            HiddenAct = "mish",
+            HeadDim = 3,
+            PadTokenId = 20,
+            Rotary = new RotaryConfig { Type = "yarn", Factor = 0 },
+        };
+        var qwen = TinyLanguageModels.Qwen2 with
+        {
+            UseSlidingWindow = true,
+            SlidingWindow = null,
+            LayerTypes = ["full_attention", "linear_attention", "full_attention"],
+        };
+        var gpt = TinyLanguageModels.Gpt2 with
+        {
+            NumAttentionHeads = 3,
+            VocabSize = 0,
+            HiddenAct = "mish",
+            Extra = new Dictionary<string, JsonNode?> { ["add_cross_attention"] = true },
+        };
+        AssertNames(
+            ["num_key_value_heads", "hidden_act", "head_dim", "pad_token_id", "rope_type", "rope_scaling.factor"],
+            Assert.Throws<ArgumentException>(() => new LlamaForCausalLM(llama)).Message);
+        AssertNames(
+            ["sliding_window", "got 3 entries, expected 2", "linear_attention"],
+            Assert.Throws<ArgumentException>(() => new Qwen2ForCausalLM(qwen)).Message);
+        AssertNames(
+            ["n_head", "vocab_size", "activation_function", "add_cross_attention"],
+            Assert.Throws<ArgumentException>(() => new Gpt2LMHeadModel(gpt)).Message);
     }
 
     [Fact]
@@ -21,7 +45,9 @@ public sealed class CausalLanguageConfigTests
     {
         using var folder = new TemporaryFolder();
         File.WriteAllText(folder.In("config.json"), """{ "model_type": "llama", "vocab_size": "many", "rope_scaling": { "rope_type": "llama3", "factor": true }, "rope_parameters": 3, "quantization_config": { "bits": 4 } }""");
-        AssertNames(["vocab_size: got \"many\"", "rope_scaling.factor: got true", "rope_parameters: got 3, expected an object", "quantization_config"], Assert.Throws<InvalidDataException>(() => LlamaConfig.Load(folder.In("config.json"))).Message);
+        AssertNames(
+            ["vocab_size: got \"many\"", "rope_scaling.factor: got true", "rope_parameters: got 3, expected an object", "quantization_config"],
+            Assert.Throws<InvalidDataException>(() => LlamaConfig.Load(folder.In("config.json"))).Message);
     }
 
     /// <summary>Older files keep rope_theta outside and rope_scaling beside it, newer ones have it all in rope_parameters.</summary>
@@ -52,7 +78,9 @@ public sealed class CausalLanguageConfigTests
         Assert.Equal(1.0 / 8, ratios[^1], 6); // and less than one of the slowest.
         Assert.Contains(ratios, static ratio => ratio is > 0.126 and < 0.999);
         Assert.Equal(ratios.OrderDescending(), ratios);
-        Assert.All(plain.Frequencies(8).Zip((plain with { Type = "linear", Factor = 4 }).Frequencies(8)), static pair => Assert.Equal(pair.First / 4, pair.Second, 6));
+        Assert.All(
+            plain.Frequencies(8).Zip((plain with { Type = "linear", Factor = 4 }).Frequencies(8)),
+            static pair => Assert.Equal(pair.First / 4, pair.Second, 6));
     }
 
     private static void AssertNames(string[] parts, string message) => Assert.All(parts, part => Assert.Contains(part, message));

@@ -150,7 +150,9 @@ public sealed class CausalLanguageModelTests
     {
         using var folder = new TemporaryFolder();
         File.WriteAllText(folder.In(ModelFolder.Config), """{ "model_type": "mamba" }""");
-        Assert.Contains("got model_type mamba, expected llama, qwen2 or gpt2", Assert.Throws<InvalidDataException>(() => CausalLanguageModel.FromFolder(folder.Path)).Message);
+        Assert.Contains(
+            "got model_type mamba, expected llama, qwen2 or gpt2",
+            Assert.Throws<InvalidDataException>(() => CausalLanguageModel.FromFolder(folder.Path)).Message);
     }
 
     [Fact]
@@ -253,7 +255,9 @@ public sealed class CausalLanguageModelTests
         using var model = TinyLanguageModels.Create("gpt2");
         Assert.Contains("to 32, the model's positions", Assert.Throws<ArgumentException>(() => model.call(zeros(1, 33, ScalarType.Int64))).Message);
         Assert.Contains("expected [1, 8]", Assert.Throws<ArgumentException>(() => model.Logits(TinyLanguageModels.Ids, ones(1, 7))).Message);
-        Assert.Contains("expected Int64 [1, 8]", Assert.Throws<ArgumentException>(() => model.Logits(TinyLanguageModels.Ids, positions: zeros(2, 8, ScalarType.Int64))).Message);
+        Assert.Contains(
+            "expected Int64 [1, 8]",
+            Assert.Throws<ArgumentException>(() => model.Logits(TinyLanguageModels.Ids, positions: zeros(2, 8, ScalarType.Int64))).Message);
     }
 
     [Theory]

@@ -7,7 +7,8 @@ namespace LoraNotebooks.Tests.Models.Language;
 
 /// <summary>
 /// Causal language models against transformers: logits, hidden states and loss, with and without padding and positions. The models of peft-variants come with
-/// the repository; those of llm-tiny run from the folder of LORANOTEBOOKS_FIXTURES. Their tokenizers and generated texts (gen.*) are for later: neither is built yet.
+/// the repository; those of llm-tiny run from the folder of LORANOTEBOOKS_FIXTURES. Their tokenizers and generated texts (gen.*) are for
+/// later: neither is built yet.
 /// </summary>
 [Trait("Category", "Parity")]
 public sealed class CausalLanguageParityTests(ParityTable table) : IClassFixture<ParityTable>
@@ -15,13 +16,17 @@ public sealed class CausalLanguageParityTests(ParityTable table) : IClassFixture
     private const string Tiny = "llm-tiny";
 
     /// <summary>Every model of llm-tiny.</summary>
-    private static readonly string[] TinyNames = Directory.Exists(Path.Combine(Fixtures.Root, Tiny)) ? [.. Directory.GetDirectories(Fixtures.Case(Tiny)).Select(static folder => Path.GetFileName(folder)!)] : [];
+    private static readonly string[] TinyNames = Directory.Exists(Path.Combine(Fixtures.Root, Tiny))
+        ? [.. Directory.GetDirectories(Fixtures.Case(Tiny)).Select(static folder => Path.GetFileName(folder)!)]
+        : [];
 
     /// <summary>Model folder, folder of the inputs.</summary>
     public static TheoryData<string, string> Cases { get; } = Fixtures.Rows(
     [
         .. TinyNames.Order(StringComparer.Ordinal).Select(static name => ($"{Tiny}/{name}", $"{Tiny}/{name}")),
-        .. Adapters.PeftBase.Names.Where(static name => Fixtures.Json("peft-variants", name, "base", "config.json").TryGetProperty("model_type", out _)).Select(static name => ($"peft-variants/{name}/base", $"peft-variants/{name}")),
+        .. Adapters.PeftBase.Names
+            .Where(static name => Fixtures.Json("peft-variants", name, "base", "config.json").TryGetProperty("model_type", out _))
+            .Select(static name => ($"peft-variants/{name}/base", $"peft-variants/{name}")),
     ]);
 
     [Theory]
@@ -48,7 +53,8 @@ public sealed class CausalLanguageParityTests(ParityTable table) : IClassFixture
                 "logits_nomask" => ("logits without mask", model.call(ids[..1]), logitsLimit),
                 "text.logits" => ("logits of text", model.call(inputs["text.input_ids"]), logitsLimit),
                 "loss" => ("loss", CausalLanguageModel.Loss(logits, inputs["labels"]), lossLimit),
-                _ when key.StartsWith("hidden_states.", StringComparison.Ordinal) => ("hidden states", states[int.Parse(key.Split('.')[1])] * real, logitsLimit),
+                _ when key.StartsWith("hidden_states.", StringComparison.Ordinal) =>
+                    ("hidden states", states[int.Parse(key.Split('.')[1])] * real, logitsLimit),
                 _ => throw new InvalidOperationException($"{folder}: nothing here computes '{key}'."),
             };
             table.Check(folder, quantity, Fixtures.MaxDifference(theirs, ours), limit, key);
@@ -67,7 +73,9 @@ public sealed class CausalLanguageParityTests(ParityTable table) : IClassFixture
         using var scope = NewDisposeScope();
         using var model = CausalLanguageModel.FromFolder(Fixtures.Case(folder));
         model.Save(saved.Path);
-        Assert.DoesNotContain(FolderLayout.Differences(Fixtures.Case(folder), saved.Path, static file => file is "config.json" or "model.safetensors"), static difference => !difference.Contains("rope_", StringComparison.Ordinal));
+        Assert.DoesNotContain(
+            FolderLayout.Differences(Fixtures.Case(folder), saved.Path, static file => file is "config.json" or "model.safetensors"),
+            static difference => !difference.Contains("rope_", StringComparison.Ordinal));
 
         using var original = SafetensorsFile.Open(Path.Combine(Fixtures.Case(folder), "model.safetensors"));
         using var again = SafetensorsFile.Open(saved.In("model.safetensors"));
@@ -87,7 +95,10 @@ public sealed class CausalLanguageParityTests(ParityTable table) : IClassFixture
         }
 
         var limit = Directory.GetDirectories(Fixtures.Case(inputFolder))
-            .Select(static path => Fixtures.Json(path, "case.json").TryGetProperty("tolerance", out var other) ? other.GetProperty("output").GetDouble() : double.PositiveInfinity).Min();
+            .Select(static path =>
+                Fixtures.Json(path, "case.json").TryGetProperty("tolerance", out var other)
+                    ? other.GetProperty("output").GetDouble()
+                    : double.PositiveInfinity).Min();
         return (limit, limit);
     }
 }

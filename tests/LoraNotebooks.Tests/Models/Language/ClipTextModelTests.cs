@@ -46,7 +46,8 @@ public sealed class ClipTextModelTests(ParityTable table) : IClassFixture<Parity
             Check($"{part}.hidden_states_1", model.HiddenStates(ids, model.Config.NumHiddenLayers, finalLayerNorm: false));
         }
 
-        void Check(string key, Tensor actual) => table.Check(name, key[(key.IndexOf('.', StringComparison.Ordinal) + 1)..], Fixtures.MaxDifference(expected[key], actual), limit, key);
+        void Check(string key, Tensor actual) =>
+            table.Check(name, key[(key.IndexOf('.', StringComparison.Ordinal) + 1)..], Fixtures.MaxDifference(expected[key], actual), limit, key);
     }
 
     [Fact]
@@ -116,7 +117,9 @@ public sealed class ClipTextModelTests(ParityTable table) : IClassFixture<Parity
         using var scope = NewDisposeScope();
         using var model = Create(seed: 1);
         Assert.Contains("at most 6", Assert.Throws<ArgumentException>(() => model.call(zeros(1, 7, ScalarType.Int64))).Message);
-        Assert.Contains("1 (the last layer) to 2", Assert.Throws<ArgumentException>(() => model.HiddenStates(zeros(1, 3, ScalarType.Int64), clipSkip: 3)).Message);
+        Assert.Contains(
+            "1 (the last layer) to 2",
+            Assert.Throws<ArgumentException>(() => model.HiddenStates(zeros(1, 3, ScalarType.Int64), clipSkip: 3)).Message);
     }
 
     [Fact]

@@ -26,7 +26,11 @@ public sealed class ClipTokenizerTests : IDisposable
 
     /// <summary>Every model of the folder that has prompts and their ids; sdxl-tiny, with two tokenizers, is too large to lie in tests/Fixtures.</summary>
     public static TheoryData<string> Models() =>
-        [.. Directory.GetDirectories(Fixtures.Root, "*-tiny").Where(folder => File.Exists(Path.Combine(folder, "tokenizer", "vocab.json"))).Select(folder => Path.GetFileName(folder)!).Union(["sd15-tiny", "sd2-tiny"]).Order(StringComparer.Ordinal)];
+        [.. Directory.GetDirectories(Fixtures.Root, "*-tiny")
+            .Where(folder => File.Exists(Path.Combine(folder, "tokenizer", "vocab.json")))
+            .Select(folder => Path.GetFileName(folder)!)
+            .Union(["sd15-tiny", "sd2-tiny"])
+            .Order(StringComparer.Ordinal)];
 
     [Theory]
     [MemberData(nameof(Models))]
@@ -35,7 +39,8 @@ public sealed class ClipTokenizerTests : IDisposable
     {
         using var scope = torch.NewDisposeScope();
         var description = Fixtures.Json(name, "case.json");
-        var prompts = (description.TryGetProperty("text.prompts", out var texts) ? texts : description.GetProperty("prompts")).EnumerateArray().Select(prompt => prompt.GetString()!).ToList();
+        var prompts = (description.TryGetProperty("text.prompts", out var texts) ? texts : description.GetProperty("prompts")).EnumerateArray()
+            .Select(prompt => prompt.GetString()!).ToList();
         var inputs = Fixtures.Tensors(name, "inputs.safetensors");
         Check("tokenizer", "text.input_ids");
         if (Directory.Exists(Path.Combine(Fixtures.Case(name), "tokenizer_2")))
@@ -85,7 +90,9 @@ public sealed class ClipTokenizerTests : IDisposable
     {
         var tokenizer = ClipTokenizer.Train(["portrait of a woman with long hair"], vocabularySize: 520, modelMaxLength: 16);
         Assert.Equal(520, tokenizer.VocabularySize);
-        Assert.Equal(("!", "!</w>", ClipTokenizer.StartOfText, ClipTokenizer.EndOfText), (tokenizer.Token(0), tokenizer.Token(256), tokenizer.Token(518), tokenizer.Token(519)));
+        Assert.Equal(
+            ("!", "!</w>", ClipTokenizer.StartOfText, ClipTokenizer.EndOfText),
+            (tokenizer.Token(0), tokenizer.Token(256), tokenizer.Token(518), tokenizer.Token(519)));
         Assert.Throws<ArgumentOutOfRangeException>(() => ClipTokenizer.Train(["a"], vocabularySize: 513, modelMaxLength: 16));
     }
 

@@ -55,7 +55,12 @@ public sealed class PromptTests
     [InlineData("time: 12:30", "time: 12:30=1")]
     [InlineData("([a])", "a=1")]
     public void Parse_Brackets_WeighWhatTheyEnclose(string prompt, string expected) =>
-        Assert.Equal(expected, string.Join('|', WeightedText.Parse(prompt).Select(part => string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{part.Text}={part.Weight:0.######}"))));
+        Assert.Equal(
+            expected,
+            string.Join(
+                '|',
+                WeightedText.Parse(prompt)
+                    .Select(part => string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{part.Text}={part.Weight:0.######}"))));
 
     [Fact]
     public void Of_WeightedPrompt_GivesEachTokenItsWeight()

@@ -53,7 +53,12 @@ public sealed class OptimizerRunTests
         var (m, v) = (values.Select(x => new double[x.Length]).ToArray(), values.Select(x => new double[x.Length]).ToArray());
         using var optimizer = new OptimizerRun(
             new AdamWOptimizer { Beta1 = 0.8, Beta2 = 0.9, Epsilon = 0.05 },
-            [new ParameterGroup("a", parameters[..2], 0.3), new ParameterGroup("none", [], 1), new ParameterGroup("b", parameters[2..3], 0), new ParameterGroup("c", parameters[3..], 0.7)]);
+            [
+                new ParameterGroup("a", parameters[..2], 0.3),
+                new ParameterGroup("none", [], 1),
+                new ParameterGroup("b", parameters[2..3], 0),
+                new ParameterGroup("c", parameters[3..], 0.7),
+            ]);
 
         for (var step = 1; step <= 5; step++)
         {
@@ -137,14 +142,25 @@ public sealed class OptimizerRunTests
     {
         using var scope = NewDisposeScope();
         var parameters = Parameters(1);
-        using var optimizer = new OptimizerRun(new AdamWOptimizer(), [new ParameterGroup("a", parameters[..2], 0), new ParameterGroup("b", parameters[2..], 0)]);
+        using var optimizer = new OptimizerRun(
+            new AdamWOptimizer(),
+            [new ParameterGroup("a", parameters[..2], 0), new ParameterGroup("b", parameters[2..], 0)]);
 
-        Assert.Contains("Got 1 learning rates, expected 2, one for each group.", Assert.Throws<ArgumentException>(() => optimizer.Step([0.1])).Message, StringComparison.Ordinal);
-        Assert.Contains("No parameter has a gradient. Call backward", Assert.Throws<InvalidOperationException>(() => optimizer.Step([0.1, 0.1])).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "Got 1 learning rates, expected 2, one for each group.",
+            Assert.Throws<ArgumentException>(() => optimizer.Step([0.1])).Message,
+            StringComparison.Ordinal);
+        Assert.Contains(
+            "No parameter has a gradient. Call backward",
+            Assert.Throws<InvalidOperationException>(() => optimizer.Step([0.1, 0.1])).Message,
+            StringComparison.Ordinal);
         Assert.Throws<ArgumentNullException>(() => optimizer.Step(null!));
         Assert.Throws<ArgumentNullException>(() => optimizer.Restore(null!, 1));
         Assert.Throws<ArgumentNullException>(() => new OptimizerRun(new AdamWOptimizer(), null!));
-        Assert.Contains("Got no parameters, expected at least one.", Assert.Throws<ArgumentException>(() => new OptimizerRun(new AdamWOptimizer(), [new ParameterGroup("a", [], 0)])).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "Got no parameters, expected at least one.",
+            Assert.Throws<ArgumentException>(() => new OptimizerRun(new AdamWOptimizer(), [new ParameterGroup("a", [], 0)])).Message,
+            StringComparison.Ordinal);
         Assert.Equal(["a", "b"], optimizer.Groups.Select(group => group.Name));
     }
 
@@ -249,10 +265,14 @@ public sealed class OptimizerRunTests
         partial.Remove("first_moment");
 
         Assert.Contains(
-            "does not fit: weights, first_moment, second_moment missing or not 37 numbers long. Resume with the adapter configuration that the state was made with",
+            "does not fit: weights, first_moment, second_moment missing or not 37 numbers long. "
+                + "Resume with the adapter configuration that the state was made with",
             Assert.Throws<InvalidDataException>(() => large.Restore(small.State(), 1)).Message,
             StringComparison.Ordinal);
-        Assert.Contains("does not fit: first_moment, second_moment missing", Assert.Throws<InvalidDataException>(() => large.Restore(partial, 1)).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "does not fit: first_moment, second_moment missing",
+            Assert.Throws<InvalidDataException>(() => large.Restore(partial, 1)).Message,
+            StringComparison.Ordinal);
         Assert.Equal(before, PlainTraining.Numbers(large.State()["weights"]));
         Assert.Equal(0, large.Steps);
     }

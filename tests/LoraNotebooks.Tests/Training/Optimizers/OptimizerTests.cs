@@ -36,17 +36,27 @@ public sealed class OptimizerTests : IDisposable
     public void Train_StoppedAndResumed_IsTheStraightRunToTheBit(Optimizer optimizer)
     {
         // With samples, so that weights for evaluation come and go.
-        var config = Config(optimizer) with { SamplePrompts = ["portrait"], SampleEveryEpochs = 1, SaveEveryEpochs = 1, SampleOptions = new() { Steps = 1, Width = 8, Height = 8 } };
+        var config = Config(optimizer) with
+        {
+            SamplePrompts = ["portrait"],
+            SampleEveryEpochs = 1,
+            SaveEveryEpochs = 1,
+            SampleOptions = new() { Steps = 1, Width = 8, Height = 8 },
+        };
         var straight = Run(config with { OutputFolder = folder.In("straight") });
         var stopped = Stopped(config, 3);
 
         var resumed = Run(config, stopped.StateFile);
 
         Assert.True(stopped.WasCancelled);
-        Assert.Equal(straight.Steps.Skip(3).Select(static step => (step.Loss, step.GradientNorm)), resumed.Steps.Select(static step => (step.Loss, step.GradientNorm)));
+        Assert.Equal(
+            straight.Steps.Skip(3).Select(static step => (step.Loss, step.GradientNorm)),
+            resumed.Steps.Select(static step => (step.Loss, step.GradientNorm)));
         Assert.Equal(RunFiles.Numbers(straight.StateFile), RunFiles.Numbers(resumed.StateFile));
         Assert.Equal(RunFiles.Numbers(straight.File), RunFiles.Numbers(resumed.File));
-        Assert.Equal(straight.Samples.TakeLast(1).Select(static sample => ((PictureSample)sample).Image.Pixels.ToArray()), resumed.Samples.TakeLast(1).Select(static sample => ((PictureSample)sample).Image.Pixels.ToArray()));
+        Assert.Equal(
+            straight.Samples.TakeLast(1).Select(static sample => ((PictureSample)sample).Image.Pixels.ToArray()),
+            resumed.Samples.TakeLast(1).Select(static sample => ((PictureSample)sample).Image.Pixels.ToArray()));
 
         // What is not drawn and not saved in between trains alike.
         var undisturbed = Run(Config(optimizer) with { OutputFolder = folder.In("undisturbed") });
@@ -64,10 +74,17 @@ public sealed class OptimizerTests : IDisposable
 
         using var scope = NewDisposeScope();
         var tensors = SafetensorsFile.LoadAll(result.StateFile);
-        var adapter = SafetensorsFile.LoadAll(result.File).Where(static pair => !pair.Key.EndsWith("alpha", StringComparison.Ordinal)).Select(static pair => pair.Value.shape).ToList();
+        var adapter = SafetensorsFile.LoadAll(result.File)
+            .Where(static pair => !pair.Key.EndsWith("alpha", StringComparison.Ordinal))
+            .Select(static pair => pair.Value.shape)
+            .ToList();
         var states = optimizer.States(Shapes(config)).ToList();
-        Assert.Equal(states.Select(static state => state.Name).Concat(["losses", "weights"]).Order(StringComparer.Ordinal), tensors.Keys.Order(StringComparer.Ordinal));
-        Assert.All(states, state => Assert.Equal((state.Type, string.Join(",", state.Shape)), (tensors[state.Name].dtype, string.Join(",", tensors[state.Name].shape))));
+        Assert.Equal(
+            states.Select(static state => state.Name).Concat(["losses", "weights"]).Order(StringComparer.Ordinal),
+            tensors.Keys.Order(StringComparer.Ordinal));
+        Assert.All(
+            states,
+            state => Assert.Equal((state.Type, string.Join(",", state.Shape)), (tensors[state.Name].dtype, string.Join(",", tensors[state.Name].shape))));
         var options = new JsonObject { ["Name"] = optimizer.Name };
         foreach (var (name, value) in OptimizerJson.Options(optimizer))
         {
@@ -180,7 +197,8 @@ public sealed class OptimizerTests : IDisposable
         state.Remove("scales.0");
 
         Assert.Contains(
-            "does not fit: d missing or not 1 numbers of Float64 long; codes.0 missing or not 8 numbers of Byte long; scales.0 missing or not 2 numbers long. Resume",
+            "does not fit: d missing or not 1 numbers of Float64 long; codes.0 missing or not 8 numbers of Byte long; "
+                + "scales.0 missing or not 2 numbers long. Resume",
             Assert.Throws<InvalidDataException>(() => run.Restore(state, 1)).Message,
             StringComparison.Ordinal);
     }
@@ -193,9 +211,13 @@ public sealed class OptimizerTests : IDisposable
     {
         using var scope = NewDisposeScope();
 
-        var message = Assert.Throws<ArgumentException>(() => new OptimizerRun(new Declaring(first, second), [new ParameterGroup("all", [nn.Parameter(ones(1))], 0)])).Message;
+        var message = Assert.Throws<ArgumentException>(
+            () => new OptimizerRun(new Declaring(first, second), [new ParameterGroup("all", [nn.Parameter(ones(1))], 0)])).Message;
 
-        Assert.StartsWith($"Got states of Declaring called {first}, expected a name for each that is neither weights nor losses", message, StringComparison.Ordinal);
+        Assert.StartsWith(
+            $"Got states of Declaring called {first}, expected a name for each that is neither weights nor losses",
+            message,
+            StringComparison.Ordinal);
     }
 
     [Fact]
@@ -206,7 +228,10 @@ public sealed class OptimizerTests : IDisposable
         parameter.grad = ones(2);
 
         using var unknown = new OptimizerRun(new Declaring("a", "b") { Asked = "c" }, [new ParameterGroup("all", [parameter], 0)]);
-        Assert.Contains("Got the state 'c', expected one that the optimizer declares: a, b. Add it", Assert.Throws<ArgumentException>(() => unknown.Step([1])).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "Got the state 'c', expected one that the optimizer declares: a, b. Add it",
+            Assert.Throws<ArgumentException>(() => unknown.Step([1])).Message,
+            StringComparison.Ordinal);
         using var whole = new OptimizerRun(new Declaring("a", "b") { Asked = "a" }, [new ParameterGroup("all", [parameter], 0)]);
         Assert.Contains(
             "Got the state 'a' of shape [1], expected one number for each of the 2 weights. Take it whole",
@@ -218,12 +243,21 @@ public sealed class OptimizerTests : IDisposable
     public void Parameters_OfStretches_AreThoseWithGradientsInTheirShapes()
     {
         using var scope = NewDisposeScope();
-        Parameter[] parameters = [nn.Parameter(full([2, 3], 1f)), nn.Parameter(full([4], 2f)), nn.Parameter(full([1, 2, 1], 3f)), nn.Parameter(full([2], 4f)), nn.Parameter(full([1], 5f))];
+        Parameter[] parameters =
+        [
+            nn.Parameter(full([2, 3], 1f)),
+            nn.Parameter(full([4], 2f)),
+            nn.Parameter(full([1, 2, 1], 3f)),
+            nn.Parameter(full([2], 4f)),
+            nn.Parameter(full([1], 5f)),
+        ];
         var seen = new List<string>();
         var watching = new Watching
         {
             Seen = step => seen.AddRange(step.Stretches.Select(static x =>
-            $"η {x.LearningRate}, λ {x.WeightDecay}: " + string.Join(" ", x.Parameters.Select(static p => $"{p.Index}@{p.Offset}[{string.Join(",", p.Weights.shape)}]={p.Weights.mean().item<float>()}+{p.Gradient.mean().item<float>()}"))))
+            $"η {x.LearningRate}, λ {x.WeightDecay}: "
+                + string.Join(" ", x.Parameters.Select(static p =>
+                    $"{p.Index}@{p.Offset}[{string.Join(",", p.Weights.shape)}]={p.Weights.mean().item<float>()}+{p.Gradient.mean().item<float>()}"))))
         };
         using var run = new OptimizerRun(watching, [new ParameterGroup("a", parameters[..4], 0.5), new ParameterGroup("b", parameters[4..], 0)]);
         foreach (var (i, parameter) in parameters.Index().Where(static pair => pair.Index != 1))
@@ -254,14 +288,21 @@ public sealed class OptimizerTests : IDisposable
     private TrainingResult Stopped(DiffusionTrainingConfig config, int after)
     {
         using var source = new CancellationTokenSource();
-        using var result = new LoraTrainer().Train(config, pipeline, TinyRun.First(4), new Immediate<TrainingStep>(step => { if (step.Step == after) { source.Cancel(); } }), source.Token);
+        using var result = new LoraTrainer().Train(
+            config,
+            pipeline,
+            TinyRun.First(4),
+            new Immediate<TrainingStep>(step => { if (step.Step == after) { source.Cancel(); } }),
+            source.Token);
         return result;
     }
 
     private List<long[]> Shapes(DiffusionTrainingConfig config)
     {
         using var lora = StableDiffusionLora.Create(pipeline, "shapes", config.UNetLora, config.TextEncoderLora, seed: 1);
-        return [.. new TrainedGroups(config, DiffusionTask.NetworksOf(lora, config)).Groups.SelectMany(static group => group.Parameters).Select(static parameter => parameter.shape)];
+        return [.. new TrainedGroups(config, DiffusionTask.NetworksOf(lora, config)).Groups
+            .SelectMany(static group => group.Parameters)
+            .Select(static parameter => parameter.shape)];
     }
 
     private PipelineOutline Outline() => new()
@@ -276,7 +317,9 @@ public sealed class OptimizerTests : IDisposable
     private static IEnumerable<double> AdapterNumbers(string path)
     {
         using var scope = NewDisposeScope();
-        return [.. SafetensorsFile.LoadAll(path).Where(static pair => !pair.Key.EndsWith("alpha", StringComparison.Ordinal)).SelectMany(static pair => PlainTraining.Numbers(pair.Value))];
+        return [.. SafetensorsFile.LoadAll(path)
+            .Where(static pair => !pair.Key.EndsWith("alpha", StringComparison.Ordinal))
+            .SelectMany(static pair => PlainTraining.Numbers(pair.Value))];
     }
 
     private sealed record Declaring(string First, string Second) : Optimizer
