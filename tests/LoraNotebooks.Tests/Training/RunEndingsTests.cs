@@ -150,6 +150,41 @@ public sealed class RunEndingsTests : IDisposable
         Assert.Equal(result.Steps.Count, RunFiles.Steps(RunFiles.Record(result)).Length);
     }
 
+    /// <summary>Two pictures are drawn after each of two epochs of two steps; a run that was stopped among them draws all of that epoch when it goes on.</summary>
+    [Theory]
+    [InlineData(0, false)] // before the first picture of the first epoch
+    [InlineData(1, false)]
+    [InlineData(2, true)] // after the last one nothing is missing
+    [InlineData(3, false)]
+    [InlineData(4, true)]
+    public void Train_StoppedAmongTheSamplesOfAnEpoch_DrawsThemWhenResumed(int picture, bool isWhole)
+    {
+        var config = Config() with
+        {
+            Epochs = 2,
+            BatchSize = 1,
+            SampleEveryEpochs = 1,
+            SamplePrompts = ["portrait", "long hair"],
+            SampleOptions = new() { Steps = 1, Guidance = 1 },
+        };
+        using var source = new CancellationTokenSource();
+        var drawn = 0;
+        var trainer = new LoraTrainer
+        {
+            Samples = new Immediate<TrainingSample>(sample => { if (sample.Epoch > 0 && ++drawn == picture) { source.Cancel(); } }),
+        };
+        var stopped = trainer.Train(
+            config, pipeline, TinyRun.First(2), new Immediate<TrainingStep>(taken => { if (picture == 0 && taken.Step == 2) { source.Cancel(); } }), source.Token);
+        stopped.Dispose();
+        var epoch = picture < 3 ? 1 : 2;
+
+        using var result = new LoraTrainer { ResumeFrom = stopped.StateFile }.Train(config, pipeline, TinyRun.First(2));
+
+        (int, string)[] again = isWhole ? [] : [(epoch, "portrait"), (epoch, "long hair")];
+        (int, string)[] rest = epoch == 1 ? [(2, "portrait"), (2, "long hair")] : [];
+        Assert.Equal([.. again, .. rest], result.Samples.Select(static sample => (sample.Epoch, sample.Prompt)));
+    }
+
     [Fact]
     public void Train_CancelledBetweenTheBatchesOfAStep_DropsWhatTheyHadGathered()
     {

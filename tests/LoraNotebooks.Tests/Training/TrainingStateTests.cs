@@ -28,7 +28,7 @@ public sealed class TrainingStateTests : IDisposable
 
         using var scope = NewDisposeScope();
         var metadata = RunFiles.Metadata(result.StateFile);
-        Assert.Equal(["base_model", "config", "data_hash", "runs", "steps"], metadata.Keys.Order(StringComparer.Ordinal));
+        Assert.Equal(["base_model", "config", "data_hash", "runs", "sampled_epochs", "steps"], metadata.Keys.Order(StringComparer.Ordinal));
         Assert.Equal("3", metadata["steps"]);
         Assert.Equal(config.ToJson().ToJsonString(), metadata["config"]);
         Assert.Equal(TinyRun.Dataset.ComputeHash(), metadata["data_hash"]);

@@ -31,6 +31,9 @@ internal sealed class TrainingFiles
 
     public string StateFile => FileNamed(StateEnding);
 
+    /// <summary>The number of epochs after which the last samples were drawn, all of them.</summary>
+    public int SampledEpochs { get; set; }
+
     public string RecordFile => FileNamed(RecordEnding);
 
     /// <summary>The adapter after some epochs, and the state to resume from.</summary>
@@ -71,7 +74,7 @@ internal sealed class TrainingFiles
     /// </summary>
     public (IReadOnlyList<double> Losses, int Epochs) LoadState(string path, OptimizerRun optimizer)
     {
-        (losses, var epochs, earlierRuns) = TrainingState.Load(path, optimizer, task, plan);
+        (losses, var epochs, SampledEpochs, earlierRuns) = TrainingState.Load(path, optimizer, task, plan);
         firstStep = losses.Count + 1;
         earlier = EarlierRecord.Beside(path, StateEnding, RecordEnding, firstStep);
         return (losses, epochs);
@@ -115,7 +118,7 @@ internal sealed class TrainingFiles
     {
         using var scope = NewDisposeScope();
         losses = [.. curve.Losses];
-        TrainingState.Save(StateFile, optimizer, losses, task, Runs(losses.Count));
+        TrainingState.Save(StateFile, optimizer, losses, SampledEpochs, task, Runs(losses.Count));
         optimizer.UseEvaluationWeights();
         task.Save(path, new TrainingFileFacts(plan, steps, started, clock.GetUtcNow()));
         checkpoints.Add(path);

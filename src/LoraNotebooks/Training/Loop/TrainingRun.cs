@@ -94,6 +94,11 @@ internal sealed class TrainingRun : IDisposable
             {
                 DrawSamples(0, cancellationToken);
             }
+            else if (done % plan.StepsPerEpoch == 0 && files.SampledEpochs < done / plan.StepsPerEpoch)
+            {
+                // The run that is resumed was stopped before or among the samples of its last epoch.
+                FinishSamples(done / plan.StepsPerEpoch, cancellationToken);
+            }
 
             while (done < plan.TotalSteps)
             {
@@ -283,9 +288,15 @@ internal sealed class TrainingRun : IDisposable
             files.WriteRecord(steps, untrainedLayers, warnings, wasCancelled: false);
         }
 
+        FinishSamples(epochs, cancellationToken);
+    }
+
+    private void FinishSamples(int epochs, CancellationToken cancellationToken)
+    {
         if (config.SampleEveryEpochs is { } sampleEvery && epochs % sampleEvery == 0)
         {
             DrawSamples(epochs, cancellationToken);
+            files.SampledEpochs = epochs;
         }
     }
 

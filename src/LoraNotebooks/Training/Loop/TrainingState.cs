@@ -20,9 +20,9 @@ internal static class TrainingState
     private const string DataHash = "data_hash";
     private const string Base = "base_model";
     private const string Runs = "runs";
+    private const string SampledEpochs = "sampled_epochs";
 
-    public static void Save(
-        string path, OptimizerRun optimizer, IReadOnlyList<double> losses, TrainingTask task, JsonArray runs)
+    public static void Save(string path, OptimizerRun optimizer, IReadOnlyList<double> losses, int sampledEpochs, TrainingTask task, JsonArray runs)
     {
         using var scope = NewDisposeScope();
         var tensors = optimizer.State();
@@ -34,18 +34,19 @@ internal static class TrainingState
             [DataHash] = task.DataHash,
             [Base] = task.Base.ToJson().ToJsonString(),
             [Runs] = runs.ToJsonString(),
+            [SampledEpochs] = sampledEpochs.ToString(CultureInfo.InvariantCulture),
         });
     }
 
     /// <summary>
-    /// Restores the optimizer and its parameters; returns the losses of the steps so far, the epochs that were planned, and which runs took them where.
-    /// Another processor, libtorch or
-    /// number of threads is allowed, and told by the runs. States of versions that noted no base model are taken without comparing it.
+    /// Restores the optimizer and its parameters; returns the losses of the steps so far, the epochs that were planned, those whose samples are drawn, and which
+    /// runs took them where. Another processor, libtorch or number of threads is allowed, and told by the runs. States of versions that noted no base model are
+    /// taken without comparing it.
     /// </summary>
     /// <exception cref="InvalidDataException">
     /// The file is no training state, or of a run with other settings, data or base model, or has more steps than are planned; all differences are listed.
     /// </exception>
-    public static (IReadOnlyList<double> Losses, int Epochs, JsonArray Runs) Load(
+    public static (IReadOnlyList<double> Losses, int Epochs, int SampledEpochs, JsonArray Runs) Load(
         string path, OptimizerRun optimizer, TrainingTask task, TrainingPlan plan)
     {
         using var scope = NewDisposeScope();
@@ -87,6 +88,7 @@ internal static class TrainingState
         return (
             file.Load(Losses).data<double>().ToArray(),
             (int?)settings[nameof(TrainingConfig.Epochs)] ?? plan.Epochs,
+            int.Parse(file.Metadata.GetValueOrDefault(SampledEpochs, $"{int.MaxValue}"), CultureInfo.InvariantCulture),
             file.Metadata.TryGetValue(Runs, out var runs) ? JsonNode.Parse(runs)!.AsArray() : []);
     }
 }
