@@ -13,7 +13,7 @@ namespace Quality;
 internal sealed class Mutants
 {
     // Left alone: the texts of exceptions, whose words no test should repeat, and guards against null, which nullable annotations forbid already.
-    private static readonly string[] IgnoredMethods = ["*Exception.ctor", "ThrowIfNull"];
+    private static readonly string[] IgnoredMethods = ["*Exception.ctor", "ThrowIfNull", "ConfigureAwait", "SuppressFinalize"];
 
     private readonly string _folder;
     private readonly string _project;
