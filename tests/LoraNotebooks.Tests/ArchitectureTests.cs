@@ -1,101 +1,96 @@
-using System.Runtime.CompilerServices;
 using System.Text.RegularExpressions;
 
 namespace LoraNotebooks.Tests;
 
-/// <summary>The rooms of the library and who may know whom; src/README.md draws the same map.</summary>
+/// <summary>Who may know whom (<see cref="Rooms"/>), and what else holds for every source file.</summary>
 public sealed partial class ArchitectureTests
 {
-    // Foundation stands below all of them, which each may know.
-    private static readonly Dictionary<string, string[]> Allowed = new()
-    {
-        ["Foundation"] = [],
-        ["Tensors"] = [],
-        ["Formats"] = ["Tensors"],
-        ["Quantization"] = ["Tensors", "Formats"],
-        ["Adapters"] = ["Tensors", "Formats", "Quantization"],
-        ["Models"] = ["Tensors", "Formats", "Quantization"],
-        ["Data"] = ["Tensors", "Formats"],
-        ["Hub"] = ["Tensors", "Formats"],
-        ["Diffusion"] = ["Tensors", "Formats", "Models", "Data", "Adapters", "Hub"],
-        ["Training"] = ["Tensors", "Formats", "Quantization", "Adapters", "Models", "Data", "Diffusion"],
-        ["Comparison"] = ["Tensors", "Formats", "Adapters", "Models", "Data", "Diffusion"],
-        ["Analysis"] = ["Tensors", "Formats", "Adapters", "Models"],
-        ["Search"] = ["Tensors", "Formats", "Adapters", "Models", "Data", "Diffusion", "Training", "Comparison"],
-    };
+    private const int LongestLine = 160;
 
     [Fact]
-    public void Rooms_OfTheLibrary_LookOnlyWhereTheMapAllows()
+    public void Rooms_OfAllProjects_LookOnlyWhereTheMapAllows() => AssertNone(
+        from room in Rooms.Allowed
+        from reference in Rooms.References(room.Key)
+        where !room.Value.Contains(reference.Room)
+        select $"{SourceTree.Place(reference.File, reference.Line)} looks into {reference.Room}, which {room.Key} may not know",
+        "Move what is needed below both rooms, or let a room above bring it in; what is allowed is in tests/LoraNotebooks.Tests/Rooms.cs.");
+
+    [Fact]
+    public void Rooms_OfTheMap_AreThoseThatExist_AndEachKnowsOnlyRoomsBelow()
     {
-        var library = Path.Combine(SourceFolder(), "LoraNotebooks");
-        var faults = new List<string>();
-        foreach (var file in SourceFiles(library))
-        {
-            var parts = Path.GetRelativePath(library, file).Split(Path.DirectorySeparatorChar);
-            if (parts.Length == 1)
-            {
-                continue;
-            }
+        var library = SourceTree.Files(SourceTree.Library).Select(static file => SourceTree.Parts(file)[1]).Distinct().ToHashSet();
+        var rooms = Rooms.Allowed.Keys.ToList();
 
-            var room = parts[0];
-            if (!Allowed.TryGetValue(room, out var allowed))
-            {
-                faults.Add($"{room} is not a room of the map");
-                continue;
-            }
+        AssertNone(
+            [
+                .. library.Except(rooms).Select(static room => $"{room} has code and no line that says whom it may know"),
+                .. rooms.Except([.. library, "Interactive", "Kernel"]).Select(static room => $"{room} holds no code"),
+                .. from room in Rooms.Allowed
+                   from other in room.Value
+                   where rooms.IndexOf(other) is var place && (place < 0 || place >= rooms.IndexOf(room.Key))
+                   select $"{room.Key} may know {other}, which is no room below it",
+            ],
+            "Correct tests/LoraNotebooks.Tests/Rooms.cs.");
+    }
 
-            foreach (Match match in RoomReference().Matches(File.ReadAllText(file)))
-            {
-                var other = match.Groups[1].Value;
-                if (other != room && other != "Foundation" && Allowed.ContainsKey(other) && !allowed.Contains(other))
-                {
-                    faults.Add($"{Path.GetRelativePath(library, file)} looks into {other}");
-                }
-            }
-        }
+    // It trains whatever a task gives it.
+    [Fact]
+    public void Loop_OfTraining_KnowsNoKindOfModel()
+    {
+        string[] kinds = ["LoraNotebooks.Diffusion", "LoraNotebooks.Models", "LoraNotebooks.Data", "LoraNotebooks.Training.Diffusion"];
 
-        Assert.Empty(faults.Distinct());
+        AssertNone(
+            from reference in SourceTree.References(SourceTree.Library, "Training", "Loop")
+            where kinds.Any(kind => $"{reference.Name}.".StartsWith($"{kind}.", StringComparison.Ordinal))
+            select $"{SourceTree.Place(reference.File, reference.Line)} names {reference.Name}",
+            "What depends on the kind of model belongs to a TrainingTask, in a folder of its own beside Loop.");
     }
 
     [Fact]
-    public void Namespaces_OfTheLibrary_FollowTheFolders()
-    {
-        var library = Path.Combine(SourceFolder(), "LoraNotebooks");
-        var faults = SourceFiles(library)
-            .Select(file => (file, expected: string.Join('.', (string[])["LoraNotebooks", .. Path.GetRelativePath(library, file).Split(Path.DirectorySeparatorChar)[..^1]])))
-            .Where(pair => !File.ReadAllText(pair.file).Contains($"namespace {pair.expected};"))
-            .Select(pair => $"{pair.file}: expected namespace {pair.expected}");
-
-        Assert.Empty(faults);
-    }
+    public void Namespaces_OfTheLibrary_FollowTheFolders() => AssertNone(
+        from file in SourceTree.Files(SourceTree.Library)
+        let expected = string.Join('.', SourceTree.Parts(file)[..^1])
+        where !File.ReadAllText(file).Contains($"namespace {expected};", StringComparison.Ordinal)
+        select $"{SourceTree.Place(file, 1)}: expected namespace {expected}",
+        "Rename the namespace, or move the file.");
 
     [Fact]
     public void Library_NeverDraws_NorKnowsItsHosts()
     {
-        var faults = SourceFiles(Path.Combine(SourceFolder(), "LoraNotebooks"))
-            .Where(file => File.ReadAllText(file) is var text && (text.Contains("LoraNotebooks.Interactive") || text.Contains("LoraNotebooks.Kernel") || text.Contains("Plotly")));
+        string[] hosts = ["LoraNotebooks.Interactive", "LoraNotebooks.Kernel", "Plotly"];
 
-        Assert.Empty(faults);
+        AssertNone(
+            from file in SourceTree.Files(SourceTree.Library)
+            from line in File.ReadLines(file).Index()
+            from host in hosts
+            where line.Item.Contains(host, StringComparison.Ordinal)
+            select $"{SourceTree.Place(file, line.Index + 1)} names {host}",
+            "What draws or runs belongs to LoraNotebooks.Interactive or LoraNotebooks.Kernel.");
     }
 
     // The hub's downloads grow over several runs before they are renamed.
     [Fact]
-    public void Library_WritesFiles_WholeOrNotAtAll()
+    public void Library_WritesFiles_WholeOrNotAtAll() => AssertNone(
+        from file in SourceTree.Files(SourceTree.Library)
+        where SourceTree.Parts(file) is not ([.., "AtomicFile.cs"] or [.., "Hub", _])
+        from line in File.ReadLines(file).Index()
+        where PlainWrite().IsMatch(line.Item)
+        select $"{SourceTree.Place(file, line.Index + 1)}: {line.Item.Trim()}",
+        "Write by AtomicFile.");
+
+    [Fact]
+    public void Lines_OfTheSource_HaveAtMost160Characters() => AssertNone(
+        from file in SourceTree.Files()
+        from line in File.ReadLines(file).Index()
+        where line.Item.Length > LongestLine
+        select $"{SourceTree.Place(file, line.Index + 1)} has {line.Item.Length} characters",
+        $"Break lines after at most {LongestLine} characters.");
+
+    private static void AssertNone(IEnumerable<string> faults, string remedy)
     {
-        var faults = SourceFiles(Path.Combine(SourceFolder(), "LoraNotebooks"))
-            .Where(static file => !file.EndsWith("AtomicFile.cs", StringComparison.Ordinal) && Path.GetFileName(Path.GetDirectoryName(file)) != "Hub" && PlainWrite().IsMatch(File.ReadAllText(file)));
-
-        Assert.Empty(faults);
+        string[] all = [.. faults.Distinct()];
+        Assert.True(all.Length == 0, $"{Listing.Lines(all)}\n{remedy}");
     }
-
-    // What the package hands to its users' builds (buildTransitive) is compiled there and is no room of the library.
-    private static IEnumerable<string> SourceFiles(string folder) => Directory.EnumerateFiles(folder, "*.cs", SearchOption.AllDirectories)
-        .Where(static file => !file.Split(Path.DirectorySeparatorChar).Any(part => part is "obj" or "bin" or "buildTransitive"));
-
-    private static string SourceFolder([CallerFilePath] string thisFile = "") => Path.GetFullPath(Path.Combine(Path.GetDirectoryName(thisFile)!, "..", "..", "src"));
-
-    [GeneratedRegex(@"\bLoraNotebooks\.([A-Z]\w+)")]
-    private static partial Regex RoomReference();
 
     [GeneratedRegex(@"(?<!\w)File\.(Move|Create|WriteAll\w+|AppendAll\w+)\(")]
     private static partial Regex PlainWrite();
