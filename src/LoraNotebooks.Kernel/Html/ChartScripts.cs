@@ -21,7 +21,9 @@ internal sealed class ChartScripts
           try {
             const figure = JSON.parse(data.textContent);
             place.replaceChildren();
-            exports.Plotly.newPlot(place, figure.data, { paper_bgcolor: "transparent", plot_bgcolor: "transparent", modebar, ...figure.layout, font: { ...ink, ...figure.layout?.font }, autosize: true }, { ...figure.config, responsive: true })
+            const font = { ...ink, ...figure.layout?.font };
+            const layout = { paper_bgcolor: "transparent", plot_bgcolor: "transparent", modebar, ...figure.layout, font, autosize: true };
+            exports.Plotly.newPlot(place, figure.data, layout, { ...figure.config, responsive: true })
               .catch(() => place.replaceChildren(...stands));
           } catch {
             place.replaceChildren(...stands);

@@ -1,7 +1,6 @@
 using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Nodes;
-using LoraNotebooks.Diffusion;
 using LoraNotebooks.Tensors;
 
 namespace LoraNotebooks.Training;
@@ -21,7 +20,7 @@ public sealed record TrainingBase
     public required string Type { get; init; }
 
     /// <summary>
-    /// The networks' hashes by name, see <see cref="StableDiffusionPipeline.HashWeights"/>.
+    /// The networks' hashes by name, see <see cref="WeightsHash.Of"/>.
     /// Of the weights in memory and not of files: a LoRA that was merged into
     /// them, or another type, is another base.
     /// </summary>
@@ -35,18 +34,6 @@ public sealed record TrainingBase
 
     /// <summary>Other adapters beside the networks, which change what the base computes.</summary>
     public required IReadOnlyList<string> Adapters { get; init; }
-
-    /// <summary>Reads all weights once. Call it before the run's own adapter is attached and before precision is lowered.</summary>
-    /// <param name="pipeline">The pipeline.</param>
-    internal static TrainingBase Of(StableDiffusionPipeline pipeline) => new()
-    {
-        Source = pipeline.Source,
-        HubName = pipeline.HubName,
-        Type = pipeline.UNet.parameters().First().dtype.ToString(),
-        Weights = pipeline.HashWeights(),
-        Settings = SettingsOf(pipeline),
-        Adapters = StableDiffusionLora.BesideNetworksOf(pipeline),
-    };
 
     /// <summary>Reads all weights of networks once, whatever they are.</summary>
     /// <param name="networks">The networks with the adapters that will train; those do not count.</param>
@@ -96,16 +83,6 @@ public sealed record TrainingBase
         {
             yield return $"adapters beside the base model: {List(other.Adapters)}, here {List(Adapters)}";
         }
-    }
-
-    private static Dictionary<string, string> SettingsOf(StableDiffusionPipeline pipeline)
-    {
-        string[] ofTraining = ["num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type", "rescale_betas_zero_snr"];
-        var scheduler = pipeline.Scheduler.ToJson();
-        var settings = ofTraining.ToDictionary(static name => name, name => scheduler[name]?.ToJsonString() ?? "null", StringComparer.Ordinal);
-        settings["scaling_factor"] = pipeline.Vae.Config.ScalingFactor.ToString("R", CultureInfo.InvariantCulture);
-        settings["shift_factor"] = pipeline.Vae.Config.ShiftFactor?.ToString("R", CultureInfo.InvariantCulture) ?? "null";
-        return settings;
     }
 
     private static string Told(TrainingBase its, string network) =>

@@ -176,7 +176,7 @@ public sealed class ResumeSettingsTests : IDisposable
         {
             // The networks stay the pipeline's own.
             var changed = new StableDiffusionPipeline(pipeline.Tokenizer, pipeline.TextEncoder, pipeline.UNet, pipeline.Vae, config);
-            return TrainingBase.Of(changed);
+            return DiffusionBase.Of(changed);
         }
 
         static string Text(SchedulerConfig config, string key) => config.ToJson()[key]?.ToJsonString() ?? "null";
@@ -190,7 +190,7 @@ public sealed class ResumeSettingsTests : IDisposable
         var text = pipeline.Vae.state_dict();
         vae.load_state_dict(text);
         using var other = new StableDiffusionPipeline(pipeline.Tokenizer, pipeline.TextEncoder, pipeline.UNet, vae, pipeline.Scheduler);
-        var (ours, theirs) = (TrainingBase.Of(pipeline), TrainingBase.Of(other));
+        var (ours, theirs) = (DiffusionBase.Of(pipeline), DiffusionBase.Of(other));
 
         Assert.Equal(["base model: scaling_factor 0.25, here 0.18215", "base model: shift_factor 0.5, here null"], ours.DifferencesFrom(theirs));
         Assert.Equal(["base model: scaling_factor 0.18215, here 0.25", "base model: shift_factor null, here 0.5"], theirs.DifferencesFrom(ours));
@@ -226,7 +226,7 @@ public sealed class ResumeSettingsTests : IDisposable
         using var pipeline = TinyPipeline.CreateXL();
         pipeline.Save(folder.In("base"));
         using var saved = StableDiffusionPipeline.FromFolder(folder.In("base"));
-        var ours = TrainingBase.Of(saved) with { HubName = "org/name@5", Adapters = ["unet: a × 1"] };
+        var ours = DiffusionBase.Of(saved) with { HubName = "org/name@5", Adapters = ["unet: a × 1"] };
 
         var again = TrainingBase.FromJson(ours.ToJson().ToJsonString());
 

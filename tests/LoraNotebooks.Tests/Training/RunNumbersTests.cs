@@ -152,7 +152,7 @@ public sealed class RunNumbersTests : IDisposable
         var images = TinyRun.Dataset.Images;
         var data = new PreparedDataset([images[0] with { Repeats = 2, LossWeight = 0.5 }]).WithRegularization(new PreparedDataset([images[1], images[2]]));
         var config = TinyRun.Config(folder.Path) with { Epochs = 1, SaveEveryEpochs = 3 };
-        var basis = TrainingBase.Of(pipeline).ToJson().ToJsonString();
+        var basis = DiffusionBase.Of(pipeline).ToJson().ToJsonString();
 
         using var result = new LoraTrainer().Train(config, pipeline, data);
 

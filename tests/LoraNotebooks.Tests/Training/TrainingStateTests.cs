@@ -32,7 +32,7 @@ public sealed class TrainingStateTests : IDisposable
         Assert.Equal("3", metadata["steps"]);
         Assert.Equal(config.ToJson().ToJsonString(), metadata["config"]);
         Assert.Equal(TinyRun.Dataset.ComputeHash(), metadata["data_hash"]);
-        Assert.Equal(TrainingBase.Of(pipeline).ToJson().ToJsonString(), metadata["base_model"]);
+        Assert.Equal(DiffusionBase.Of(pipeline).ToJson().ToJsonString(), metadata["base_model"]);
         Assert.Equal((1, 3), ((int)JsonNode.Parse(metadata["runs"])![0]!["firstStep"]!, (int)JsonNode.Parse(metadata["runs"])![0]!["lastStep"]!));
         var tensors = SafetensorsFile.LoadAll(result.StateFile);
         Assert.Equal(["first_moment", "losses", "second_moment", "weights"], tensors.Keys.Order(StringComparer.Ordinal));
@@ -67,7 +67,7 @@ public sealed class TrainingStateTests : IDisposable
     {
         var state = Train(Config() with { Epochs = 1 }, null).StateFile;
         RunFiles.Change(state, "data_hash", "abc");
-        var theirs = TrainingBase.Of(pipeline) with { Adapters = ["other"] };
+        var theirs = DiffusionBase.Of(pipeline) with { Adapters = ["other"] };
         RunFiles.Change(state, "base_model", theirs.ToJson().ToJsonString());
         var before = Directory.GetFiles(folder.Path).ToDictionary(static file => file, File.ReadAllBytes);
 

@@ -42,7 +42,7 @@ public sealed class DiffusionTask : TrainingTask<StableDiffusionLora>
         plan = config.PlanFor(dataset, pipeline);
         var schedule = config.NoiseScheduleFor(pipeline.Scheduler);
         loss = new DenoisingLoss(pipeline.UNet, schedule, config);
-        Base = TrainingBase.Of(pipeline);
+        Base = DiffusionBase.Of(pipeline);
         dataHash = new(() => dataset.ComputeHash(withOrigins: pipeline.UNet.Config.HasAddedConditions));
         set = new TrainingSet(pipeline, config, dataset, schedule, cancellationToken);
         try
