@@ -33,7 +33,9 @@ public sealed record AveragedOptimizer : Optimizer
         Inner.Start(weights, states);
     }
 
-    /// <summary>The inner step, then θ̄ ← βₜ·θ̄ + (1−βₜ)·θ with βₜ = min(β, (1+t)/(10+t)), so that a young average does not remember the random start.</summary>
+    /// <summary>
+    /// The inner step, then θ̄ ← βₜ·θ̄ + (1−βₜ)·θ with βₜ = min(β, (1+t)/(10+t)), so that a young average does not remember the random start.
+    /// </summary>
     /// <inheritdoc/>
     public override void Update(OptimizerStep step)
     {

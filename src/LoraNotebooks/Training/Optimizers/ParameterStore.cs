@@ -23,8 +23,8 @@ internal sealed class ParameterStore : IDisposable
     /// <summary>The parameters keep their values; their memory moves into <see cref="Weights"/>.</summary>
     /// <param name="groups">The groups; no parameter may be in two of them.</param>
     /// <param name="allowsLowerTypes">
-    /// Whether parameters may have a type of fewer digits: <see cref="Weights"/> are then float32 masters beside them, of which they are rounded copies, so that
-    /// small updates are not lost.
+    /// Whether parameters may have a type of fewer digits: <see cref="Weights"/> are then float32 masters beside them, of which they are rounded copies, so
+    /// that small updates are not lost.
     /// </param>
     /// <exception cref="ArgumentException">There is nothing to train, or a parameter is not float32.</exception>
     public ParameterStore(IReadOnlyList<ParameterGroup> groups, bool allowsLowerTypes = false)
@@ -59,7 +59,8 @@ internal sealed class ParameterStore : IDisposable
         }
         else
         {
-            masters = [.. Weights.split([.. parameters.Select(static parameter => parameter.numel())]).Zip(parameters, static (part, parameter) => part.view(parameter.shape).DetachFromDisposeScope())];
+            var parts = Weights.split([.. parameters.Select(static parameter => parameter.numel())]);
+            masters = [.. parts.Zip(parameters, static (part, parameter) => part.view(parameter.shape).DetachFromDisposeScope())];
         }
     }
 

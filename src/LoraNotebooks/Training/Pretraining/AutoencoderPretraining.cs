@@ -11,7 +11,8 @@ namespace LoraNotebooks.Training.Pretraining;
 internal static class AutoencoderPretraining
 {
     /// <summary>Encoder and decoder together.</summary>
-    public static void TrainBoth(AutoencoderKL vae, PortraitCorpus corpus, PretrainingConfig config, IProgress<PretrainingStep>? progress, CancellationToken cancellation)
+    public static void TrainBoth(
+        AutoencoderKL vae, PortraitCorpus corpus, PretrainingConfig config, IProgress<PretrainingStep>? progress, CancellationToken cancellation)
     {
         using var optimizer = PretrainingLoop.NewOptimizer([.. vae.parameters()], config.AverageDecay);
         PretrainingLoop.Run("autoencoder", config, optimizer, config.AutoencoderSteps, config.AutoencoderBatch, config.AutoencoderLearningRate,
@@ -32,10 +33,12 @@ internal static class AutoencoderPretraining
     }
 
     /// <summary>The decoder alone: it learns to draw sharp lines from latents that carry a little of the noise a denoiser leaves.</summary>
-    public static void TrainDecoder(AutoencoderKL vae, PortraitCorpus corpus, PretrainingConfig config, IProgress<PretrainingStep>? progress, CancellationToken cancellation)
+    public static void TrainDecoder(
+        AutoencoderKL vae, PortraitCorpus corpus, PretrainingConfig config, IProgress<PretrainingStep>? progress, CancellationToken cancellation)
     {
         const double residualNoise = 0.05;
-        var trained = vae.named_parameters().Where(static p => p.name.StartsWith("decoder.", StringComparison.Ordinal)).Select(static p => p.parameter).ToList();
+        var trained = vae.named_parameters()
+            .Where(static p => p.name.StartsWith("decoder.", StringComparison.Ordinal)).Select(static p => p.parameter).ToList();
         using var optimizer = PretrainingLoop.NewOptimizer(trained, config.AverageDecay);
         PretrainingLoop.Run("decoder", config, optimizer, config.DecoderSteps, config.AutoencoderBatch, config.AutoencoderLearningRate / 2,
             (_, generator) =>

@@ -113,7 +113,9 @@ public static partial class BaseEvaluation
     [GeneratedRegex("^(black|brown|blonde|red|gray|pink|blue|green|purple|white) hair$")]
     private static partial Regex HairColour();
 
-    [GeneratedRegex("^((short|long|curly|medium|wavy) hair|bald|bob cut|buzz cut|mohawk|pigtails|ponytail|braid|hair bun|twin buns|afro|dreads|flat top|cap|beanie|turban|hat)$")]
+    [GeneratedRegex(
+        "^((short|long|curly|medium|wavy) hair|bald|bob cut|buzz cut|mohawk|pigtails|ponytail|braid|hair bun|twin buns|afro|dreads|flat top"
+        + "|cap|beanie|turban|hat)$")]
     private static partial Regex HairShape();
 
     [GeneratedRegex(" skin$")]

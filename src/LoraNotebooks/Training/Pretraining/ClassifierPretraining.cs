@@ -17,12 +17,16 @@ public static class ClassifierPretraining
     /// <param name="steps">The steps. Default 2,500 of 64 portraits.</param>
     /// <param name="progress">Receives numbers.</param>
     /// <param name="cancellation">Stops after the present step; run again to go on.</param>
-    public static void Run(PretrainingConfig config, string folder, int steps = 2_500, IProgress<PretrainingStep>? progress = null, CancellationToken cancellation = default)
+    public static void Run(
+        PretrainingConfig config, string folder, int steps = 2_500, IProgress<PretrainingStep>? progress = null, CancellationToken cancellation = default)
     {
         using var scope = NewDisposeScope();
         Directory.CreateDirectory(config.StateFolder);
         using var corpus = PortraitCorpus.Load(config.Corpus, "train", "vae", "character");
-        string[] tags = [.. corpus.Tags.SelectMany(static t => t).CountBy(static t => t).Where(static t => t.Value >= 40).Select(static t => t.Key).Order(StringComparer.Ordinal)];
+        string[] tags =
+        [
+            .. corpus.Tags.SelectMany(static t => t).CountBy(static t => t).Where(static t => t.Value >= 40).Select(static t => t.Key).Order(StringComparer.Ordinal),
+        ];
         var index = tags.Select(static (tag, i) => (tag, i)).ToDictionary(static p => p.tag, static p => p.i);
         var labels = new float[corpus.Count * tags.Length];
         for (var i = 0; i < corpus.Count; i++)

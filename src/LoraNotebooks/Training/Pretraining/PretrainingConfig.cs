@@ -54,7 +54,9 @@ public sealed record PretrainingConfig
     public IReadOnlyList<string> Validate()
     {
         var faults = new Faults();
-        faults.Require(File.Exists(Path.Combine(Corpus, "metadata.jsonl")), $"Corpus: {Corpus} has no metadata.jsonl; make the portraits first (datasets/README.md)");
+        faults.Require(
+            File.Exists(Path.Combine(Corpus, "metadata.jsonl")),
+            $"Corpus: {Corpus} has no metadata.jsonl; make the portraits first (datasets/README.md)");
         faults.Require(AutoencoderSteps > 0, $"AutoencoderSteps: got {AutoencoderSteps}, expected 1 or more");
         faults.Require(AutoencoderBatch > 0, $"AutoencoderBatch: got {AutoencoderBatch}, expected 1 or more");
         faults.Require(DecoderSteps >= 0, $"DecoderSteps: got {DecoderSteps}, expected 0 or more");

@@ -69,7 +69,9 @@ internal static class PretrainingLoop
                 var number = value.item<float>();
                 if (!float.IsFinite(number))
                 {
-                    throw new InvalidOperationException($"The {stage}'s loss is {number} at step {step + 1}. The state of the last save is kept; lower the learning rate ({peakLearningRate}) and run again.");
+                    throw new InvalidOperationException(
+                        $"The {stage}'s loss is {number} at step {step + 1}. "
+                        + $"The state of the last save is kept; lower the learning rate ({peakLearningRate}) and run again.");
                 }
 
                 optimizer.Step([learningRate], MaxGradientNorm);
@@ -80,7 +82,8 @@ internal static class PretrainingLoop
 
             if (optimizer.Steps % reportEvery == 0 || optimizer.Steps == steps)
             {
-                progress?.Report(new PretrainingStep(stage, optimizer.Steps, steps, sum / sinceReport, learningRate, sinceReport * batch / clock.GetElapsedTime(reported).TotalSeconds));
+                var speed = sinceReport * batch / clock.GetElapsedTime(reported).TotalSeconds;
+                progress?.Report(new PretrainingStep(stage, optimizer.Steps, steps, sum / sinceReport, learningRate, speed));
                 (sum, sinceReport) = (0, 0);
                 reported = clock.GetTimestamp();
             }
@@ -101,11 +104,13 @@ internal static class PretrainingLoop
         using var file = SafetensorsFile.Open(path);
         try
         {
-            optimizer.Restore(file.Tensors.Keys.ToDictionary(static name => name, name => file.Load(name)), long.Parse(file.Metadata[Steps], CultureInfo.InvariantCulture));
+            var tensors = file.Tensors.Keys.ToDictionary(static name => name, name => file.Load(name));
+            optimizer.Restore(tensors, long.Parse(file.Metadata[Steps], CultureInfo.InvariantCulture));
         }
         catch (InvalidDataException fault)
         {
-            throw new InvalidDataException($"{path} is of another model. Delete the file to start over, or train with the configuration it was made with. {fault.Message}", fault);
+            throw new InvalidDataException(
+                $"{path} is of another model. Delete the file to start over, or train with the configuration it was made with. {fault.Message}", fault);
         }
     }
 
