@@ -28,7 +28,10 @@ public abstract record ImageOptions
     /// <summary>The sampler, one of <see cref="SamplerKind"/>'s or of your own. Default the one that the model's scheduler configuration names.</summary>
     public SamplerKind? Sampler { get; init; }
 
-    /// <summary>How samplers over noise levels space them; DDIM, DDPM and PNDM have none (<see cref="SamplerDeclaration.HasLevels"/>). Default as the model's scheduler configuration says.</summary>
+    /// <summary>
+    /// How samplers over noise levels space them; DDIM, DDPM and PNDM have none (<see cref="SamplerDeclaration.HasLevels"/>). Default as the model's scheduler
+    /// configuration says.
+    /// </summary>
     public SigmaSpacing? Spacing { get; init; }
 
     /// <summary>η of DDIM and of your own samplers that use one (<see cref="SamplerDeclaration.UsesEta"/>), 0 (default, deterministic) to 1.</summary>

@@ -158,7 +158,8 @@ public abstract class Sampler : IDisposable
     };
 
     /// <summary>
-    /// The estimate of x₀, clamped to ±<see cref="SchedulerConfig.ClipSampleRange"/> if the configuration asks for it (<see cref="SchedulerConfig.ClipSample"/>).
+    /// The estimate of x₀, clamped to ±<see cref="SchedulerConfig.ClipSampleRange"/> if the configuration asks for it
+    /// (<see cref="SchedulerConfig.ClipSample"/>).
     /// </summary>
     /// <param name="original">The estimate.</param>
     protected Term Clip(Term original) => Config.ClipSample ? original.Tensor.Within(-Config.ClipSampleRange, Config.ClipSampleRange) : original;

@@ -13,7 +13,8 @@ public sealed record SamplerChoice(SamplerKind Kind, SigmaSpacing? Spacing = nul
     ];
 
     /// <summary>
-    /// The names of all samplers, as WebUI writes them where it has them; each that walks along noise levels can be followed by one of <see cref="SpacingNames"/>.
+    /// The names of all samplers, as WebUI writes them where it has them; each that walks along noise levels can be followed by one of
+    /// <see cref="SpacingNames"/>.
     /// </summary>
     public static IReadOnlyList<string> Names => [.. SamplerKind.All.Select(static kind => kind.Declaration.Title)];
 
@@ -21,7 +22,8 @@ public sealed record SamplerChoice(SamplerKind Kind, SigmaSpacing? Spacing = nul
     public static IReadOnlyList<string> SpacingNames { get; } = [.. Spacings.Select(entry => entry.Names[0])];
 
     /// <summary>
-    /// Reads a name such as <c>"DPM++ 2M Karras"</c>, <c>"Euler a"</c>, <c>"dpmpp_2m_sde"</c> or <c>"UniPC"</c>; case, blanks and underscores make no difference.
+    /// Reads a name such as <c>"DPM++ 2M Karras"</c>, <c>"Euler a"</c>, <c>"dpmpp_2m_sde"</c> or <c>"UniPC"</c>; case, blanks and underscores make no
+    /// difference.
     /// </summary>
     /// <remarks>Samplers of your own are read, too, once <see cref="SamplerKind.Register"/> has made them known.</remarks>
     /// <param name="name">The name.</param>

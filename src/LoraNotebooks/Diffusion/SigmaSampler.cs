@@ -48,7 +48,7 @@ public abstract class SigmaSampler : Sampler
     public sealed override IReadOnlyList<double> Sigmas => sigmas;
 
     /// <inheritdoc/>
-    // With leading spacing the first level is below the largest, and the initial sample holds signal of variance one too.
+    /// <remarks>With leading spacing the first level is below the largest, and the initial sample holds signal of variance one too.</remarks>
     public sealed override double InitialNoiseSigma => Config.TimestepSpacing == TimestepSpacing.Leading ? Math.Sqrt(sigmas[0] * sigmas[0] + 1) : sigmas[0];
 
     /// <inheritdoc/>

@@ -10,7 +10,8 @@ public sealed class SamplerFormulaTests
 
     private static readonly int[] Numbers = [1, 2, 3, 8];
 
-    private static readonly SamplerKind[] Multistep = [SamplerKind.DpmPlusPlus2M, SamplerKind.DpmPlusPlus2MSde, SamplerKind.DpmPlusPlus3MSde, SamplerKind.UniPc];
+    private static readonly SamplerKind[] Multistep =
+        [SamplerKind.DpmPlusPlus2M, SamplerKind.DpmPlusPlus2MSde, SamplerKind.DpmPlusPlus3MSde, SamplerKind.UniPc];
 
     private static readonly SchedulerConfig Basis = new()
     {
@@ -222,7 +223,11 @@ public sealed class SamplerFormulaTests
     private static void AssertFormula(SchedulerConfig config, SamplerKind? kind, int steps, double eta = 0)
     {
         // A named sampler has its own method, whatever the model's configuration says of DPM++.
-        var given = kind is null || kind == SamplerKind.UniPc ? config : config with { AlgorithmType = kind == SamplerKind.DpmPlusPlus2M ? "sde-dpmsolver++" : "dpmsolver++", SolverOrder = kind == SamplerKind.DpmPlusPlus3MSde ? 1 : 3 };
+        var given = kind is null || kind == SamplerKind.UniPc ? config : config with
+        {
+            AlgorithmType = kind == SamplerKind.DpmPlusPlus2M ? "sde-dpmsolver++" : "dpmsolver++",
+            SolverOrder = kind == SamplerKind.DpmPlusPlus3MSde ? 1 : 3,
+        };
         using var sampler = Sampler.Create(given, steps, kind, eta);
         var oracle = new SamplerOracle(config, kind ?? SamplerKind.DpmPlusPlus2M, steps, eta);
         AssertWalk(oracle, sampler, $"{kind}, {steps} steps, η {eta}: {config with { TrainedBetas = null }}", isOwn: kind is null);

@@ -38,10 +38,11 @@ internal sealed partial class SamplerOracle
 
     public static double Noise(int draw) => Math.Cos(2.1 * draw + 0.2);
 
-    private bool IsMultistep => kind is nameof(SamplerKind.DpmPlusPlus2M) or nameof(SamplerKind.DpmPlusPlus2MSde) or nameof(SamplerKind.DpmPlusPlus3MSde) or nameof(SamplerKind.UniPc);
+    private bool IsMultistep => kind is nameof(SamplerKind.DpmPlusPlus2M) or nameof(SamplerKind.DpmPlusPlus2MSde) or nameof(SamplerKind.DpmPlusPlus3MSde)
+        or nameof(SamplerKind.UniPc);
 
-    private bool IsTwice => kind is nameof(SamplerKind.Heun) or nameof(SamplerKind.Dpm2) or nameof(SamplerKind.Dpm2Ancestral) or nameof(SamplerKind.DpmPlusPlus2SAncestral)
-        or nameof(SamplerKind.DpmPlusPlusSde);
+    private bool IsTwice => kind is nameof(SamplerKind.Heun) or nameof(SamplerKind.Dpm2) or nameof(SamplerKind.Dpm2Ancestral)
+        or nameof(SamplerKind.DpmPlusPlus2SAncestral) or nameof(SamplerKind.DpmPlusPlusSde);
 
     /// <summary>x after each evaluation of the model.</summary>
     public IReadOnlyList<double> Walk(double start)
