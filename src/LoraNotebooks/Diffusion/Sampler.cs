@@ -10,6 +10,20 @@ namespace LoraNotebooks.Diffusion;
 /// One of your own derives from this class, or from <see cref="SigmaSampler"/> or <see cref="LogSnrSampler"/> if it walks along noise levels, sets
 /// <see cref="Timesteps"/>, writes its formula in <see cref="Next"/>, and is made known by <see cref="SamplerKind.Register"/>.
 /// </remarks>
+/// <example><code>
+/// using LoraNotebooks.Tensors; // Term
+///
+/// public sealed class LcmSampler(SchedulerConfig config, int steps) : SigmaSampler(config, steps)
+/// {
+///     public override bool AddsNoise => true;
+///
+///     protected override Term Next(Term modelOutput, int step, Term sample, Func&lt;Term&gt; noise) =>
+///         OriginalAt(step, modelOutput, sample) + Sigmas[step + 1] * noise();
+/// }
+///
+/// var lcm = SamplerKind.Register(new("Lcm", (config, steps, _) => new LcmSampler(config, steps)) { Title = "LCM" });
+/// var images = pipeline.Generate(new() { Prompt = "portrait", Sampler = lcm });
+/// </code></example>
 public abstract class Sampler : IDisposable
 {
     /// <summary>Computes the noise schedule.</summary>
