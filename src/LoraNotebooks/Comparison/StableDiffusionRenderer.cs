@@ -102,7 +102,7 @@ public sealed class StableDiffusionRenderer : IXyzRenderer, IDisposable
         return settings with
         {
             Sampler = settings.Sampler ?? Sampler.NameFor(scheduler),
-            Spacing = !SamplerChoice.HasLevels(kind) ? null : settings.Spacing ?? scheduler.SigmaSpacing,
+            Spacing = !kind.Declaration.HasLevels ? null : settings.Spacing ?? scheduler.SigmaSpacing,
             Width = settings.Width ?? _pipeline.NativeSize,
             Height = settings.Height ?? _pipeline.NativeSize,
         };

@@ -42,6 +42,11 @@ public sealed record XyzSettings : ImageOptions
             faults.Add($"Guidance is {Guidance}; give a number of at least 0, such as 3.");
         }
 
+        if (Sampler?.Fault is { } sampler)
+        {
+            faults.Add(sampler);
+        }
+
         if (ClipSkip < 1)
         {
             faults.Add($"Clip skip is {ClipSkip}; give 1 (the last layer) or more.");
@@ -81,12 +86,12 @@ public sealed record XyzSettings : ImageOptions
 
     /// <summary>
     /// The settings with what makes no difference left out, so that two cells with the same picture are recognised:
-    /// at weight 0 it does not matter which LoRA is loaded, a sampler without noise levels does not space them, and only DDIM has an η.
+    /// at weight 0 it does not matter which LoRA is loaded, a sampler without noise levels does not space them, and only some have an η.
     /// </summary>
     internal XyzSettings Canonical() => this with
     {
         Checkpoint = LoraWeight == 0 ? null : Checkpoint,
-        Spacing = Sampler is { } kind && !SamplerChoice.HasLevels(kind) ? null : Spacing,
-        Eta = Sampler is null or SamplerKind.Ddim ? Eta : 0,
+        Spacing = Sampler?.Declaration.HasLevels == false ? null : Spacing,
+        Eta = Sampler?.Declaration.UsesEta == false ? 0 : Eta,
     };
 }

@@ -8,18 +8,26 @@ internal sealed class DdimSampler : Sampler
     private readonly double eta;
     private readonly int stride;
 
+    public static SamplerDeclaration Declaration => new(nameof(SamplerKind.Ddim), static (config, steps, eta) => new DdimSampler(config, steps, eta))
+    {
+        Title = "DDIM",
+        SchedulerClass = "DDIMScheduler",
+        HasLevels = false,
+        UsesEta = true,
+    };
+
     public DdimSampler(SchedulerConfig config, int steps, double eta)
         : base(config)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(eta);
         this.eta = eta;
-        Timesteps = TimestepSequence.Whole(config, steps);
+        Timesteps = WholeTimesteps(steps);
         stride = config.NumTrainTimesteps / steps;
     }
 
     public override bool AddsNoise => eta > 0;
 
-    private protected override Term Next(Term modelOutput, int step, Term sample, Func<Term> noise)
+    protected override Term Next(Term modelOutput, int step, Term sample, Func<Term> noise)
     {
         var t = (int)Timesteps[step];
         double a = Schedule.AlphasCumprod[t];

@@ -5,15 +5,22 @@ namespace LoraNotebooks.Diffusion;
 /// <summary>Ancestral sampling (Ho et al. 2020, arXiv:2006.11239, algorithm 2, with the posterior of equations 6 and 7).</summary>
 internal sealed class DdpmSampler : Sampler
 {
+    public static SamplerDeclaration Declaration => new(nameof(SamplerKind.Ddpm), static (config, steps, _) => new DdpmSampler(config, steps))
+    {
+        Title = "DDPM",
+        SchedulerClass = "DDPMScheduler",
+        HasLevels = false,
+    };
+
     public DdpmSampler(SchedulerConfig config, int steps)
         : base(config)
     {
-        Timesteps = TimestepSequence.Whole(config, steps);
+        Timesteps = WholeTimesteps(steps);
     }
 
     public override bool AddsNoise => true;
 
-    private protected override Term Next(Term modelOutput, int step, Term sample, Func<Term> noise)
+    protected override Term Next(Term modelOutput, int step, Term sample, Func<Term> noise)
     {
         var t = (int)Timesteps[step];
         double a = Schedule.AlphasCumprod[t];

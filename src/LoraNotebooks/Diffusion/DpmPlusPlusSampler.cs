@@ -9,13 +9,34 @@ namespace LoraNotebooks.Diffusion;
 internal sealed class DpmPlusPlusSampler(SchedulerConfig config, int steps)
     : LogSnrSampler(config, steps, roundsKarras: config.BetaSchedule != BetaSchedule.SquaredCosCapV2, memory: config.SolverOrder)
 {
+    private const string Ode = "dpmsolver++";
+    private const string Sde = "sde-dpmsolver++";
     private const int FewSteps = 15;
 
-    private readonly bool stochastic = config.AlgorithmType == "sde-dpmsolver++";
+    private readonly bool stochastic = config.AlgorithmType == Sde;
+
+    public static SamplerDeclaration Second => Declare(nameof(SamplerKind.DpmPlusPlus2M), "DPM++ 2M") with
+    {
+        OtherNames = ["dpmsolver++"],
+        Settings = static config => config with { AlgorithmType = Ode, SolverOrder = 2 },
+        IsMeantBy = static config => config.AlgorithmType != Sde,
+    };
+
+    public static SamplerDeclaration SecondSde => Declare(nameof(SamplerKind.DpmPlusPlus2MSde), "DPM++ 2M SDE") with
+    {
+        Settings = static config => config with { AlgorithmType = Sde, SolverOrder = 2 },
+        IsMeantBy = static config => config.AlgorithmType == Sde && config.SolverOrder != 3,
+    };
+
+    public static SamplerDeclaration ThirdSde => Declare(nameof(SamplerKind.DpmPlusPlus3MSde), "DPM++ 3M SDE") with
+    {
+        Settings = static config => config with { AlgorithmType = Sde, SolverOrder = 3 },
+        IsMeantBy = static config => config.AlgorithmType == Sde && config.SolverOrder == 3,
+    };
 
     public override bool AddsNoise => stochastic;
 
-    private protected override Term Next(Term modelOutput, int step, Term sample, Func<Term> noise)
+    protected override Term Next(Term modelOutput, int step, Term sample, Func<Term> noise)
     {
         Originals.Add(OriginalAt(step, modelOutput, sample));
         var (_, sigma, lambda) = Level(step);
@@ -52,6 +73,12 @@ internal sealed class DpmPlusPlusSampler(SchedulerConfig config, int steps)
 
         return stochastic ? next + nextSigma * Math.Sqrt(gain) * noise() : next;
     }
+
+    private static SamplerDeclaration Declare(string name, string title) => new(name, static (config, steps, _) => new DpmPlusPlusSampler(config, steps))
+    {
+        Title = title,
+        SchedulerClass = "DPMSolverMultistepScheduler",
+    };
 
     /// <summary>As many orders as there are estimates; σ = 0 has no finite λ, and few steps are more stable with a low-order end.</summary>
     private int Order(int step)

@@ -10,12 +10,26 @@ internal sealed class EulerSampler : SigmaSampler
 {
     private readonly bool ancestral;
 
+    public static SamplerDeclaration Plain => new(nameof(SamplerKind.Euler), static (config, steps, _) => new EulerSampler(config, steps, ancestral: false))
+    {
+        OtherNames = ["k_euler"],
+        SchedulerClass = "EulerDiscreteScheduler",
+    };
+
+    public static SamplerDeclaration WithNoise => new(
+        nameof(SamplerKind.EulerAncestral), static (config, steps, _) => new EulerSampler(config, steps, ancestral: true))
+    {
+        Title = "Euler a",
+        OtherNames = ["k_euler_a", "euler_ancestral"],
+        SchedulerClass = "EulerAncestralDiscreteScheduler",
+    };
+
     public EulerSampler(SchedulerConfig config, int steps, bool ancestral)
         : base(config, steps, reachesZero: ancestral) => this.ancestral = ancestral;
 
     public override bool AddsNoise => ancestral;
 
-    private protected override Term Next(Term modelOutput, int step, Term sample, Func<Term> noise)
+    protected override Term Next(Term modelOutput, int step, Term sample, Func<Term> noise)
     {
         var (sigma, next) = (Sigmas[step], Sigmas[step + 1]);
         var derivative = Derivative(step, modelOutput, sample);

@@ -34,6 +34,7 @@ public sealed record GenerationOptions : ImageOptions
         faults.Expect(double.IsFinite(Guidance), nameof(Guidance), Guidance, "a finite number; 1 is no guidance, 3 to 12 are usual");
         faults.Positive(nameof(Count), Count);
         faults.Positive(nameof(BatchSize), BatchSize);
+        faults.Require(Sampler?.Fault is null, $"{nameof(Sampler)}: {Sampler?.Fault}");
         faults.InRange(nameof(Eta), Eta, 0, 1);
         faults.Positive(nameof(ClipSkip), ClipSkip);
         faults.Within(nameof(Reading), Reading.Validate());

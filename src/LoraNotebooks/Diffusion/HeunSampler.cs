@@ -10,13 +10,19 @@ internal sealed class HeunSampler(SchedulerConfig config, int steps) : SigmaSamp
 {
     private readonly TensorHistory start = new(2); // x and dx/dσ where the Euler step began
 
+    public static SamplerDeclaration Declaration => new(nameof(SamplerKind.Heun), static (config, steps, _) => new HeunSampler(config, steps))
+    {
+        OtherNames = ["k_heun"],
+        SchedulerClass = "HeunDiscreteScheduler",
+    };
+
     public override void Dispose()
     {
         start.Dispose();
         base.Dispose();
     }
 
-    private protected override Term Next(Term modelOutput, int step, Term sample, Func<Term> noise)
+    protected override Term Next(Term modelOutput, int step, Term sample, Func<Term> noise)
     {
         var slope = (sample - Clip(OriginalAt(step, modelOutput, sample))) / Sigmas[step];
         if (step % 2 == 0)

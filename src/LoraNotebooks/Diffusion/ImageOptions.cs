@@ -27,13 +27,16 @@ public abstract record ImageOptions
     /// </summary>
     public double Guidance { get; init; } = 7.5;
 
-    /// <summary>The sampler. Default the one that the model's scheduler configuration names.</summary>
+    /// <summary>The sampler, one of <see cref="SamplerKind"/>'s or of your own. Default the one that the model's scheduler configuration names.</summary>
     public SamplerKind? Sampler { get; init; }
 
-    /// <summary>How samplers over noise levels space them; DDIM, DDPM and PNDM have none. Default as the model's scheduler configuration says.</summary>
+    /// <summary>
+    /// How samplers over noise levels space them; DDIM, DDPM and PNDM have none (<see cref="SamplerDeclaration.HasLevels"/>). Default as the model's scheduler
+    /// configuration says.
+    /// </summary>
     public SigmaSpacing? Spacing { get; init; }
 
-    /// <summary>η of DDIM, 0 (default, deterministic) to 1.</summary>
+    /// <summary>η of DDIM and of your own samplers that use one (<see cref="SamplerDeclaration.UsesEta"/>), 0 (default, deterministic) to 1.</summary>
     public double Eta { get; init; }
 
     /// <summary>Which hidden states of the text encoder are used: 1 (default) the last layer's, 2 those of the layer before, …</summary>

@@ -12,13 +12,20 @@ internal sealed class LmsSampler(SchedulerConfig config, int steps) : SigmaSampl
 
     private readonly TensorHistory slopes = new(Order);
 
+    public static SamplerDeclaration Declaration => new(nameof(SamplerKind.Lms), static (config, steps, _) => new LmsSampler(config, steps))
+    {
+        Title = "LMS",
+        OtherNames = ["k_lms"],
+        SchedulerClass = "LMSDiscreteScheduler",
+    };
+
     public override void Dispose()
     {
         slopes.Dispose();
         base.Dispose();
     }
 
-    private protected override Term Next(Term modelOutput, int step, Term sample, Func<Term> noise)
+    protected override Term Next(Term modelOutput, int step, Term sample, Func<Term> noise)
     {
         slopes.Add(Derivative(step, modelOutput, sample));
         var next = sample;

@@ -15,15 +15,48 @@ internal sealed class MidpointSampler : SigmaSampler
     private readonly bool noiseInTheMiddle;
     private readonly bool bySlope;
 
-    public MidpointSampler(SchedulerConfig config, int steps, SamplerKind kind)
-        : base(config, steps, second: kind is SamplerKind.Dpm2Ancestral or SamplerKind.DpmPlusPlus2SAncestral
+    /// <param name="config">Schedule and settings.</param>
+    /// <param name="steps">n.</param>
+    /// <param name="bySlope">Whether the slope makes the step rather than the estimate of x₀.</param>
+    /// <param name="ancestral">Whether a step ends with fresh noise.</param>
+    /// <param name="noiseInTheMiddle">Whether there is fresh noise at the level between, too.</param>
+    private MidpointSampler(SchedulerConfig config, int steps, bool bySlope, bool ancestral, bool noiseInTheMiddle = false)
+        : base(config, steps, second: ancestral && !noiseInTheMiddle
             ? (_, next) => next // √(σ·σ_down), as σ_down = σ'²/σ
             : (sigma, next) => Math.Sqrt(sigma * next))
     {
-        ancestral = kind != SamplerKind.Dpm2;
-        noiseInTheMiddle = kind == SamplerKind.DpmPlusPlusSde;
-        bySlope = kind is SamplerKind.Dpm2 or SamplerKind.Dpm2Ancestral;
+        this.bySlope = bySlope;
+        this.ancestral = ancestral;
+        this.noiseInTheMiddle = noiseInTheMiddle;
     }
+
+    public static SamplerDeclaration DpmPlusPlusSde => new(
+        nameof(SamplerKind.DpmPlusPlusSde),
+        static (config, steps, _) => new MidpointSampler(config, steps, bySlope: false, ancestral: true, noiseInTheMiddle: true))
+    {
+        Title = "DPM++ SDE",
+    };
+
+    public static SamplerDeclaration DpmPlusPlus2SAncestral => new(
+        nameof(SamplerKind.DpmPlusPlus2SAncestral), static (config, steps, _) => new MidpointSampler(config, steps, bySlope: false, ancestral: true))
+    {
+        Title = "DPM++ 2S a",
+        OtherNames = ["dpmpp_2s_ancestral"],
+    };
+
+    public static SamplerDeclaration Dpm2 => new(
+        nameof(SamplerKind.Dpm2), static (config, steps, _) => new MidpointSampler(config, steps, bySlope: true, ancestral: false))
+    {
+        Title = "DPM2",
+        OtherNames = ["k_dpm_2"],
+    };
+
+    public static SamplerDeclaration Dpm2Ancestral => new(
+        nameof(SamplerKind.Dpm2Ancestral), static (config, steps, _) => new MidpointSampler(config, steps, bySlope: true, ancestral: true))
+    {
+        Title = "DPM2 a",
+        OtherNames = ["k_dpm_2_a", "dpm_2_ancestral"],
+    };
 
     public override bool AddsNoise => ancestral;
 
@@ -33,7 +66,7 @@ internal sealed class MidpointSampler : SigmaSampler
         base.Dispose();
     }
 
-    private protected override Term Next(Term modelOutput, int step, Term sample, Func<Term> noise)
+    protected override Term Next(Term modelOutput, int step, Term sample, Func<Term> noise)
     {
         var original = OriginalAt(step, modelOutput, sample);
         if (step == Timesteps.Count - 1)

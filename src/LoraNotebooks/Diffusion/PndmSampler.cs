@@ -14,10 +14,18 @@ internal sealed class PndmSampler : Sampler
     private readonly TensorHistory outputs = new(Remembered);
     private readonly TensorHistory firstSample = new(1);
 
+    public static SamplerDeclaration Declaration => new(nameof(SamplerKind.Pndm), static (config, steps, _) => new PndmSampler(config, steps))
+    {
+        Title = "PLMS",
+        OtherNames = ["PNDM"],
+        SchedulerClass = "PNDMScheduler",
+        HasLevels = false,
+    };
+
     public PndmSampler(SchedulerConfig config, int steps)
         : base(config)
     {
-        var once = TimestepSequence.Whole(config, steps);
+        var once = WholeTimesteps(steps);
         Timesteps = steps == 1 ? once : [once[0], once[1], .. once[1..]];
         stride = config.NumTrainTimesteps / steps;
     }
@@ -29,7 +37,7 @@ internal sealed class PndmSampler : Sampler
         base.Dispose();
     }
 
-    private protected override Term Next(Term modelOutput, int step, Term sample, Func<Term> noise)
+    protected override Term Next(Term modelOutput, int step, Term sample, Func<Term> noise)
     {
         var t = (int)Timesteps[step];
         if (step == 1)

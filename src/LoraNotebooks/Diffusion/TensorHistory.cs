@@ -4,18 +4,20 @@ using static TorchSharp.torch;
 namespace LoraNotebooks.Diffusion;
 
 /// <summary>The last few tensors of a run that a sampler builds on. They outlive the step's scope, so they are copies that belong to the sampler.</summary>
-/// <param name="capacity">How many are kept; the oldest is freed first.</param>
-internal sealed class TensorHistory(int capacity) : IDisposable
+/// <param name="capacity">How many are kept, 1 or more; the oldest is freed first.</param>
+public sealed class TensorHistory(int capacity) : IDisposable
 {
     private readonly Queue<Tensor> tensors = new();
 
     /// <summary>How many there are.</summary>
     public int Count => tensors.Count;
 
-    /// <summary>The tensor that was added <paramref name="ago"/> additions before the last.</summary>
+    /// <summary>The tensor that was added <paramref name="ago"/> additions before the last; it stays the history's, which frees it.</summary>
+    /// <param name="ago">0 for the last one, up to <see cref="Count"/> − 1.</param>
     public Term this[int ago] => tensors.ElementAt(tensors.Count - 1 - ago);
 
     /// <summary>Keeps a copy.</summary>
+    /// <param name="term">The tensor.</param>
     public void Add(Term term)
     {
         tensors.Enqueue(term.Tensor.clone().DetachFromDisposeScope());

@@ -11,13 +11,19 @@ internal sealed class UniPcSampler(SchedulerConfig config, int steps) : LogSnrSa
     private readonly TensorHistory start = new(1); // x where the last predictor began
     private int lastOrder;
 
+    public static SamplerDeclaration Declaration => new(nameof(SamplerKind.UniPc), static (config, steps, _) => new UniPcSampler(config, steps))
+    {
+        Title = "UniPC",
+        SchedulerClass = "UniPCMultistepScheduler",
+    };
+
     public override void Dispose()
     {
         start.Dispose();
         base.Dispose();
     }
 
-    private protected override Term Next(Term modelOutput, int step, Term sample, Func<Term> noise)
+    protected override Term Next(Term modelOutput, int step, Term sample, Func<Term> noise)
     {
         var original = OriginalAt(step, modelOutput, sample);
         if (step > 0 && !Config.DisableCorrector.Contains(step - 1))

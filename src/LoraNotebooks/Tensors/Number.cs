@@ -3,10 +3,10 @@ using TorchSharp;
 namespace LoraNotebooks.Tensors;
 
 /// <summary>
-/// A number beside a tensor. It becomes a native scalar only for the moment of an operation, see <see cref="Arithmetic"/>,
+/// A number beside a tensor in a formula (<see cref="Term"/>). It becomes a native scalar only for the moment of an operation,
 /// and keeps its kind until then: 2 and 2.0 are different to a tensor of integers.
 /// </summary>
-internal readonly struct Number
+public readonly struct Number
 {
     private readonly double real;
     private readonly long whole;
@@ -22,16 +22,20 @@ internal readonly struct Number
         Float64,
     }
 
+    /// <summary>A whole number of 32 bits.</summary>
     public static implicit operator Number(int value) => new(0, value, Kind.Int32);
 
+    /// <summary>A whole number of 64 bits.</summary>
     public static implicit operator Number(long value) => new(0, value, Kind.Int64);
 
+    /// <summary>A number of single precision.</summary>
     public static implicit operator Number(float value) => new(value, 0, Kind.Float32);
 
+    /// <summary>A number of double precision.</summary>
     public static implicit operator Number(double value) => new(value, 0, Kind.Float64);
 
     /// <summary>The native scalar, for a <c>using</c> around the operation that reads it.</summary>
-    public Scalar Hold() => kind switch
+    internal Scalar Hold() => kind switch
     {
         // Each is converted by itself: a switch over bare numbers would make all of them doubles.
         Kind.Int32 => (Scalar)(int)whole,

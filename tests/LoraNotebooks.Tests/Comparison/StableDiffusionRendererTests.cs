@@ -80,22 +80,22 @@ public sealed class StableDiffusionRendererTests : IDisposable
     }
 
     [Theory]
-    [InlineData(null, SigmaSpacing.Timesteps, SamplerKind.Ddim, null)]
-    [InlineData(SamplerKind.Euler, SigmaSpacing.Timesteps, SamplerKind.Euler, SigmaSpacing.Timesteps)]
-    [InlineData(SamplerKind.DpmPlusPlus2M, SigmaSpacing.Karras, SamplerKind.DpmPlusPlus2M, SigmaSpacing.Karras)]
+    [InlineData(null, SigmaSpacing.Timesteps, nameof(SamplerKind.Ddim), null)]
+    [InlineData(nameof(SamplerKind.Euler), SigmaSpacing.Timesteps, nameof(SamplerKind.Euler), SigmaSpacing.Timesteps)]
+    [InlineData(nameof(SamplerKind.DpmPlusPlus2M), SigmaSpacing.Karras, nameof(SamplerKind.DpmPlusPlus2M), SigmaSpacing.Karras)]
     public void Run_SavedGrid_NamesWhatTheModelDecidedAndIsDrawnAgainFromItsIndex(
-        SamplerKind? sampler, SigmaSpacing ofTheModel, SamplerKind expectedSampler, SigmaSpacing? expectedSpacing)
+        string? sampler, SigmaSpacing ofTheModel, string expectedSampler, SigmaSpacing? expectedSpacing)
     {
         var scheduler = TinyPipeline.Scheduler with { UseKarrasSigmas = ofTheModel == SigmaSpacing.Karras };
         var own = new StableDiffusionPipeline(_pipeline.Text, _pipeline.UNet, _pipeline.Vae, scheduler);
         using var lora = Lora("mika", 1);
-        var result = new XyzGrid(Settings with { Sampler = sampler }, XyzAxis.LoraWeight(0, 0.7)).Run(own, lora);
+        var result = new XyzGrid(Settings with { Sampler = sampler is null ? null : SamplerKind.Named(sampler) }, XyzAxis.LoraWeight(0, 0.7)).Run(own, lora);
         result.Save(_folder);
 
         var entries = XyzIndex.Load(_folder);
 
         Assert.All(entries.Select(static entry => entry.Settings), settings =>
-            Assert.Equal((expectedSampler, expectedSpacing, 16, 16), (settings.Sampler, settings.Spacing, settings.Width, settings.Height)));
+            Assert.Equal((expectedSampler, expectedSpacing, 16, 16), (settings.Sampler?.Name, settings.Spacing, settings.Width, settings.Height)));
         Assert.Equal([null, "mika"], entries.Select(static entry => entry.Facts.GetValueOrDefault("lora")));
 
         // On a pipeline that leaves other things to its own settings.

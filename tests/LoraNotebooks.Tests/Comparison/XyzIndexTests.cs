@@ -196,7 +196,7 @@ public sealed class XyzIndexTests : IDisposable
                 var type when type == typeof(int) || type == typeof(int?) => 24,
                 var type when type == typeof(long) => -9007199254740993,
                 var type when type == typeof(double) => 1 / 3.0,
-                var type when type == typeof(SamplerKind?) => SamplerKind.DpmPlusPlus2SAncestral,
+                var type when type == typeof(SamplerKind) => SamplerKind.DpmPlusPlus2SAncestral,
                 var type when type == typeof(SigmaSpacing?) => SigmaSpacing.Timesteps,
                 var type when type == typeof(PromptReading) => new PromptReading { MaxTokenLength = 150, Weighting = PromptWeighting.KeepMean },
                 var type => throw new NotSupportedException($"{property.Name} is a {type}; say here what value it takes"),

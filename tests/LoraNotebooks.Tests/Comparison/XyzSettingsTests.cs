@@ -52,9 +52,9 @@ public sealed class XyzSettingsTests
         Assert.Equal(all, all.Canonical());
         Assert.Equal(all with { Checkpoint = null, LoraWeight = 0 }, (all with { LoraWeight = 0 }).Canonical());
         Assert.Equal(all with { Sampler = SamplerKind.Ddim, Spacing = null }, (all with { Sampler = SamplerKind.Ddim }).Canonical());
-        foreach (var kind in Enum.GetValues<SamplerKind>().Where(static kind => kind != SamplerKind.Ddim))
+        foreach (var kind in SamplerKind.All.Where(static kind => kind != SamplerKind.Ddim))
         {
-            var isOfTimesteps = kind is SamplerKind.Ddpm or SamplerKind.Pndm;
+            var isOfTimesteps = kind == SamplerKind.Ddpm || kind == SamplerKind.Pndm;
             Assert.Equal(all with { Sampler = kind, Eta = 0, Spacing = isOfTimesteps ? null : SigmaSpacing.Karras }, (all with { Sampler = kind }).Canonical());
         }
     }

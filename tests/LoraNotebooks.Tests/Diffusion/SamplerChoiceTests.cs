@@ -5,21 +5,21 @@ namespace LoraNotebooks.Tests.Diffusion;
 public sealed class SamplerChoiceTests
 {
     [Theory]
-    [InlineData("DPM++ 2M Karras", SamplerKind.DpmPlusPlus2M, SigmaSpacing.Karras)]
-    [InlineData("DPM++ 2M SDE Exponential", SamplerKind.DpmPlusPlus2MSde, SigmaSpacing.Exponential)]
-    [InlineData("dpmpp_3m_sde", SamplerKind.DpmPlusPlus3MSde, null)]
-    [InlineData("Euler a", SamplerKind.EulerAncestral, null)]
-    [InlineData("k_euler_a", SamplerKind.EulerAncestral, null)]
-    [InlineData("euler_ancestral karras", SamplerKind.EulerAncestral, SigmaSpacing.Karras)]
-    [InlineData("euler", SamplerKind.Euler, null)]
-    [InlineData("uni_pc", SamplerKind.UniPc, null)]
-    [InlineData("PLMS", SamplerKind.Pndm, null)]
-    [InlineData("DpmPlusPlus2M", SamplerKind.DpmPlusPlus2M, null)]
-    [InlineData("DPM++ SDE Karras", SamplerKind.DpmPlusPlusSde, SigmaSpacing.Karras)]
-    [InlineData("dpm_2_ancestral", SamplerKind.Dpm2Ancestral, null)]
-    [InlineData("LMS normal", SamplerKind.Lms, SigmaSpacing.Timesteps)]
-    public void Parse_NamesOfOtherPrograms_AreKnown(string name, SamplerKind kind, SigmaSpacing? spacing) =>
-        Assert.Equal(new SamplerChoice(kind, spacing), SamplerChoice.Parse(name));
+    [InlineData("DPM++ 2M Karras", nameof(SamplerKind.DpmPlusPlus2M), SigmaSpacing.Karras)]
+    [InlineData("DPM++ 2M SDE Exponential", nameof(SamplerKind.DpmPlusPlus2MSde), SigmaSpacing.Exponential)]
+    [InlineData("dpmpp_3m_sde", nameof(SamplerKind.DpmPlusPlus3MSde), null)]
+    [InlineData("Euler a", nameof(SamplerKind.EulerAncestral), null)]
+    [InlineData("k_euler_a", nameof(SamplerKind.EulerAncestral), null)]
+    [InlineData("euler_ancestral karras", nameof(SamplerKind.EulerAncestral), SigmaSpacing.Karras)]
+    [InlineData("euler", nameof(SamplerKind.Euler), null)]
+    [InlineData("uni_pc", nameof(SamplerKind.UniPc), null)]
+    [InlineData("PLMS", nameof(SamplerKind.Pndm), null)]
+    [InlineData("DpmPlusPlus2M", nameof(SamplerKind.DpmPlusPlus2M), null)]
+    [InlineData("DPM++ SDE Karras", nameof(SamplerKind.DpmPlusPlusSde), SigmaSpacing.Karras)]
+    [InlineData("dpm_2_ancestral", nameof(SamplerKind.Dpm2Ancestral), null)]
+    [InlineData("LMS normal", nameof(SamplerKind.Lms), SigmaSpacing.Timesteps)]
+    public void Parse_NamesOfOtherPrograms_AreKnown(string name, string kind, SigmaSpacing? spacing) =>
+        Assert.Equal(new SamplerChoice(SamplerKind.Named(kind), spacing), SamplerChoice.Parse(name));
 
     [Theory]
     [InlineData("")]
@@ -36,7 +36,7 @@ public sealed class SamplerChoiceTests
     [Fact]
     public void ToString_EverySamplerAndSpacing_IsReadBack()
     {
-        foreach (var kind in Enum.GetValues<SamplerKind>())
+        foreach (var kind in SamplerKind.All)
         {
             Assert.Equal(new SamplerChoice(kind), SamplerChoice.Parse(new SamplerChoice(kind).ToString()));
         }
@@ -48,7 +48,7 @@ public sealed class SamplerChoiceTests
             Assert.Equal(spacing, SamplerChoice.ParseSpacing(SamplerChoice.NameOf(spacing)));
         }
 
-        Assert.Equal(Enum.GetValues<SamplerKind>().Length, SamplerChoice.Names.Count);
+        Assert.Equal(SamplerKind.All.Count, SamplerChoice.Names.Count);
     }
 
     [Fact]
@@ -73,10 +73,10 @@ public sealed class SamplerChoiceTests
             [SamplerKind.Pndm] = ["PLMS", "PNDM"],
         };
         var spacings = new Dictionary<SigmaSpacing, string[]> { [SigmaSpacing.Timesteps] = ["Normal", "Uniform", "timesteps"], [SigmaSpacing.Karras] = ["Karras"], [SigmaSpacing.Exponential] = ["Exponential"] };
-        foreach (var kind in Enum.GetValues<SamplerKind>())
+        foreach (var kind in SamplerKind.All)
         {
-            var hasLevels = kind is not (SamplerKind.Ddim or SamplerKind.Ddpm or SamplerKind.Pndm);
-            Assert.Equal(hasLevels, SamplerChoice.HasLevels(kind));
+            var hasLevels = kind.Name is not (nameof(SamplerKind.Ddim) or nameof(SamplerKind.Ddpm) or nameof(SamplerKind.Pndm));
+            Assert.Equal(hasLevels, kind.Declaration.HasLevels);
             Assert.Equal(names[kind][0], new SamplerChoice(kind).ToString());
             foreach (var name in names[kind].Append(kind.ToString()))
             {

@@ -10,6 +10,9 @@ public sealed class SamplerFormulaTests
 
     private static readonly int[] Numbers = [1, 2, 3, 8];
 
+    private static readonly SamplerKind[] Multistep =
+        [SamplerKind.DpmPlusPlus2M, SamplerKind.DpmPlusPlus2MSde, SamplerKind.DpmPlusPlus3MSde, SamplerKind.UniPc];
+
     private static readonly SchedulerConfig Basis = new()
     {
         NumTrainTimesteps = T,
@@ -17,19 +20,20 @@ public sealed class SamplerFormulaTests
         ClipSample = false,
     };
 
-    public static TheoryData<SamplerKind> Kinds => [.. Enum.GetValues<SamplerKind>()];
+    public static TheoryData<string> Kinds => [.. SamplerKind.All.Select(static kind => kind.Name)];
 
     [Theory]
     [MemberData(nameof(Kinds))]
-    public void Step_EverySpacingPredictionAndEnd_IsTheFormula(SamplerKind kind)
+    public void Step_EverySpacingPredictionAndEnd_IsTheFormula(string sampler)
     {
-        var isMultistep = kind is SamplerKind.DpmPlusPlus2M or SamplerKind.DpmPlusPlus2MSde or SamplerKind.DpmPlusPlus3MSde or SamplerKind.UniPc;
+        var kind = SamplerKind.Named(sampler);
+        var isMultistep = Multistep.Contains(kind);
         foreach (var spacing in Enum.GetValues<TimestepSpacing>())
         {
             foreach (var prediction in Enum.GetValues<PredictionType>())
             {
                 var plain = Basis with { TimestepSpacing = spacing, PredictionType = prediction };
-                foreach (var levels in SamplerChoice.HasLevels(kind) ? Enum.GetValues<SigmaSpacing>() : [SigmaSpacing.Timesteps])
+                foreach (var levels in kind.Declaration.HasLevels ? Enum.GetValues<SigmaSpacing>() : [SigmaSpacing.Timesteps])
                 {
                     foreach (var end in Enum.GetValues<FinalSigma>())
                     {
@@ -69,8 +73,9 @@ public sealed class SamplerFormulaTests
     /// <summary>A schedule whose last timestep is noise alone: σ of it is that of ᾱ = 2⁻²⁴.</summary>
     [Theory]
     [MemberData(nameof(Kinds))]
-    public void Step_ZeroTerminalSnr_IsTheFormula(SamplerKind kind)
+    public void Step_ZeroTerminalSnr_IsTheFormula(string sampler)
     {
+        var kind = SamplerKind.Named(sampler);
         foreach (var prediction in (PredictionType[])[PredictionType.VPrediction, PredictionType.Sample])
         {
             var config = Basis with { TrainedBetas = [.. Basis.TrainedBetas!.SkipLast(1), 1], PredictionType = prediction, TimestepSpacing = TimestepSpacing.Trailing };
@@ -125,25 +130,26 @@ public sealed class SamplerFormulaTests
 
     /// <summary>The whole timestep below Karras' level is what upstream's DPM++ asks of a model with the cosine schedule; UniPC takes the nearest.</summary>
     [Theory]
-    [InlineData(SamplerKind.DpmPlusPlus2M)]
-    [InlineData(SamplerKind.UniPc)]
-    public void Timesteps_KarrasLevelsOfTheCosineSchedule_AreThoseOfTheFormula(SamplerKind kind) =>
-        Array.ForEach(Numbers, steps => AssertFormula(Basis.With(SigmaSpacing.Karras) with { BetaSchedule = BetaSchedule.SquaredCosCapV2 }, kind, steps));
+    [InlineData(nameof(SamplerKind.DpmPlusPlus2M))]
+    [InlineData(nameof(SamplerKind.UniPc))]
+    public void Timesteps_KarrasLevelsOfTheCosineSchedule_AreThoseOfTheFormula(string sampler) => Array.ForEach(Numbers, steps =>
+        AssertFormula(Basis.With(SigmaSpacing.Karras) with { BetaSchedule = BetaSchedule.SquaredCosCapV2 }, SamplerKind.Named(sampler), steps));
 
     [Theory]
-    [InlineData("DDIMScheduler", "dpmsolver++", 2, SamplerKind.Ddim)]
-    [InlineData("DDPMScheduler", "dpmsolver++", 2, SamplerKind.Ddpm)]
-    [InlineData("EulerDiscreteScheduler", "dpmsolver++", 2, SamplerKind.Euler)]
-    [InlineData("EulerAncestralDiscreteScheduler", "sde-dpmsolver++", 3, SamplerKind.EulerAncestral)]
-    [InlineData("DPMSolverMultistepScheduler", "dpmsolver++", 2, SamplerKind.DpmPlusPlus2M)]
-    [InlineData("DPMSolverMultistepScheduler", "sde-dpmsolver++", 2, SamplerKind.DpmPlusPlus2MSde)]
-    [InlineData("DPMSolverMultistepScheduler", "sde-dpmsolver++", 3, SamplerKind.DpmPlusPlus3MSde)]
-    [InlineData("PNDMScheduler", "dpmsolver++", 3, SamplerKind.Pndm)]
-    [InlineData("HeunDiscreteScheduler", "dpmsolver++", 2, SamplerKind.Heun)]
-    [InlineData("LMSDiscreteScheduler", "dpmsolver++", 2, SamplerKind.Lms)]
-    [InlineData("UniPCMultistepScheduler", "dpmsolver++", 2, SamplerKind.UniPc)]
-    public void Create_ClassOfTheConfiguration_IsTheSamplerOfItsName(string className, string algorithm, int order, SamplerKind kind)
+    [InlineData("DDIMScheduler", "dpmsolver++", 2, nameof(SamplerKind.Ddim))]
+    [InlineData("DDPMScheduler", "dpmsolver++", 2, nameof(SamplerKind.Ddpm))]
+    [InlineData("EulerDiscreteScheduler", "dpmsolver++", 2, nameof(SamplerKind.Euler))]
+    [InlineData("EulerAncestralDiscreteScheduler", "sde-dpmsolver++", 3, nameof(SamplerKind.EulerAncestral))]
+    [InlineData("DPMSolverMultistepScheduler", "dpmsolver++", 2, nameof(SamplerKind.DpmPlusPlus2M))]
+    [InlineData("DPMSolverMultistepScheduler", "sde-dpmsolver++", 2, nameof(SamplerKind.DpmPlusPlus2MSde))]
+    [InlineData("DPMSolverMultistepScheduler", "sde-dpmsolver++", 3, nameof(SamplerKind.DpmPlusPlus3MSde))]
+    [InlineData("PNDMScheduler", "dpmsolver++", 3, nameof(SamplerKind.Pndm))]
+    [InlineData("HeunDiscreteScheduler", "dpmsolver++", 2, nameof(SamplerKind.Heun))]
+    [InlineData("LMSDiscreteScheduler", "dpmsolver++", 2, nameof(SamplerKind.Lms))]
+    [InlineData("UniPCMultistepScheduler", "dpmsolver++", 2, nameof(SamplerKind.UniPc))]
+    public void Create_ClassOfTheConfiguration_IsTheSamplerOfItsName(string className, string algorithm, int order, string name)
     {
+        var kind = SamplerKind.Named(name);
         var config = Basis with { ClassName = className, AlgorithmType = algorithm, SolverOrder = order };
 
         Assert.Equal(kind, Sampler.KindOf(config));
@@ -161,15 +167,16 @@ public sealed class SamplerFormulaTests
 
     [Theory]
     [MemberData(nameof(Kinds))]
-    public void Create_StepsThatTheScheduleDoesNotHave_AreRefused(SamplerKind kind)
+    public void Create_StepsThatTheScheduleDoesNotHave_AreRefused(string sampler)
     {
+        var kind = SamplerKind.Named(sampler);
         Assert.Throws<ArgumentException>(() => Sampler.Create(Basis, 0, kind));
         Assert.Contains($"Got {T + 1} steps", Assert.Throws<ArgumentException>(() => Sampler.Create(Basis, T + 1, kind)).Message);
 
         // There leading spacing would begin beyond the last timestep.
         Assert.Contains("steps_offset 5", Assert.Throws<ArgumentException>(() => Sampler.Create(Basis with { StepsOffset = 5 }, T - 1, kind)).Message);
         Sampler.Create(Basis with { StepsOffset = 5, TimestepSpacing = TimestepSpacing.Trailing }, T - 1, kind).Dispose();
-        var isMultistep = kind is SamplerKind.DpmPlusPlus2M or SamplerKind.DpmPlusPlus2MSde or SamplerKind.DpmPlusPlus3MSde or SamplerKind.UniPc;
+        var isMultistep = Multistep.Contains(kind);
 
         // Of 8 steps the first is at 7·3, for multistep methods at 8·2: the last offset that fits is the one up to 23.
         var most = isMultistep ? 7 : 2;
@@ -216,7 +223,11 @@ public sealed class SamplerFormulaTests
     private static void AssertFormula(SchedulerConfig config, SamplerKind? kind, int steps, double eta = 0)
     {
         // A named sampler has its own method, whatever the model's configuration says of DPM++.
-        var given = kind is null or SamplerKind.UniPc ? config : config with { AlgorithmType = kind == SamplerKind.DpmPlusPlus2M ? "sde-dpmsolver++" : "dpmsolver++", SolverOrder = kind == SamplerKind.DpmPlusPlus3MSde ? 1 : 3 };
+        var given = kind is null || kind == SamplerKind.UniPc ? config : config with
+        {
+            AlgorithmType = kind == SamplerKind.DpmPlusPlus2M ? "sde-dpmsolver++" : "dpmsolver++",
+            SolverOrder = kind == SamplerKind.DpmPlusPlus3MSde ? 1 : 3,
+        };
         using var sampler = Sampler.Create(given, steps, kind, eta);
         var oracle = new SamplerOracle(config, kind ?? SamplerKind.DpmPlusPlus2M, steps, eta);
         AssertWalk(oracle, sampler, $"{kind}, {steps} steps, η {eta}: {config with { TrainedBetas = null }}", isOwn: kind is null);

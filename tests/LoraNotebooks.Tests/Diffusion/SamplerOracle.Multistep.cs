@@ -16,7 +16,12 @@ internal sealed partial class SamplerOracle
     /// <summary>DPM-Solver++ as diffusers writes it.</summary>
     private void DpmPlusPlus()
     {
-        var (isSde, solver) = kind switch { SamplerKind.DpmPlusPlus2M => (false, 2), SamplerKind.DpmPlusPlus2MSde => (true, 2), _ => (true, 3) };
+        var (isSde, solver) = kind switch
+        {
+            nameof(SamplerKind.DpmPlusPlus2M) => (false, 2),
+            nameof(SamplerKind.DpmPlusPlus2MSde) => (true, 2),
+            _ => (true, 3),
+        };
         DpmPlusPlus(isSde, solver);
     }
 

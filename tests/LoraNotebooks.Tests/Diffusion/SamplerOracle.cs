@@ -9,7 +9,7 @@ namespace LoraNotebooks.Tests.Diffusion;
 internal sealed partial class SamplerOracle
 {
     private readonly SchedulerConfig config;
-    private readonly SamplerKind kind;
+    private readonly string kind;
     private readonly int steps;
     private readonly double eta;
     private readonly float[] signal; // ᾱ, of the rounding that the schedule promises
@@ -19,7 +19,7 @@ internal sealed partial class SamplerOracle
 
     public SamplerOracle(SchedulerConfig config, SamplerKind kind, int steps, double eta = 0)
     {
-        (this.config, this.kind, this.steps, this.eta) = (config, kind, steps, eta);
+        (this.config, this.kind, this.steps, this.eta) = (config, kind.Name, steps, eta);
         var product = 1.0;
         signal = [.. config.TrainedBetas!.Select(beta => (float)(product *= 1f - (float)beta))];
         levels = [.. signal.Select(a => a == 0 ? 1f / 16777216 : a).Select(a => MathF.Sqrt((1 - a) / a))];
@@ -38,10 +38,11 @@ internal sealed partial class SamplerOracle
 
     public static double Noise(int draw) => Math.Cos(2.1 * draw + 0.2);
 
-    private bool IsMultistep => kind is SamplerKind.DpmPlusPlus2M or SamplerKind.DpmPlusPlus2MSde or SamplerKind.DpmPlusPlus3MSde or SamplerKind.UniPc;
+    private bool IsMultistep => kind is nameof(SamplerKind.DpmPlusPlus2M) or nameof(SamplerKind.DpmPlusPlus2MSde) or nameof(SamplerKind.DpmPlusPlus3MSde)
+        or nameof(SamplerKind.UniPc);
 
-    private bool IsTwice => kind is SamplerKind.Heun or SamplerKind.Dpm2 or SamplerKind.Dpm2Ancestral or SamplerKind.DpmPlusPlus2SAncestral
-        or SamplerKind.DpmPlusPlusSde;
+    private bool IsTwice => kind is nameof(SamplerKind.Heun) or nameof(SamplerKind.Dpm2) or nameof(SamplerKind.Dpm2Ancestral)
+        or nameof(SamplerKind.DpmPlusPlus2SAncestral) or nameof(SamplerKind.DpmPlusPlusSde);
 
     /// <summary>x after each evaluation of the model.</summary>
     public IReadOnlyList<double> Walk(double start)
@@ -51,12 +52,12 @@ internal sealed partial class SamplerOracle
         Draws = 0;
         Action walk = kind switch
         {
-            SamplerKind.Ddim => Ddim,
-            SamplerKind.Ddpm => Ddpm,
-            SamplerKind.Pndm => Pndm,
-            SamplerKind.Euler or SamplerKind.EulerAncestral => Euler,
-            SamplerKind.Lms => Lms,
-            SamplerKind.UniPc => UniPc,
+            nameof(SamplerKind.Ddim) => Ddim,
+            nameof(SamplerKind.Ddpm) => Ddpm,
+            nameof(SamplerKind.Pndm) => Pndm,
+            nameof(SamplerKind.Euler) or nameof(SamplerKind.EulerAncestral) => Euler,
+            nameof(SamplerKind.Lms) => Lms,
+            nameof(SamplerKind.UniPc) => UniPc,
             _ when IsMultistep => DpmPlusPlus,
             _ => Twice,
         };
@@ -67,7 +68,7 @@ internal sealed partial class SamplerOracle
     private void Plan()
     {
         int T = config.NumTrainTimesteps, parts = IsMultistep && config.TimestepSpacing != TimestepSpacing.Trailing ? steps + 1 : steps;
-        var isWhole = kind is SamplerKind.Ddim or SamplerKind.Ddpm or SamplerKind.Pndm;
+        var isWhole = kind is nameof(SamplerKind.Ddim) or nameof(SamplerKind.Ddpm) or nameof(SamplerKind.Pndm);
         var visited = new List<double>();
         for (var i = parts - 1; i >= parts - steps; i--)
         {
@@ -82,7 +83,7 @@ internal sealed partial class SamplerOracle
 
         if (isWhole)
         {
-            Timesteps.AddRange(kind == SamplerKind.Pndm && steps > 1 ? [visited[0], visited[1], .. visited[1..]] : visited);
+            Timesteps.AddRange(kind == nameof(SamplerKind.Pndm) && steps > 1 ? [visited[0], visited[1], .. visited[1..]] : visited);
             return;
         }
 
@@ -97,7 +98,7 @@ internal sealed partial class SamplerOracle
                     ? Math.Pow(Math.Pow(most, 1 / 7.0) + part * (Math.Pow(least, 1 / 7.0) - Math.Pow(most, 1 / 7.0)), 7)
                     : Math.Exp(i == steps - 1 && i > 0 ? Math.Log(least) : Math.Log(most) + i * ((Math.Log(least) - Math.Log(most)) / Math.Max(steps - 1, 1)));
                 var t = TimestepOf(sigmas[i]);
-                var isNearest = config.UseKarrasSigmas && (kind == SamplerKind.UniPc || config.BetaSchedule != BetaSchedule.SquaredCosCapV2);
+                var isNearest = config.UseKarrasSigmas && (kind == nameof(SamplerKind.UniPc) || config.BetaSchedule != BetaSchedule.SquaredCosCapV2);
                 visited[i] = !IsMultistep ? t : isNearest ? Math.Round(t) : Math.Floor(t);
             }
         }
@@ -107,7 +108,7 @@ internal sealed partial class SamplerOracle
             if (IsTwice && i > 0)
             {
                 // √(σ·σ_down) of an ancestral step is σ' itself, as σ_down = σ'²/σ.
-                var isBetween = kind is SamplerKind.Dpm2 or SamplerKind.DpmPlusPlusSde;
+                var isBetween = kind is nameof(SamplerKind.Dpm2) or nameof(SamplerKind.DpmPlusPlusSde);
                 Sigmas.Add(isBetween ? Math.Sqrt(sigmas[i - 1] * sigmas[i]) : sigmas[i]);
                 Timesteps.Add(isBetween ? TimestepOf(Sigmas[^1]) : visited[i]);
             }
@@ -116,7 +117,7 @@ internal sealed partial class SamplerOracle
             Timesteps.Add(visited[i]);
         }
 
-        Sigmas.Add(config.FinalSigma == FinalSigma.SigmaMin && (kind == SamplerKind.Euler || IsMultistep) ? levels[0] : 0);
+        Sigmas.Add(config.FinalSigma == FinalSigma.SigmaMin && (kind == nameof(SamplerKind.Euler) || IsMultistep) ? levels[0] : 0);
         InitialSigma = IsMultistep ? 1 : config.TimestepSpacing == TimestepSpacing.Leading ? Math.Sqrt(sigmas[0] * sigmas[0] + 1) : sigmas[0];
     }
 
@@ -225,9 +226,9 @@ internal sealed partial class SamplerOracle
         for (var i = 0; i < steps; i++)
         {
             var slope = (x - Denoised(i, x)) / Sigmas[i];
-            var (down, up) = kind == SamplerKind.Euler ? (Sigmas[i + 1], 0) : Ancestral(Sigmas[i], Sigmas[i + 1]);
+            var (down, up) = kind == nameof(SamplerKind.Euler) ? (Sigmas[i + 1], 0) : Ancestral(Sigmas[i], Sigmas[i + 1]);
             x += slope * (down - Sigmas[i]);
-            x += kind == SamplerKind.Euler ? 0 : up * Z();
+            x += kind == nameof(SamplerKind.Euler) ? 0 : up * Z();
             path.Add(x);
         }
     }
@@ -239,28 +240,28 @@ internal sealed partial class SamplerOracle
         {
             var (from, middle, to, start) = (Sigmas[i], Sigmas[i + 1], Sigmas[i + 2], x);
             var first = Denoised(i, x);
-            var slope = (x - (kind == SamplerKind.Heun ? Clip(first) : first)) / from;
-            var (down, up) = kind is SamplerKind.Heun or SamplerKind.Dpm2 ? (to, 0) : Ancestral(from, to);
-            var (middleDown, middleUp) = kind == SamplerKind.DpmPlusPlusSde ? Ancestral(from, middle) : (middle, 0);
-            x = kind is SamplerKind.Heun or SamplerKind.Dpm2 or SamplerKind.Dpm2Ancestral
+            var slope = (x - (kind == nameof(SamplerKind.Heun) ? Clip(first) : first)) / from;
+            var (down, up) = kind is nameof(SamplerKind.Heun) or nameof(SamplerKind.Dpm2) ? (to, 0) : Ancestral(from, to);
+            var (middleDown, middleUp) = kind == nameof(SamplerKind.DpmPlusPlusSde) ? Ancestral(from, middle) : (middle, 0);
+            x = kind is nameof(SamplerKind.Heun) or nameof(SamplerKind.Dpm2) or nameof(SamplerKind.Dpm2Ancestral)
                 ? start + (middle - from) * slope
                 : Along(start, from, middleDown, first);
             x += middleUp == 0 ? 0 : middleUp * Z();
             path.Add(x);
 
             var second = Denoised(i + 1, x);
-            var secondSlope = (x - (kind == SamplerKind.Heun ? Clip(second) : second)) / middle;
+            var secondSlope = (x - (kind == nameof(SamplerKind.Heun) ? Clip(second) : second)) / middle;
             x = kind switch
             {
-                SamplerKind.Heun => start + (to - from) * (slope + secondSlope) / 2,
-                SamplerKind.Dpm2 or SamplerKind.Dpm2Ancestral => start + (down - from) * secondSlope,
+                nameof(SamplerKind.Heun) => start + (to - from) * (slope + secondSlope) / 2,
+                nameof(SamplerKind.Dpm2) or nameof(SamplerKind.Dpm2Ancestral) => start + (down - from) * secondSlope,
                 _ => Along(start, from, down, second),
             };
-            x += kind is SamplerKind.Heun or SamplerKind.Dpm2 ? 0 : up * Z();
+            x += kind is nameof(SamplerKind.Heun) or nameof(SamplerKind.Dpm2) ? 0 : up * Z();
             path.Add(x);
         }
 
-        x = kind == SamplerKind.Heun ? Clip(Denoised(Sigmas.Count - 2, x)) : Denoised(Sigmas.Count - 2, x);
+        x = kind == nameof(SamplerKind.Heun) ? Clip(Denoised(Sigmas.Count - 2, x)) : Denoised(Sigmas.Count - 2, x);
         path.Add(x);
 
         // σ'/σ·x − expm1(−h)·x₀ with h = ln σ − ln σ'

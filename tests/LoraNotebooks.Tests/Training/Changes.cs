@@ -1,6 +1,7 @@
 using System.Reflection;
 using System.Text.Json.Nodes;
 using LoraNotebooks.Adapters;
+using LoraNotebooks.Diffusion;
 using LoraNotebooks.Training;
 
 namespace LoraNotebooks.Tests.Training;
@@ -45,6 +46,7 @@ internal static class Changes
             string text => text + "2",
             AdapterMethod method => AdapterMethod.All.First(other => other != method),
             Enum kind => Enum.GetValues(type).Cast<object>().First(other => !other.Equals(kind)),
+            _ when type == typeof(SamplerKind) => SamplerKind.All.First(other => other != value),
             null when type == typeof(int) => 2,
             null when type == typeof(double) => 0.5,
             null when type.IsEnum => Enum.GetValues(type).GetValue(0)!,

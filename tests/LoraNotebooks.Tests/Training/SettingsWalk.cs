@@ -1,6 +1,7 @@
 using System.Collections;
 using System.Globalization;
 using LoraNotebooks.Adapters;
+using LoraNotebooks.Diffusion;
 using LoraNotebooks.Training;
 
 namespace LoraNotebooks.Tests.Training;
@@ -20,6 +21,7 @@ internal static class SettingsWalk
         [typeof(int)] = [3, 1],
         [typeof(long)] = [long.MaxValue, 0L],
         [typeof(double)] = [0.25, 0.125],
+        [typeof(SamplerKind)] = [SamplerKind.EulerAncestral],
         [typeof(IReadOnlyList<string>)] = [(string[])["one", "two"]],
         [typeof(IReadOnlyList<RatePiece>)] = [(RatePiece[])[new(0.5, 3), new(0.25)]],
         [typeof(LoraConfig)] = [
