@@ -156,7 +156,8 @@ public abstract class Sampler : IDisposable
     protected Term Original(Term modelOutput, Term x, double signal, double sigma) => Config.PredictionType switch
     {
         PredictionType.Epsilon when signal == 0 => throw new InvalidOperationException(
-            "The noise schedule has zero terminal SNR and the model predicts noise: at the last timestep, which is noise alone, that says nothing. Set prediction_type to v_prediction or sample if the model was trained so, or turn rescale_betas_zero_snr off."),
+            "The noise schedule has zero terminal SNR and the model predicts noise: at the last timestep, which is noise alone, that says nothing. "
+            + "Set prediction_type to v_prediction or sample if the model was trained so, or turn rescale_betas_zero_snr off."),
         PredictionType.Epsilon => (x - sigma * modelOutput) / signal,
         PredictionType.VPrediction => signal * x - sigma * modelOutput,
         _ => modelOutput,

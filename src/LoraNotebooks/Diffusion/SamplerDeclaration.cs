@@ -7,7 +7,9 @@ namespace LoraNotebooks.Diffusion;
 public delegate Sampler SamplerFactory(SchedulerConfig config, int steps, double eta);
 
 /// <summary>All that is known of a sampler beside its formula. <see cref="SamplerKind.Register"/> makes it one that can be chosen.</summary>
-/// <param name="Name">The name that files spell it by, such as "EulerAncestral"; for the library's own also that of <see cref="SamplerKind"/>'s property.</param>
+/// <param name="Name">
+/// The name that files spell it by, such as "EulerAncestral"; for the library's own also that of <see cref="SamplerKind"/>'s property.
+/// </param>
 /// <param name="Create">Makes one for a run.</param>
 /// <example><code>
 /// SamplerKind.Register(new("Lcm", (config, steps, _) => new LcmSampler(config, steps)) { Title = "LCM" });

@@ -40,8 +40,8 @@ internal static class TrainingState
 
     /// <summary>
     /// Restores the optimizer and its parameters; returns the losses of the steps so far, the epochs that were planned, those whose samples are drawn, and
-    /// which runs took them where. Another processor, libtorch or number of threads is allowed, and told by the runs. States of versions that noted no base model are
-    /// taken without comparing it.
+    /// which runs took them where. Another processor, libtorch or number of threads is allowed, and told by the runs. States of versions that noted no base
+    /// model are taken without comparing it.
     /// </summary>
     /// <exception cref="InvalidDataException">
     /// The file is no training state, or of a run with other settings, data or base model, or has more steps than are planned; all differences are listed.

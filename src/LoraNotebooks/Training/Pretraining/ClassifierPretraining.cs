@@ -25,7 +25,8 @@ public static class ClassifierPretraining
         using var corpus = PortraitCorpus.Load(config.Corpus, "train", "vae", "character");
         string[] tags =
         [
-            .. corpus.Tags.SelectMany(static t => t).CountBy(static t => t).Where(static t => t.Value >= 40).Select(static t => t.Key).Order(StringComparer.Ordinal),
+            .. corpus.Tags.SelectMany(static t => t).CountBy(static t => t)
+                .Where(static t => t.Value >= 40).Select(static t => t.Key).Order(StringComparer.Ordinal),
         ];
         var index = tags.Select(static (tag, i) => (tag, i)).ToDictionary(static p => p.tag, static p => p.i);
         var labels = new float[corpus.Count * tags.Length];
