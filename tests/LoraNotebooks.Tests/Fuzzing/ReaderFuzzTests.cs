@@ -116,8 +116,7 @@ public sealed class ReaderFuzzTests(ITestOutputHelper output)
         {
             output.WriteLine(string.Create(
                 CultureInfo.InvariantCulture,
-                $"{name,-37} {tally.Count,10} {tally.Count - tally.Refused,9} {tally.Refused,9} {
-                    1000 * tally.Seconds / Math.Max(tally.Count, 1),9:F1} {1000 * tally.MostSeconds,9:F1} {tally.MostBytes / 1e6,9:F1}"));
+                $"{name,-37} {tally.Count,10} {tally.Count - tally.Refused,9} {tally.Refused,9} {1000 * tally.Seconds / Math.Max(tally.Count, 1),9:F1} {1000 * tally.MostSeconds,9:F1} {tally.MostBytes / 1e6,9:F1}"));
         }
 
         output.WriteLine(string.Create(
