@@ -171,6 +171,32 @@ public class ChartTests
     }
 
     [Fact]
+    public void Loss_WhatATaskNoted_IsDrawnBesideTheLossWhereItIsOne()
+    {
+        TrainingStep[] steps =
+        [
+            .. Enumerable.Range(1, 4).Select(static i => Some.Step(10 * i, 40, 1, 1, i) with
+            {
+                LearningRates = new OrderedDictionary<string, double> { ["model"] = i, ["head"] = 2 * i, ["router"] = 3 * i },
+                Metrics = i % 2 == 0
+                    ? new Dictionary<string, double> { ["accuracy"] = 0.5, ["validation loss"] = 7 * i }
+                    : new Dictionary<string, double> { ["accuracy"] = 0.25 },
+            }),
+        ];
+        var growing = new GrowingLossChart();
+        Array.ForEach(steps, growing.Add);
+
+        var whole = new LossChart(steps).Chart.Series;
+        string[] names = ["learning rate, model", "head", "router", "validation loss", "loss", "loss, smoothed"];
+        Assert.Equal(names, whole.Select(static series => series.Name));
+        Assert.Equal(names, growing.ToChart().Chart.Series.Select(static series => series.Name));
+        Assert.Equal([3, 6, 9, 12], whole[2].Y);
+        Assert.Equal([double.NaN, 14, double.NaN, 28], whole[3].Y);
+        Assert.Equal([20, 40], growing.ToChart().Chart.Series[3].X);
+        Assert.Equal([true, true, true, false, false, false], whole.Select(static series => series.OnSecondAxis));
+    }
+
+    [Fact]
     public void Figure_LossThatIsNotANumber_IsAGap()
     {
         var figure = new LossChart([1, double.NaN, 2]).ToMimeBundle().Node(MimeTypes.Plotly)!;

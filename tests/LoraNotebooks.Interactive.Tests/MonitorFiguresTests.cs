@@ -40,6 +40,17 @@ public class MonitorFiguresTests
         Assert.Equal("mika: 20 % of 5000 steps", progress.ToText());
     }
 
+    [Fact]
+    public void Training_WhatATaskNoted_StandsAfterTheLossAndSpeedIsOfItsExamples()
+    {
+        var noted = s_step with { Metrics = new Dictionary<string, double> { ["accuracy"] = 0.875, ["perplexity"] = 12.5 }, Unit = "text" };
+
+        string[] words = Some.Words(new TrainingProgress { Title = "", Last = noted }.ToHtml());
+
+        Assert.Equal(["0.1235", "accuracy", "0.875", "perplexity", "12.5", "learning rate"], words.SkipWhile(static word => word != "0.1235").Take(6));
+        Assert.Contains("8.3 texts/s", words);
+    }
+
     [Theory]
     [InlineData(1e-4, 5e-5, "1e-4")]
     [InlineData(1e-4, null, "1e-4")]

@@ -8,6 +8,8 @@ public partial class SampleStripTests
 {
     private static readonly RgbImage s_image = Some.Image(200, 200);
 
+    private sealed record OwnSample(int Epoch, string Prompt, long Seed) : TrainingSample(Epoch, Prompt, Seed);
+
     [Fact]
     public void Draw_SamplesInAnyOrder_StandByEpochAndPrompt()
     {
@@ -21,6 +23,17 @@ public partial class SampleStripTests
         Assert.Equal("samples: 3 at epoch 2", strip.ToText());
         Assert.Equal("", new SampleStrip([]).ToText());
         Assert.Equal(["Samples"], Some.Words(new SampleStrip([]).ToHtml()));
+    }
+
+    [Fact]
+    public void Draw_Texts_StandWherePicturesWould()
+    {
+        var strip = new SampleStrip([new TextSample(0, "Once", 1, "Once a <b>"), new TextSample(4, "Once", 1, "Once upon a time"), new OwnSample(4, "other", 1)]);
+
+        string[] words = Some.Words(strip.ToHtml());
+        Assert.Equal(["Samples", "before", "epoch 4", "Once", "Once a <b>", "Once upon a time", "other", "—"], words[..8]);
+        Assert.StartsWith("OwnSample {", words[8], StringComparison.Ordinal);
+        Some.AssertHarmless(strip.ToHtml());
     }
 
     [Fact]
