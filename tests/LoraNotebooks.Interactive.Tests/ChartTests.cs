@@ -191,8 +191,13 @@ public class ChartTests
         Assert.Equal(names, whole.Select(static series => series.Name));
         Assert.Equal(names, growing.ToChart().Chart.Series.Select(static series => series.Name));
         Assert.Equal([3, 6, 9, 12], whole[2].Y);
-        Assert.Equal([double.NaN, 14, double.NaN, 28], whole[3].Y);
-        Assert.Equal([20, 40], growing.ToChart().Chart.Series[3].X);
+        foreach (var noted in (ChartSeries[])[whole[3], growing.ToChart().Chart.Series[3]])
+        {
+            Assert.Equal([20, 40], noted.X);
+            Assert.Equal([14, 28], noted.Y);
+        }
+
+        Assert.Equal(5, whole.SkipLast(1).Select(static series => series.Colour).Distinct().Count());
         Assert.Equal([true, true, true, false, false, false], whole.Select(static series => series.OnSecondAxis));
     }
 

@@ -19,7 +19,7 @@ public sealed class LossChart : RichDisplay
     /// <summary>The learning rate's name where there is one only.</summary>
     internal const string RateName = "learning rate";
 
-    private static readonly string[] Colours = [Look.Second, Look.Third];
+    private static readonly string[] Colours = [Look.Second, Look.Third, Look.Good, Look.Bad, "#2aa5a5"];
 
     private readonly LineChart _chart;
 
@@ -87,8 +87,7 @@ public sealed class LossChart : RichDisplay
         : this(
             new(LossName, positions, [.. steps.Select(s => s.Loss)]),
             new(SmoothedName, positions, [.. steps.Select(s => s.SmoothedLoss)]),
-            [.. LossNames(steps)
-                .Select(name => new ChartSeries(name, positions, [.. steps.Select(s => s.Metrics.TryGetValue(name, out var loss) ? loss : double.NaN)]))],
+            [.. LossNames(steps).Select(name => Noted(name, [.. steps.Where(s => s.Metrics.ContainsKey(name))]))],
             [.. RateNames(steps)
                 .Select(name => new ChartSeries(
                     name.Shown,
@@ -135,6 +134,10 @@ public sealed class LossChart : RichDisplay
         string[] names = [.. steps.SelectMany(static step => step.LearningRates.Keys).Distinct()];
         return [.. names.Select((name, i) => (name, names.Length == 1 ? RateName : i == 0 ? $"{RateName}, {name}" : name))];
     }
+
+    /// <summary>A number that a task noted at some steps; a line joins them over the others.</summary>
+    private static ChartSeries Noted(string name, IReadOnlyList<TrainingStep> steps) =>
+        new(name, [.. steps.Select(static s => (double)s.Step)], [.. steps.Select(s => s.Metrics[name])]);
 
     private static IEnumerable<string> LossNames(IReadOnlyList<TrainingStep> steps) =>
         steps.SelectMany(static step => step.Metrics.Keys).Distinct().Where(IsLoss);
