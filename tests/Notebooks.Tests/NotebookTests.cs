@@ -125,17 +125,7 @@ public sealed partial class NotebookTests
         // In the text of a picture any short word can turn up.
         var text = Base64().Replace(File.ReadAllText(Path.Combine(Folder(), chapter)), "");
         var repository = Path.GetFullPath(Path.Combine(Folder(), ".."));
-        string[] paths =
-        [
-            repository,
-            Path.GetTempPath(),
-            Environment.GetFolderPath(Environment.SpecialFolder.UserProfile),
-            "/home/",
-            "/Users/",
-            "/root/",
-            "/tmp/",
-            "C:\\Users",
-        ];
+        string[] paths = [repository, Path.GetTempPath(), Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), "/home/", "/Users/", "/root/", "/tmp/", "C:\\Users"];
         Assert.All(paths.Where(path => path.Length > 1), path =>
         {
             Assert.DoesNotContain(path, text);

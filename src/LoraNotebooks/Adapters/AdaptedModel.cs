@@ -150,6 +150,17 @@ public sealed partial class AdaptedModel : IDisposable
         }
     }
 
+    /// <summary>Seeds an adapter of several networks anew, each with a factor of its own, so that no two drop the same numbers.</summary>
+    /// <param name="networks">The networks, in their order, with the adapter's name in each.</param>
+    /// <param name="seed">The seed.</param>
+    internal static void SeedDropout(IEnumerable<(AdaptedModel Model, string Adapter)> networks, long seed)
+    {
+        foreach (var (index, (model, adapter)) in networks.Index())
+        {
+            model.SeedDropout(adapter, unchecked(seed * (31 + 6 * index)));
+        }
+    }
+
     /// <summary>Moves the adapters' weights; the base model is moved by itself. Make optimizers after this.</summary>
     /// <param name="device">The device.</param>
     public void To(Device device)

@@ -184,14 +184,7 @@ public sealed class StableDiffusionLora : IDisposable
 
     /// <summary>Starts the random numbers of dropout anew, so that a training step does not depend on those before.</summary>
     /// <param name="seed">The seed.</param>
-    public void SeedDropout(long seed)
-    {
-        // A factor of its own for each network, so that no two drop the same numbers.
-        foreach (var (index, network) in networks.Index())
-        {
-            network.Model.SeedDropout(Name, unchecked(seed * (31 + 6 * index)));
-        }
-    }
+    public void SeedDropout(long seed) => AdaptedModel.SeedDropout(networks.Select(network => (network.Model, Name)), seed);
 
     /// <summary>Writes a kohya .safetensors file, which WebUI and ComfyUI read.</summary>
     /// <param name="path">The file to write or replace.</param>

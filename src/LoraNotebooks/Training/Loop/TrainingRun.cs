@@ -1,3 +1,4 @@
+using LoraNotebooks.Adapters;
 using LoraNotebooks.Training.Optimizers;
 using static TorchSharp.torch;
 
@@ -247,22 +248,14 @@ internal sealed class TrainingRun : IDisposable
         var number = ((long)epoch * plan.BatchesPerEpoch) + batchOfEpoch;
         if (drops)
         {
-            SeedDropout(task.Seeds.Derive(RandomUse.Dropout, number));
+            var seed = task.Seeds.Derive(RandomUse.Dropout, number);
+            AdaptedModel.SeedDropout(networks.Select(static network => (network.Model, network.Adapter)), seed);
         }
 
         var batch = new TrainingBatch(batches[batchOfEpoch], number, task.Seeds);
         var loss = task.Loss(batch);
         metrics.Add(batch.Metrics);
         return loss;
-    }
-
-    /// <summary>A factor of its own for each network, so that no two drop the same numbers.</summary>
-    private void SeedDropout(long seed)
-    {
-        foreach (var (index, network) in networks.Index())
-        {
-            network.Model.SeedDropout(network.Adapter, unchecked(seed * (31 + 6 * index)));
-        }
     }
 
     private void SetTraining(bool isTraining)
