@@ -20,7 +20,7 @@ internal static class FullSizeUNet
     private const int TextTokens = 77;
     private const double LeastPeak = 10e9;
 
-    private static int runs = UsualRuns;
+    private static int s_runs = UsualRuns;
 
     private static readonly UNetConfig Config = new() { CrossAttentionDim = 768, SampleSize = 64 };
 
@@ -66,18 +66,18 @@ internal static class FullSizeUNet
         {
             Console.WriteLine(
                 $"  This processor has no fast products in {type}: everything is run once, and the other ways are not tried. Compute in another type here.");
-            runs = 1;
+            s_runs = 1;
         }
 
         var flops = Predict(unet, side, type, peak);
         Generate(pipeline, side);
-        if (runs > 1)
+        if (s_runs > 1)
         {
             AttentionWays(side, type);
         }
 
         Train(unet, side, type, peak, flops / 2);
-        runs = UsualRuns;
+        s_runs = UsualRuns;
         Line("load at the end", Machine.Load());
     }
 
@@ -110,7 +110,7 @@ internal static class FullSizeUNet
             Prompt = "a portrait",
             Width = 8 * side,
             Height = 8 * side,
-            Steps = runs > 1 ? 10 : 1,
+            Steps = s_runs > 1 ? 10 : 1,
             Sampler = SamplerKind.DpmPlusPlus2M,
         };
         var before = Machine.StartPeak();
@@ -130,7 +130,7 @@ internal static class FullSizeUNet
         var (x, t, c) = Inputs(2, side, type);
         WarmUp(() => unet.call(x, t, c).Dispose());
         var before = Machine.StartPeak();
-        double? median = runs > 1 ? Median(() => unet.call(x, t, c).Dispose()) : null;
+        double? median = s_runs > 1 ? Median(() => unet.call(x, t, c).Dispose()) : null;
         var profile = new ModuleProfile(unet);
         var clock = Stopwatch.StartNew();
         unet.call(x, t, c).Dispose();
@@ -163,7 +163,7 @@ internal static class FullSizeUNet
         var target = randn_like(x);
         WarmUp(() => Step());
         var before = Machine.StartPeak();
-        List<(double Forward, double Whole)> steps = [.. Enumerable.Range(0, runs).Select(_ => Step())];
+        List<(double Forward, double Whole)> steps = [.. Enumerable.Range(0, s_runs).Select(_ => Step())];
         var (forward, whole) = (Middle([.. steps.Select(static s => s.Forward)]), Middle([.. steps.Select(static s => s.Whole)]));
 
         // Frozen weights need no gradient of their own: backward costs about one more forward, through the inputs alone.
@@ -190,7 +190,7 @@ internal static class FullSizeUNet
     /// <summary>The same work with the convolutions' kernels contiguous and in channels_last, by turns.</summary>
     private static void Layouts(string name, UNet2DConditionModel unet, Action work)
     {
-        if (runs == 1)
+        if (s_runs == 1)
         {
             return;
         }
@@ -247,7 +247,7 @@ internal static class FullSizeUNet
         var (q, k, v) = (Heads(tokens), Heads(context), Heads(context));
         var (plain, fused) = (new List<double>(), new List<double>());
         var times = tokens * context > 256 * 256 ? 3 : 20;
-        for (var i = 0; i < runs; i++)
+        for (var i = 0; i < s_runs; i++)
         {
             plain.Add(1000 * Time(() => Once(() =>
                 (q.flatten(0, 1).bmm(k.flatten(0, 1).mul(1 / Math.Sqrt(head)).transpose(1, 2)).softmax(-1)).bmm(v.flatten(0, 1)))) / times);
@@ -297,12 +297,12 @@ internal static class FullSizeUNet
             randn([batch, TextTokens, 768], generator: generator).to(type));
     }
 
-    private static double Median(Action work, int? count = null) => Middle([.. Enumerable.Range(0, count ?? runs).Select(_ => Time(work))]);
+    private static double Median(Action work, int? count = null) => Middle([.. Enumerable.Range(0, count ?? s_runs).Select(_ => Time(work))]);
 
     /// <summary>The first run chooses kernels and touches memory.</summary>
     private static void WarmUp(Action work)
     {
-        if (runs > 1)
+        if (s_runs > 1)
         {
             work();
         }

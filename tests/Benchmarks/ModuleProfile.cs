@@ -8,9 +8,9 @@ namespace Benchmarks;
 /// <summary>Times the layers of a UNet through hooks, by kind, and counts the floating-point operations of its products.</summary>
 internal sealed class ModuleProfile : IDisposable
 {
-    private readonly Dictionary<string, (double Seconds, double Flops)> kinds = [];
-    private readonly Stack<(long Started, double Inner)> open = [];
-    private readonly List<Action> removers = [];
+    private readonly Dictionary<string, (double Seconds, double Flops)> _kinds = [];
+    private readonly Stack<(long Started, double Inner)> _open = [];
+    private readonly List<Action> _removers = [];
 
     /// <summary>Hooks every layer.</summary>
     public ModuleProfile(Module network)
@@ -40,20 +40,20 @@ internal sealed class ModuleProfile : IDisposable
                         End("attention products, softmax", 4.0 * y.numel() * context.size(1));
                         return y;
                     });
-                    removers.AddRange([before.remove, after.remove]);
+                    _removers.AddRange([before.remove, after.remove]);
                     break;
             }
         }
     }
 
     /// <summary>Operations in all, a multiplication and an addition being two.</summary>
-    public double Flops => kinds.Values.Sum(static kind => kind.Flops);
+    public double Flops => _kinds.Values.Sum(static kind => kind.Flops);
 
     /// <summary>What each kind took itself, without the layers inside it.</summary>
     public IEnumerable<(string Kind, double Seconds, double Flops)> Kinds =>
-        kinds.OrderByDescending(static pair => pair.Value.Seconds).Select(static pair => (pair.Key, pair.Value.Seconds, pair.Value.Flops));
+        _kinds.OrderByDescending(static pair => pair.Value.Seconds).Select(static pair => (pair.Key, pair.Value.Seconds, pair.Value.Flops));
 
-    public void Dispose() => removers.ForEach(static remove => remove());
+    public void Dispose() => _removers.ForEach(static remove => remove());
 
     private void Watch(Module<Tensor, Tensor> module, string kind, Func<Tensor, Tensor, double> flops)
     {
@@ -67,20 +67,20 @@ internal sealed class ModuleProfile : IDisposable
             End(kind, flops(x, y));
             return y;
         });
-        removers.AddRange([before.remove, after.remove]);
+        _removers.AddRange([before.remove, after.remove]);
     }
 
-    private void Start() => open.Push((Stopwatch.GetTimestamp(), 0));
+    private void Start() => _open.Push((Stopwatch.GetTimestamp(), 0));
 
     private void End(string kind, double flops)
     {
-        var (started, inner) = open.Pop();
+        var (started, inner) = _open.Pop();
         var whole = Stopwatch.GetElapsedTime(started).TotalSeconds;
-        var (seconds, operations) = kinds.GetValueOrDefault(kind);
-        kinds[kind] = (seconds + whole - inner, operations + flops);
-        if (open.TryPop(out var outer))
+        var (seconds, operations) = _kinds.GetValueOrDefault(kind);
+        _kinds[kind] = (seconds + whole - inner, operations + flops);
+        if (_open.TryPop(out var outer))
         {
-            open.Push((outer.Started, outer.Inner + whole));
+            _open.Push((outer.Started, outer.Inner + whole));
         }
     }
 }

@@ -7,14 +7,14 @@ namespace Microsoft.DotNet.Interactive
 {
     public sealed class KernelInvocationContext
     {
-        private static readonly AsyncLocal<KernelInvocationContext?> s_current = new();
+        private static readonly AsyncLocal<KernelInvocationContext?> Ambient = new();
         private readonly Lock _gate = new();
         private readonly List<DisplayEvent> _published = [];
         private bool _isComplete;
 
         internal KernelInvocationContext(string command) => Command = new SubmitCode(command);
 
-        public static KernelInvocationContext? Current => s_current.Value;
+        public static KernelInvocationContext? Current => Ambient.Value;
 
         public KernelCommand Command { get; }
 
@@ -45,7 +45,7 @@ namespace Microsoft.DotNet.Interactive
 
         internal IDisposable Run()
         {
-            s_current.Value = this;
+            Ambient.Value = this;
             return new End(this);
         }
 
@@ -53,7 +53,7 @@ namespace Microsoft.DotNet.Interactive
         {
             public void Dispose()
             {
-                s_current.Value = null;
+                Ambient.Value = null;
                 lock (context._gate)
                 {
                     context._isComplete = true;

@@ -7,7 +7,7 @@ namespace LoraNotebooks.Interactive.Tests;
 /// <summary>How a run ended: every kind of monitor, every way to end, the end shown once.</summary>
 public class MonitorEndTests
 {
-    private static readonly XyzGrid s_grid = new(new XyzSettings { Prompt = "a cat" }, XyzAxis.Seed(1, 2));
+    private static readonly XyzGrid Grid = new(new XyzSettings { Prompt = "a cat" }, XyzAxis.Seed(1, 2));
 
     private readonly RecordingHost _host = new();
     private readonly FakeTimeProvider _time = new();
@@ -190,7 +190,7 @@ public class MonitorEndTests
             return kind switch
             {
                 Kind.Training => new TrainingMonitor("mika", _time),
-                Kind.Grid => new XyzMonitor(s_grid, "grid", _time),
+                Kind.Grid => new XyzMonitor(Grid, "grid", _time),
                 _ => new PreparationMonitor("preparation", _time),
             };
         }
@@ -205,7 +205,7 @@ public class MonitorEndTests
                 break;
             case XyzMonitor grid:
                 var x = Math.Min(piece, 2) - 1;
-                grid.Report(new(piece, 2, new(x, 0, 0, s_grid.At(x, 0, 0), Some.Image(), false)));
+                grid.Report(new(piece, 2, new(x, 0, 0, Grid.At(x, 0, 0), Some.Image(), false)));
                 break;
             case PreparationMonitor preparation:
                 preparation.Report(new(piece, 2, 0, "a.png"));

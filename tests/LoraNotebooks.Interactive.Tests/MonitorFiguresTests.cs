@@ -10,7 +10,7 @@ public class MonitorFiguresTests
 {
     private readonly FakeTimeProvider _time = new();
 
-    private static readonly TrainingStep s_step = new()
+    private static readonly TrainingStep Step = new()
     {
         Step = 1_250,
         TotalSteps = 5_000,
@@ -29,7 +29,7 @@ public class MonitorFiguresTests
     [Fact]
     public void Training_RunningStep_ShowsEveryFigure()
     {
-        var progress = new TrainingProgress { Title = "mika", Last = s_step };
+        var progress = new TrainingProgress { Title = "mika", Last = Step };
         Assert.Equal(
             [
                 "mika", "running", "25 %", "step", "1,250 of 5,000", "epoch", "2 of 8",
@@ -43,7 +43,7 @@ public class MonitorFiguresTests
     [Fact]
     public void Training_WhatATaskNoted_StandsAfterTheLossAndSpeedIsOfItsExamples()
     {
-        var noted = s_step with { Metrics = new Dictionary<string, double> { ["accuracy"] = 0.875, ["perplexity"] = 12.5 }, Unit = "text" };
+        var noted = Step with { Metrics = new Dictionary<string, double> { ["accuracy"] = 0.875, ["perplexity"] = 12.5 }, Unit = "text" };
 
         string[] words = Some.Words(new TrainingProgress { Title = "", Last = noted }.ToHtml());
 
@@ -57,7 +57,7 @@ public class MonitorFiguresTests
     [InlineData(null, 5e-5, "5e-5")]
     public void Training_LearningRate_IsTheUNetsUnlessOnlyTheTextEncoderLearns(double? unet, double? text, string expected)
     {
-        string[] words = Some.Words(new TrainingProgress { Title = "", Last = s_step with { LearningRates = Some.Rates(unet, text) } }.ToHtml());
+        string[] words = Some.Words(new TrainingProgress { Title = "", Last = Step with { LearningRates = Some.Rates(unet, text) } }.ToHtml());
         Assert.Equal(expected, words[Array.IndexOf(words, "learning rate") + 1]);
     }
 
@@ -71,7 +71,7 @@ public class MonitorFiguresTests
     [InlineData(0, 0, 0, "0 %", 0)]
     public void Training_Share_IsRoundedDown(int step, int total, int bar, string percent, int tenth)
     {
-        var progress = new TrainingProgress { Title = "t", Last = s_step with { Step = step, TotalSteps = total } };
+        var progress = new TrainingProgress { Title = "t", Last = Step with { Step = step, TotalSteps = total } };
         Assert.Equal(percent, Some.Words(progress.ToHtml())[2]);
         Assert.Contains($"aria-valuenow=\"{bar}\"", progress.ToHtml());
         Assert.Equal($"t: {tenth} % of {total} steps", progress.ToText());
@@ -94,7 +94,7 @@ public class MonitorFiguresTests
     public void Training_EveryState_HasItsWordAndOnlyARunningOneTimeLeft(string name, string? fault, string text, string textBefore)
     {
         var state = Enum.Parse<RunState>(name);
-        var progress = new TrainingProgress { Title = "t", State = state, Fault = fault, Last = s_step };
+        var progress = new TrainingProgress { Title = "t", State = state, Fault = fault, Last = Step };
         Assert.Equal(text, progress.ToText());
         var words = Some.Words(progress.ToHtml());
         Assert.Equal(name.ToLowerInvariant(), words[1]);

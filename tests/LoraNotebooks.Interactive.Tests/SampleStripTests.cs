@@ -6,7 +6,7 @@ namespace LoraNotebooks.Interactive.Tests;
 
 public partial class SampleStripTests
 {
-    private static readonly RgbImage s_image = Some.Image(200, 200);
+    private static readonly RgbImage Image = Some.Image(200, 200);
 
     private sealed record OwnSample(int Epoch, string Prompt, long Seed) : TrainingSample(Epoch, Prompt, Seed);
 
@@ -15,8 +15,8 @@ public partial class SampleStripTests
     {
         var strip = new SampleStrip(
         [
-            new PictureSample(2, "b", 1, s_image), new PictureSample(0, "b", 1, s_image),
-            new PictureSample(2, "a", 1, s_image), new PictureSample(0, "b", 2, s_image),
+            new PictureSample(2, "b", 1, Image), new PictureSample(0, "b", 1, Image),
+            new PictureSample(2, "a", 1, Image), new PictureSample(0, "b", 2, Image),
         ]);
         Assert.Equal(["Samples", "before", "epoch 2", "b", "a", "—", "b", "—"], Some.Words(strip.ToHtml()));
         Assert.Equal(["epoch 0: b", "epoch 2: b", "epoch 2: a", "epoch 0: b"], Alternative().Matches(strip.ToHtml()).Select(match => match.Groups[1].Value));
@@ -55,7 +55,7 @@ public partial class SampleStripTests
     [InlineData(33, 80, new[] { 1, 5, 9, 13, 17, 21, 25, 29, 33 })] // every fourth
     public void Draw_ManyEpochs_ShowsNineEvenlySpreadAndSaysSo(int epochs, int side, int[] shown)
     {
-        var html = new SampleStrip(Enumerable.Range(1, epochs).Select(epoch => new PictureSample(epoch, "p", 1, s_image))).ToHtml();
+        var html = new SampleStrip(Enumerable.Range(1, epochs).Select(epoch => new PictureSample(epoch, "p", 1, Image))).ToHtml();
         string[] facts = shown.Length < epochs ? [$"9 of {epochs} epochs"] : [];
         Assert.Equal(["Samples", .. facts, .. shown.Select(epoch => $"epoch {epoch}"), "p"], Some.Words(html));
         Assert.Equal(shown.Length, html.Split($"width=\"{side}\" height=\"{side}\"").Length - 1);

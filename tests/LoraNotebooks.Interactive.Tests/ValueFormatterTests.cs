@@ -10,7 +10,7 @@ namespace LoraNotebooks.Interactive.Tests;
 public class ValueFormatterTests
 {
     // Kept apart from the theory's data, which xunit disposes and sends through its runner.
-    private static readonly Dictionary<string, (object Value, string Expected)> s_values = new()
+    private static readonly Dictionary<string, (object Value, string Expected)> Values = new()
     {
         ["string"] = ("a\nb", "a\nb"),
         ["number"] = (1234.5, "1234.5"),
@@ -53,13 +53,13 @@ public class ValueFormatterTests
         ["endless"] = (Endless(), "99, …]"),
     };
 
-    public static TheoryData<string> Names => [.. s_values.Keys];
+    public static TheoryData<string> Names => [.. Values.Keys];
 
     [Theory]
     [MemberData(nameof(Names))]
     public void Format_Value_HasAReadableText(string name)
     {
-        var (value, expected) = s_values[name];
+        var (value, expected) = Values[name];
         var text = Text(value);
         Assert.True(
             expected.StartsWith("99,", StringComparison.Ordinal) ? text.EndsWith(expected, StringComparison.Ordinal) : text == expected,

@@ -145,9 +145,9 @@ public class ValueTableTests
         Assert.Equal(["n", "41"], Words(table.Rows[41])[^2..]);
     }
 
-    public static TheoryData<string> Scalars => [.. s_scalars.Keys];
+    public static TheoryData<string> Scalars => [.. ScalarsByName.Keys];
 
-    private static readonly Dictionary<string, object> s_scalars = new()
+    private static readonly Dictionary<string, object> ScalarsByName = new()
     {
         ["int"] = 1,
         ["truth"] = true,
@@ -171,7 +171,7 @@ public class ValueTableTests
     [MemberData(nameof(Scalars))]
     public void Format_WhatALineSaysBetter_IsNoTable(string name)
     {
-        var scalar = s_scalars[name];
+        var scalar = ScalarsByName[name];
         Assert.Null(Html(scalar));
         var list = Array.CreateInstance(scalar.GetType(), 2);
         list.SetValue(scalar, 0);

@@ -12,7 +12,7 @@ public class ValueTextTests
     private const int Much = 20_000;
 
     // Kept apart from the theory's data, which xunit would send through its runner.
-    private static readonly Dictionary<string, (object? Value, string Expected)> s_values = new()
+    private static readonly Dictionary<string, (object? Value, string Expected)> Values = new()
     {
         ["nothing"] = (null, "null"),
         ["nothing inside"] = (new object?[] { null }, "[null]"),
@@ -91,11 +91,11 @@ public class ValueTextTests
         ["through another"] = (Ring(), "Link { Next = Link { Next = (the same Link again) } }"),
     };
 
-    public static TheoryData<string> Names => [.. s_values.Keys];
+    public static TheoryData<string> Names => [.. Values.Keys];
 
     [Theory]
     [MemberData(nameof(Names))]
-    public void Of_Value_IsReadable(string name) => Assert.Equal(s_values[name].Expected, ValueText.Of(s_values[name].Value, Much));
+    public void Of_Value_IsReadable(string name) => Assert.Equal(Values[name].Expected, ValueText.Of(Values[name].Value, Much));
 
     [Fact]
     public void Of_Error_IsItsWholeText()

@@ -11,7 +11,7 @@ public sealed class WatchedTrainingTests : IDisposable
     private const int Times = 10;
     private const int Steps = 4;
 
-    private readonly string folder = Directory.CreateTempSubdirectory("lora-watched").FullName;
+    private readonly string _folder = Directory.CreateTempSubdirectory("lora-watched").FullName;
 
     [Fact]
     public void Train_WithAndWithoutALiveChartTenTimes_GivesTheSameNumbers()
@@ -34,7 +34,7 @@ public sealed class WatchedTrainingTests : IDisposable
         }
     }
 
-    public void Dispose() => Directory.Delete(folder, recursive: true);
+    public void Dispose() => Directory.Delete(_folder, recursive: true);
 
     private (double[] Numbers, byte[] Weights) Train(StableDiffusionPipeline pipeline, TrainingMonitor? monitor)
     {
@@ -43,7 +43,7 @@ public sealed class WatchedTrainingTests : IDisposable
         var config = new DiffusionTrainingConfig
         {
             Name = "watched",
-            OutputFolder = folder,
+            OutputFolder = _folder,
             Epochs = 1,
             UNetLearningRate = 1e-2,
             TextEncoderLearningRate = 1e-3,
@@ -53,7 +53,7 @@ public sealed class WatchedTrainingTests : IDisposable
         drawing?.Wait();
 
         // A PEFT folder holds no time of writing.
-        var peft = Path.Combine(folder, "peft");
+        var peft = Path.Combine(_folder, "peft");
         result.Lora.SavePeft(peft);
         var weights = Directory.EnumerateFiles(peft, "*.safetensors", SearchOption.AllDirectories)
             .Order(StringComparer.Ordinal)
@@ -65,14 +65,14 @@ public sealed class WatchedTrainingTests : IDisposable
     /// <summary>Draws at each step, far more often than a chart does.</summary>
     private sealed class Drawing(TrainingMonitor monitor) : IProgress<TrainingStep>
     {
-        private readonly List<Task> tasks = [];
+        private readonly List<Task> _tasks = [];
 
-        public void Wait() => Task.WaitAll(tasks);
+        public void Wait() => Task.WaitAll(_tasks);
 
         public void Report(TrainingStep value)
         {
             monitor.Report(value);
-            tasks.Add(Task.Run(() =>
+            _tasks.Add(Task.Run(() =>
             {
                 var growing = new GrowingLossChart();
                 growing.Add(value);

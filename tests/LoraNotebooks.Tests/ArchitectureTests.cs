@@ -1,4 +1,7 @@
 using System.Text.RegularExpressions;
+using Microsoft.CodeAnalysis;
+using Microsoft.CodeAnalysis.CSharp;
+using Microsoft.CodeAnalysis.CSharp.Syntax;
 
 namespace LoraNotebooks.Tests;
 
@@ -86,6 +89,27 @@ public sealed partial class ArchitectureTests
         select $"{SourceTree.Place(file, line.Index + 1)} has {line.Item.Length} characters",
         $"Break lines after at most {LongestLine} characters.");
 
+    // Parts of a network are fields as well, under the names that their weights have in upstream's files.
+    [Fact]
+    public void Fields_OfTheSource_AreWrittenOneWay() => AssertNone(
+        from file in SourceTree.Files()
+        let code = CSharpSyntaxTree.ParseText(File.ReadAllText(file)).GetRoot()
+        from field in code.DescendantNodes().OfType<FieldDeclarationSyntax>()
+        where field.Modifiers.Any(SyntaxKind.PrivateKeyword) && !IsPartOfANetwork(field)
+        from variable in field.Declaration.Variables
+        where !Beginning(field.Modifiers).IsMatch(variable.Identifier.Text)
+        select $"{SourceTree.Place(file, field.GetLocation().GetLineSpan().StartLinePosition.Line + 1)}: {variable.Identifier.Text}",
+        "Write _field, s_static for one that changes, and Constant for const and static readonly.");
+
+    private static bool IsPartOfANetwork(FieldDeclarationSyntax field) =>
+        field.Parent!.DescendantNodes().OfType<IdentifierNameSyntax>().Any(static name => name.Identifier.Text is "RegisterComponents" or "register_module")
+        && field.Declaration.Type is not PredefinedTypeSyntax;
+
+    private static Regex Beginning(SyntaxTokenList modifiers) =>
+        modifiers.Any(SyntaxKind.ConstKeyword) || (modifiers.Any(SyntaxKind.StaticKeyword) && modifiers.Any(SyntaxKind.ReadOnlyKeyword)) ? Capital()
+        : modifiers.Any(SyntaxKind.StaticKeyword) ? Changing()
+        : Underscore();
+
     private static void AssertNone(IEnumerable<string> faults, string remedy)
     {
         string[] all = [.. faults.Distinct()];
@@ -94,4 +118,13 @@ public sealed partial class ArchitectureTests
 
     [GeneratedRegex(@"(?<!\w)File\.(Move|Create|WriteAll\w+|AppendAll\w+)\(")]
     private static partial Regex PlainWrite();
+
+    [GeneratedRegex("^[A-Z]")]
+    private static partial Regex Capital();
+
+    [GeneratedRegex("^s_[a-z]")]
+    private static partial Regex Changing();
+
+    [GeneratedRegex("^_[a-z]")]
+    private static partial Regex Underscore();
 }

@@ -12,9 +12,9 @@ namespace LoraNotebooks.Tests;
 /// </summary>
 public sealed class ParityTable(IMessageSink sink) : IDisposable
 {
-    private readonly Lock gate = new();
-    private readonly SortedDictionary<(string Case, string Quantity), (double Worst, double Limit)> rows = [];
-    private string? title;
+    private readonly Lock _gate = new();
+    private readonly SortedDictionary<(string Case, string Quantity), (double Worst, double Limit)> _rows = [];
+    private string? _title;
 
     /// <summary>Notes a difference and fails if it is above the limit or no number. Of several calls for one quantity the worst is shown.</summary>
     /// <param name="name">The case's folder.</param>
@@ -25,11 +25,11 @@ public sealed class ParityTable(IMessageSink sink) : IDisposable
     /// <param name="file">The test's file, filled in by the compiler.</param>
     public void Check(string name, string quantity, double difference, double limit, string detail = "", [CallerFilePath] string file = "")
     {
-        lock (gate)
+        lock (_gate)
         {
-            title ??= Path.GetFileNameWithoutExtension(file);
-            var worst = rows.TryGetValue((name, quantity), out var row) && !(difference > row.Worst) ? row.Worst : difference;
-            rows[(name, quantity)] = (worst, limit);
+            _title ??= Path.GetFileNameWithoutExtension(file);
+            var worst = _rows.TryGetValue((name, quantity), out var row) && !(difference > row.Worst) ? row.Worst : difference;
+            _rows[(name, quantity)] = (worst, limit);
         }
 
         Assert.True(
@@ -40,7 +40,7 @@ public sealed class ParityTable(IMessageSink sink) : IDisposable
     /// <summary>Prints the table.</summary>
     public void Dispose()
     {
-        if (rows.Count > 0)
+        if (_rows.Count > 0)
         {
             sink.OnMessage(new DiagnosticMessage("\n" + ToString()));
         }
@@ -49,11 +49,11 @@ public sealed class ParityTable(IMessageSink sink) : IDisposable
     /// <summary>The table: a line per case, a column per quantity, "worst / limit" in each.</summary>
     public override string ToString()
     {
-        string[] quantities = [.. rows.Keys.Select(static key => key.Quantity).Distinct()];
-        List<string[]> lines = [[title ?? "", .. quantities]];
-        lines.AddRange(rows.GroupBy(static row => row.Key.Case).Select(group =>
+        string[] quantities = [.. _rows.Keys.Select(static key => key.Quantity).Distinct()];
+        List<string[]> lines = [[_title ?? "", .. quantities]];
+        lines.AddRange(_rows.GroupBy(static row => row.Key.Case).Select(group =>
             (string[])[group.Key, .. quantities.Select(quantity =>
-                rows.TryGetValue((group.Key, quantity), out var row)
+                _rows.TryGetValue((group.Key, quantity), out var row)
                     ? string.Create(CultureInfo.InvariantCulture, $"{row.Worst:0.0e-0} / {row.Limit:0.0e-0}")
                     : "")]));
         int[] widths = [.. Enumerable.Range(0, lines[0].Length).Select(column => lines.Max(line => line[column].Length))];

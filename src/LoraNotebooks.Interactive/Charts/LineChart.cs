@@ -55,13 +55,13 @@ public sealed class LineChart : RichDisplay
     private const int LeastWidth = 620;
     private const int MostLabels = 12;
 
-    private static readonly string[] s_palette = [Look.Accent, Look.Second, Look.Good, Look.Third, Look.Bad, "#2aa5a5"];
+    private static readonly string[] Palette = [Look.Accent, Look.Second, Look.Good, Look.Third, Look.Bad, "#2aa5a5"];
 
     /// <summary>A chart of series.</summary>
     /// <exception cref="ArgumentException">A series whose positions and values differ in number.</exception>
     public LineChart(params IEnumerable<ChartSeries> series)
     {
-        Series = [.. series.Select((s, i) => s with { Colour = s.Colour ?? s_palette[i % s_palette.Length] })];
+        Series = [.. series.Select((s, i) => s with { Colour = s.Colour ?? Palette[i % Palette.Length] })];
         foreach (var s in Series)
         {
             if (s.X.Count != s.Y.Count)

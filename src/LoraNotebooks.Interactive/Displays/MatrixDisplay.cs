@@ -9,7 +9,7 @@ namespace LoraNotebooks.Interactive;
 public sealed class MatrixDisplay : RichDisplay
 {
     private const int LongestSide = 240;
-    private readonly List<(string Label, RgbImage Picture, long Rows, long Columns)> matrices = [];
+    private readonly List<(string Label, RgbImage Picture, long Rows, long Columns)> _matrices = [];
 
     /// <param name="matrices">Labels and matrices [rows, columns]; the values are read at once.</param>
     /// <exception cref="ArgumentException">A tensor that is no matrix.</exception>
@@ -25,7 +25,7 @@ public sealed class MatrixDisplay : RichDisplay
         var pixel = Math.Max(1, (int)(LongestSide / longest));
         foreach (var (label, matrix) in all)
         {
-            this.matrices.Add((label, Paint(matrix, pixel), matrix.shape[0], matrix.shape[1]));
+            _matrices.Add((label, Paint(matrix, pixel), matrix.shape[0], matrix.shape[1]));
         }
     }
 
@@ -35,17 +35,17 @@ public sealed class MatrixDisplay : RichDisplay
     /// <inheritdoc/>
     protected internal override Html Draw() => Look.Page(Title, null, Look.Grid(
     [
-        Look.Tr(matrices.Select(m => Look.Td(Html.Element("strong", [], m.Label), "center", "padding:2px 10px", "bottom"))),
-        Look.Tr(matrices.Select(m => Look.Td(
+        Look.Tr(_matrices.Select(m => Look.Td(Html.Element("strong", [], m.Label), "center", "padding:2px 10px", "bottom"))),
+        Look.Tr(_matrices.Select(m => Look.Td(
             ImageTag.Of(m.Picture, $"{m.Label}, a matrix of {m.Rows} × {m.Columns}", Math.Max(m.Picture.Width, m.Picture.Height)),
             "center",
             "padding:2px 10px",
             "middle"))),
-        Look.Tr(matrices.Select(m => Look.Td(Look.Quiet($"{m.Rows} × {m.Columns}"), "center", "padding:2px 10px", "top"))),
+        Look.Tr(_matrices.Select(m => Look.Td(Look.Quiet($"{m.Rows} × {m.Columns}"), "center", "padding:2px 10px", "top"))),
     ]));
 
     /// <inheritdoc/>
-    public override string ToText() => string.Join(", ", matrices.Select(m => $"{m.Label} ({m.Rows} × {m.Columns})"));
+    public override string ToText() => string.Join(", ", _matrices.Select(m => $"{m.Label} ({m.Rows} × {m.Columns})"));
 
     private static RgbImage Paint(Tensor matrix, int pixel)
     {

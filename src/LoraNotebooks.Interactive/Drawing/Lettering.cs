@@ -8,10 +8,10 @@ namespace LoraNotebooks.Interactive;
 /// <remarks>Characters that the typeface lacks come from a font of the system, or become a box where there is none.</remarks>
 internal sealed class Lettering : IDisposable
 {
-    private static readonly Lazy<SKTypeface> s_regular = new(() => LoadTypeface("OpenSans-Regular.ttf"));
-    private static readonly Lazy<SKTypeface> s_semibold = new(() => LoadTypeface("OpenSans-Semibold.ttf"));
+    private static readonly Lazy<SKTypeface> Regular = new(() => LoadTypeface("OpenSans-Regular.ttf"));
+    private static readonly Lazy<SKTypeface> Semibold = new(() => LoadTypeface("OpenSans-Semibold.ttf"));
 
-    private static readonly ConcurrentDictionary<int, SKTypeface?> s_fallbacks = new();
+    private static readonly ConcurrentDictionary<int, SKTypeface?> Fallbacks = new();
 
     private readonly SKFont _font;
     private readonly SKPaint _paint;
@@ -19,7 +19,7 @@ internal sealed class Lettering : IDisposable
     /// <summary>Letters of one size, weight and colour.</summary>
     public Lettering(float size, SKColor colour, bool semibold = false)
     {
-        _font = new SKFont(semibold ? s_semibold.Value : s_regular.Value, size) { Edging = SKFontEdging.Antialias, Subpixel = true };
+        _font = new SKFont(semibold ? Semibold.Value : Regular.Value, size) { Edging = SKFontEdging.Antialias, Subpixel = true };
         _paint = new SKPaint { Color = colour, IsAntialias = true };
     }
 
@@ -126,7 +126,7 @@ internal sealed class Lettering : IDisposable
                 continue;
             }
 
-            var typeface = _font.ContainsGlyph(rune.Value) ? own : s_fallbacks.GetOrAdd(rune.Value, SKFontManager.Default.MatchCharacter);
+            var typeface = _font.ContainsGlyph(rune.Value) ? own : Fallbacks.GetOrAdd(rune.Value, SKFontManager.Default.MatchCharacter);
             var shown = typeface is null ? "□" : rune.ToString();
             typeface ??= own;
             if (!ReferenceEquals(typeface, current) && run.Length > 0)

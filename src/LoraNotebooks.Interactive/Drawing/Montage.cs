@@ -14,16 +14,16 @@ internal sealed record MontageBlock(string? Title, IReadOnlyList<string> Columns
 internal static class Montage
 {
     private const int LabelLines = 3;
-    private static readonly SKColor s_ink = SKColor.Parse("#22262b");
-    private static readonly SKColor s_quiet = SKColor.Parse("#7d828a");
+    private static readonly SKColor Ink = SKColor.Parse("#22262b");
+    private static readonly SKColor Quiet = SKColor.Parse("#7d828a");
 
     /// <summary>The picture as PNG. Small images are enlarged smoothly to at least 128 pixels a side, larger ones keep their pixels.</summary>
     public static byte[] Paint(string? columnAxis, string? rowAxis, IReadOnlyList<MontageBlock> blocks)
     {
         var cell = CellSize(blocks);
         var unit = Math.Clamp(cell.Width / 160f, 1f, 2.5f);
-        using var letters = new Lettering(13 * unit, s_ink, semibold: true);
-        using var quiet = new Lettering(12 * unit, s_quiet);
+        using var letters = new Lettering(13 * unit, Ink, semibold: true);
+        using var quiet = new Lettering(12 * unit, Quiet);
         var layout = new Layout(blocks, cell, unit, letters, columnAxis, rowAxis, quiet);
 
         using var surface = SKSurface.Create(new SKImageInfo(layout.Width, layout.Height, SKColorType.Rgba8888, SKAlphaType.Opaque));

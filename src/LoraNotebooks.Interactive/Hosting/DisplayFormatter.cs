@@ -17,7 +17,7 @@ public static class DisplayFormatter
 {
     private const int MostImages = 100;
 
-    private static readonly ConcurrentDictionary<Type, Func<object, MimeBundle>> s_formatters = new();
+    private static readonly ConcurrentDictionary<Type, Func<object, MimeBundle>> Formatters = new();
 
     // The library's objects do not know how they are drawn; here is said which display draws which.
     static DisplayFormatter()
@@ -45,14 +45,14 @@ public static class DisplayFormatter
     }
 
     /// <summary>The registered types that are this library's own, or sequences of them: what another notebook program cannot know how to show.</summary>
-    public static IReadOnlyCollection<Type> LibraryTypes => [.. s_formatters.Keys.Where(type => type.GetGenericArguments().Append(type).Any(IsOurs))];
+    public static IReadOnlyCollection<Type> LibraryTypes => [.. Formatters.Keys.Where(type => type.GetGenericArguments().Append(type).Any(IsOurs))];
 
     /// <summary>Says how values of <typeparamref name="T"/> and of types derived from it are shown; the latest registration of a type wins.</summary>
     public static void Register<T>(Func<T, MimeBundle> format)
         where T : notnull
     {
         ArgumentNullException.ThrowIfNull(format);
-        s_formatters[typeof(T)] = value => format((T)value);
+        Formatters[typeof(T)] = value => format((T)value);
     }
 
     /// <summary>
@@ -76,7 +76,7 @@ public static class DisplayFormatter
 
         for (var type = value.GetType(); type is not null; type = type.BaseType)
         {
-            if (s_formatters.TryGetValue(type, out var format))
+            if (Formatters.TryGetValue(type, out var format))
             {
                 return format(value);
             }
@@ -84,7 +84,7 @@ public static class DisplayFormatter
 
         foreach (var contract in value.GetType().GetInterfaces())
         {
-            if (s_formatters.TryGetValue(contract, out var format))
+            if (Formatters.TryGetValue(contract, out var format))
             {
                 return format(value);
             }

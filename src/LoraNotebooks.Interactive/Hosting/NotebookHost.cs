@@ -8,19 +8,19 @@ namespace LoraNotebooks.Interactive;
 /// </remarks>
 public static class NotebookHost
 {
-    private static readonly AsyncLocal<INotebookHost?> s_current = new();
+    private static readonly AsyncLocal<INotebookHost?> Ambient = new();
     private static volatile Func<INotebookHost>? s_ofProcess;
 
     /// <summary>The host of this asynchronous context, else that of the process; the console where none was set.</summary>
-    public static INotebookHost Current => s_current.Value ?? s_ofProcess?.Invoke() ?? ConsoleHost.Instance;
+    public static INotebookHost Current => Ambient.Value ?? s_ofProcess?.Invoke() ?? ConsoleHost.Instance;
 
     /// <summary>Makes <paramref name="host"/> the current one until the returned object is disposed.</summary>
     /// <example><code>using (NotebookHost.Use(host)) { await session.RunAsync(cell); }</code></example>
     public static IDisposable Use(INotebookHost host)
     {
         ArgumentNullException.ThrowIfNull(host);
-        var previous = s_current.Value;
-        s_current.Value = host;
+        var previous = Ambient.Value;
+        Ambient.Value = host;
         return new Restore(previous);
     }
 
@@ -51,7 +51,7 @@ public static class NotebookHost
             if (!_disposed)
             {
                 _disposed = true;
-                s_current.Value = previous;
+                Ambient.Value = previous;
             }
         }
     }

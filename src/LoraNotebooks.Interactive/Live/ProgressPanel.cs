@@ -3,7 +3,7 @@ namespace LoraNotebooks.Interactive;
 /// <summary>The head of every monitor: title, how the work stands, a bar, figures, and the fault if there was one.</summary>
 internal static class ProgressPanel
 {
-    private static readonly (string Live, string Stored)[] s_chips = [.. new[] { RunState.Running, RunState.Stopping }
+    private static readonly (string Live, string Stored)[] Chips = [.. new[] { RunState.Running, RunState.Stopping }
         .Select(state => (Chip(state, Word(state)).ToString(), Chip(state, MimeBundle.WhenSaved).ToString()))];
 
     /// <summary>The panel.</summary>
@@ -38,7 +38,7 @@ internal static class ProgressPanel
 
     /// <summary>A panel's markup with <see cref="MimeBundle.WhenSaved"/> in the place of a state that does not last.</summary>
     /// <remarks>Text of a title or a caption is escaped and cannot be taken for the state.</remarks>
-    public static string Stored(string html) => s_chips.Aggregate(html, (kept, chip) => kept.Replace(chip.Live, chip.Stored, StringComparison.Ordinal));
+    public static string Stored(string html) => Chips.Aggregate(html, (kept, chip) => kept.Replace(chip.Live, chip.Stored, StringComparison.Ordinal));
 
     /// <summary>Whether the work has not ended.</summary>
     public static bool IsGoingOn(RunState state) => state is RunState.Running or RunState.Stopping;

@@ -13,21 +13,21 @@ namespace LoraNotebooks.Interactive;
 /// </remarks>
 public sealed class Html
 {
-    private static readonly FrozenSet<string> s_elements = FrozenSet.ToFrozenSet(
+    private static readonly FrozenSet<string> Elements = FrozenSet.ToFrozenSet(
     [
         "b", "br", "caption", "code", "details", "div", "em", "h3", "h4", "hr", "i", "img", "li", "ol", "p", "pre", "s", "small",
         "span", "strong", "sub", "summary", "sup", "table", "tbody", "td", "th", "thead", "tr", "ul",
     ]);
 
-    private static readonly FrozenSet<string> s_attributes = FrozenSet.ToFrozenSet(
+    private static readonly FrozenSet<string> Attributes = FrozenSet.ToFrozenSet(
     [
         "align", "alt", "aria-label", "aria-valuemax", "aria-valuemin", "aria-valuenow", "colspan", "data-lora-state", "height", "open", "role",
         "rowspan", "scope", "src", "style", "title", "valign", "width",
     ]);
 
-    private static readonly FrozenSet<string> s_void = FrozenSet.ToFrozenSet(["br", "hr", "img"]);
+    private static readonly FrozenSet<string> VoidTags = FrozenSet.ToFrozenSet(["br", "hr", "img"]);
 
-    private static readonly SearchValues<char> s_special = SearchValues.Create(
+    private static readonly SearchValues<char> Special = SearchValues.Create(
         [.. "&<>\"'`$", .. Enumerable.Range(0, 0xa0).Select(i => (char)i).Where(c => char.IsControl(c) && c is not ('\n' or '\t'))]);
 
     private readonly string _markup;
@@ -62,9 +62,9 @@ public sealed class Html
     /// <exception cref="ArgumentException">An element or attribute that displays may not use, or an image source that is not data.</exception>
     public static Html Element(string name, ReadOnlySpan<(string Name, string? Value)> attributes, params ReadOnlySpan<Html> children)
     {
-        if (!s_elements.Contains(name))
+        if (!Elements.Contains(name))
         {
-            throw new ArgumentException($"Got the element '{name}'; displays may use only: {string.Join(", ", s_elements.Order())}.", nameof(name));
+            throw new ArgumentException($"Got the element '{name}'; displays may use only: {string.Join(", ", Elements.Order())}.", nameof(name));
         }
 
         var markup = new StringBuilder("<").Append(name);
@@ -80,7 +80,7 @@ public sealed class Html
         }
 
         markup.Append('>');
-        if (s_void.Contains(name))
+        if (VoidTags.Contains(name))
         {
             return children.Length == 0 ? new(markup.ToString()) : throw new ArgumentException($"A '{name}' element has no content.", nameof(children));
         }
@@ -98,9 +98,9 @@ public sealed class Html
 
     private static void Check(string element, string attribute, string value)
     {
-        if (!s_attributes.Contains(attribute))
+        if (!Attributes.Contains(attribute))
         {
-            throw new ArgumentException($"Got the attribute '{attribute}' on '{element}'; displays may use only: {string.Join(", ", s_attributes.Order())}.");
+            throw new ArgumentException($"Got the attribute '{attribute}' on '{element}'; displays may use only: {string.Join(", ", Attributes.Order())}.");
         }
 
         if (attribute == "src"
@@ -119,7 +119,7 @@ public sealed class Html
     private static string Escape(string text)
     {
         // Most texts need nothing, and an image's data is long.
-        if (!text.AsSpan().ContainsAny(s_special))
+        if (!text.AsSpan().ContainsAny(Special))
         {
             return text;
         }

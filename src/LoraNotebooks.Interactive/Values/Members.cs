@@ -38,10 +38,10 @@ internal static class Members
 {
     private const int TupleItemsBeforeRest = 7;
 
-    private static readonly ConditionalWeakTable<Type, IReadOnlyList<Member>> s_members = [];
+    private static readonly ConditionalWeakTable<Type, IReadOnlyList<Member>> Known = [];
 
     /// <summary>The members of a type.</summary>
-    public static IReadOnlyList<Member> Of(Type type) => s_members.GetValue(type, Find);
+    public static IReadOnlyList<Member> Of(Type type) => Known.GetValue(type, Find);
 
     private static IReadOnlyList<Member> Find(Type type)
     {

@@ -5,7 +5,7 @@ namespace LoraNotebooks.Interactive;
 /// <summary>Types as C# writes them: <c>List&lt;int&gt;</c>, <c>double[,]</c>, <c>int?</c>.</summary>
 internal static class TypeNames
 {
-    private static readonly Dictionary<Type, string> s_keywords = new()
+    private static readonly Dictionary<Type, string> Keywords = new()
     {
         [typeof(bool)] = "bool",
         [typeof(byte)] = "byte",
@@ -30,7 +30,7 @@ internal static class TypeNames
     /// <summary>The name of a type without its namespace.</summary>
     public static string Of(Type type)
     {
-        if (s_keywords.TryGetValue(type, out var keyword))
+        if (Keywords.TryGetValue(type, out var keyword))
         {
             return keyword;
         }

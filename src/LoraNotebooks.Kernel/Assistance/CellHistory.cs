@@ -23,9 +23,9 @@ internal sealed class CellHistory : IDisposable
 
     private const int MaximumLinks = 16;
 
-    private static readonly Lazy<HostServices> s_services = new(ComposeServices);
+    private static readonly Lazy<HostServices> Services = new(ComposeServices);
 
-    private readonly AdhocWorkspace _workspace = new(s_services.Value);
+    private readonly AdhocWorkspace _workspace = new(Services.Value);
     private readonly CSharpCompilationOptions _options;
     private readonly ConcurrentQueue<(string Code, IReadOnlyList<MetadataReference> References)> _waiting;
     private readonly List<ProjectId> _links = [];

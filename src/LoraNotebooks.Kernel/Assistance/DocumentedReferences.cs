@@ -12,16 +12,16 @@ namespace LoraNotebooks.Kernel.Assistance;
 internal static class DocumentedReferences
 {
     private static readonly string RuntimeFolder = RuntimeEnvironment.GetRuntimeDirectory();
-    private static readonly Lazy<XmlDocumentation> s_framework = new(() => new XmlDocumentation(FrameworkFiles()));
-    private static readonly Lazy<IReadOnlyDictionary<string, string>> s_packageFiles = new(PackageFiles);
-    private static readonly Lazy<IReadOnlyList<MetadataReference>> s_host = new(() => [.. SessionReferences.Host.Values.Select(Of)]);
-    private static readonly ConditionalWeakTable<MetadataReference, MetadataReference> s_known = [];
+    private static readonly Lazy<XmlDocumentation> Framework = new(() => new XmlDocumentation(FrameworkFiles()));
+    private static readonly Lazy<IReadOnlyDictionary<string, string>> PackageFilesOnce = new(PackageFiles);
+    private static readonly Lazy<IReadOnlyList<MetadataReference>> HostOnce = new(() => [.. SessionReferences.Host.Values.Select(Of)]);
+    private static readonly ConditionalWeakTable<MetadataReference, MetadataReference> Known = [];
 
     /// <summary>What every cell can use, see <see cref="SessionReferences.Host"/>.</summary>
-    public static IReadOnlyList<MetadataReference> Host => s_host.Value;
+    public static IReadOnlyList<MetadataReference> Host => HostOnce.Value;
 
     /// <summary>The same assembly with documentation; a reference of an unknown kind as it is.</summary>
-    public static MetadataReference Of(MetadataReference reference) => s_known.GetValue(reference, static reference =>
+    public static MetadataReference Of(MetadataReference reference) => Known.GetValue(reference, static reference =>
         reference is PortableExecutableReference { Display: { } path } file && file.GetMetadata() is AssemblyMetadata metadata
             ? metadata.GetReference(DocumentationOf(path), file.Properties.Aliases, file.Properties.EmbedInteropTypes, display: path)
             : reference);
@@ -30,8 +30,8 @@ internal static class DocumentedReferences
     {
         var beside = Path.ChangeExtension(path, ".xml");
         return File.Exists(beside) ? new XmlDocumentation([beside])
-            : Path.GetFullPath(path).StartsWith(RuntimeFolder, StringComparison.Ordinal) ? s_framework.Value
-            : s_packageFiles.Value.TryGetValue(Path.GetFileName(path), out var ofPackage) ? new XmlDocumentation([ofPackage])
+            : Path.GetFullPath(path).StartsWith(RuntimeFolder, StringComparison.Ordinal) ? Framework.Value
+            : PackageFilesOnce.Value.TryGetValue(Path.GetFileName(path), out var ofPackage) ? new XmlDocumentation([ofPackage])
             : DocumentationProvider.Default;
     }
 

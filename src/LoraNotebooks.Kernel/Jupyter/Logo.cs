@@ -10,7 +10,7 @@ internal static class Logo
     private const float Side = 64;
 
     /// <summary>B to the left, A above, B·A at their side; in the colours of the charts, legible on any ground.</summary>
-    private static readonly (SKRect Place, float Corner, string Colour, float Opacity)[] s_parts =
+    private static readonly (SKRect Place, float Corner, string Colour, float Opacity)[] Parts =
     [
         (SKRect.Create(4, 20, 11, 40), 3, "#3b82d6", 1),
         (SKRect.Create(20, 4, 40, 11), 3, "#d08a1d", 1),
@@ -34,7 +34,7 @@ internal static class Logo
         using var canvas = new SKCanvas(bitmap);
         canvas.Clear(SKColors.Transparent);
         canvas.Scale(side / Side);
-        foreach (var (place, corner, colour, opacity) in s_parts)
+        foreach (var (place, corner, colour, opacity) in Parts)
         {
             using var paint = new SKPaint { Color = SKColor.Parse(colour).WithAlpha((byte)(255 * opacity)), IsAntialias = true };
             canvas.DrawRoundRect(place, corner, corner, paint);
@@ -46,7 +46,7 @@ internal static class Logo
 
     private static string Svg()
     {
-        var parts = s_parts.Select(part =>
+        var parts = Parts.Select(part =>
             string.Create(
                 CultureInfo.InvariantCulture,
                 $"  <rect x=\"{part.Place.Left}\" y=\"{part.Place.Top}\" width=\"{part.Place.Width}\" height=\"{part.Place.Height}\" ")

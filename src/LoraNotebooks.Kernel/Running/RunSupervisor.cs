@@ -19,7 +19,7 @@ internal static class RunSupervisor
     private const int Terminate = 15;
 
     /// <summary>The exit codes with which a run ends by itself, or by a signal that it was given.</summary>
-    private static readonly int[] s_orderly = [.. Enum.GetValues<RunExit>().Select(exit => (int)exit), 128 + Terminate];
+    private static readonly int[] Orderly = [.. Enum.GetValues<RunExit>().Select(exit => (int)exit), 128 + Terminate];
 
     /// <summary>In a child: takes what its parent told it out of the environment, so that programs started by cells do not take it for theirs.</summary>
     /// <returns>Whether this is a child.</returns>
@@ -58,7 +58,7 @@ internal static class RunSupervisor
             using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, context => HandOn(context, child, Interrupt));
             using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, context => HandOn(context, child, Terminate));
             await child.WaitForExitAsync().ConfigureAwait(false);
-            return s_orderly.Contains(child.ExitCode) ? child.ExitCode : Finish(record, child.ExitCode);
+            return Orderly.Contains(child.ExitCode) ? child.ExitCode : Finish(record, child.ExitCode);
         }
         finally
         {

@@ -12,13 +12,13 @@ internal sealed record CellLanguage(string Name, string? Magic)
 /// <summary>The languages of cells: those that run or are shown, and those that are refused by name.</summary>
 internal static class CellLanguages
 {
-    private static readonly CellLanguage s_cSharp = new("C#", "#!csharp");
+    private static readonly CellLanguage CSharp = new("C#", "#!csharp");
 
-    private static readonly Dictionary<string, CellLanguage> s_known = new(StringComparer.OrdinalIgnoreCase)
+    private static readonly Dictionary<string, CellLanguage> Known = new(StringComparer.OrdinalIgnoreCase)
     {
-        ["csharp"] = s_cSharp,
-        ["c#"] = s_cSharp,
-        ["cs"] = s_cSharp,
+        ["csharp"] = CSharp,
+        ["c#"] = CSharp,
+        ["cs"] = CSharp,
         ["markdown"] = new("Markdown", "#!markdown"),
         ["html"] = new("HTML", "#!html"),
         ["mermaid"] = new("Mermaid", "#!mermaid"),
@@ -45,10 +45,10 @@ internal static class CellLanguages
     };
 
     /// <summary>The language of a name; one that nothing is known of is refused under its own name.</summary>
-    public static CellLanguage Of(string name) => s_known.GetValueOrDefault(name) ?? new CellLanguage(name, null);
+    public static CellLanguage Of(string name) => Known.GetValueOrDefault(name) ?? new CellLanguage(name, null);
 
     /// <summary>The language that a magic such as <c>#!fsharp</c> names, or null if it names none.</summary>
-    public static CellLanguage? OfMagic(string magic) => s_known.GetValueOrDefault(magic[2..]);
+    public static CellLanguage? OfMagic(string magic) => Known.GetValueOrDefault(magic[2..]);
 
     /// <summary>What is said of a language that cannot be run.</summary>
     public static string Refusal(CellLanguage language) => $"is {language.Name}; only C# runs here, and Markdown, HTML and Mermaid are shown";

@@ -9,14 +9,14 @@ namespace LoraNotebooks.Kernel.Sessions;
 /// </remarks>
 internal sealed class CellScope(CSharpSessionOptions options, CellSources sources, INotebookHost host)
 {
-    private static readonly AsyncLocal<CellScope?> s_flowing = new();
+    private static readonly AsyncLocal<CellScope?> Flow = new();
     private static CellScope? s_latest;
 
     /// <summary>The cell whose context this code has; null where it has none.</summary>
-    public static CellScope? Flowing => s_flowing.Value;
+    public static CellScope? Flowing => Flow.Value;
 
     /// <summary>The cell that this code belongs to; null where no session is.</summary>
-    public static CellScope? Current => s_flowing.Value ?? Volatile.Read(ref s_latest);
+    public static CellScope? Current => Flow.Value ?? Volatile.Read(ref s_latest);
 
     /// <summary>Whether the cell was stopped: what its work then throws because of that is no news.</summary>
     public bool WasStopped { get; set; }
@@ -24,7 +24,7 @@ internal sealed class CellScope(CSharpSessionOptions options, CellSources source
     /// <summary>A cell begins: this asynchronous context is its own, and it is the latest of all.</summary>
     public void Enter()
     {
-        s_flowing.Value = this;
+        Flow.Value = this;
         Volatile.Write(ref s_latest, this);
     }
 

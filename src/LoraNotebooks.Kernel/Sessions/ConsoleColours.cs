@@ -10,7 +10,7 @@ internal sealed class ConsoleColours
     private const string Reset = "\u001b[0m";
 
     // ConsoleColor counts in the order of DOS: blue and red are exchanged.
-    private static readonly int[] s_order = [0, 4, 2, 6, 1, 5, 3, 7];
+    private static readonly int[] Order = [0, 4, 2, 6, 1, 5, 3, 7];
 
     private readonly (ConsoleColor Letters, ConsoleColor Ground) _plain = Now();
     private (ConsoleColor Letters, ConsoleColor Ground) _shown = Now();
@@ -46,5 +46,5 @@ internal sealed class ConsoleColours
     private static (ConsoleColor Letters, ConsoleColor Ground) Now() => (Console.ForegroundColor, Console.BackgroundColor);
 
     private static string Code(ConsoleColor colour, int first) =>
-        (int)colour is >= 0 and < 16 and var number ? $"\u001b[{first + s_order[number & 7] + (number >= 8 ? 60 : 0)}m" : "";
+        (int)colour is >= 0 and < 16 and var number ? $"\u001b[{first + Order[number & 7] + (number >= 8 ? 60 : 0)}m" : "";
 }

@@ -12,8 +12,8 @@ namespace LoraNotebooks.Kernel.Sessions;
 /// </remarks>
 internal static class ConsoleRouter
 {
-    private static readonly Lock s_gate = new();
-    private static readonly CellTraceListener s_trace = new();
+    private static readonly Lock Gate = new();
+    private static readonly CellTraceListener Trace = new();
     private static TextWriter s_out = TextWriter.Null;
     private static TextWriter s_error = TextWriter.Null;
     private static TextReader s_in = TextReader.Null;
@@ -29,7 +29,7 @@ internal static class ConsoleRouter
     /// <summary>Routes the console of the process until the returned object is disposed.</summary>
     public static IDisposable Install()
     {
-        lock (s_gate)
+        lock (Gate)
         {
             if (s_sessions++ == 0)
             {
@@ -38,7 +38,7 @@ internal static class ConsoleRouter
                 Console.SetOut(new Router(isError: false, static () => s_out));
                 Console.SetError(new Router(isError: true, static () => s_error));
                 Console.SetIn(new Source());
-                s_trace.Install();
+                Trace.Install();
             }
         }
 
@@ -51,14 +51,14 @@ internal static class ConsoleRouter
 
         public void Dispose()
         {
-            lock (s_gate)
+            lock (Gate)
             {
                 if (!_disposed && --s_sessions == 0)
                 {
                     Console.SetOut(s_out);
                     Console.SetError(s_error);
                     Console.SetIn(s_in);
-                    s_trace.Remove();
+                    Trace.Remove();
                 }
 
                 _disposed = true;

@@ -16,7 +16,7 @@ internal static class HostPackages
 {
     private const string Natives = "libtorch";
 
-    private static readonly Lazy<IReadOnlyDictionary<string, string>> s_versions = new(ReadVersions);
+    private static readonly Lazy<IReadOnlyDictionary<string, string>> Versions = new(ReadVersions);
 
     /// <summary>A reference that adds nothing, for directives that have to resolve to something.</summary>
     public static PortableExecutableReference Nothing => SessionReferences.Host["System.Runtime"];
@@ -25,7 +25,7 @@ internal static class HostPackages
     public static HostPackage? Find(string id)
     {
         var reference = SessionReferences.Host.GetValueOrDefault(id);
-        if (s_versions.Value.TryGetValue(id, out var version))
+        if (Versions.Value.TryGetValue(id, out var version))
         {
             return new HostPackage(version, IsFramework: false, reference ?? Nothing);
         }
@@ -44,7 +44,7 @@ internal static class HostPackages
 
     /// <summary>The version of a package of the application, or of its assembly where it is part of something else.</summary>
     public static string VersionOf(string id) =>
-        s_versions.Value.TryGetValue(id, out var version) ? version
+        Versions.Value.TryGetValue(id, out var version) ? version
         : SessionReferences.Host.TryGetValue(id, out var reference)
             ? IsOfFramework(reference) ? Environment.Version.ToString() : SessionReferences.VersionOf(reference).ToString()
         : "";

@@ -11,16 +11,16 @@ namespace LoraNotebooks.Kernel.Sessions;
 /// <remarks>They go into the default load context, which a process has only one of: of two versions of an assembly the first one stays.</remarks>
 internal static class RuntimeFiles
 {
-    private static readonly ConcurrentDictionary<string, string> s_assemblies = new(StringComparer.OrdinalIgnoreCase);
-    private static readonly ConcurrentDictionary<string, string> s_natives = new(StringComparer.OrdinalIgnoreCase);
-    private static readonly Lazy<bool> s_registered = new(Register);
+    private static readonly ConcurrentDictionary<string, string> Assemblies = new(StringComparer.OrdinalIgnoreCase);
+    private static readonly ConcurrentDictionary<string, string> Natives = new(StringComparer.OrdinalIgnoreCase);
+    private static readonly Lazy<bool> Registered = new(Register);
 
     /// <summary>Makes an assembly loadable by its simple name.</summary>
     /// <returns>The path of an assembly of that name that was there before and stays; null if this one is used.</returns>
     public static string? AddAssembly(string path)
     {
-        _ = s_registered.Value;
-        var used = s_assemblies.GetOrAdd(Path.GetFileNameWithoutExtension(path), path);
+        _ = Registered.Value;
+        var used = Assemblies.GetOrAdd(Path.GetFileNameWithoutExtension(path), path);
         return used == path ? null : used;
     }
 
@@ -31,10 +31,10 @@ internal static class RuntimeFiles
     /// </remarks>
     public static void AddNatives(IReadOnlyList<string> paths)
     {
-        _ = s_registered.Value;
+        _ = Registered.Value;
         foreach (var path in paths.Select(Path.GetDirectoryName).Distinct().Count() > 1 ? Gather(paths) : paths)
         {
-            s_natives.TryAdd(Path.GetFileName(path), path);
+            Natives.TryAdd(Path.GetFileName(path), path);
         }
     }
 
@@ -64,11 +64,11 @@ internal static class RuntimeFiles
     private static bool Register()
     {
         AppDomain.CurrentDomain.AssemblyResolve += static (_, request) =>
-            new AssemblyName(request.Name).Name is { } name && s_assemblies.TryGetValue(name, out var path)
+            new AssemblyName(request.Name).Name is { } name && Assemblies.TryGetValue(name, out var path)
                 ? AssemblyLoadContext.Default.LoadFromAssemblyPath(path)
                 : null;
         AssemblyLoadContext.Default.ResolvingUnmanagedDll += static (_, name) => FileNames(name)
-            .Select(file => s_natives.GetValueOrDefault(file))
+            .Select(file => Natives.GetValueOrDefault(file))
             .OfType<string>()
             .Select(NativeLibrary.Load)
             .FirstOrDefault();

@@ -24,22 +24,22 @@ internal static class SessionReferences
     private static readonly string[] OwnTools =
         ["Microsoft.CodeAnalysis", "Microsoft.VisualBasic", "System.CommandLine", "Markdig", "NetMQ", "AsyncIO", "System.ServiceModel"];
 
-    private static readonly Lazy<IReadOnlyDictionary<string, PortableExecutableReference>> s_host = new(ReadHost);
-    private static readonly Lazy<IReadOnlyList<MetadataReference>> s_compile = new(() =>
+    private static readonly Lazy<IReadOnlyDictionary<string, PortableExecutableReference>> HostOnce = new(ReadHost);
+    private static readonly Lazy<IReadOnlyList<MetadataReference>> CompileOnce = new(() =>
         [.. Host
             .Where(entry => !IsOwnTool(entry.Key) && (Facades.Contains(entry.Key) || HasPublicTypes(entry.Value)))
             .Select(entry => entry.Value)]);
-    private static readonly Lazy<IReadOnlyList<string>> s_imports = new(() => [.. FixedImports, .. ToolkitNamespaces()]);
+    private static readonly Lazy<IReadOnlyList<string>> ImportsOnce = new(() => [.. FixedImports, .. ToolkitNamespaces()]);
 
     /// <summary>The assemblies of the application and of its framework by simple name.</summary>
     /// <remarks>
     /// They carry no file path on purpose: a reference with a path would be loaded a second time by the script engine,
     /// and a type in a cell would not be the same type as in the toolkit.
     /// </remarks>
-    public static IReadOnlyDictionary<string, PortableExecutableReference> Host => s_host.Value;
+    public static IReadOnlyDictionary<string, PortableExecutableReference> Host => HostOnce.Value;
 
     /// <summary>The namespaces, and <c>TorchSharp.torch</c> as a static using, that are open in every cell.</summary>
-    public static IReadOnlyList<string> Imports => s_imports.Value;
+    public static IReadOnlyList<string> Imports => ImportsOnce.Value;
 
     /// <summary>A reference that the script engine resolves by name at run time.</summary>
     public static PortableExecutableReference FromFile(string path) =>
@@ -51,7 +51,7 @@ internal static class SessionReferences
 
     /// <summary>Those of <see cref="Host"/> that hold types for cells; the compiler asks for the others by name where it needs them.</summary>
     /// <remarks>A reference costs every cell a few hundred bytes for as long as the session lives.</remarks>
-    public static IEnumerable<MetadataReference> Compile => s_compile.Value;
+    public static IEnumerable<MetadataReference> Compile => CompileOnce.Value;
 
     private static Dictionary<string, PortableExecutableReference> ReadHost()
     {

@@ -13,14 +13,14 @@ namespace LoraNotebooks.Kernel.Sessions;
 /// </remarks>
 internal static class StrayErrors
 {
-    private static readonly ConditionalWeakTable<Exception, CellScope> s_thrownIn = [];
-    private static readonly Lazy<bool> s_watching = new(Watch);
+    private static readonly ConditionalWeakTable<Exception, CellScope> ThrownIn = [];
+    private static readonly Lazy<bool> Watching = new(Watch);
 
     [ThreadStatic]
     private static bool s_isNoting;
 
     /// <summary>Watches from now on, in the whole process; a second call does nothing.</summary>
-    public static void Install() => _ = s_watching.Value;
+    public static void Install() => _ = Watching.Value;
 
     /// <summary>Shows an exception in the cell that it comes from.</summary>
     /// <returns>False where there is no session whose cell it could be.</returns>
@@ -48,7 +48,7 @@ internal static class StrayErrors
         IEnumerable<Exception> causes = error is AggregateException several ? [several, .. several.Flatten().InnerExceptions] : [error];
         foreach (var cause in causes)
         {
-            if (s_thrownIn.TryGetValue(cause, out var scope))
+            if (ThrownIn.TryGetValue(cause, out var scope))
             {
                 return scope;
             }
@@ -96,7 +96,7 @@ internal static class StrayErrors
             s_isNoting = true;
             try
             {
-                s_thrownIn.TryAdd(error, scope);
+                ThrownIn.TryAdd(error, scope);
             }
             catch (OutOfMemoryException)
             {

@@ -7,7 +7,7 @@ namespace LoraNotebooks.Adapters;
 public sealed partial class AdaptedModel
 {
     /// <summary>The adapters that are merged.</summary>
-    public IReadOnlyCollection<string> MergedNames => [.. adapters.Values.Where(static adapter => adapter.IsMerged).Select(static adapter => adapter.Name)];
+    public IReadOnlyCollection<string> MergedNames => [.. _adapters.Values.Where(static adapter => adapter.IsMerged).Select(static adapter => adapter.Name)];
 
     /// <summary>Merges adapters, at their present weights, into the base's weights; the originals are kept for <see cref="Unmerge"/>.</summary>
     /// <param name="names">The adapters; by default all.</param>
@@ -18,18 +18,18 @@ public sealed partial class AdaptedModel
     /// </exception>
     public void Merge(params IReadOnlyList<string> names)
     {
-        var chosen = names.Count == 0 ? [.. adapters.Values] : names.Distinct().Select(Find).ToList();
+        var chosen = names.Count == 0 ? [.. _adapters.Values] : names.Distinct().Select(Find).ToList();
         RequireUnmerged("merged again", chosen);
-        if (!enabled)
+        if (!_enabled)
         {
             throw new InvalidOperationException("The adapters are switched off. Set Enabled first; merging would make them act.");
         }
 
-        var faults = points.Values.Select(point => MergeFault(point, chosen)).OfType<string>().ToList();
+        var faults = _points.Values.Select(point => MergeFault(point, chosen)).OfType<string>().ToList();
         Faults.ThrowIfAny(faults, static found => new InvalidOperationException(
             $"Nothing was merged, because of {Listing.Count(found.Count, "layer")}:\n{Listing.Lines(found)}"));
 
-        foreach (var point in points.Values)
+        foreach (var point in _points.Values)
         {
             using var scope = NewDisposeScope();
             var (weight, bias) = point.Deltas(chosen);
@@ -45,12 +45,12 @@ public sealed partial class AdaptedModel
     public void Unmerge(params IReadOnlyList<string> names)
     {
         var rest = names.Count == 0 ? [] : MergedNames.Except(names.Select(Find).Select(static adapter => adapter.Name)).ToList();
-        foreach (var point in points.Values)
+        foreach (var point in _points.Values)
         {
             point.BaseLayer.Unmerge();
         }
 
-        foreach (var adapter in adapters.Values)
+        foreach (var adapter in _adapters.Values)
         {
             adapter.IsMerged = false;
         }

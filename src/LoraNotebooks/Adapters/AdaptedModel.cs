@@ -17,12 +17,12 @@ namespace LoraNotebooks.Adapters;
 /// </remarks>
 public sealed partial class AdaptedModel : IDisposable
 {
-    private readonly IReadOnlyDictionary<string, nn.Module> modules;
-    private readonly List<string> trainableBefore;
-    private readonly SortedDictionary<string, Adapter> adapters = new(StringComparer.Ordinal);
-    private readonly OrderedDictionary<string, AttachmentPoint> points = new(StringComparer.Ordinal);
-    private bool enabled = true;
-    private bool disposed;
+    private readonly IReadOnlyDictionary<string, nn.Module> _modules;
+    private readonly List<string> _trainableBefore;
+    private readonly SortedDictionary<string, Adapter> _adapters = new(StringComparer.Ordinal);
+    private readonly OrderedDictionary<string, AttachmentPoint> _points = new(StringComparer.Ordinal);
+    private bool _enabled = true;
+    private bool _disposed;
 
     /// <summary>Freezes a model, so that only adapters train; disposing this gives it back as it was.</summary>
     /// <param name="baseModel">The model, which stays the caller's.</param>
@@ -30,12 +30,12 @@ public sealed partial class AdaptedModel : IDisposable
     {
         ArgumentNullException.ThrowIfNull(baseModel);
         BaseModel = baseModel;
-        modules = new OrderedDictionary<string, nn.Module>(
+        _modules = new OrderedDictionary<string, nn.Module>(
             baseModel.named_modules().Where(static m => m.name.Length > 0).Select(static m => KeyValuePair.Create(m.name, m.module)),
             StringComparer.Ordinal);
-        trainableBefore = [.. baseModel.named_parameters().Where(static p => p.parameter.requires_grad).Select(static p => p.name)];
-        SetTrainable(trainableBefore, trainable: false);
-        if (MiscomputedLayers.Message(modules) is { } warning)
+        _trainableBefore = [.. baseModel.named_parameters().Where(static p => p.parameter.requires_grad).Select(static p => p.name)];
+        SetTrainable(_trainableBefore, trainable: false);
+        if (MiscomputedLayers.Message(_modules) is { } warning)
         {
             CheckedConvolution.Engine.Tell(warning);
         }
@@ -45,20 +45,20 @@ public sealed partial class AdaptedModel : IDisposable
     public nn.Module BaseModel { get; }
 
     /// <summary>The paths of all modules of the base model.</summary>
-    public IReadOnlyCollection<string> ModulePaths => [.. modules.Keys];
+    public IReadOnlyCollection<string> ModulePaths => [.. _modules.Keys];
 
     /// <summary>The adapters' names.</summary>
-    public IReadOnlyCollection<string> Names => adapters.Keys;
+    public IReadOnlyCollection<string> Names => _adapters.Keys;
 
     /// <summary>Whether adapters act; default yes. Without, the model is the base, bit for bit.</summary>
     /// <exception cref="InvalidOperationException">Adapters are merged: unmerge them first.</exception>
     public bool Enabled
     {
-        get => enabled;
+        get => _enabled;
         set
         {
-            RequireUnmerged("switched on or off", adapters.Values);
-            enabled = value;
+            RequireUnmerged("switched on or off", _adapters.Values);
+            _enabled = value;
         }
     }
 
@@ -81,14 +81,14 @@ public sealed partial class AdaptedModel : IDisposable
     {
         var adapter = Find(name);
         RequireUnmerged("removed", [adapter]);
-        adapters.Remove(name);
-        foreach (var (path, point) in points.ToList())
+        _adapters.Remove(name);
+        foreach (var (path, point) in _points.ToList())
         {
             point.Remove(adapter);
             if (point.IsEmpty)
             {
                 point.Dispose();
-                points.Remove(path);
+                _points.Remove(path);
             }
         }
 
@@ -165,7 +165,7 @@ public sealed partial class AdaptedModel : IDisposable
     /// <param name="device">The device.</param>
     public void To(Device device)
     {
-        foreach (var layer in adapters.Values.SelectMany(static adapter => adapter.Layers))
+        foreach (var layer in _adapters.Values.SelectMany(static adapter => adapter.Layers))
         {
             layer.To(device);
         }
@@ -177,7 +177,7 @@ public sealed partial class AdaptedModel : IDisposable
     public void Probe(Action forward)
     {
         ArgumentNullException.ThrowIfNull(forward);
-        foreach (var point in points.Values)
+        foreach (var point in _points.Values)
         {
             point.WasReached = false;
         }
@@ -188,11 +188,11 @@ public sealed partial class AdaptedModel : IDisposable
             forward();
         }
 
-        var unreached = points.Where(static pair => !pair.Value.WasReached).Select(static pair => pair.Key).ToList();
+        var unreached = _points.Where(static pair => !pair.Value.WasReached).Select(static pair => pair.Key).ToList();
         if (unreached.Count > 0)
         {
             throw new InvalidOperationException(
-                $"The forward did not come through {unreached.Count} of {points.Count} adapted layers, "
+                $"The forward did not come through {unreached.Count} of {_points.Count} adapted layers, "
                 + $"so their adapters have no effect:\n{Listing.Lines(unreached)}\n"
                 + "Expected the model to run each of them by its call method, not by forward. Exclude them from the target modules, or change the model.");
         }
@@ -204,11 +204,11 @@ public sealed partial class AdaptedModel : IDisposable
         name,
         [.. Find(name).Layers.Where(static layer => layer is not CarriedLayer).Select(layer =>
         {
-            var point = points[layer.Path].BaseLayer;
+            var point = _points[layer.Path].BaseLayer;
             var shape = layer is BiasLayer || point is not WeightLayer whole ? point.Bias!.shape : whole.Weight.shape;
             var count = layer.Parameters.Values.Sum(static p => p.numel());
             return new AdapterReportRow(
-                layer.Path, modules[layer.Path].GetName(), shape, LowRank(layer)?.Rank, LowRank(layer)?.Alpha,
+                layer.Path, _modules[layer.Path].GetName(), shape, LowRank(layer)?.Rank, LowRank(layer)?.Alpha,
                 count, 100.0 * count / shape.Aggregate(1L, static (product, size) => product * size));
         })],
         BaseModel.parameters().Sum(static p => p.numel()));
@@ -216,19 +216,19 @@ public sealed partial class AdaptedModel : IDisposable
     /// <summary>Takes all adapters away, unmerges, and gives the model back as it was.</summary>
     public void Dispose()
     {
-        if (disposed)
+        if (_disposed)
         {
             return;
         }
 
-        disposed = true;
+        _disposed = true;
         Unmerge();
-        foreach (var name in adapters.Keys.ToList())
+        foreach (var name in _adapters.Keys.ToList())
         {
             Remove(name);
         }
 
-        SetTrainable(trainableBefore, trainable: true);
+        SetTrainable(_trainableBefore, trainable: true);
     }
 
     private ILayerRoles? Roles => BaseModel as ILayerRoles;
@@ -245,7 +245,7 @@ public sealed partial class AdaptedModel : IDisposable
     {
         RequireNew(name);
         config.ThrowIfInvalid();
-        var finder = new TargetFinder(modules, Roles);
+        var finder = new TargetFinder(_modules, Roles);
         var targets = finder.Targets(config, strict: state is null)
             .Select(UseExisting)
             .Select(target => (Layer: target, Layout: layout(target)))
@@ -285,9 +285,9 @@ public sealed partial class AdaptedModel : IDisposable
 
     private void RequireNew(string name)
     {
-        ObjectDisposedException.ThrowIf(disposed, this);
+        ObjectDisposedException.ThrowIf(_disposed, this);
         ArgumentException.ThrowIfNullOrWhiteSpace(name);
-        if (adapters.ContainsKey(name))
+        if (_adapters.ContainsKey(name))
         {
             throw new ArgumentException($"There is an adapter '{name}' already. Remove it first or take another name.");
         }
@@ -295,33 +295,33 @@ public sealed partial class AdaptedModel : IDisposable
 
     /// <summary>A layer that other adapters change already knows its weights from before a merge.</summary>
     private T UseExisting<T>(T layer)
-        where T : BaseLayer => points.TryGetValue(layer.Path, out var point) && point.BaseLayer is T existing ? existing : layer;
+        where T : BaseLayer => _points.TryGetValue(layer.Path, out var point) && point.BaseLayer is T existing ? existing : layer;
 
     private void Attach(Adapter adapter)
     {
-        adapters.Add(adapter.Name, adapter);
+        _adapters.Add(adapter.Name, adapter);
         foreach (var layer in adapter.Layers)
         {
-            if (!points.TryGetValue(layer.Path, out var point))
+            if (!_points.TryGetValue(layer.Path, out var point))
             {
-                var module = modules[layer.Path];
+                var module = _modules[layer.Path];
                 point = new AttachmentPoint(
-                    WeightLayer.From(layer.Path, module, Roles) ?? new BaseLayer(layer.Path, (nn.Module<Tensor, Tensor>)module), () => enabled);
-                points.Add(layer.Path, point);
+                    WeightLayer.From(layer.Path, module, Roles) ?? new BaseLayer(layer.Path, (nn.Module<Tensor, Tensor>)module), () => _enabled);
+                _points.Add(layer.Path, point);
             }
 
             point.Add(adapter, layer);
         }
     }
 
-    private Adapter Find(string name) => adapters.TryGetValue(name, out var adapter)
+    private Adapter Find(string name) => _adapters.TryGetValue(name, out var adapter)
         ? adapter
         : throw new ArgumentException(
-            $"There is no adapter '{name}'; there {(adapters.Count == 0 ? "are none" : $"are '{string.Join("', '", adapters.Keys)}'")}.");
+            $"There is no adapter '{name}'; there {(_adapters.Count == 0 ? "are none" : $"are '{string.Join("', '", _adapters.Keys)}'")}.");
 
     private void SetTraining(bool training)
     {
-        foreach (var layer in adapters.Values.SelectMany(static adapter => adapter.Layers))
+        foreach (var layer in _adapters.Values.SelectMany(static adapter => adapter.Layers))
         {
             layer.Training = training;
         }

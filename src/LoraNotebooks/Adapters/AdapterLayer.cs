@@ -9,7 +9,7 @@ namespace LoraNotebooks.Adapters;
 /// </summary>
 public abstract class AdapterLayer : IDisposable
 {
-    private readonly OrderedDictionary<string, Parameter> parameters = new(StringComparer.Ordinal);
+    private readonly OrderedDictionary<string, Parameter> _parameters = new(StringComparer.Ordinal);
 
     private protected AdapterLayer(string path) => Path = path;
 
@@ -17,7 +17,7 @@ public abstract class AdapterLayer : IDisposable
     public string Path { get; }
 
     /// <summary>The trained weights by the names that PEFT gives them below the layer's path, e.g. "lora_A.weight". Always float32.</summary>
-    public virtual IReadOnlyDictionary<string, Parameter> Parameters => parameters;
+    public virtual IReadOnlyDictionary<string, Parameter> Parameters => _parameters;
 
     /// <summary>Whether dropout acts.</summary>
     internal virtual bool Training { get; set; } = true;
@@ -43,13 +43,13 @@ public abstract class AdapterLayer : IDisposable
     internal virtual void To(Device device)
     {
         using var noGrad = no_grad();
-        foreach (var name in parameters.Keys.ToList())
+        foreach (var name in _parameters.Keys.ToList())
         {
-            var old = parameters[name];
+            var old = _parameters[name];
             if (!IsOn(old, device))
             {
-                parameters[name] = new Parameter(old.detach().to(device), old.requires_grad);
-                parameters[name].DetachFromDisposeScope();
+                _parameters[name] = new Parameter(old.detach().to(device), old.requires_grad);
+                _parameters[name].DetachFromDisposeScope();
                 old.Dispose();
             }
         }
@@ -69,12 +69,12 @@ public abstract class AdapterLayer : IDisposable
     /// <inheritdoc cref="Dispose()"/>
     protected virtual void Dispose(bool disposing)
     {
-        foreach (var parameter in parameters.Values)
+        foreach (var parameter in _parameters.Values)
         {
             parameter.Dispose();
         }
 
-        parameters.Clear();
+        _parameters.Clear();
     }
 
     /// <summary>Registers a trained weight; the layer owns it from now on.</summary>
@@ -84,6 +84,6 @@ public abstract class AdapterLayer : IDisposable
         using var noGrad = no_grad();
         var parameter = new Parameter(initial.detach().to(ScalarType.Float32).to(device).clone());
         parameter.DetachFromDisposeScope();
-        parameters[name] = parameter;
+        _parameters[name] = parameter;
     }
 }

@@ -55,7 +55,7 @@ public sealed record AdapterSite(WeightLayer Layer, LayerLayout Layout, LoraConf
 public abstract record AdapterMethod
 {
     private static readonly Lock Gate = new();
-    private static volatile IReadOnlyList<AdapterMethod> all = [];
+    private static volatile IReadOnlyList<AdapterMethod> s_all = [];
 
     /// <summary>ΔW = s·B·A, two thin matrices (LoRA; for convolutions also called LoCon).</summary>
     public static LoraMethod Lora { get; } = Register(new LoraMethod());
@@ -67,7 +67,7 @@ public abstract record AdapterMethod
     public static LokrMethod Lokr { get; } = Register(new LokrMethod());
 
     /// <summary>All methods, with their default options.</summary>
-    public static IReadOnlyList<AdapterMethod> All => all;
+    public static IReadOnlyList<AdapterMethod> All => s_all;
 
     /// <summary>Its name: "Loha".</summary>
     public abstract string Name { get; }
@@ -141,14 +141,14 @@ public abstract record AdapterMethod
         ArgumentNullException.ThrowIfNull(method);
         lock (Gate)
         {
-            AdapterMethod[] others = [.. all.Where(other => other.Name != method.Name)];
+            AdapterMethod[] others = [.. s_all.Where(other => other.Name != method.Name)];
             if (others.FirstOrDefault(other => other.Dialect.PeftType == method.Dialect.PeftType) is { } taken)
             {
                 throw new ArgumentException($"{method.Name}: {taken.Name} already is PEFT's {method.Dialect.PeftType}, expected a type of its own.");
             }
 
             LoraNames.Add(method.Dialect);
-            all = [.. others, method];
+            s_all = [.. others, method];
         }
 
         return method;
@@ -162,18 +162,18 @@ public abstract record AdapterMethod
         lock (Gate)
         {
             LoraNames.Remove(method.Dialect);
-            all = [.. all.Where(other => other.Name != method.Name)];
+            s_all = [.. s_all.Where(other => other.Name != method.Name)];
         }
     }
 
     /// <summary>The method of a name, in any case.</summary>
     /// <exception cref="ArgumentException">There is none; all are named.</exception>
-    public static AdapterMethod Named(string name) => all.FirstOrDefault(method => string.Equals(method.Name, name, StringComparison.OrdinalIgnoreCase))
-        ?? throw new ArgumentException($"Got method '{name}', expected one of {string.Join(", ", all)}.");
+    public static AdapterMethod Named(string name) => s_all.FirstOrDefault(method => string.Equals(method.Name, name, StringComparison.OrdinalIgnoreCase))
+        ?? throw new ArgumentException($"Got method '{name}', expected one of {string.Join(", ", s_all)}.");
 
     /// <summary>What the weights of one module are made of, by their names: the first method but LoRA of which it has a tensor that tells the rank.</summary>
     internal static AdapterMethod Of(LoraState state, string module) =>
-        all.Where(static method => method != Lora).FirstOrDefault(method => method.Dialect.Factors
+        s_all.Where(static method => method != Lora).FirstOrDefault(method => method.Dialect.Factors
             .Any(factor => factor.Has(FactorFacts.TellsRank | FactorFacts.NotesRank) && state.Tensors.ContainsKey($"{module}.{factor.Name}"))) ?? Lora;
 
     /// <summary>A companion for a layer, weight-decomposed if the layout says so.</summary>

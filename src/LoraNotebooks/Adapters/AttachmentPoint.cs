@@ -7,9 +7,9 @@ namespace LoraNotebooks.Adapters;
 /// <summary>Where adapters hang on one module of the base: a forward hook, whose return value takes the place of the module's output.</summary>
 internal sealed class AttachmentPoint : IDisposable
 {
-    private readonly List<(Adapter Adapter, AdapterLayer Layer)> parts = [];
-    private readonly HookableModule<Func<Module<Tensor, Tensor>, Tensor, Tensor>, Func<Module<Tensor, Tensor>, Tensor, Tensor, Tensor>>.HookRemover hook;
-    private readonly Func<bool> isEnabled;
+    private readonly List<(Adapter Adapter, AdapterLayer Layer)> _parts = [];
+    private readonly HookableModule<Func<Module<Tensor, Tensor>, Tensor, Tensor>, Func<Module<Tensor, Tensor>, Tensor, Tensor, Tensor>>.HookRemover _hook;
+    private readonly Func<bool> _isEnabled;
 
     /// <summary>Hooks a layer.</summary>
     /// <param name="baseLayer">The layer.</param>
@@ -17,8 +17,8 @@ internal sealed class AttachmentPoint : IDisposable
     public AttachmentPoint(BaseLayer baseLayer, Func<bool> isEnabled)
     {
         BaseLayer = baseLayer;
-        this.isEnabled = isEnabled;
-        hook = baseLayer.Module.register_forward_hook(Adapt);
+        _isEnabled = isEnabled;
+        _hook = baseLayer.Module.register_forward_hook(Adapt);
     }
 
     public BaseLayer BaseLayer { get; }
@@ -26,11 +26,11 @@ internal sealed class AttachmentPoint : IDisposable
     /// <summary>Whether a forward has come through here. It does not if the model runs the module's <c>forward</c> in place of its <c>call</c>.</summary>
     public bool WasReached { get; set; }
 
-    public bool IsEmpty => parts.Count == 0;
+    public bool IsEmpty => _parts.Count == 0;
 
-    public void Add(Adapter adapter, AdapterLayer layer) => parts.Add((adapter, layer));
+    public void Add(Adapter adapter, AdapterLayer layer) => _parts.Add((adapter, layer));
 
-    public void Remove(Adapter adapter) => parts.RemoveAll(part => part.Adapter == adapter);
+    public void Remove(Adapter adapter) => _parts.RemoveAll(part => part.Adapter == adapter);
 
     /// <summary>Σ w·ΔW and Σ w·Δb over some adapters; <see langword="null"/> where none has a part.</summary>
     public (Tensor? Weight, Tensor? Bias) Deltas(IReadOnlyCollection<Adapter> adapters)
@@ -38,7 +38,7 @@ internal sealed class AttachmentPoint : IDisposable
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         Tensor? weight = null, bias = null;
-        foreach (var (adapter, layer) in parts.Where(part => adapters.Contains(part.Adapter)))
+        foreach (var (adapter, layer) in _parts.Where(part => adapters.Contains(part.Adapter)))
         {
             weight = Sum(weight, layer.WeightDelta(), adapter.Weight);
             bias = Sum(bias, layer.BiasDelta(), adapter.Weight);
@@ -49,7 +49,7 @@ internal sealed class AttachmentPoint : IDisposable
 
     public void Dispose()
     {
-        hook.remove();
+        _hook.remove();
         BaseLayer.Dispose();
     }
 
@@ -57,12 +57,12 @@ internal sealed class AttachmentPoint : IDisposable
     private Tensor Adapt(Module<Tensor, Tensor> module, Tensor x, Tensor y)
     {
         WasReached = true;
-        if (!isEnabled())
+        if (!_isEnabled())
         {
             return y;
         }
 
-        foreach (var (adapter, layer) in parts)
+        foreach (var (adapter, layer) in _parts)
         {
             if (!adapter.IsMerged && adapter.Weight != 0)
             {

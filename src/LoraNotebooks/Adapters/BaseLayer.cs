@@ -10,7 +10,7 @@ namespace LoraNotebooks.Adapters;
 /// <summary>A layer of the frozen model, seen by adapters; of a layer of unknown kind only the bias can change.</summary>
 public class BaseLayer : IDisposable
 {
-    private Tensor? biasBackup;
+    private Tensor? _biasBackup;
 
     internal BaseLayer(string path, Module<Tensor, Tensor> module) => (Path, Module) = (path, module);
 
@@ -24,7 +24,7 @@ public class BaseLayer : IDisposable
     public Parameter? Bias => Module.get_parameter("bias");
 
     /// <summary>b as it was before anything was merged.</summary>
-    public Tensor? OriginalBias => biasBackup ?? Bias;
+    public Tensor? OriginalBias => _biasBackup ?? Bias;
 
     /// <summary>
     /// A vector with one entry per output channel, shaped so that it adds to an output of so many dimensions: channels lie second in images, else last.
@@ -37,12 +37,12 @@ public class BaseLayer : IDisposable
     {
         if (biasDelta is not null)
         {
-            AddTo(Bias!, biasDelta, ref biasBackup);
+            AddTo(Bias!, biasDelta, ref _biasBackup);
         }
     }
 
     /// <summary>Puts the originals back, bit for bit.</summary>
-    internal virtual void Unmerge() => Restore(Bias, ref biasBackup);
+    internal virtual void Unmerge() => Restore(Bias, ref _biasBackup);
 
     /// <summary>Releases what was kept.</summary>
     public void Dispose()
@@ -52,7 +52,7 @@ public class BaseLayer : IDisposable
     }
 
     /// <inheritdoc cref="Dispose()"/>
-    protected virtual void Dispose(bool disposing) => biasBackup?.Dispose();
+    protected virtual void Dispose(bool disposing) => _biasBackup?.Dispose();
 
     private protected static void AddTo(Parameter parameter, Tensor delta, ref Tensor? backup)
     {
@@ -80,7 +80,7 @@ public class BaseLayer : IDisposable
 /// </summary>
 public abstract class WeightLayer : BaseLayer
 {
-    private Tensor? weightBackup;
+    private Tensor? _weightBackup;
 
     private protected WeightLayer(string path, Module<Tensor, Tensor> module)
         : base(path, module)
@@ -91,7 +91,7 @@ public abstract class WeightLayer : BaseLayer
     public abstract Parameter Weight { get; }
 
     /// <summary>W as it was before anything was merged.</summary>
-    public Tensor OriginalWeight => weightBackup ?? Weight;
+    public Tensor OriginalWeight => _weightBackup ?? Weight;
 
     /// <summary>f(x; W) for another weight, without the bias.</summary>
     public abstract Tensor Apply(Tensor x, Tensor weight);
@@ -103,7 +103,7 @@ public abstract class WeightLayer : BaseLayer
     {
         if (weightDelta is not null)
         {
-            AddTo(Weight, weightDelta, ref weightBackup);
+            AddTo(Weight, weightDelta, ref _weightBackup);
         }
 
         base.Merge(weightDelta, biasDelta);
@@ -111,14 +111,14 @@ public abstract class WeightLayer : BaseLayer
 
     internal override void Unmerge()
     {
-        Restore(Weight, ref weightBackup);
+        Restore(Weight, ref _weightBackup);
         base.Unmerge();
     }
 
     /// <inheritdoc/>
     protected override void Dispose(bool disposing)
     {
-        weightBackup?.Dispose();
+        _weightBackup?.Dispose();
         base.Dispose(disposing);
     }
 
@@ -158,15 +158,15 @@ internal sealed class TransposedLinearLayer(string path, TransposedLinear module
 /// <summary>y = W ∗ x + b with W of shape [out, in/groups, kh, kw].</summary>
 internal sealed class Conv2dLayer : WeightLayer
 {
-    private readonly Func<Parameter> weight;
+    private readonly Func<Parameter> _weight;
 
     public Conv2dLayer(string path, CheckedConv2d module)
-        : base(path, module) => (weight, Geometry) = (() => module.Weight, module.Geometry);
+        : base(path, module) => (_weight, Geometry) = (() => module.Weight, module.Geometry);
 
     public Conv2dLayer(string path, TorchSharp.Modules.Conv2d module)
-        : base(path, module) => (weight, Geometry) = (() => module.weight!, GeometryOf(module));
+        : base(path, module) => (_weight, Geometry) = (() => module.weight!, GeometryOf(module));
 
-    public override Parameter Weight => weight();
+    public override Parameter Weight => _weight();
 
     /// <summary>How the kernel moves.</summary>
     public ConvolutionGeometry Geometry { get; }

@@ -23,17 +23,17 @@ public sealed class ModuleSelection : IEnumerable<string>, IEquatable<ModuleSele
 
     private static readonly ConcurrentDictionary<string, (Regex?, string?)> Compiled = new(StringComparer.Ordinal);
 
-    private readonly string[] entries;
-    private readonly Regex? expression;
+    private readonly string[] _entries;
+    private readonly Regex? _expression;
 
     private ModuleSelection(string[] entries, bool isRegex, bool isAllLinear)
     {
-        this.entries = entries;
+        _entries = entries;
         IsRegex = isRegex;
         IsAllLinear = isAllLinear;
         if (isRegex)
         {
-            (expression, Fault) = Compile($"^(?:{entries[0]})$");
+            (_expression, Fault) = Compile($"^(?:{entries[0]})$");
         }
     }
 
@@ -62,31 +62,31 @@ public sealed class ModuleSelection : IEnumerable<string>, IEquatable<ModuleSele
 
     /// <summary>Whether a module is meant; for <see cref="AllLinear"/> every path is, the module's kind decides.</summary>
     /// <param name="path">The module's path, e.g. "mid_block.attentions.0.proj_in".</param>
-    public bool Matches(string path) => IsAllLinear || (expression is null ? entries.Any(name => Matches(name, path)) : IsMatch(expression, path));
+    public bool Matches(string path) => IsAllLinear || (_expression is null ? _entries.Any(name => Matches(name, path)) : IsMatch(_expression, path));
 
     /// <summary>The entries (names, or the expression) that mean none of the given modules.</summary>
     /// <param name="paths">The paths of modules.</param>
     internal IReadOnlyList<string> Unmatched(IReadOnlyCollection<string> paths) => IsRegex || IsAllLinear
-        ? (paths.Any(Matches) ? [] : entries)
-        : [.. entries.Where(name => !paths.Any(path => Matches(name, path)))];
+        ? (paths.Any(Matches) ? [] : _entries)
+        : [.. _entries.Where(name => !paths.Any(path => Matches(name, path)))];
 
     /// <inheritdoc/>
-    public IEnumerator<string> GetEnumerator() => ((IEnumerable<string>)entries).GetEnumerator();
+    public IEnumerator<string> GetEnumerator() => ((IEnumerable<string>)_entries).GetEnumerator();
 
     IEnumerator IEnumerable.GetEnumerator() => GetEnumerator();
 
     /// <inheritdoc/>
     public bool Equals(ModuleSelection? other) =>
-        other is not null && IsRegex == other.IsRegex && IsAllLinear == other.IsAllLinear && entries.SequenceEqual(other.entries);
+        other is not null && IsRegex == other.IsRegex && IsAllLinear == other.IsAllLinear && _entries.SequenceEqual(other._entries);
 
     /// <inheritdoc/>
     public override bool Equals(object? obj) => Equals(obj as ModuleSelection);
 
     /// <inheritdoc/>
-    public override int GetHashCode() => entries.Aggregate(HashCode.Combine(IsRegex, IsAllLinear), HashCode.Combine);
+    public override int GetHashCode() => _entries.Aggregate(HashCode.Combine(IsRegex, IsAllLinear), HashCode.Combine);
 
     /// <inheritdoc/>
-    public override string ToString() => string.Join(", ", entries);
+    public override string ToString() => string.Join(", ", _entries);
 
     /// <summary>Compiles an expression, or says what is wrong with it. Remembered, as one configuration asks for the same ones module by module.</summary>
     internal static (Regex? Expression, string? Fault) Compile(string pattern)

@@ -6,7 +6,7 @@ namespace LoraNotebooks.Adapters;
 /// <param name="json">The object.</param>
 public sealed class PeftFields(JsonObject json)
 {
-    private readonly HashSet<string> read = new(StringComparer.Ordinal);
+    private readonly HashSet<string> _read = new(StringComparer.Ordinal);
 
     internal Faults Faults { get; } = [];
 
@@ -74,7 +74,7 @@ public sealed class PeftFields(JsonObject json)
 
     /// <summary>The fields that were not asked for.</summary>
     internal IReadOnlyDictionary<string, JsonNode?> Rest() =>
-        json.Where(pair => !read.Contains(pair.Key)).ToDictionary(static pair => pair.Key, static pair => pair.Value?.DeepClone(), StringComparer.Ordinal);
+        json.Where(pair => !_read.Contains(pair.Key)).ToDictionary(static pair => pair.Key, static pair => pair.Value?.DeepClone(), StringComparer.Ordinal);
 
     internal static string Text(JsonNode? node) => node?.ToJsonString() ?? "null";
 
@@ -93,7 +93,7 @@ public sealed class PeftFields(JsonObject json)
 
     private T Read<T>(string key, T otherwise, string expected, TryRead<T> tryRead)
     {
-        read.Add(key);
+        _read.Add(key);
         if (json[key] is not { } node)
         {
             return otherwise;

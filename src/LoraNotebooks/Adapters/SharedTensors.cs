@@ -8,7 +8,7 @@ namespace LoraNotebooks.Adapters;
 /// </summary>
 public sealed class SharedTensors : IDisposable
 {
-    private readonly Dictionary<string, Tensor> tensors = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, Tensor> _tensors = new(StringComparer.Ordinal);
 
     /// <summary>A tensor, made by the first layer that asks for it.</summary>
     /// <param name="name">Its name; for layers of several sizes with the size in it.</param>
@@ -19,12 +19,12 @@ public sealed class SharedTensors : IDisposable
         ArgumentNullException.ThrowIfNull(create);
         ArgumentNullException.ThrowIfNull(device);
         var key = $"{name} on {device}";
-        if (!tensors.TryGetValue(key, out var tensor))
+        if (!_tensors.TryGetValue(key, out var tensor))
         {
             using var scope = NewDisposeScope();
             using var noGrad = no_grad();
             tensor = create().detach().to(device).DetachFromDisposeScope();
-            tensors.Add(key, tensor);
+            _tensors.Add(key, tensor);
         }
 
         return tensor;
@@ -33,11 +33,11 @@ public sealed class SharedTensors : IDisposable
     /// <summary>Releases them.</summary>
     public void Dispose()
     {
-        foreach (var tensor in tensors.Values)
+        foreach (var tensor in _tensors.Values)
         {
             tensor.Dispose();
         }
 
-        tensors.Clear();
+        _tensors.Clear();
     }
 }

@@ -6,12 +6,12 @@ namespace LoraNotebooks.Adapters;
 /// <summary>A layer that trains whole (PEFT's modules_to_save): its own copy W′, b′ of the base's weights, ΔW = W′ − W, Δb = b′ − b.</summary>
 internal sealed class WholeLayer : AdapterLayer
 {
-    private readonly WeightLayer baseLayer;
+    private readonly WeightLayer _baseLayer;
 
     public WholeLayer(WeightLayer baseLayer)
         : base(baseLayer.Path)
     {
-        this.baseLayer = baseLayer;
+        _baseLayer = baseLayer;
         Register("weight", baseLayer.OriginalWeight, baseLayer.Weight.device);
         if (baseLayer.OriginalBias is { } bias)
         {
@@ -19,18 +19,18 @@ internal sealed class WholeLayer : AdapterLayer
         }
     }
 
-    public override Tensor WeightDelta() => Parameters["weight"] - baseLayer.OriginalWeight;
+    public override Tensor WeightDelta() => Parameters["weight"] - _baseLayer.OriginalWeight;
 
-    public override Tensor? BiasDelta() => baseLayer.OriginalBias is { } bias ? Parameters["bias"] - bias : null;
+    public override Tensor? BiasDelta() => _baseLayer.OriginalBias is { } bias ? Parameters["bias"] - bias : null;
 
     /// <summary>y + w·(f(x; ΔW) + Δb).</summary>
     public override Tensor Add(Tensor y, Tensor x, double weight)
     {
         using var scope = NewDisposeScope();
-        var part = baseLayer.Apply(x, WeightDelta().to(y.dtype));
+        var part = _baseLayer.Apply(x, WeightDelta().to(y.dtype));
         if (BiasDelta() is { } bias)
         {
-            part = part.Plus(baseLayer.AlongChannels(bias.to(y.dtype), y.dim()));
+            part = part.Plus(_baseLayer.AlongChannels(bias.to(y.dtype), y.dim()));
         }
 
         return y.Plus(part, times: weight).MoveToOuterDisposeScope();
@@ -46,23 +46,23 @@ internal sealed class CarriedLayer : AdapterLayer
     /// <summary>Its name below the layer's path.</summary>
     public const string Name = "base_layer.weight";
 
-    private readonly WeightLayer baseLayer;
+    private readonly WeightLayer _baseLayer;
 
     public CarriedLayer(WeightLayer baseLayer)
         : base(baseLayer.Path)
     {
-        this.baseLayer = baseLayer;
+        _baseLayer = baseLayer;
         Register(Name, baseLayer.OriginalWeight, baseLayer.Weight.device);
         Parameters[Name].requires_grad = false;
     }
 
-    public override Tensor WeightDelta() => Parameters[Name] - baseLayer.OriginalWeight;
+    public override Tensor WeightDelta() => Parameters[Name] - _baseLayer.OriginalWeight;
 
     /// <summary>y + w·(f(x; W′) − f(x; W)), which looks up two rows in place of subtracting two tables.</summary>
     public override Tensor Add(Tensor y, Tensor x, double weight)
     {
         using var scope = NewDisposeScope();
-        var part = baseLayer.Apply(x, Parameters[Name].to(y.dtype)) - baseLayer.Apply(x, baseLayer.OriginalWeight.to(y.dtype));
+        var part = _baseLayer.Apply(x, Parameters[Name].to(y.dtype)) - _baseLayer.Apply(x, _baseLayer.OriginalWeight.to(y.dtype));
         return y.Plus(part, times: weight).MoveToOuterDisposeScope();
     }
 }
@@ -70,8 +70,8 @@ internal sealed class CarriedLayer : AdapterLayer
 /// <summary>A bias of the base that trains along (PEFT's bias "all" and "lora_only"): its own copy b′, Δb = b′ − b.</summary>
 internal sealed class BiasLayer : AdapterLayer
 {
-    private readonly BaseLayer baseLayer;
-    private readonly string name;
+    private readonly BaseLayer _baseLayer;
+    private readonly string _name;
 
     /// <summary>Copies a layer's bias.</summary>
     /// <param name="baseLayer">Any layer with a bias that it adds to its output.</param>
@@ -79,19 +79,19 @@ internal sealed class BiasLayer : AdapterLayer
     public BiasLayer(BaseLayer baseLayer, bool adapted)
         : base(baseLayer.Path)
     {
-        this.baseLayer = baseLayer;
-        name = adapted ? "base_layer.bias" : "bias";
-        Register(name, baseLayer.OriginalBias!, baseLayer.Bias!.device);
+        _baseLayer = baseLayer;
+        _name = adapted ? "base_layer.bias" : "bias";
+        Register(_name, baseLayer.OriginalBias!, baseLayer.Bias!.device);
     }
 
     public override Tensor? WeightDelta() => null;
 
-    public override Tensor BiasDelta() => Parameters[name] - baseLayer.OriginalBias!;
+    public override Tensor BiasDelta() => Parameters[_name] - _baseLayer.OriginalBias!;
 
     /// <summary>y + w·Δb.</summary>
     public override Tensor Add(Tensor y, Tensor x, double weight)
     {
         using var scope = NewDisposeScope();
-        return y.Plus(baseLayer.AlongChannels(BiasDelta().to(y.dtype), y.dim()), times: weight).MoveToOuterDisposeScope();
+        return y.Plus(_baseLayer.AlongChannels(BiasDelta().to(y.dtype), y.dim()), times: weight).MoveToOuterDisposeScope();
     }
 }

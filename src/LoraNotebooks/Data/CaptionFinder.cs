@@ -9,7 +9,7 @@ internal sealed class CaptionFinder(ImageDatasetOptions options, IEnumerable<str
     /// <summary>Caption files, in the order in which they are looked for; cameras and Windows write them in capitals, too.</summary>
     public static readonly string[] Extensions = [".txt", ".caption"];
 
-    private readonly ILookup<string, string> captionFiles = files.Where(IsCaption).ToLookup(Stem, StringComparer.OrdinalIgnoreCase);
+    private readonly ILookup<string, string> _captionFiles = files.Where(IsCaption).ToLookup(Stem, StringComparer.OrdinalIgnoreCase);
 
     /// <summary>Whether a file is a caption by its name.</summary>
     public static bool IsCaption(string file) => Extensions.Contains(Path.GetExtension(file), StringComparer.OrdinalIgnoreCase);
@@ -64,7 +64,7 @@ internal sealed class CaptionFinder(ImageDatasetOptions options, IEnumerable<str
     private List<string> FilesOf(string image)
     {
         var stem = Stem(image);
-        var ofAnyCase = captionFiles[stem].ToList();
+        var ofAnyCase = _captionFiles[stem].ToList();
         var exact = ofAnyCase.Where(file => Stem(file) == stem).ToList();
         return [.. (exact.Count > 0 ? exact : ofAnyCase)
             .OrderBy(static file => Array.FindIndex(Extensions, extension => file.EndsWith(extension, StringComparison.OrdinalIgnoreCase)))

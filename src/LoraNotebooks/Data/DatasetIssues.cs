@@ -5,11 +5,11 @@ namespace LoraNotebooks.Data;
 /// <summary>Gathers what is wrong with the files below a folder; may be used by several threads at once.</summary>
 internal sealed class DatasetIssues(string root)
 {
-    private readonly ConcurrentBag<DatasetIssue> issues = [];
-    private int errors;
+    private readonly ConcurrentBag<DatasetIssue> _issues = [];
+    private int _errors;
 
     /// <summary>The number of errors so far.</summary>
-    public int ErrorCount => Volatile.Read(ref errors);
+    public int ErrorCount => Volatile.Read(ref _errors);
 
     public void Error(DatasetFault fault, string path, string message) => Add(DatasetSeverity.Error, fault, path, message);
 
@@ -17,10 +17,10 @@ internal sealed class DatasetIssues(string root)
 
     public void Add(DatasetSeverity severity, DatasetFault fault, string path, string message)
     {
-        issues.Add(new(severity, fault, Relative(path), message));
+        _issues.Add(new(severity, fault, Relative(path), message));
         if (severity == DatasetSeverity.Error)
         {
-            Interlocked.Increment(ref errors);
+            Interlocked.Increment(ref _errors);
         }
     }
 
@@ -47,5 +47,5 @@ internal sealed class DatasetIssues(string root)
     /// <summary>A path as it is shown: relative to the folder, with forward slashes.</summary>
     public string Relative(string path) => Path.GetRelativePath(root, path).Replace('\\', '/');
 
-    public DatasetReport ToReport() => new(root, issues);
+    public DatasetReport ToReport() => new(root, _issues);
 }

@@ -11,8 +11,8 @@ public sealed record PreparationProgress(int Done, int Total, int Errors, string
 /// <summary>Counts what several threads get done, and tells it one by one.</summary>
 internal sealed class PreparationCounter(int total, DatasetIssues issues, IProgress<PreparationProgress>? progress)
 {
-    private readonly Lock gate = new();
-    private int done;
+    private readonly Lock _gate = new();
+    private int _done;
 
     /// <summary>One more image is done.</summary>
     public void Add(string file, PreparedImage? image = null)
@@ -22,9 +22,9 @@ internal sealed class PreparationCounter(int total, DatasetIssues issues, IProgr
             return;
         }
 
-        lock (gate)
+        lock (_gate)
         {
-            progress.Report(new(++done, total, issues.ErrorCount, file, image));
+            progress.Report(new(++_done, total, issues.ErrorCount, file, image));
         }
     }
 }

@@ -6,7 +6,7 @@ namespace LoraNotebooks.Data;
 /// <summary>A picture in memory: rows of red, green, blue bytes. It never changes once made.</summary>
 public sealed class RgbImage
 {
-    private readonly byte[] pixels;
+    private readonly byte[] _pixels;
 
     /// <param name="width">Width in pixels, 1 or more.</param>
     /// <param name="height">Height in pixels, 1 or more.</param>
@@ -20,7 +20,7 @@ public sealed class RgbImage
             throw new ArgumentException($"An image of {width}×{height} needs {3L * width * height} bytes, got {pixels.Length}. Give width × height × 3 bytes.");
         }
 
-        (Width, Height, this.pixels) = (width, height, pixels);
+        (Width, Height, _pixels) = (width, height, pixels);
     }
 
     /// <summary>Width in pixels.</summary>
@@ -30,7 +30,7 @@ public sealed class RgbImage
     public int Height { get; }
 
     /// <summary>The bytes, row by row, red, green, blue.</summary>
-    public ReadOnlySpan<byte> Pixels => pixels;
+    public ReadOnlySpan<byte> Pixels => _pixels;
 
     /// <summary>The colour of one pixel.</summary>
     public (byte Red, byte Green, byte Blue) this[int x, int y]
@@ -38,7 +38,7 @@ public sealed class RgbImage
         get
         {
             var at = 3 * (y * Width + x);
-            return (pixels[at], pixels[at + 1], pixels[at + 2]);
+            return (_pixels[at], _pixels[at + 1], _pixels[at + 2]);
         }
     }
 
@@ -100,7 +100,7 @@ public sealed class RgbImage
     public Tensor ToTensor()
     {
         using var scope = NewDisposeScope();
-        return tensor(pixels, [Height, Width, 3]).permute(2, 0, 1).to(ScalarType.Float32).Over_(127.5).Minus_(1).contiguous().MoveToOuterDisposeScope();
+        return tensor(_pixels, [Height, Width, 3]).permute(2, 0, 1).to(ScalarType.Float32).Over_(127.5).Minus_(1).contiguous().MoveToOuterDisposeScope();
     }
 
     /// <summary>Several images of one size as float32 [N, 3, H, W] in [-1, 1].</summary>
@@ -140,7 +140,7 @@ public sealed class RgbImage
         var part = new byte[3 * width * height];
         for (var row = 0; row < height; row++)
         {
-            pixels.AsSpan(3 * ((y + row) * Width + x), 3 * width).CopyTo(part.AsSpan(3 * row * width));
+            _pixels.AsSpan(3 * ((y + row) * Width + x), 3 * width).CopyTo(part.AsSpan(3 * row * width));
         }
 
         return new RgbImage(width, height, part);
@@ -149,12 +149,12 @@ public sealed class RgbImage
     /// <summary>The image seen in a mirror: left and right change places.</summary>
     public RgbImage Mirror()
     {
-        var mirrored = new byte[pixels.Length];
+        var mirrored = new byte[_pixels.Length];
         for (var y = 0; y < Height; y++)
         {
             for (var x = 0; x < Width; x++)
             {
-                pixels.AsSpan(3 * (y * Width + x), 3).CopyTo(mirrored.AsSpan(3 * (y * Width + Width - 1 - x)));
+                _pixels.AsSpan(3 * (y * Width + x), 3).CopyTo(mirrored.AsSpan(3 * (y * Width + Width - 1 - x)));
             }
         }
 

@@ -22,21 +22,21 @@ public sealed record TagCount(string Tag, IReadOnlyList<string> Files, double Sh
 /// <remarks>No operation changes the table: each gives a new one. A caption that an operation does not touch keeps its exact text.</remarks>
 public sealed class TagTable
 {
-    private readonly Lazy<IReadOnlyList<TagCount>> tags;
+    private readonly Lazy<IReadOnlyList<TagCount>> _tags;
 
     /// <param name="captions">The captions.</param>
     public TagTable(IEnumerable<CaptionedImage> captions)
     {
         ArgumentNullException.ThrowIfNull(captions);
         Captions = [.. captions];
-        tags = new(CountTags);
+        _tags = new(CountTags);
     }
 
     /// <summary>The captions.</summary>
     public IReadOnlyList<CaptionedImage> Captions { get; }
 
     /// <summary>The tags, the most frequent first, equally frequent ones in alphabetical order.</summary>
-    public IReadOnlyList<TagCount> Tags => tags.Value;
+    public IReadOnlyList<TagCount> Tags => _tags.Value;
 
     /// <summary>One tag's entry, or null when no caption has it.</summary>
     public TagCount? this[string tag] => Tags.FirstOrDefault(count => CaptionTags.Comparer.Equals(count.Tag, tag));

@@ -5,8 +5,8 @@ namespace LoraNotebooks.Diffusion;
 /// <summary>DDIM (Song et al. 2021, arXiv:2010.02502, equation 12).</summary>
 internal sealed class DdimSampler : Sampler
 {
-    private readonly double eta;
-    private readonly int stride;
+    private readonly double _eta;
+    private readonly int _stride;
 
     public static SamplerDeclaration Declaration => new(nameof(SamplerKind.Ddim), static (config, steps, eta) => new DdimSampler(config, steps, eta))
     {
@@ -20,26 +20,26 @@ internal sealed class DdimSampler : Sampler
         : base(config)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(eta);
-        this.eta = eta;
+        _eta = eta;
         Timesteps = WholeTimesteps(steps);
-        stride = config.NumTrainTimesteps / steps;
+        _stride = config.NumTrainTimesteps / steps;
     }
 
-    public override bool AddsNoise => eta > 0;
+    public override bool AddsNoise => _eta > 0;
 
     protected override Term Next(Term modelOutput, int step, Term sample, Func<Term> noise)
     {
         var t = (int)Timesteps[step];
         double a = Schedule.AlphasCumprod[t];
-        double previous = t >= stride ? Schedule.AlphasCumprod[t - stride] : Config.SetAlphaToOne ? 1 : Schedule.AlphasCumprod[0];
+        double previous = t >= _stride ? Schedule.AlphasCumprod[t - _stride] : Config.SetAlphaToOne ? 1 : Schedule.AlphasCumprod[0];
         var (signal, sigma) = (Math.Sqrt(a), Math.Sqrt(1 - a));
 
         // σ_t = η·√((1−ᾱ_{t−1})/(1−ᾱ_t))·√(1−ᾱ_t/ᾱ_{t−1})
-        var deviation = eta * Math.Sqrt((1 - previous) / (1 - a)) * Math.Sqrt(1 - a / previous);
+        var deviation = _eta * Math.Sqrt((1 - previous) / (1 - a)) * Math.Sqrt(1 - a / previous);
 
         // x_{t−1} = √ᾱ_{t−1}·x₀ + √(1−ᾱ_{t−1}−σ_t²)·ε + σ_t·z
         var next = Math.Sqrt(previous) * Clip(Original(modelOutput, sample, signal, sigma))
             + Math.Sqrt(1 - previous - deviation * deviation) * Noise(modelOutput, sample, signal, sigma);
-        return eta > 0 ? next + deviation * noise() : next;
+        return _eta > 0 ? next + deviation * noise() : next;
     }
 }

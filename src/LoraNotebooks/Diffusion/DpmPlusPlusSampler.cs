@@ -13,7 +13,7 @@ internal sealed class DpmPlusPlusSampler(SchedulerConfig config, int steps)
     private const string Sde = "sde-dpmsolver++";
     private const int FewSteps = 15;
 
-    private readonly bool stochastic = config.AlgorithmType == Sde;
+    private readonly bool _stochastic = config.AlgorithmType == Sde;
 
     public static SamplerDeclaration Second => Declare(nameof(SamplerKind.DpmPlusPlus2M), "DPM++ 2M") with
     {
@@ -34,7 +34,7 @@ internal sealed class DpmPlusPlusSampler(SchedulerConfig config, int steps)
         IsMeantBy = static config => config.AlgorithmType == Sde && config.SolverOrder == 3,
     };
 
-    public override bool AddsNoise => stochastic;
+    public override bool AddsNoise => _stochastic;
 
     protected override Term Next(Term modelOutput, int step, Term sample, Func<Term> noise)
     {
@@ -48,9 +48,9 @@ internal sealed class DpmPlusPlusSampler(SchedulerConfig config, int steps)
         }
 
         // x_{t'} = σ'/σ·x + α'·(1 − e^{−h})·x₀ solves the linear part; the SDE lets x decay by e^{−h} more and adds as much noise.
-        var exponent = stochastic ? 2 * h : h;
+        var exponent = _stochastic ? 2 * h : h;
         var gain = 1 - Math.Exp(-exponent);
-        var next = nextSigma / sigma * (stochastic ? Math.Exp(-h) : 1) * sample + nextSignal * gain * Originals[0];
+        var next = nextSigma / sigma * (_stochastic ? Math.Exp(-h) : 1) * sample + nextSignal * gain * Originals[0];
 
         var order = Order(step);
         if (order >= 2)
@@ -71,7 +71,7 @@ internal sealed class DpmPlusPlusSampler(SchedulerConfig config, int steps)
             }
         }
 
-        return stochastic ? next + nextSigma * Math.Sqrt(gain) * noise() : next;
+        return _stochastic ? next + nextSigma * Math.Sqrt(gain) * noise() : next;
     }
 
     private static SamplerDeclaration Declare(string name, string title) => new(name, static (config, steps, _) => new DpmPlusPlusSampler(config, steps))

@@ -8,7 +8,7 @@ namespace LoraNotebooks.Diffusion;
 /// </summary>
 internal sealed class EulerSampler : SigmaSampler
 {
-    private readonly bool ancestral;
+    private readonly bool _ancestral;
 
     public static SamplerDeclaration Plain => new(nameof(SamplerKind.Euler), static (config, steps, _) => new EulerSampler(config, steps, ancestral: false))
     {
@@ -25,15 +25,15 @@ internal sealed class EulerSampler : SigmaSampler
     };
 
     public EulerSampler(SchedulerConfig config, int steps, bool ancestral)
-        : base(config, steps, reachesZero: ancestral) => this.ancestral = ancestral;
+        : base(config, steps, reachesZero: ancestral) => _ancestral = ancestral;
 
-    public override bool AddsNoise => ancestral;
+    public override bool AddsNoise => _ancestral;
 
     protected override Term Next(Term modelOutput, int step, Term sample, Func<Term> noise)
     {
         var (sigma, next) = (Sigmas[step], Sigmas[step + 1]);
         var derivative = Derivative(step, modelOutput, sample);
-        if (!ancestral)
+        if (!_ancestral)
         {
             return sample + (next - sigma) * derivative;
         }

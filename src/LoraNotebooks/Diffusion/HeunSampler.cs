@@ -8,7 +8,7 @@ namespace LoraNotebooks.Diffusion;
 /// </summary>
 internal sealed class HeunSampler(SchedulerConfig config, int steps) : SigmaSampler(config, steps, second: (_, next) => next)
 {
-    private readonly TensorHistory start = new(2); // x and dx/dσ where the Euler step began
+    private readonly TensorHistory _start = new(2); // x and dx/dσ where the Euler step began
 
     public static SamplerDeclaration Declaration => new(nameof(SamplerKind.Heun), static (config, steps, _) => new HeunSampler(config, steps))
     {
@@ -18,7 +18,7 @@ internal sealed class HeunSampler(SchedulerConfig config, int steps) : SigmaSamp
 
     public override void Dispose()
     {
-        start.Dispose();
+        _start.Dispose();
         base.Dispose();
     }
 
@@ -27,12 +27,12 @@ internal sealed class HeunSampler(SchedulerConfig config, int steps) : SigmaSamp
         var slope = (sample - Clip(OriginalAt(step, modelOutput, sample))) / Sigmas[step];
         if (step % 2 == 0)
         {
-            start.Add(sample);
-            start.Add(slope);
+            _start.Add(sample);
+            _start.Add(slope);
             return sample + (Sigmas[step + 1] - Sigmas[step]) * slope;
         }
 
         // x' = x + (σ' − σ)·(d + d')/2
-        return start[1] + (Sigmas[step] - Sigmas[step - 1]) * (start[0] + slope) / 2;
+        return _start[1] + (Sigmas[step] - Sigmas[step - 1]) * (_start[0] + slope) / 2;
     }
 }

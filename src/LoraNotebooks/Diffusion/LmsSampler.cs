@@ -10,7 +10,7 @@ internal sealed class LmsSampler(SchedulerConfig config, int steps) : SigmaSampl
 {
     private const int Order = 4;
 
-    private readonly TensorHistory slopes = new(Order);
+    private readonly TensorHistory _slopes = new(Order);
 
     public static SamplerDeclaration Declaration => new(nameof(SamplerKind.Lms), static (config, steps, _) => new LmsSampler(config, steps))
     {
@@ -21,17 +21,17 @@ internal sealed class LmsSampler(SchedulerConfig config, int steps) : SigmaSampl
 
     public override void Dispose()
     {
-        slopes.Dispose();
+        _slopes.Dispose();
         base.Dispose();
     }
 
     protected override Term Next(Term modelOutput, int step, Term sample, Func<Term> noise)
     {
-        slopes.Add(Derivative(step, modelOutput, sample));
+        _slopes.Add(Derivative(step, modelOutput, sample));
         var next = sample;
-        for (var j = 0; j < slopes.Count; j++)
+        for (var j = 0; j < _slopes.Count; j++)
         {
-            next += Coefficient(step, j, slopes.Count) * slopes[j];
+            next += Coefficient(step, j, _slopes.Count) * _slopes[j];
         }
 
         return next;

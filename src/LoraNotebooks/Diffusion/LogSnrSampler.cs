@@ -8,7 +8,7 @@ namespace LoraNotebooks.Diffusion;
 /// </summary>
 public abstract class LogSnrSampler : Sampler
 {
-    private readonly double[] sigmas;
+    private readonly double[] _sigmas;
 
     /// <summary>Chooses the noise levels.</summary>
     /// <param name="config">Schedule and settings.</param>
@@ -30,12 +30,12 @@ public abstract class LogSnrSampler : Sampler
         }
 
         Timesteps = timesteps;
-        this.sigmas = [.. sigmas, levels.Final(config)];
+        _sigmas = [.. sigmas, levels.Final(config)];
         Originals = new TensorHistory(memory);
     }
 
     /// <inheritdoc/>
-    public sealed override IReadOnlyList<double> Sigmas => sigmas;
+    public sealed override IReadOnlyList<double> Sigmas => _sigmas;
 
     /// <summary>The last estimates of x₀; a formula adds that of its step, from <see cref="OriginalAt"/>.</summary>
     protected TensorHistory Originals { get; }
@@ -51,8 +51,8 @@ public abstract class LogSnrSampler : Sampler
     /// <param name="step">The step's number, from 0; that of the last plus one is the level at the end.</param>
     protected (double Signal, double Sigma, double Lambda) Level(int step)
     {
-        var signal = 1 / Math.Sqrt(sigmas[step] * sigmas[step] + 1);
-        return (signal, sigmas[step] * signal, -Math.Log(sigmas[step]));
+        var signal = 1 / Math.Sqrt(_sigmas[step] * _sigmas[step] + 1);
+        return (signal, _sigmas[step] * signal, -Math.Log(_sigmas[step]));
     }
 
     /// <summary>x₀ as the model sees it at a step's level.</summary>

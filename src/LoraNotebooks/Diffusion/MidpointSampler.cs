@@ -10,10 +10,10 @@ namespace LoraNotebooks.Diffusion;
 /// </summary>
 internal sealed class MidpointSampler : SigmaSampler
 {
-    private readonly TensorHistory start = new(1); // x where the step began
-    private readonly bool ancestral;
-    private readonly bool noiseInTheMiddle;
-    private readonly bool bySlope;
+    private readonly TensorHistory _start = new(1); // x where the step began
+    private readonly bool _ancestral;
+    private readonly bool _noiseInTheMiddle;
+    private readonly bool _bySlope;
 
     /// <param name="config">Schedule and settings.</param>
     /// <param name="steps">n.</param>
@@ -25,9 +25,9 @@ internal sealed class MidpointSampler : SigmaSampler
             ? (_, next) => next // √(σ·σ_down), as σ_down = σ'²/σ
             : (sigma, next) => Math.Sqrt(sigma * next))
     {
-        this.bySlope = bySlope;
-        this.ancestral = ancestral;
-        this.noiseInTheMiddle = noiseInTheMiddle;
+        _bySlope = bySlope;
+        _ancestral = ancestral;
+        _noiseInTheMiddle = noiseInTheMiddle;
     }
 
     public static SamplerDeclaration DpmPlusPlusSde => new(
@@ -58,11 +58,11 @@ internal sealed class MidpointSampler : SigmaSampler
         OtherNames = ["k_dpm_2_a", "dpm_2_ancestral"],
     };
 
-    public override bool AddsNoise => ancestral;
+    public override bool AddsNoise => _ancestral;
 
     public override void Dispose()
     {
-        start.Dispose();
+        _start.Dispose();
         base.Dispose();
     }
 
@@ -76,11 +76,11 @@ internal sealed class MidpointSampler : SigmaSampler
 
         if (step % 2 == 0)
         {
-            start.Add(sample);
-            return Step(sample, Sigmas[step], Sigmas[step + 1], noiseInTheMiddle, (x, sigma, next) => Toward(x, original, next / sigma), noise);
+            _start.Add(sample);
+            return Step(sample, Sigmas[step], Sigmas[step + 1], _noiseInTheMiddle, (x, sigma, next) => Toward(x, original, next / sigma), noise);
         }
 
-        return Step(start[0], Sigmas[step - 1], Sigmas[step + 1], ancestral, (x, sigma, next) => bySlope
+        return Step(_start[0], Sigmas[step - 1], Sigmas[step + 1], _ancestral, (x, sigma, next) => _bySlope
             ? x + (next - sigma) / Sigmas[step] * (sample - original)
             : Toward(x, original, next / sigma), noise);
     }

@@ -10,8 +10,8 @@ namespace LoraNotebooks.Diffusion;
 /// <remarks>Holds numbers, no tensors: it needs no disposal and serves any device. Values are float32 as upstream's.</remarks>
 public sealed class NoiseSchedule
 {
-    private readonly float[] betas;
-    private readonly float[] alphasCumprod;
+    private readonly float[] _betas;
+    private readonly float[] _alphasCumprod;
 
     /// <summary>Computes β and ᾱ for every timestep.</summary>
     /// <param name="config">Ends, shape and rescaling of β.</param>
@@ -21,26 +21,26 @@ public sealed class NoiseSchedule
         ArgumentNullException.ThrowIfNull(config);
         config.ThrowIfInvalid();
         PredictionType = config.PredictionType;
-        betas = BetasOf(config);
+        _betas = BetasOf(config);
         if (config.RescaleBetasZeroSnr)
         {
-            betas = RescaleZeroTerminalSnr(betas);
+            _betas = RescaleZeroTerminalSnr(_betas);
         }
 
-        alphasCumprod = CumulativeSignal(betas);
+        _alphasCumprod = CumulativeSignal(_betas);
     }
 
     /// <summary>T, the number of timesteps.</summary>
-    public int NumTrainTimesteps => betas.Length;
+    public int NumTrainTimesteps => _betas.Length;
 
     /// <summary>What the model predicts; chooses <see cref="Target"/>.</summary>
     public PredictionType PredictionType { get; }
 
     /// <summary>β<sub>t</sub>: the variance added at step t.</summary>
-    public IReadOnlyList<float> Betas => betas;
+    public IReadOnlyList<float> Betas => _betas;
 
     /// <summary>ᾱ<sub>t</sub> = ∏(1−β<sub>s</sub>), s ≤ t: the part of the variance that is still signal.</summary>
-    public IReadOnlyList<float> AlphasCumprod => alphasCumprod;
+    public IReadOnlyList<float> AlphasCumprod => _alphasCumprod;
 
     /// <summary>x<sub>t</sub> = √ᾱ<sub>t</sub>·x₀ + √(1−ᾱ<sub>t</sub>)·ε.</summary>
     /// <param name="original">x₀, [N, …].</param>
@@ -72,13 +72,13 @@ public sealed class NoiseSchedule
     /// </returns>
     public Tensor Snr(Tensor timesteps)
     {
-        float[] roots = [.. Indices(timesteps).Select(t => MathF.Sqrt(alphasCumprod[t]) / MathF.Sqrt(1 - alphasCumprod[t]))];
+        float[] roots = [.. Indices(timesteps).Select(t => MathF.Sqrt(_alphasCumprod[t]) / MathF.Sqrt(1 - _alphasCumprod[t]))];
         return tensor(roots.Select(root => root * root).ToArray(), device: timesteps.device);
     }
 
     /// <summary>The signal-to-noise ratio ᾱ<sub>t</sub>/(1−ᾱ<sub>t</sub>) of one timestep.</summary>
     /// <param name="timestep">From 0 to T−1.</param>
-    public double Snr(int timestep) => alphasCumprod[timestep] / (1d - alphasCumprod[timestep]);
+    public double Snr(int timestep) => _alphasCumprod[timestep] / (1d - _alphasCumprod[timestep]);
 
     private Tensor Mix(Tensor original, Tensor noise, Tensor timesteps, Func<float, float, (float Original, float Noise)> weights)
     {
@@ -90,7 +90,7 @@ public sealed class NoiseSchedule
         }
 
         using var scope = NewDisposeScope();
-        var pairs = Indices(timesteps).Select(t => weights(MathF.Sqrt(alphasCumprod[t]), MathF.Sqrt(1 - alphasCumprod[t]))).ToArray();
+        var pairs = Indices(timesteps).Select(t => weights(MathF.Sqrt(_alphasCumprod[t]), MathF.Sqrt(1 - _alphasCumprod[t]))).ToArray();
         long[] perSample = [original.size(0), .. Enumerable.Repeat(1L, (int)original.dim() - 1)];
         var a = tensor(pairs.Select(pair => pair.Original).ToArray(), device: original.device).reshape(perSample);
         var b = tensor(pairs.Select(pair => pair.Noise).ToArray(), device: original.device).reshape(perSample);
@@ -100,9 +100,9 @@ public sealed class NoiseSchedule
     private int[] Indices(Tensor timesteps)
     {
         using var scope = NewDisposeScope();
-        int[] indices = [.. timesteps.to(ScalarType.Int64).cpu().data<long>().Select(t => t >= 0 && t < betas.Length
+        int[] indices = [.. timesteps.to(ScalarType.Int64).cpu().data<long>().Select(t => t >= 0 && t < _betas.Length
             ? (int)t
-            : throw new ArgumentException($"Got timestep {t}, expected 0 to {betas.Length - 1}: the schedule has {betas.Length} timesteps."))];
+            : throw new ArgumentException($"Got timestep {t}, expected 0 to {_betas.Length - 1}: the schedule has {_betas.Length} timesteps."))];
         return indices;
     }
 

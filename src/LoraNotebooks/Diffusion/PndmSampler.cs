@@ -10,9 +10,9 @@ internal sealed class PndmSampler : Sampler
 {
     private const int Remembered = 4;
 
-    private readonly int stride;
-    private readonly TensorHistory outputs = new(Remembered);
-    private readonly TensorHistory firstSample = new(1);
+    private readonly int _stride;
+    private readonly TensorHistory _outputs = new(Remembered);
+    private readonly TensorHistory _firstSample = new(1);
 
     public static SamplerDeclaration Declaration => new(nameof(SamplerKind.Pndm), static (config, steps, _) => new PndmSampler(config, steps))
     {
@@ -27,13 +27,13 @@ internal sealed class PndmSampler : Sampler
     {
         var once = WholeTimesteps(steps);
         Timesteps = steps == 1 ? once : [once[0], once[1], .. once[1..]];
-        stride = config.NumTrainTimesteps / steps;
+        _stride = config.NumTrainTimesteps / steps;
     }
 
     public override void Dispose()
     {
-        outputs.Dispose();
-        firstSample.Dispose();
+        _outputs.Dispose();
+        _firstSample.Dispose();
         base.Dispose();
     }
 
@@ -43,16 +43,16 @@ internal sealed class PndmSampler : Sampler
         if (step == 1)
         {
             // The second evaluation corrects the first step: from the first sample again, with the mean of both answers.
-            return Move((modelOutput + outputs[0]) / 2, firstSample[0], t + stride, t);
+            return Move((modelOutput + _outputs[0]) / 2, _firstSample[0], t + _stride, t);
         }
 
         if (step == 0)
         {
-            firstSample.Add(sample);
+            _firstSample.Add(sample);
         }
 
-        outputs.Add(modelOutput);
-        var e = outputs;
+        _outputs.Add(modelOutput);
+        var e = _outputs;
         var combined = e.Count switch
         {
             1 => e[0],
@@ -60,7 +60,7 @@ internal sealed class PndmSampler : Sampler
             3 => (23 * e[0] - 16 * e[1] + 5 * e[2]) / 12,
             _ => (55 * e[0] - 59 * e[1] + 37 * e[2] - 9 * e[3]) / 24,
         };
-        return Move(combined, sample, t, t - stride);
+        return Move(combined, sample, t, t - _stride);
     }
 
     /// <summary>Equation 11: DDIM's step written so that x₀ never appears.</summary>

@@ -16,12 +16,12 @@ public sealed class SamplerKind
     /// <summary>Every kind that there has been, so that one that is registered again is the same that settings hold already.</summary>
     private static readonly Dictionary<string, SamplerKind> Made = new(StringComparer.Ordinal);
 
-    private static volatile IReadOnlyList<SamplerKind> all = [];
+    private static volatile IReadOnlyList<SamplerKind> s_all = [];
 
-    private readonly bool isOwn;
-    private volatile SamplerDeclaration? declaration;
+    private readonly bool _isOwn;
+    private volatile SamplerDeclaration? _declaration;
 
-    private SamplerKind(string name, bool isOwn) => (Name, this.isOwn) = (name, isOwn);
+    private SamplerKind(string name, bool isOwn) => (Name, _isOwn) = (name, isOwn);
 
     /// <summary>Second-order multistep DPM-Solver++ ("DPM++ 2M"; Lu et al. 2022, arXiv:2211.01095).</summary>
     public static SamplerKind DpmPlusPlus2M { get; } = Own(DpmPlusPlusSampler.Second);
@@ -69,18 +69,18 @@ public sealed class SamplerKind
     public static SamplerKind Pndm { get; } = Own(PndmSampler.Declaration);
 
     /// <summary>All samplers that are registered: the library's own, then the others.</summary>
-    public static IReadOnlyList<SamplerKind> All => all;
+    public static IReadOnlyList<SamplerKind> All => s_all;
 
     /// <summary>The name that files spell it by: "EulerAncestral".</summary>
     public string Name { get; }
 
     /// <summary>What is known of it.</summary>
     /// <exception cref="InvalidOperationException">It was unregistered.</exception>
-    public SamplerDeclaration Declaration => declaration ?? throw new InvalidOperationException(Fault);
+    public SamplerDeclaration Declaration => _declaration ?? throw new InvalidOperationException(Fault);
 
     /// <summary>Why it cannot be used; <see langword="null"/> if it can.</summary>
-    internal string? Fault => declaration is null
-        ? $"The sampler {Name} was unregistered. Register it again by {nameof(SamplerKind)}.{nameof(Register)}, or take one of {string.Join(", ", all)}."
+    internal string? Fault => _declaration is null
+        ? $"The sampler {Name} was unregistered. Register it again by {nameof(SamplerKind)}.{nameof(Register)}, or take one of {string.Join(", ", s_all)}."
         : null;
 
     /// <summary>
@@ -106,15 +106,15 @@ public sealed class SamplerKind
     public static void Unregister(SamplerKind kind)
     {
         ArgumentNullException.ThrowIfNull(kind);
-        if (kind.isOwn)
+        if (kind._isOwn)
         {
             throw new ArgumentException($"Got the library's own sampler {kind}, which stays; expected one that {nameof(Register)} returned.");
         }
 
         lock (Changing)
         {
-            all = [.. all.Where(other => other != kind)];
-            kind.declaration = null;
+            s_all = [.. s_all.Where(other => other != kind)];
+            kind._declaration = null;
         }
     }
 
@@ -128,11 +128,11 @@ public sealed class SamplerKind
     }
 
     /// <summary>The sampler of a name that files spell, in any case; <see langword="null"/> if there is none.</summary>
-    internal static SamplerKind? Find(string name) => all.FirstOrDefault(kind => string.Equals(kind.Name, name, StringComparison.OrdinalIgnoreCase));
+    internal static SamplerKind? Find(string name) => s_all.FirstOrDefault(kind => string.Equals(kind.Name, name, StringComparison.OrdinalIgnoreCase));
 
     /// <summary>What to say where <see cref="Find"/> finds none.</summary>
     internal static string Unknown(string name) =>
-        $"Got the sampler '{name}', expected one of {string.Join(", ", all)}. One of your own is made known by {nameof(SamplerKind)}.{nameof(Register)}.";
+        $"Got the sampler '{name}', expected one of {string.Join(", ", s_all)}. One of your own is made known by {nameof(SamplerKind)}.{nameof(Register)}.";
 
     /// <summary>The name.</summary>
     public override string ToString() => Name;
@@ -147,15 +147,15 @@ public sealed class SamplerKind
             Made.Add(kind.Name, kind);
         }
 
-        kind.declaration = declaration;
-        all = all.Contains(kind) ? all : [.. all, kind];
+        kind._declaration = declaration;
+        s_all = s_all.Contains(kind) ? s_all : [.. s_all, kind];
         return kind;
     }
 
     private static void ThrowIfTaken(SamplerDeclaration declaration)
     {
         var name = declaration.Name;
-        if (Made.TryGetValue(name, out var made) && made.isOwn)
+        if (Made.TryGetValue(name, out var made) && made._isOwn)
         {
             throw new ArgumentException($"Got a sampler called {name}, expected another name: the library has one of that name. Rename yours.");
         }
@@ -176,7 +176,7 @@ public sealed class SamplerKind
         }
 
         if (declaration.SchedulerClass is { } scheduler
-            && all.FirstOrDefault(other => other.Name != name && other.Declaration.SchedulerClass == scheduler) is { } holder)
+            && s_all.FirstOrDefault(other => other.Name != name && other.Declaration.SchedulerClass == scheduler) is { } holder)
         {
             throw new ArgumentException($"{name}: {holder} already is what {scheduler} means, expected another class or none.");
         }

@@ -8,9 +8,9 @@ namespace LoraNotebooks.Diffusion;
 /// </summary>
 internal sealed class SeededNoise : IDisposable
 {
-    private readonly Generator[] generators;
-    private readonly long[] shape;
-    private readonly Device device;
+    private readonly Generator[] _generators;
+    private readonly long[] _shape;
+    private readonly Device _device;
 
     /// <summary>Starts a generator per seed.</summary>
     /// <param name="seeds">N seeds.</param>
@@ -18,18 +18,18 @@ internal sealed class SeededNoise : IDisposable
     /// <param name="device">Where the noise is wanted.</param>
     public SeededNoise(IEnumerable<long> seeds, long[] shape, Device device)
     {
-        generators = [.. seeds.Select(seed => new Generator(unchecked((ulong)seed)))];
-        this.shape = shape;
-        this.device = device;
+        _generators = [.. seeds.Select(seed => new Generator(unchecked((ulong)seed)))];
+        _shape = shape;
+        _device = device;
     }
 
     /// <summary>The next standard normal noise of every image, [N, C, h, w].</summary>
     public Tensor Draw()
     {
         using var scope = NewDisposeScope();
-        return stack(generators.Select(generator => randn(shape, generator: generator)).ToArray()).to(device).MoveToOuterDisposeScope();
+        return stack(_generators.Select(generator => randn(_shape, generator: generator)).ToArray()).to(_device).MoveToOuterDisposeScope();
     }
 
     /// <summary>Frees the generators.</summary>
-    public void Dispose() => Array.ForEach(generators, generator => generator.Dispose());
+    public void Dispose() => Array.ForEach(_generators, generator => generator.Dispose());
 }

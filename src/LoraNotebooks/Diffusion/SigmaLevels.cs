@@ -11,36 +11,41 @@ internal sealed class SigmaLevels
 
     private const double Rho = 7;
 
-    private readonly double[] table;
-    private readonly double[] logs;
+    private readonly double[] _table;
+    private readonly double[] _logs;
 
     /// <summary>Computes σ for every training timestep.</summary>
     public SigmaLevels(NoiseSchedule schedule)
     {
-        table = [.. schedule.AlphasCumprod.Select(signal => signal == 0 ? SmallestSignal : signal).Select(signal => (double)MathF.Sqrt((1 - signal) / signal))];
-        logs = [.. table.Select(sigma => (double)MathF.Log((float)sigma))];
+        _table =
+        [
+            .. schedule.AlphasCumprod
+                .Select(signal => signal == 0 ? SmallestSignal : signal)
+                .Select(signal => (double)MathF.Sqrt((1 - signal) / signal)),
+        ];
+        _logs = [.. _table.Select(sigma => (double)MathF.Log((float)sigma))];
     }
 
     /// <summary>σ of the first training timestep.</summary>
-    public double Smallest => table[0];
+    public double Smallest => _table[0];
 
     /// <summary>σ of the last training timestep.</summary>
-    public double Largest => table[^1];
+    public double Largest => _table[^1];
 
     /// <summary>σ at a timestep, linear between the whole ones.</summary>
     public double At(double timestep)
     {
-        var low = Math.Clamp((int)Math.Floor(timestep), 0, table.Length - 1);
-        var high = Math.Min(low + 1, table.Length - 1);
-        return table[low] + (table[high] - table[low]) * Math.Clamp(timestep - low, 0, 1);
+        var low = Math.Clamp((int)Math.Floor(timestep), 0, _table.Length - 1);
+        var high = Math.Min(low + 1, _table.Length - 1);
+        return _table[low] + (_table[high] - _table[low]) * Math.Clamp(timestep - low, 0, 1);
     }
 
     /// <summary>The timestep that has a noise level, linear in log σ between the whole ones.</summary>
     public double TimestepOf(double sigma)
     {
         var log = Math.Log(Math.Max(sigma, 1e-10));
-        var low = Math.Clamp(Array.FindLastIndex(logs, entry => entry <= log), 0, logs.Length - 2);
-        var weight = Math.Clamp((logs[low] - log) / (logs[low] - logs[low + 1]), 0, 1);
+        var low = Math.Clamp(Array.FindLastIndex(_logs, entry => entry <= log), 0, _logs.Length - 2);
+        var weight = Math.Clamp((_logs[low] - log) / (_logs[low] - _logs[low + 1]), 0, 1);
         return (1 - weight) * low + weight * (low + 1);
     }
 

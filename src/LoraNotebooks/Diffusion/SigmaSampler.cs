@@ -9,7 +9,7 @@ namespace LoraNotebooks.Diffusion;
 /// </summary>
 public abstract class SigmaSampler : Sampler
 {
-    private readonly double[] sigmas;
+    private readonly double[] _sigmas;
 
     /// <summary>Chooses the noise levels.</summary>
     /// <param name="config">Schedule and settings.</param>
@@ -41,15 +41,15 @@ public abstract class SigmaSampler : Sampler
         }
 
         Timesteps = [.. evaluations.Select(evaluation => evaluation.Timestep)];
-        sigmas = [.. evaluations.Select(evaluation => evaluation.Sigma), reachesZero ? 0 : levels.Final(config)];
+        _sigmas = [.. evaluations.Select(evaluation => evaluation.Sigma), reachesZero ? 0 : levels.Final(config)];
     }
 
     /// <inheritdoc/>
-    public sealed override IReadOnlyList<double> Sigmas => sigmas;
+    public sealed override IReadOnlyList<double> Sigmas => _sigmas;
 
     /// <inheritdoc/>
     /// <remarks>With leading spacing the first level is below the largest, and the initial sample holds signal of variance one too.</remarks>
-    public sealed override double InitialNoiseSigma => Config.TimestepSpacing == TimestepSpacing.Leading ? Math.Sqrt(sigmas[0] * sigmas[0] + 1) : sigmas[0];
+    public sealed override double InitialNoiseSigma => Config.TimestepSpacing == TimestepSpacing.Leading ? Math.Sqrt(_sigmas[0] * _sigmas[0] + 1) : _sigmas[0];
 
     /// <inheritdoc/>
     public sealed override Tensor ScaleModelInput(Tensor sample, int step) => sample.Times(Scale(step));
@@ -59,11 +59,11 @@ public abstract class SigmaSampler : Sampler
     /// <param name="modelOutput">The model's answer there.</param>
     /// <param name="sample">x = x₀ + σ·ε, as <see cref="Sampler.Next"/> is given it.</param>
     protected Term OriginalAt(int step, Term modelOutput, Term sample) =>
-        Original(modelOutput, sample * Scale(step), Scale(step), sigmas[step] * Scale(step));
+        Original(modelOutput, sample * Scale(step), Scale(step), _sigmas[step] * Scale(step));
 
     /// <summary>dx/dσ = (x − x₀)/σ at a step's level.</summary>
     /// <inheritdoc cref="OriginalAt"/>
-    protected Term Derivative(int step, Term modelOutput, Term sample) => (sample - OriginalAt(step, modelOutput, sample)) / sigmas[step];
+    protected Term Derivative(int step, Term modelOutput, Term sample) => (sample - OriginalAt(step, modelOutput, sample)) / _sigmas[step];
 
     /// <summary>
     /// An ancestral step from σ to σ': down to σ_down without noise, then up by fresh noise of σ_up, where
@@ -75,5 +75,5 @@ public abstract class SigmaSampler : Sampler
         (next * next / sigma, Math.Sqrt(next * next * (sigma * sigma - next * next)) / sigma);
 
     /// <summary>1/√(σ²+1): what brings x = x₀ + σ·ε to the variance that the model was trained with.</summary>
-    private double Scale(int step) => 1 / Math.Sqrt(sigmas[step] * sigmas[step] + 1);
+    private double Scale(int step) => 1 / Math.Sqrt(_sigmas[step] * _sigmas[step] + 1);
 }

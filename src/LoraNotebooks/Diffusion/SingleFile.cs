@@ -12,14 +12,14 @@ internal sealed class SingleFile
 {
     private const string PadOfOpenClip = "!";
 
-    private readonly OriginalCheckpoint checkpoint;
-    private readonly SingleFileOptions options;
-    private readonly string configFolder;
+    private readonly OriginalCheckpoint _checkpoint;
+    private readonly SingleFileOptions _options;
+    private readonly string _configFolder;
 
     private SingleFile(OriginalCheckpoint checkpoint, SingleFileOptions options)
     {
-        (this.checkpoint, this.options) = (checkpoint, options);
-        configFolder = options.ConfigFolder ?? Path.GetDirectoryName(Path.GetFullPath(checkpoint.Path))!;
+        (_checkpoint, _options) = (checkpoint, options);
+        _configFolder = options.ConfigFolder ?? Path.GetDirectoryName(Path.GetFullPath(checkpoint.Path))!;
     }
 
     public static StableDiffusionPipeline Load(string path, SingleFileOptions options, ScalarType? dtype, Device? device)
@@ -62,7 +62,7 @@ internal sealed class SingleFile
     private StableDiffusionPipeline Load(ScalarType dtype, Device? device)
     {
         using var scope = NewDisposeScope(); // for what building leaves over
-        var texts = OriginalText.Find(checkpoint);
+        var texts = OriginalText.Find(_checkpoint);
         var isXL = texts.Count == 2;
         var scheduler = Scheduler(isXL, texts[0].IsOfSd2);
         var tokenizers = Tokenizers(isXL);
@@ -83,22 +83,22 @@ internal sealed class SingleFile
                 Layers.WithoutMemory(() => new AutoencoderKL(vaeConfig)),
                 parameter => OriginalVae.Place(vaeNames, parameter),
                 vaeConfig.TypeInMemory(dtype));
-            checkpoint.ThrowIfUnfit();
+            _checkpoint.ThrowIfUnfit();
             fills.ForEach(static fill => fill());
             networks.ForEach(static network => network.eval());
             networks.ForEach(ModelFolder.Keep);
             var text = isXL
                 ? new TextEncoders(tokenizers[0], encoders[0], tokenizers[1], encoders[1]) { ForceZerosForEmptyPrompt = true }
                 : new TextEncoders(tokenizers[0], encoders[0]);
-            Faults.ThrowIfAnyIn(checkpoint.Path, StableDiffusionPipeline.Misfits(text, unet, vae, scheduler));
+            Faults.ThrowIfAnyIn(_checkpoint.Path, StableDiffusionPipeline.Misfits(text, unet, vae, scheduler));
             return new StableDiffusionPipeline(text, unet, vae, scheduler);
 
             T Add<T>(T network, Func<string, OriginalTensor> place, ScalarType type)
                 where T : nn.Module
             {
                 networks.Add(network);
-                var sources = checkpoint.Sources(network, place);
-                fills.Add(() => WeightLoading.Fill(network, sources, checkpoint.Path, type, device));
+                var sources = _checkpoint.Sources(network, place);
+                fills.Add(() => WeightLoading.Fill(network, sources, _checkpoint.Path, type, device));
                 return network;
             }
         }
@@ -110,10 +110,10 @@ internal sealed class SingleFile
     }
 
     private UNetConfig UNetConfiguration() =>
-        Config("unet", UNetConfig.Load, () => OriginalUNet.Infer(checkpoint), static config => config.Validate(), WeightCount.Of);
+        Config("unet", UNetConfig.Load, () => OriginalUNet.Infer(_checkpoint), static config => config.Validate(), WeightCount.Of);
 
     private AutoencoderKLConfig VaeConfiguration(bool isXL) =>
-        Config("vae", AutoencoderKLConfig.Load, () => OriginalVae.Infer(checkpoint, isXL), static config => config.Validate(), WeightCount.Of);
+        Config("vae", AutoencoderKLConfig.Load, () => OriginalVae.Infer(_checkpoint, isXL), static config => config.Validate(), WeightCount.Of);
 
     private ClipTextConfig TextConfiguration(OriginalText text, int number) =>
         Config(number == 0 ? "text_encoder" : "text_encoder_2", ClipTextConfig.Load, text.Infer, static config => config.Validate(), WeightCount.Of);
@@ -127,18 +127,18 @@ internal sealed class SingleFile
 
     private IReadOnlyList<ClipTokenizer> Tokenizers(bool isXL)
     {
-        var folder = options.TokenizerFolder ?? Path.Combine(configFolder, "tokenizer");
+        var folder = _options.TokenizerFolder ?? Path.Combine(_configFolder, "tokenizer");
         if (!Directory.Exists(folder))
         {
             throw new FileNotFoundException(
-                $"'{checkpoint.Path}' has no tokenizer in it, and there is none in '{folder}'. "
+                $"'{_checkpoint.Path}' has no tokenizer in it, and there is none in '{folder}'. "
                 + "Name the folder of CLIP's vocab.json and merges.txt as SingleFileOptions.TokenizerFolder: "
                 + "the tokenizer folder of any Stable Diffusion model, or the files of openai/clip-vit-large-patch14.",
                 folder);
         }
 
         var first = ClipTokenizer.FromFolder(folder);
-        var second = Path.Combine(configFolder, "tokenizer_2");
+        var second = Path.Combine(_configFolder, "tokenizer_2");
 
         // OpenCLIP has the same vocabulary and fills up with the token of id 0.
         return isXL ? [first, Directory.Exists(second) ? ClipTokenizer.FromFolder(second) : first.PaddedWith(PadOfOpenClip)] : [first];
@@ -146,26 +146,26 @@ internal sealed class SingleFile
 
     private SchedulerConfig Scheduler(bool isXL, bool isSd2)
     {
-        var path = PipelineFolder.SchedulerPath(configFolder);
+        var path = PipelineFolder.SchedulerPath(_configFolder);
         if (File.Exists(path))
         {
             var given = SchedulerConfig.Load(path);
-            return given with { PredictionType = options.PredictionType ?? given.PredictionType };
+            return given with { PredictionType = _options.PredictionType ?? given.PredictionType };
         }
 
-        if (isSd2 && options.PredictionType is null)
+        if (isSd2 && _options.PredictionType is null)
         {
             throw new ArgumentException(
-                $"'{checkpoint.Path}' is Stable Diffusion 2.x, whose files do not tell what the network predicts. "
+                $"'{_checkpoint.Path}' is Stable Diffusion 2.x, whose files do not tell what the network predicts. "
                 + "Set SingleFileOptions.PredictionType: Epsilon for 2-base and 2.1-base (512 pixels), VPrediction for 2.0 and 2.1 (768 pixels).");
         }
 
         var scheduler = SchedulerConfig.StableDiffusion with
         {
-            PredictionType = options.PredictionType ?? (checkpoint.IsMarkedVPrediction ? PredictionType.VPrediction : PredictionType.Epsilon),
+            PredictionType = _options.PredictionType ?? (_checkpoint.IsMarkedVPrediction ? PredictionType.VPrediction : PredictionType.Epsilon),
         };
         scheduler = isXL ? scheduler with { ClassName = "EulerDiscreteScheduler" } : scheduler;
-        return checkpoint.IsMarkedZeroSnr ? scheduler with { RescaleBetasZeroSnr = true, TimestepSpacing = TimestepSpacing.Trailing } : scheduler;
+        return _checkpoint.IsMarkedZeroSnr ? scheduler with { RescaleBetasZeroSnr = true, TimestepSpacing = TimestepSpacing.Trailing } : scheduler;
     }
 
     /// <summary>The configuration of a network, given or by the shapes, of no more weights than the file can fill.</summary>
@@ -175,13 +175,14 @@ internal sealed class SingleFile
         var config = path is null ? infer() : load(path);
         if (path is null)
         {
-            Faults.ThrowIfAnyIn($"{checkpoint.Path}, {part} by its shapes", faults(config));
+            Faults.ThrowIfAnyIn($"{_checkpoint.Path}, {part} by its shapes", faults(config));
         }
 
-        ModelFolder.RequireWeights(path ?? checkpoint.Path, count(config), checkpoint.Weights);
+        ModelFolder.RequireWeights(path ?? _checkpoint.Path, count(config), _checkpoint.Weights);
         return config;
     }
 
     private string? ConfigPath(string part) =>
-        new[] { Path.Combine(configFolder, part, ModelFolder.Config), Path.Combine(configFolder, $"{part}_{ModelFolder.Config}") }.FirstOrDefault(File.Exists);
+        new[] { Path.Combine(_configFolder, part, ModelFolder.Config), Path.Combine(_configFolder, $"{part}_{ModelFolder.Config}") }
+            .FirstOrDefault(File.Exists);
 }

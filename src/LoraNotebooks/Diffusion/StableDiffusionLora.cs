@@ -29,14 +29,14 @@ public sealed class StableDiffusionLora : IDisposable
     /// <summary>One adapted model per network, shared by all LoRAs of it, so that the base is frozen once and given back once.</summary>
     private static readonly ConditionalWeakTable<nn.Module, AdaptedModel> Shared = [];
 
-    private readonly StableDiffusionPipeline pipeline;
-    private readonly List<LoraNetwork> networks = [];
-    private double weight = 1;
-    private bool enabled = true;
+    private readonly StableDiffusionPipeline _pipeline;
+    private readonly List<LoraNetwork> _networks = [];
+    private double _weight = 1;
+    private bool _enabled = true;
 
     private StableDiffusionLora(StableDiffusionPipeline pipeline, string name, IReadOnlyDictionary<string, string> metadata)
     {
-        this.pipeline = pipeline;
+        _pipeline = pipeline;
         Name = name;
         Metadata = metadata;
     }
@@ -55,20 +55,20 @@ public sealed class StableDiffusionLora : IDisposable
     /// <exception cref="InvalidOperationException">The LoRA is merged.</exception>
     public double Weight
     {
-        get => weight;
-        set => Apply(value, enabled);
+        get => _weight;
+        set => Apply(value, _enabled);
     }
 
     /// <summary>Whether the LoRA acts; default yes.</summary>
     /// <exception cref="InvalidOperationException">The LoRA is merged.</exception>
     public bool Enabled
     {
-        get => enabled;
-        set => Apply(weight, value);
+        get => _enabled;
+        set => Apply(_weight, value);
     }
 
     /// <summary>The networks that this LoRA changes, the UNet first, then the text encoders in their order. What is done to all of them walks this.</summary>
-    public IReadOnlyList<LoraNetwork> Networks => networks;
+    public IReadOnlyList<LoraNetwork> Networks => _networks;
 
     /// <summary>The UNet with its adapters, or <see langword="null"/> if this LoRA leaves it alone.</summary>
     public AdaptedModel? UNet => Find(UNetName);
@@ -86,7 +86,7 @@ public sealed class StableDiffusionLora : IDisposable
     public IReadOnlyList<Parameter> TextEncoderParameters => Parameters(isTextEncoder: true);
 
     /// <summary>What trains, in numbers, network by network.</summary>
-    public IReadOnlyList<AdapterReport> Reports => [.. networks.Select(network => network.Model.Report(Name) with { Name = $"{Name}, {network.Name}" })];
+    public IReadOnlyList<AdapterReport> Reports => [.. _networks.Select(network => network.Model.Report(Name) with { Name = $"{Name}, {network.Name}" })];
 
     /// <summary>Attaches a new LoRA, which begins as no change.</summary>
     /// <param name="pipeline">The pipeline; it stays the caller's.</param>
@@ -184,7 +184,7 @@ public sealed class StableDiffusionLora : IDisposable
 
     /// <summary>Starts the random numbers of dropout anew, so that a training step does not depend on those before.</summary>
     /// <param name="seed">The seed.</param>
-    public void SeedDropout(long seed) => AdaptedModel.SeedDropout(networks.Select(network => (network.Model, Name)), seed);
+    public void SeedDropout(long seed) => AdaptedModel.SeedDropout(_networks.Select(network => (network.Model, Name)), seed);
 
     /// <summary>Writes a kohya .safetensors file, which WebUI and ComfyUI read.</summary>
     /// <param name="path">The file to write or replace.</param>
@@ -193,7 +193,7 @@ public sealed class StableDiffusionLora : IDisposable
     /// <exception cref="ArgumentException">The adapter has weights for which the format has no name; all are listed.</exception>
     public void SaveKohya(string path, IReadOnlyDictionary<string, string>? metadata = null, ScalarType dtype = ScalarType.Float32)
     {
-        var facts = BaseModelFacts.Of(pipeline);
+        var facts = BaseModelFacts.Of(_pipeline);
         facts["modelspec.title"] = Name;
 
         // Of a file of another kind, only what kohya's have.
@@ -241,14 +241,14 @@ public sealed class StableDiffusionLora : IDisposable
                 model.Dispose();
             }
         });
-        networks.Clear();
+        _networks.Clear();
     }
 
     private static StableDiffusionLora Attach(StableDiffusionLora lora, Func<string, Action<AdaptedModel>?> adder)
     {
         try
         {
-            foreach (var (name, module) in NetworksOf(lora.pipeline))
+            foreach (var (name, module) in NetworksOf(lora._pipeline))
             {
                 lora.AttachTo(name, module, adder(name), module is ClipTextModel text ? () => RunTextEncoder(text) : lora.RunUNet);
             }
@@ -281,23 +281,23 @@ public sealed class StableDiffusionLora : IDisposable
             throw;
         }
 
-        networks.Add(new LoraNetwork(part, model));
+        _networks.Add(new LoraNetwork(part, model));
         model.Probe(run);
     }
 
     /// <summary>The UNet on the smallest latents that its resolution levels can halve.</summary>
     private void RunUNet()
     {
-        var config = pipeline.UNet.Config;
-        var first = pipeline.UNet.parameters().First();
+        var config = _pipeline.UNet.Config;
+        var first = _pipeline.UNet.parameters().First();
         var side = 1L << (config.BlockOutChannels.Count - 1);
-        pipeline.UNet.call(
+        _pipeline.UNet.call(
             zeros(1, config.InChannels, side, side, first.dtype, first.device),
             zeros(1, ScalarType.Int64, first.device),
             new Conditioning(
                 zeros(1, 1, config.CrossAttentionDim[0], first.dtype, first.device),
                 config.HasAddedConditions ? zeros(1, config.TextEmbedsDim, first.dtype, first.device) : null,
-                pipeline.TimeIds(1)));
+                _pipeline.TimeIds(1)));
     }
 
     private static void RunTextEncoder(ClipTextModel encoder)
@@ -321,12 +321,12 @@ public sealed class StableDiffusionLora : IDisposable
         }
 
         ForEachModel(model => model.SetWeight(Name, newEnabled ? newWeight : 0));
-        (weight, enabled) = (newWeight, newEnabled);
+        (_weight, _enabled) = (newWeight, newEnabled);
     }
 
     private void WithStates(Action<IReadOnlyList<(LoraPart Part, LoraState State)>> write)
     {
-        var states = networks.Select(network => (Part(pipeline, network.Name, network.Model.BaseModel), network.Model.ToState(Name))).ToList();
+        var states = _networks.Select(network => (Part(_pipeline, network.Name, network.Model.BaseModel), network.Model.ToState(Name))).ToList();
         try
         {
             write(states);
@@ -339,16 +339,16 @@ public sealed class StableDiffusionLora : IDisposable
 
     private void ForEachModel(Action<AdaptedModel> action)
     {
-        foreach (var network in networks)
+        foreach (var network in _networks)
         {
             action(network.Model);
         }
     }
 
-    private AdaptedModel? Find(string network) => networks.Find(one => one.Name == network)?.Model;
+    private AdaptedModel? Find(string network) => _networks.Find(one => one.Name == network)?.Model;
 
     private IReadOnlyList<Parameter> Parameters(bool isTextEncoder) =>
-        [.. networks.Where(network => network.IsTextEncoder == isTextEncoder).SelectMany(network => network.Model.TrainableParameters(Name))];
+        [.. _networks.Where(network => network.IsTextEncoder == isTextEncoder).SelectMany(network => network.Model.TrainableParameters(Name))];
 
     /// <summary>Every network of a pipeline that a LoRA may change.</summary>
     private static IEnumerable<(string Name, nn.Module Module)> NetworksOf(StableDiffusionPipeline pipeline)

@@ -7,30 +7,30 @@ namespace LoraNotebooks.Diffusion;
 /// <param name="capacity">How many are kept, 1 or more; the oldest is freed first.</param>
 public sealed class TensorHistory(int capacity) : IDisposable
 {
-    private readonly Queue<Tensor> tensors = new();
+    private readonly Queue<Tensor> _tensors = new();
 
     /// <summary>How many there are.</summary>
-    public int Count => tensors.Count;
+    public int Count => _tensors.Count;
 
     /// <summary>The tensor that was added <paramref name="ago"/> additions before the last; it stays the history's, which frees it.</summary>
     /// <param name="ago">0 for the last one, up to <see cref="Count"/> − 1.</param>
-    public Term this[int ago] => tensors.ElementAt(tensors.Count - 1 - ago);
+    public Term this[int ago] => _tensors.ElementAt(_tensors.Count - 1 - ago);
 
     /// <summary>Keeps a copy.</summary>
     /// <param name="term">The tensor.</param>
     public void Add(Term term)
     {
-        tensors.Enqueue(term.Tensor.clone().DetachFromDisposeScope());
-        if (tensors.Count > capacity)
+        _tensors.Enqueue(term.Tensor.clone().DetachFromDisposeScope());
+        if (_tensors.Count > capacity)
         {
-            tensors.Dequeue().Dispose();
+            _tensors.Dequeue().Dispose();
         }
     }
 
     /// <summary>Frees all.</summary>
     public void Dispose()
     {
-        while (tensors.TryDequeue(out var tensor))
+        while (_tensors.TryDequeue(out var tensor))
         {
             tensor.Dispose();
         }

@@ -16,7 +16,7 @@ public sealed class TextEncoders : IDisposable
     /// <summary>How many texts are remembered as told; after that they are told again.</summary>
     private const int MostTold = 10_000;
 
-    private readonly HashSet<(string Text, PromptReading Reading)> told = [];
+    private readonly HashSet<(string Text, PromptReading Reading)> _told = [];
 
     /// <summary>One encoder, whose last states after the final layer norm condition the UNet.</summary>
     /// <param name="tokenizer">The prompt's tokenizer.</param>
@@ -213,14 +213,14 @@ public sealed class TextEncoders : IDisposable
     /// <summary>Notes that of these texts is told elsewhere what is not seen; returns those of which nothing was told yet.</summary>
     internal IReadOnlyList<string> MarkTold(IEnumerable<string> texts, PromptReading reading)
     {
-        lock (told)
+        lock (_told)
         {
-            if (told.Count > MostTold)
+            if (_told.Count > MostTold)
             {
-                told.Clear();
+                _told.Clear();
             }
 
-            return [.. texts.Where(text => told.Add((text, reading)))];
+            return [.. texts.Where(text => _told.Add((text, reading)))];
         }
     }
 

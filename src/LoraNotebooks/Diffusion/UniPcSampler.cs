@@ -8,8 +8,8 @@ namespace LoraNotebooks.Diffusion;
 /// </summary>
 internal sealed class UniPcSampler(SchedulerConfig config, int steps) : LogSnrSampler(config, steps, roundsKarras: true, memory: config.SolverOrder)
 {
-    private readonly TensorHistory start = new(1); // x where the last predictor began
-    private int lastOrder;
+    private readonly TensorHistory _start = new(1); // x where the last predictor began
+    private int _lastOrder;
 
     public static SamplerDeclaration Declaration => new(nameof(SamplerKind.UniPc), static (config, steps, _) => new UniPcSampler(config, steps))
     {
@@ -19,7 +19,7 @@ internal sealed class UniPcSampler(SchedulerConfig config, int steps) : LogSnrSa
 
     public override void Dispose()
     {
-        start.Dispose();
+        _start.Dispose();
         base.Dispose();
     }
 
@@ -28,13 +28,13 @@ internal sealed class UniPcSampler(SchedulerConfig config, int steps) : LogSnrSa
         var original = OriginalAt(step, modelOutput, sample);
         if (step > 0 && !Config.DisableCorrector.Contains(step - 1))
         {
-            sample = Move(step - 1, start[0], lastOrder, original);
+            sample = Move(step - 1, _start[0], _lastOrder, original);
         }
 
         Originals.Add(original);
-        start.Add(sample);
-        lastOrder = Order(step);
-        return Move(step, sample, lastOrder, answer: null);
+        _start.Add(sample);
+        _lastOrder = Order(step);
+        return Move(step, sample, _lastOrder, answer: null);
     }
 
     /// <summary>As many orders as there are estimates; the end goes down to the first, and must where σ = 0, which has no finite λ.</summary>

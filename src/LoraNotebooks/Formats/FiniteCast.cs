@@ -8,8 +8,8 @@ namespace LoraNotebooks.Formats;
 /// <param name="dtype">The type; <see langword="null"/> for each weight's own.</param>
 internal sealed class FiniteCast(string path, ScalarType? dtype)
 {
-    private readonly List<string> broken = [];
-    private readonly List<string> tooLarge = [];
+    private readonly List<string> _broken = [];
+    private readonly List<string> _tooLarge = [];
 
     /// <summary>A weight in the type; what does not fit is noted.</summary>
     /// <param name="name">Its name, for messages.</param>
@@ -21,7 +21,7 @@ internal sealed class FiniteCast(string path, ScalarType? dtype)
         var cast = weight.to(type);
         if (!Finite.Is(cast))
         {
-            (type != weight.dtype && Finite.Is(weight) ? tooLarge : broken).Add(
+            (type != weight.dtype && Finite.Is(weight) ? _tooLarge : _broken).Add(
                 type != weight.dtype && Finite.Is(weight)
                     ? $"{name} (up to {weight.detach().abs().max().to(ScalarType.Float64).item<double>():G3}, {type})"
                     : name);
@@ -35,18 +35,18 @@ internal sealed class FiniteCast(string path, ScalarType? dtype)
     /// <exception cref="ArgumentException">Some weights are too large for the type.</exception>
     public void ThrowIfUnfit()
     {
-        if (broken.Count > 0)
+        if (_broken.Count > 0)
         {
             throw new InvalidDataException(
-                $"'{path}' was not written: {Listing.Count(broken.Count, "weight")} to be written have numbers that are not finite, "
-                    + $"expected finite ones. The training diverged, or a file was damaged; take an earlier checkpoint:\n{Listing.Lines(broken)}");
+                $"'{path}' was not written: {Listing.Count(_broken.Count, "weight")} to be written have numbers that are not finite, "
+                    + $"expected finite ones. The training diverged, or a file was damaged; take an earlier checkpoint:\n{Listing.Lines(_broken)}");
         }
 
-        if (tooLarge.Count > 0)
+        if (_tooLarge.Count > 0)
         {
             throw new ArgumentException(
-                $"'{path}' was not written: {Listing.Count(tooLarge.Count, "weight")} would overflow to infinity, "
-                    + $"expected numbers that the type holds. Write bf16 or fp32:\n{Listing.Lines(tooLarge)}");
+                $"'{path}' was not written: {Listing.Count(_tooLarge.Count, "weight")} would overflow to infinity, "
+                    + $"expected numbers that the type holds. Write bf16 or fp32:\n{Listing.Lines(_tooLarge)}");
         }
     }
 }

@@ -5,17 +5,17 @@ namespace LoraNotebooks.Formats;
 /// <summary>Which module of which network a <see cref="LoraKey"/> means: looked up in a model's own modules, or told by the name alone.</summary>
 internal sealed partial class LoraModules
 {
-    private readonly IReadOnlyList<LoraPart> parts;
-    private readonly ILookup<string, (string Network, string Path)>? modules;
+    private readonly IReadOnlyList<LoraPart> _parts;
+    private readonly ILookup<string, (string Network, string Path)>? _modules;
 
     /// <summary>The modules of a model, or of any.</summary>
     /// <param name="parts">The networks; none where there is no model to look names up in.</param>
     public LoraModules(IReadOnlyList<LoraPart> parts)
     {
-        this.parts = parts;
+        _parts = parts;
 
         // Underscores cannot be turned back into dots by rule ("to_q" has one of its own), so names are looked up as if all were underscored.
-        modules = parts.Count == 0 ? null : parts
+        _modules = parts.Count == 0 ? null : parts
             .SelectMany(static part => KohyaNames.Of(part)
                 .Select(entry => (Name: entry.Name[(part.KohyaPrefix.Length + 1)..], Module: (part.Name, entry.Path))))
             .Distinct()
@@ -25,7 +25,7 @@ internal sealed partial class LoraModules
     /// <summary>The modules that a name may mean: one, or if it means none or is ambiguous, another number.</summary>
     public IReadOnlyList<(string Network, string Path)> Find(LoraKey key)
     {
-        if (modules is null)
+        if (_modules is null)
         {
             return Told(key) is { } told ? [told] : [];
         }
@@ -33,7 +33,7 @@ internal sealed partial class LoraModules
         var written = key.IsDotted ? key.Module : KohyaNames.Dotted(key.Module);
         foreach (var form in new[] { key.Module, OfUNet(written), OfText(written) }.Distinct())
         {
-            var matches = modules[form.Replace('.', '_')].Where(module => key.Network is null || module.Network == key.Network).ToList();
+            var matches = _modules[form.Replace('.', '_')].Where(module => key.Network is null || module.Network == key.Network).ToList();
             if (matches.Count > 0)
             {
                 return matches;
@@ -44,9 +44,9 @@ internal sealed partial class LoraModules
     }
 
     /// <summary>Why a name that means no module is left out.</summary>
-    public string WhyUnknown(LoraKey key) => key.Network is { } network && modules is not null && parts.All(part => part.Name != network)
+    public string WhyUnknown(LoraKey key) => key.Network is { } network && _modules is not null && _parts.All(part => part.Name != network)
         ? $"the model has no {network}"
-        : modules is null ? "the name is not understood" : "the model has no such module";
+        : _modules is null ? "the name is not understood" : "the model has no such module";
 
     /// <summary>The module by its name alone, in diffusers' words.</summary>
     private static (string Network, string Path)? Told(LoraKey key)

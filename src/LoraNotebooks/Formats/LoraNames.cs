@@ -55,16 +55,16 @@ public sealed record LoraDialect(string PeftType, string? Algorithm, IReadOnlyLi
 internal static class LoraNames
 {
     private static readonly Lock Gate = new();
-    private static volatile Register current = new([]);
+    private static volatile Register s_current = new([]);
 
     /// <summary>All that were told, in their order.</summary>
-    public static IReadOnlyList<LoraDialect> All => current.Dialects;
+    public static IReadOnlyList<LoraDialect> All => s_current.Dialects;
 
     /// <summary>All tensors of all methods.</summary>
     public static IEnumerable<LoraFactor> Factors => All.SelectMany(static dialect => dialect.Factors);
 
     /// <summary>A part after a module; PEFT may put the adapter's name between, and old files leave "weight" out.</summary>
-    public static Regex Ending => current.Ending;
+    public static Regex Ending => s_current.Ending;
 
     /// <summary>Adds names; told a second time, e.g. by a cell that runs again, they take the place of the first.</summary>
     /// <exception cref="ArgumentException">Another method has one of the names.</exception>
@@ -79,7 +79,7 @@ internal static class LoraNames
                 .Append(LoraKey.Alpha)
                 .Intersect(dialect.Factors.Select(static factor => Stem(factor.Name)))
                 .ToList();
-            current = taken.Count == 0
+            s_current = taken.Count == 0
                 ? new Register([.. others, dialect])
                 : throw new ArgumentException(
                     $"{dialect.PeftType}: other methods already have tensors of the names {string.Join(", ", taken)}, expected names of its own.");
@@ -91,12 +91,12 @@ internal static class LoraNames
     {
         lock (Gate)
         {
-            current = new Register([.. All.Where(other => other != dialect)]);
+            s_current = new Register([.. All.Where(other => other != dialect)]);
         }
     }
 
     /// <summary>The tensor that a part of a name means and whether it is kohya's word for it; <see langword="null"/> if it is none.</summary>
-    public static (LoraFactor Factor, bool IsKohyas)? Find(string stem) => current.Stems.TryGetValue(stem, out var found) ? found : null;
+    public static (LoraFactor Factor, bool IsKohyas)? Find(string stem) => s_current.Stems.TryGetValue(stem, out var found) ? found : null;
 
     /// <summary>
     /// The method to which a tensor of a state belongs, and which of its tensors it is; <see langword="null"/> if it is no part of an update.

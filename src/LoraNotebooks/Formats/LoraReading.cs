@@ -9,24 +9,24 @@ internal sealed class LoraReading(string path, bool isStrict = false)
 {
     private const string Missing = "missing";
 
-    private readonly OrderedDictionary<(LoraNoteKind Kind, string Reason), List<string>> found = [];
+    private readonly OrderedDictionary<(LoraNoteKind Kind, string Reason), List<string>> _found = [];
 
     /// <summary>The file or folder.</summary>
     public string Path => path;
 
     /// <summary>What was found, in order.</summary>
     public IReadOnlyList<LoraNote> Notes =>
-        [.. found.OrderBy(static pair => pair.Key.Kind).Select(static pair => new LoraNote(pair.Key.Kind, pair.Key.Reason, pair.Value))];
+        [.. _found.OrderBy(static pair => pair.Key.Kind).Select(static pair => new LoraNote(pair.Key.Kind, pair.Key.Reason, pair.Value))];
 
     /// <summary>How many tensors were left out because the model has nothing for them.</summary>
-    public int Strangers => found.Where(static pair => pair.Key.Kind == LoraNoteKind.Unknown).Sum(static pair => pair.Value.Count);
+    public int Strangers => _found.Where(static pair => pair.Key.Kind == LoraNoteKind.Unknown).Sum(static pair => pair.Value.Count);
 
     /// <summary>Notes something.</summary>
     public void Add(LoraNoteKind kind, string reason, string name)
     {
-        if (!found.TryGetValue((kind, reason), out var names))
+        if (!_found.TryGetValue((kind, reason), out var names))
         {
-            found[(kind, reason)] = names = [];
+            _found[(kind, reason)] = names = [];
         }
 
         names.Add(name);
@@ -52,7 +52,7 @@ internal sealed class LoraReading(string path, bool isStrict = false)
     public IReadOnlyList<LoraNote> Finish()
     {
         ThrowIfRefused();
-        if (found.Count > 0)
+        if (_found.Count > 0)
         {
             Notice.Tell($"'{path}': {LoraNote.Text(Notes)}. To refuse such files, read them strictly.");
         }

@@ -28,7 +28,7 @@ public sealed class LoraState(
     /// <summary>The ending of the name of m as LyCORIS has it: with as many axes as W.</summary>
     public const string KohyaMagnitudePart = ".dora_scale";
 
-    private readonly Lazy<IReadOnlyDictionary<string, int>> ranks = new(() => RanksOf(tensors, alphas ?? new Dictionary<string, double>()));
+    private readonly Lazy<IReadOnlyDictionary<string, int>> _ranks = new(() => RanksOf(tensors, alphas ?? new Dictionary<string, double>()));
 
     /// <summary>The weights by name.</summary>
     public IReadOnlyDictionary<string, Tensor> Tensors { get; } = tensors;
@@ -40,7 +40,7 @@ public sealed class LoraState(
     public JsonObject? Config { get; } = config;
 
     /// <summary>Rank r by path, of every module that has an update of low rank.</summary>
-    public IReadOnlyDictionary<string, int> Ranks => ranks.Value;
+    public IReadOnlyDictionary<string, int> Ranks => _ranks.Value;
 
     /// <summary>The paths of the layers, or the names of other weights, that have a number that is not finite.</summary>
     internal IReadOnlyList<string> NotFinite()

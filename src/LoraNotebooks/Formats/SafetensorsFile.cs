@@ -19,15 +19,15 @@ public sealed class SafetensorsFile : IDisposable
     private const int PrefixLength = sizeof(ulong);
     private const long ConvertedAtOnce = 1 << 20;
 
-    private readonly MemoryMappedFile map;
-    private readonly long dataStart;
-    private bool disposed;
+    private readonly MemoryMappedFile _map;
+    private readonly long _dataStart;
+    private bool _disposed;
 
     private SafetensorsFile(string path, MemoryMappedFile map, long dataStart, List<SafetensorInfo> tensors, Dictionary<string, string> metadata)
     {
         Path = path;
-        this.map = map;
-        this.dataStart = dataStart;
+        _map = map;
+        _dataStart = dataStart;
         Tensors = tensors.ToDictionary(static t => t.Name, StringComparer.Ordinal);
         Metadata = metadata;
     }
@@ -95,7 +95,7 @@ public sealed class SafetensorsFile : IDisposable
     /// <exception cref="InvalidDataException">An unsigned whole number is too large for Int64.</exception>
     public Tensor Load(string name, ScalarType? dtype = null, Device? device = null)
     {
-        ObjectDisposedException.ThrowIf(disposed, this);
+        ObjectDisposedException.ThrowIf(_disposed, this);
         if (!Tensors.TryGetValue(name, out var info))
         {
             throw new KeyNotFoundException($"{Path} has no tensor '{name}'. It has {Tensors.Count}, among them {string.Join(", ", Tensors.Keys.Take(5))}.");
@@ -161,10 +161,10 @@ public sealed class SafetensorsFile : IDisposable
     /// <summary>Releases the mapping; loaded tensors stay valid.</summary>
     public void Dispose()
     {
-        if (!disposed)
+        if (!_disposed)
         {
-            disposed = true;
-            map.Dispose();
+            _disposed = true;
+            _map.Dispose();
         }
     }
 
@@ -174,7 +174,7 @@ public sealed class SafetensorsFile : IDisposable
         var type = SafetensorType.All[info.StoredType];
         if (type.IsNative)
         {
-            using var stored = new MappedBytes(map, dataStart + info.Offset, info.Length);
+            using var stored = new MappedBytes(_map, _dataStart + info.Offset, info.Length);
             stored.CopyTo(tensor);
             return;
         }
@@ -184,7 +184,7 @@ public sealed class SafetensorsFile : IDisposable
         {
             using var scope = NewDisposeScope();
             var count = Math.Min(ConvertedAtOnce, info.Count - start);
-            using var stored = new MappedBytes(map, dataStart + info.Offset + (start * type.Size), count * type.Size);
+            using var stored = new MappedBytes(_map, _dataStart + info.Offset + (start * type.Size), count * type.Size);
             try
             {
                 type.Convert(stored.Span, flat.narrow(0, start, count).bytes);

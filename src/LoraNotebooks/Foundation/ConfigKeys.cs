@@ -20,7 +20,7 @@ internal delegate void Rule<in TValue>(Faults faults, string key, TValue value);
 internal sealed class ConfigKeys<T>(Func<T, IReadOnlyDictionary<string, JsonNode?>> rest, Func<T, IReadOnlyDictionary<string, JsonNode?>, T> carry)
     where T : class
 {
-    private readonly List<Line> lines = [];
+    private readonly List<Line> _lines = [];
 
     /// <summary>A whole number, a number, true or false, or a text. A file's null is the default.</summary>
     /// <param name="key">The name in the file.</param>
@@ -86,8 +86,8 @@ internal sealed class ConfigKeys<T>(Func<T, IReadOnlyDictionary<string, JsonNode
     /// <summary>Says of the line before that its key is left out of the file of some configurations.</summary>
     public ConfigKeys<T> WrittenWhere(Func<T, bool> isWritten)
     {
-        var last = lines[^1];
-        lines[^1] = last with { Write = config => isWritten(config) ? last.Write(config) : [] };
+        var last = _lines[^1];
+        _lines[^1] = last with { Write = config => isWritten(config) ? last.Write(config) : [] };
         return this;
     }
 
@@ -123,7 +123,7 @@ internal sealed class ConfigKeys<T>(Func<T, IReadOnlyDictionary<string, JsonNode
     }
 
     /// <summary>The known keys of a configuration, in the order of the lines.</summary>
-    public IEnumerable<KeyValuePair<string, JsonNode?>> Write(T config) => lines.SelectMany(line => line.Write(config));
+    public IEnumerable<KeyValuePair<string, JsonNode?>> Write(T config) => _lines.SelectMany(line => line.Write(config));
 
     /// <summary>The file's object: the known keys and the rest.</summary>
     public JsonObject ToJson(T config) => ConfigWriter.Join(rest(config), Write(config));
@@ -136,13 +136,13 @@ internal sealed class ConfigKeys<T>(Func<T, IReadOnlyDictionary<string, JsonNode
         return faults;
     }
 
-    private T ReadLines(ConfigReader reader, T config) => lines.Aggregate(config, (read, line) => line.Read(reader, read));
+    private T ReadLines(ConfigReader reader, T config) => _lines.Aggregate(config, (read, line) => line.Read(reader, read));
 
-    private void CheckLines(Faults faults, T config) => lines.ForEach(line => line.Check(faults, config));
+    private void CheckLines(Faults faults, T config) => _lines.ForEach(line => line.Check(faults, config));
 
     private ConfigKeys<T> Add(Line line)
     {
-        lines.Add(line);
+        _lines.Add(line);
         return this;
     }
 

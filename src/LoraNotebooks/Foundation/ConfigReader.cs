@@ -8,11 +8,11 @@ namespace LoraNotebooks.Foundation;
 /// <param name="source">The JSON object.</param>
 internal sealed class ConfigReader(JsonObject source)
 {
-    private readonly HashSet<string> read = new(StringComparer.Ordinal);
-    private readonly string prefix = "";
+    private readonly HashSet<string> _read = new(StringComparer.Ordinal);
+    private readonly string _prefix = "";
 
     private ConfigReader(JsonObject source, string prefix, Faults faults)
-        : this(source) => (this.prefix, Faults) = (prefix, faults);
+        : this(source) => (_prefix, Faults) = (prefix, faults);
 
     /// <summary>The faults found so far, those of parts among them.</summary>
     public Faults Faults { get; } = [];
@@ -33,7 +33,7 @@ internal sealed class ConfigReader(JsonObject source)
     /// <param name="defaultValue">The value of an absent key.</param>
     public T Value<T>(string key, T defaultValue)
     {
-        read.Add(key);
+        _read.Add(key);
         return source[key] is { } node ? Convert(key, node, defaultValue) : defaultValue;
     }
 
@@ -43,7 +43,7 @@ internal sealed class ConfigReader(JsonObject source)
     public T? Optional<T>(string key)
         where T : struct
     {
-        read.Add(key);
+        _read.Add(key);
         return source[key] is { } node ? Convert(key, node, default(T)) : null;
     }
 
@@ -51,7 +51,7 @@ internal sealed class ConfigReader(JsonObject source)
     /// <param name="key">The key.</param>
     public string? OptionalText(string key)
     {
-        read.Add(key);
+        _read.Add(key);
         return source[key] is { } node ? Convert(key, node, "") : null;
     }
 
@@ -72,7 +72,7 @@ internal sealed class ConfigReader(JsonObject source)
             }
         }
 
-        Faults.Add($"{prefix}{key}: got {text}, expected {string.Join(", ", names.Values)}");
+        Faults.Add($"{_prefix}{key}: got {text}, expected {string.Join(", ", names.Values)}");
         return defaultValue;
     }
 
@@ -80,11 +80,11 @@ internal sealed class ConfigReader(JsonObject source)
     /// <param name="key">The key.</param>
     public ConfigReader? Part(string key)
     {
-        read.Add(key);
+        _read.Add(key);
         return source[key] switch
         {
             null => null,
-            JsonObject part => new ConfigReader(part, $"{prefix}{key}.", Faults),
+            JsonObject part => new ConfigReader(part, $"{_prefix}{key}.", Faults),
             var node => Fault<ConfigReader?>(key, node, "an object", null),
         };
     }
@@ -95,7 +95,7 @@ internal sealed class ConfigReader(JsonObject source)
     /// <param name="defaultValue">The value of an absent key.</param>
     public IReadOnlyList<T> List<T>(string key, IReadOnlyList<T> defaultValue)
     {
-        read.Add(key);
+        _read.Add(key);
         return source[key] switch
         {
             null => defaultValue,
@@ -112,7 +112,7 @@ internal sealed class ConfigReader(JsonObject source)
     /// <param name="key">The key.</param>
     public bool Has(string key)
     {
-        read.Add(key);
+        _read.Add(key);
         return source[key] is not null;
     }
 
@@ -122,7 +122,7 @@ internal sealed class ConfigReader(JsonObject source)
 
     /// <summary>The keys that were not asked for, with copies of their values.</summary>
     public IReadOnlyDictionary<string, JsonNode?> Rest() =>
-        source.Where(pair => !read.Contains(pair.Key)).ToDictionary(pair => pair.Key, pair => pair.Value?.DeepClone(), StringComparer.Ordinal);
+        source.Where(pair => !_read.Contains(pair.Key)).ToDictionary(pair => pair.Key, pair => pair.Value?.DeepClone(), StringComparer.Ordinal);
 
     /// <summary>Whether two values are the same; 1 and 1.0 are the same number.</summary>
     public static bool Same(JsonNode? a, JsonNode? b) => JsonNode.DeepEquals(a, b) || (Number(a) is { } left && Number(b) is { } right && left == right);
@@ -161,7 +161,7 @@ internal sealed class ConfigReader(JsonObject source)
 
     private T Fault<T>(string key, JsonNode? node, string expected, T fallback)
     {
-        Faults.Add($"{prefix}{key}: got {Text(node)}, expected {expected}");
+        Faults.Add($"{_prefix}{key}: got {Text(node)}, expected {expected}");
         return fallback;
     }
 

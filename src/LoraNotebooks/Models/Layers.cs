@@ -13,24 +13,24 @@ internal static class Layers
 {
     /// <summary>Per thread, so that models built elsewhere at the same time are not concerned.</summary>
     [ThreadStatic]
-    private static bool isWithoutMemory;
+    private static bool s_isWithoutMemory;
 
-    private static Device? Place => isWithoutMemory ? META : null;
+    private static Device? Place => s_isWithoutMemory ? META : null;
 
     /// <summary>Builds a model of layers that have no memory; every parameter must be replaced before it can run.</summary>
     /// <typeparam name="T">The model's class.</typeparam>
     /// <param name="create">Builds it.</param>
     public static T WithoutMemory<T>(Func<T> create)
     {
-        var before = isWithoutMemory;
-        isWithoutMemory = true;
+        var before = s_isWithoutMemory;
+        s_isWithoutMemory = true;
         try
         {
             return create();
         }
         finally
         {
-            isWithoutMemory = before;
+            s_isWithoutMemory = before;
         }
     }
 
@@ -66,7 +66,7 @@ internal static class Layers
     /// <summary>A table of vectors. TorchSharp 0.107 always allocates one of its own, unless it is handed a table, which it then shares.</summary>
     public static nn.Module<Tensor, Tensor> Embedding(long count, long size)
     {
-        if (!isWithoutMemory)
+        if (!s_isWithoutMemory)
         {
             // Else a scope around would take the registered table along when it ends, and leave the layer one that nobody can ask for.
             var embedding = nn.Embedding(count, size);

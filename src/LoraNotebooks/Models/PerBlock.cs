@@ -9,13 +9,13 @@ namespace LoraNotebooks.Models;
 /// <typeparam name="T">The type of a value.</typeparam>
 public sealed class PerBlock<T> : IReadOnlyList<T>, IEquatable<PerBlock<T>>
 {
-    private readonly T[] values;
+    private readonly T[] _values;
 
     /// <summary>One value for every level.</summary>
     /// <param name="value">The value.</param>
     public PerBlock(T value)
     {
-        values = [value];
+        _values = [value];
         IsUniform = true;
     }
 
@@ -23,19 +23,19 @@ public sealed class PerBlock<T> : IReadOnlyList<T>, IEquatable<PerBlock<T>>
     /// <param name="values">The values.</param>
     public PerBlock(IEnumerable<T> values)
     {
-        this.values = [.. values];
+        _values = [.. values];
     }
 
     /// <summary>Whether one value holds for every level (it is then written as a single value).</summary>
     public bool IsUniform { get; }
 
     /// <summary>The number of values: 1 if <see cref="IsUniform"/>, else the number of levels.</summary>
-    public int Count => values.Length;
+    public int Count => _values.Length;
 
     /// <summary>The value of a level.</summary>
     /// <param name="index">The level, 0 is the highest resolution.</param>
     /// <exception cref="IndexOutOfRangeException">There is no such level.</exception>
-    public T this[int index] => IsUniform ? values[0] : values[index];
+    public T this[int index] => IsUniform ? _values[0] : _values[index];
 
     /// <summary>One value for every level.</summary>
     /// <param name="value">The value.</param>
@@ -46,12 +46,12 @@ public sealed class PerBlock<T> : IReadOnlyList<T>, IEquatable<PerBlock<T>>
     public static implicit operator PerBlock<T>(T[] values) => new(values);
 
     /// <inheritdoc/>
-    public IEnumerator<T> GetEnumerator() => ((IEnumerable<T>)values).GetEnumerator();
+    public IEnumerator<T> GetEnumerator() => ((IEnumerable<T>)_values).GetEnumerator();
 
     IEnumerator IEnumerable.GetEnumerator() => GetEnumerator();
 
     /// <inheritdoc/>
-    public bool Equals(PerBlock<T>? other) => other is not null && IsUniform == other.IsUniform && values.SequenceEqual(other.values);
+    public bool Equals(PerBlock<T>? other) => other is not null && IsUniform == other.IsUniform && _values.SequenceEqual(other._values);
 
     /// <inheritdoc/>
     public override bool Equals(object? obj) => Equals(obj as PerBlock<T>);
@@ -61,7 +61,7 @@ public sealed class PerBlock<T> : IReadOnlyList<T>, IEquatable<PerBlock<T>>
     {
         var hash = new HashCode();
         hash.Add(IsUniform);
-        foreach (var value in values)
+        foreach (var value in _values)
         {
             hash.Add(value);
         }
@@ -70,5 +70,5 @@ public sealed class PerBlock<T> : IReadOnlyList<T>, IEquatable<PerBlock<T>>
     }
 
     /// <inheritdoc/>
-    public override string ToString() => IsUniform ? $"{values[0]}" : $"[{string.Join(", ", values)}]";
+    public override string ToString() => IsUniform ? $"{_values[0]}" : $"[{string.Join(", ", _values)}]";
 }

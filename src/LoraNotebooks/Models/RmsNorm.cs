@@ -8,7 +8,7 @@ namespace LoraNotebooks.Models;
 /// <remarks>Source: Zhang and Sennrich 2019 (arXiv:1910.07467), section 4; transformers, models/llama/modeling_llama.py, <c>LlamaRMSNorm</c>.</remarks>
 internal sealed class RmsNorm : WeightedLayer
 {
-    private readonly double epsilon;
+    private readonly double _epsilon;
     private Parameter weight;
 
     /// <summary>Creates the norm with g = 1.</summary>
@@ -19,7 +19,7 @@ internal sealed class RmsNorm : WeightedLayer
         : base(nameof(RmsNorm))
     {
         using var scope = NewDisposeScope();
-        this.epsilon = epsilon;
+        _epsilon = epsilon;
         weight = new Parameter(ones(size, device: device));
         RegisterComponents();
         weight.DetachFromDisposeScope();
@@ -36,7 +36,7 @@ internal sealed class RmsNorm : WeightedLayer
     {
         using var scope = NewDisposeScope();
         var h = x.to(ScalarType.Float32);
-        var normalized = h * h.Squared().mean([-1], keepdim: true).Plus(epsilon).rsqrt();
+        var normalized = h * h.Squared().mean([-1], keepdim: true).Plus(_epsilon).rsqrt();
         return (weight * normalized.to(x.dtype)).MoveToOuterDisposeScope();
     }
 }

@@ -8,8 +8,8 @@ namespace LoraNotebooks.Models;
 /// <param name="recordsGradients">Whether operations on what is trained keep what their backward pass reads.</param>
 internal sealed class TensorLedger(int numberSize, bool recordsGradients)
 {
-    private readonly Stack<List<LedgerEntry>> scopes = new([[]]);
-    private double live;
+    private readonly Stack<List<LedgerEntry>> _scopes = new([[]]);
+    private double _live;
 
     /// <summary>The most bytes that lived at once.</summary>
     public double Peak { get; private set; }
@@ -74,7 +74,7 @@ internal sealed class TensorLedger(int numberSize, bool recordsGradients)
     /// <summary>A function's scope.</summary>
     public Scope NewScope()
     {
-        scopes.Push([]);
+        _scopes.Push([]);
         return new Scope(this);
     }
 
@@ -94,17 +94,17 @@ internal sealed class TensorLedger(int numberSize, bool recordsGradients)
     private LedgerEntry Add(double numbers, bool needsGradient)
     {
         var entry = new LedgerEntry(numbers, numbers * numberSize) { NeedsGradient = needsGradient };
-        scopes.Peek().Add(entry);
-        live += entry.Bytes;
-        (Peak, Largest) = (Math.Max(Peak, live), Math.Max(Largest, entry.Bytes));
+        _scopes.Peek().Add(entry);
+        _live += entry.Bytes;
+        (Peak, Largest) = (Math.Max(Peak, _live), Math.Max(Largest, entry.Bytes));
         return entry;
     }
 
     private void Close()
     {
-        foreach (var entry in scopes.Pop())
+        foreach (var entry in _scopes.Pop())
         {
-            live -= entry.IsSaved ? 0 : entry.Bytes;
+            _live -= entry.IsSaved ? 0 : entry.Bytes;
         }
     }
 
@@ -114,13 +114,13 @@ internal sealed class TensorLedger(int numberSize, bool recordsGradients)
         /// <summary>Moves a tensor of this scope to the one around it.</summary>
         public LedgerEntry Out(LedgerEntry entry)
         {
-            var own = ledger.scopes.Pop();
+            var own = ledger._scopes.Pop();
             if (own.Remove(entry))
             {
-                ledger.scopes.Peek().Add(entry);
+                ledger._scopes.Peek().Add(entry);
             }
 
-            ledger.scopes.Push(own);
+            ledger._scopes.Push(own);
             return entry;
         }
 

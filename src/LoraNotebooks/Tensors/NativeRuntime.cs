@@ -45,8 +45,8 @@ public static class NativeRuntime
     private const string UnusedSymbol = "_ZSt21ios_base_library_initv";
 
     private static readonly Lock Gate = new();
-    private static NativeRuntimeInfo? info;
-    private static nint bridge;
+    private static NativeRuntimeInfo? s_info;
+    private static nint s_bridge;
 
     /// <summary>The NuGet package that holds libtorch for this system, such as <c>libtorch-cpu-linux-x64</c>.</summary>
     public static string LibTorchPackage => $"libtorch-cpu-{Rid}";
@@ -58,7 +58,7 @@ public static class NativeRuntime
         {
             lock (Gate)
             {
-                return info is not null;
+                return s_info is not null;
             }
         }
     }
@@ -69,14 +69,14 @@ public static class NativeRuntime
     {
         lock (Gate)
         {
-            if (info is null)
+            if (s_info is null)
             {
-                (info, bridge) = LoadFromFolders();
+                (s_info, s_bridge) = LoadFromFolders();
             }
 
             // Any call makes TorchSharp bind to the libraries loaded above.
             torch.TryInitializeDeviceType(DeviceType.CPU);
-            return info;
+            return s_info;
         }
     }
 
@@ -99,12 +99,12 @@ public static class NativeRuntime
 
         lock (Gate)
         {
-            if (info is null)
+            if (s_info is null)
             {
-                (info, bridge) = LoadFromFolders();
+                (s_info, s_bridge) = LoadFromFolders();
             }
 
-            return bridge;
+            return s_bridge;
         }
     }
 

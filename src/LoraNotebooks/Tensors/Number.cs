@@ -8,11 +8,11 @@ namespace LoraNotebooks.Tensors;
 /// </summary>
 public readonly struct Number
 {
-    private readonly double real;
-    private readonly long whole;
-    private readonly Kind kind;
+    private readonly double _real;
+    private readonly long _whole;
+    private readonly Kind _kind;
 
-    private Number(double real, long whole, Kind kind) => (this.real, this.whole, this.kind) = (real, whole, kind);
+    private Number(double real, long whole, Kind kind) => (_real, _whole, _kind) = (real, whole, kind);
 
     private enum Kind
     {
@@ -35,12 +35,12 @@ public readonly struct Number
     public static implicit operator Number(double value) => new(value, 0, Kind.Float64);
 
     /// <summary>The native scalar, for a <c>using</c> around the operation that reads it.</summary>
-    internal Scalar Hold() => kind switch
+    internal Scalar Hold() => _kind switch
     {
         // Each is converted by itself: a switch over bare numbers would make all of them doubles.
-        Kind.Int32 => (Scalar)(int)whole,
-        Kind.Int64 => (Scalar)whole,
-        Kind.Float32 => (Scalar)(float)real,
-        _ => (Scalar)real,
+        Kind.Int32 => (Scalar)(int)_whole,
+        Kind.Int64 => (Scalar)_whole,
+        Kind.Float32 => (Scalar)(float)_real,
+        _ => (Scalar)_real,
     };
 }

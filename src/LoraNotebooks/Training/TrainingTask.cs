@@ -19,10 +19,10 @@ public sealed record TrainedNetwork(string Name, AdaptedModel Model, string Adap
 /// <summary>What one forward pass learns from, and where its random numbers come from.</summary>
 public sealed class TrainingBatch
 {
-    private readonly TrainingSeeds seeds;
-    private readonly Dictionary<string, double> metrics = [];
+    private readonly TrainingSeeds _seeds;
+    private readonly Dictionary<string, double> _metrics = [];
 
-    internal TrainingBatch(IReadOnlyList<int> examples, long number, TrainingSeeds seeds) => (Examples, Number, this.seeds) = (examples, number, seeds);
+    internal TrainingBatch(IReadOnlyList<int> examples, long number, TrainingSeeds seeds) => (Examples, Number, _seeds) = (examples, number, seeds);
 
     /// <summary>The indices of N examples.</summary>
     public IReadOnlyList<int> Examples { get; }
@@ -31,16 +31,16 @@ public sealed class TrainingBatch
     public long Number { get; }
 
     /// <summary>What was noted, by name.</summary>
-    internal IReadOnlyDictionary<string, double> Metrics => metrics;
+    internal IReadOnlyDictionary<string, double> Metrics => _metrics;
 
     /// <summary>A new generator of random numbers, the same for the same seed, batch and use; the caller disposes it.</summary>
     /// <param name="use">What the numbers are for; each use has its own.</param>
-    public Generator NewGenerator(RandomUse use) => seeds.Generator(use, Number);
+    public Generator NewGenerator(RandomUse use) => _seeds.Generator(use, Number);
 
     /// <summary>Notes a number beside the loss, such as the share of right answers. Of the batches of a step the mean is reported.</summary>
     /// <param name="metric">Its name; one that ends in "loss" is drawn beside the loss.</param>
     /// <param name="value">The number.</param>
-    public void Note(string metric, double value) => metrics[metric] = value;
+    public void Note(string metric, double value) => _metrics[metric] = value;
 }
 
 /// <summary>
@@ -53,7 +53,7 @@ public sealed class TrainingBatch
 /// </remarks>
 public abstract class TrainingTask : IDisposable
 {
-    private TrainingBase? baseModel;
+    private TrainingBase? _baseModel;
 
     private protected TrainingTask(TrainingConfig config)
     {
@@ -79,7 +79,7 @@ public abstract class TrainingTask : IDisposable
     public virtual string DataHash => "";
 
     /// <summary>What the base is by its numbers, so that a run is resumed on the same only. Default the hashes of the networks' own weights.</summary>
-    public virtual TrainingBase Base => baseModel ??= TrainingBase.Of(Networks);
+    public virtual TrainingBase Base => _baseModel ??= TrainingBase.Of(Networks);
 
     /// <summary>The modules whose number format <see cref="TrainingConfig.Precision"/> changes, and which are frozen. Default the networks.</summary>
     public virtual IEnumerable<nn.Module> Modules => Networks.Select(static network => network.Model.BaseModel);

@@ -176,7 +176,7 @@ public sealed class PackageTests : IDisposable
 /// <summary>A test that needs packages from the configured sources; skipped where they cannot be reached.</summary>
 public sealed class NetworkFactAttribute : FactAttribute
 {
-    private static readonly Lazy<string?> s_reason = new(() =>
+    private static readonly Lazy<string?> Reason = new(() =>
     {
         try
         {
@@ -192,5 +192,5 @@ public sealed class NetworkFactAttribute : FactAttribute
         }
     });
 
-    public NetworkFactAttribute() => Skip = s_reason.Value;
+    public NetworkFactAttribute() => Skip = Reason.Value;
 }

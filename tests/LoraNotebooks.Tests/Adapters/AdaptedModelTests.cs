@@ -9,46 +9,46 @@ public sealed class AdaptedModelTests : IDisposable
 {
     private static readonly LoraConfig AllKinds = new() { Rank = 2, Alpha = 4, TargetModules = ["token", "to_q", "to_out", "conv"] };
 
-    private readonly DisposeScope scope = NewDisposeScope();
-    private readonly TinyNetwork network = new();
-    private readonly Generator generator = new(7);
+    private readonly DisposeScope _scope = NewDisposeScope();
+    private readonly TinyNetwork _network = new();
+    private readonly Generator _generator = new(7);
 
     public void Dispose()
     {
-        generator.Dispose();
-        network.Dispose();
-        scope.Dispose();
+        _generator.Dispose();
+        _network.Dispose();
+        _scope.Dispose();
     }
 
     [Fact]
     public void Add_NewAdapter_ChangesNothing()
     {
-        var before = network.Run();
-        using var adapted = new AdaptedModel(network);
+        var before = _network.Run();
+        using var adapted = new AdaptedModel(_network);
 
-        adapted.Add("a", AllKinds, generator);
+        adapted.Add("a", AllKinds, _generator);
 
-        Assert.Equal(0, Fixtures.MaxDifference(before, network.Run()));
+        Assert.Equal(0, Fixtures.MaxDifference(before, _network.Run()));
     }
 
     [Fact]
     public void Backward_ThroughAnAdaptedModel_ReachesOnlyTheAdapter()
     {
-        var before = network.parameters().Select(p => p.detach().clone()).ToList();
-        using var adapted = new AdaptedModel(network);
-        adapted.Add("a", AllKinds, generator);
+        var before = _network.parameters().Select(p => p.detach().clone()).ToList();
+        using var adapted = new AdaptedModel(_network);
+        adapted.Add("a", AllKinds, _generator);
         using var optimizer = optim.SGD(adapted.TrainableParameters("a"), 0.1);
 
         for (var step = 0; step < 2; step++)
         {
             optimizer.zero_grad();
-            network.Run().square().sum().backward();
+            _network.Run().square().sum().backward();
             optimizer.step();
         }
 
         Assert.Equal(8, adapted.TrainableParameters("a").Count);
         Assert.All(adapted.NamedParameters("a"), p => Assert.True(p.Parameter.grad!.abs().sum().item<float>() > 0, p.Name));
-        Assert.All(network.parameters().Zip(before), pair =>
+        Assert.All(_network.parameters().Zip(before), pair =>
         {
             Assert.Null(pair.First.grad);
             Assert.Equal(0, Fixtures.MaxDifference(pair.Second, pair.First));
@@ -58,19 +58,19 @@ public sealed class AdaptedModelTests : IDisposable
     [Fact]
     public void Output_SwitchedOffOrAtWeightZero_IsTheBaseBitForBit()
     {
-        var before = network.Run();
-        using var adapted = new AdaptedModel(network);
+        var before = _network.Run();
+        using var adapted = new AdaptedModel(_network);
         AddTrained(adapted, "a");
-        var on = network.Run();
+        var on = _network.Run();
 
         adapted.Enabled = false;
-        var off = network.Run();
+        var off = _network.Run();
         adapted.Enabled = true;
         adapted.SetWeight("a", 0);
 
         Assert.True(Fixtures.MaxDifference(before, on) > 0.01);
         Assert.Equal(0, Fixtures.MaxDifference(before, off));
-        Assert.Equal(0, Fixtures.MaxDifference(before, network.Run()));
+        Assert.Equal(0, Fixtures.MaxDifference(before, _network.Run()));
     }
 
     [Theory]
@@ -93,32 +93,32 @@ public sealed class AdaptedModelTests : IDisposable
     [Fact]
     public void MergeAndUnmerge_OfSeveralAdapters_KeepTheOutputAndGiveTheWeightsBackBitForBit()
     {
-        var weights = network.parameters().Select(p => p.detach().clone()).ToList();
-        using var adapted = new AdaptedModel(network);
+        var weights = _network.parameters().Select(p => p.detach().clone()).ToList();
+        using var adapted = new AdaptedModel(_network);
         AddTrained(adapted, "a");
         AddTrained(adapted, "b", AllKinds with { Bias = BiasTraining.All, UseLoraBias = false });
         adapted.SetWeight("b", -0.4);
-        var before = network.Run();
+        var before = _network.Run();
 
         adapted.Merge("a");
-        var half = network.Run();
+        var half = _network.Run();
         adapted.Merge("b");
-        var merged = network.Run();
+        var merged = _network.Run();
         adapted.Unmerge("b");
 
         Assert.Equal(["a"], adapted.MergedNames);
         Assert.InRange(Fixtures.MaxDifference(before, half), 0, 1e-4);
         Assert.InRange(Fixtures.MaxDifference(before, merged), 0, 1e-4);
-        Assert.InRange(Fixtures.MaxDifference(before, network.Run()), 0, 1e-4);
+        Assert.InRange(Fixtures.MaxDifference(before, _network.Run()), 0, 1e-4);
         adapted.Unmerge();
-        Assert.All(network.parameters().Zip(weights), pair => Assert.Equal(0, Fixtures.MaxDifference(pair.Second, pair.First)));
-        Assert.Equal(0, Fixtures.MaxDifference(before, network.Run()));
+        Assert.All(_network.parameters().Zip(weights), pair => Assert.Equal(0, Fixtures.MaxDifference(pair.Second, pair.First)));
+        Assert.Equal(0, Fixtures.MaxDifference(before, _network.Run()));
     }
 
     [Fact]
     public void Merge_Twice_IsRefusedAndSoIsEveryChangeOfAMergedAdapter()
     {
-        using var adapted = new AdaptedModel(network);
+        using var adapted = new AdaptedModel(_network);
         AddTrained(adapted, "a");
         adapted.Merge();
 
@@ -131,8 +131,8 @@ public sealed class AdaptedModelTests : IDisposable
     [Fact]
     public void Merge_OfNotANumber_IsRefusedByLayerAndChangesNothing()
     {
-        var weights = network.parameters().Select(p => p.detach().clone()).ToList();
-        using var adapted = new AdaptedModel(network);
+        var weights = _network.parameters().Select(p => p.detach().clone()).ToList();
+        using var adapted = new AdaptedModel(_network);
         AddTrained(adapted, "a");
         using (no_grad())
         {
@@ -143,25 +143,25 @@ public sealed class AdaptedModelTests : IDisposable
 
         Assert.Contains("'to_out' would get weights that are not finite", error.Message);
         Assert.Empty(adapted.MergedNames);
-        Assert.All(network.parameters().Zip(weights), pair => Assert.Equal(0, Fixtures.MaxDifference(pair.Second, pair.First)));
+        Assert.All(_network.parameters().Zip(weights), pair => Assert.Equal(0, Fixtures.MaxDifference(pair.Second, pair.First)));
     }
 
     [Fact]
     public void Adapters_OnABfloat16Base_StayFloat32AndUnmergeExactly()
     {
-        network.to(ScalarType.BFloat16);
-        var weights = network.parameters().Select(p => p.detach().clone()).ToList();
-        using var adapted = new AdaptedModel(network);
+        _network.to(ScalarType.BFloat16);
+        var weights = _network.parameters().Select(p => p.detach().clone()).ToList();
+        using var adapted = new AdaptedModel(_network);
         AddTrained(adapted, "a");
 
-        var output = network.call(TinyNetwork.Ids, TinyNetwork.Image.to(ScalarType.BFloat16));
+        var output = _network.call(TinyNetwork.Ids, TinyNetwork.Image.to(ScalarType.BFloat16));
         output.square().sum().backward();
         adapted.Merge();
         adapted.Unmerge();
 
         Assert.Equal(ScalarType.BFloat16, output.dtype);
         Assert.All(adapted.NamedParameters("a"), p => Assert.Equal(ScalarType.Float32, p.Parameter.grad!.dtype));
-        Assert.All(network.parameters().Zip(weights), pair => Assert.Equal(0, Fixtures.MaxDifference(pair.Second, pair.First)));
+        Assert.All(_network.parameters().Zip(weights), pair => Assert.Equal(0, Fixtures.MaxDifference(pair.Second, pair.First)));
     }
 
     [Fact]
@@ -195,12 +195,12 @@ public sealed class AdaptedModelTests : IDisposable
         List<Tensor> Outputs(ulong seed)
         {
             using var own = new Generator(seed);
-            using var adapted = new AdaptedModel(network);
+            using var adapted = new AdaptedModel(_network);
             adapted.Add("a", config, own);
             Fill(adapted, "a");
-            var outputs = new List<Tensor> { network.Run(), network.Run() };
+            var outputs = new List<Tensor> { _network.Run(), _network.Run() };
             adapted.Eval();
-            outputs.AddRange([network.Run(), network.Run()]);
+            outputs.AddRange([_network.Run(), _network.Run()]);
             return outputs;
         }
 
@@ -219,7 +219,7 @@ public sealed class AdaptedModelTests : IDisposable
         float[] Draw(LoraConfig settings)
         {
             using var own = new Generator(5);
-            using var adapted = new AdaptedModel(network);
+            using var adapted = new AdaptedModel(_network);
             adapted.Add("a", settings, own);
             return adapted.NamedParameters("a").First(p => p.Name.EndsWith("lora_A.weight", StringComparison.Ordinal)).Parameter.data<float>().ToArray();
         }
@@ -240,7 +240,7 @@ public sealed class AdaptedModelTests : IDisposable
     {
         using var model = new TinyNetwork(callsToOut: false);
         using var adapted = new AdaptedModel(model);
-        adapted.Add("a", AllKinds, generator);
+        adapted.Add("a", AllKinds, _generator);
 
         var error = Assert.Throws<InvalidOperationException>(() => adapted.Probe(() => model.Run()));
 
@@ -251,8 +251,8 @@ public sealed class AdaptedModelTests : IDisposable
     [Fact]
     public void Report_CountsLayerByLayer()
     {
-        using var adapted = new AdaptedModel(network);
-        adapted.Add("a", AllKinds with { RankPattern = new Dictionary<string, int> { ["to_q"] = 3 } }, generator);
+        using var adapted = new AdaptedModel(_network);
+        adapted.Add("a", AllKinds with { RankPattern = new Dictionary<string, int> { ["to_q"] = 3 } }, _generator);
 
         var report = adapted.Report("a");
 
@@ -261,14 +261,14 @@ public sealed class AdaptedModelTests : IDisposable
         Assert.Equal([8L, 6L], row.Shape);
         Assert.Equal(100.0 * 42 / 48, row.Percentage, 10);
         Assert.Equal((2 * 15) + 42 + (2 * 12) + ((2 * 36) + (6 * 2)), report.Parameters);
-        Assert.Equal(100.0 * report.Parameters / network.parameters().Sum(p => p.numel()), report.Percentage, 10);
+        Assert.Equal(100.0 * report.Parameters / _network.parameters().Sum(p => p.numel()), report.Percentage, 10);
         Assert.Contains("to_q  Linear [8, 6]  r 3 α 4  42 (87.50 %)", report.ToString());
     }
 
     [Fact]
     public void State_WithStrangeWeights_IsRefusedWithEveryFaultAndChangesNothing()
     {
-        using var adapted = new AdaptedModel(network);
+        using var adapted = new AdaptedModel(_network);
         AddTrained(adapted, "a");
         using var good = adapted.ToState("a");
         var tensors = good.Tensors.ToDictionary();
@@ -276,7 +276,7 @@ public sealed class AdaptedModelTests : IDisposable
         tensors["to_q.lora_C.weight"] = zeros(2);
         tensors["conv.lora_A.weight"] = zeros(2, 4, 1, 1);
         tensors["to_out.lora_A.weight"] = zeros_like(tensors["to_out.lora_A.weight"]);
-        var before = network.Run();
+        var before = _network.Run();
         using var bad = new LoraState(tensors, config: good.Config);
 
         var error = Assert.Throws<InvalidDataException>(() => adapted.LoadState("a", bad));
@@ -284,7 +284,7 @@ public sealed class AdaptedModelTests : IDisposable
         Assert.Contains("missing: to_q.lora_B.weight [8, 2]", error.Message);
         Assert.Contains("unexpected: to_q.lora_C.weight [2]", error.Message);
         Assert.Contains("wrong shape: conv.lora_A.weight is [2, 4, 1, 1], expected [2, 4, 3, 3]", error.Message);
-        Assert.Equal(0, Fixtures.MaxDifference(before, network.Run()));
+        Assert.Equal(0, Fixtures.MaxDifference(before, _network.Run()));
         Assert.Throws<InvalidDataException>(() => adapted.Add("b", bad));
         Assert.Equal(["a"], adapted.Names);
     }
@@ -292,43 +292,43 @@ public sealed class AdaptedModelTests : IDisposable
     [Fact]
     public void State_OfAnAdapter_BringsItBack()
     {
-        using var adapted = new AdaptedModel(network);
+        using var adapted = new AdaptedModel(_network);
         AddTrained(adapted, "a", AllKinds with { UseRsLora = true, Dropout = 0.5, TargetModules = ["to_q", "conv"] });
         adapted.Eval();
-        var before = network.Run();
+        var before = _network.Run();
         using var state = adapted.ToState("a");
         adapted.Remove("a");
 
         adapted.Add("again", state);
 
-        Assert.Equal(0, Fixtures.MaxDifference(before, network.Run()));
+        Assert.Equal(0, Fixtures.MaxDifference(before, _network.Run()));
         Assert.True(adapted.GetConfig("again").UseRsLora);
     }
 
     [Fact]
     public void Dispose_GivesTheModelBack()
     {
-        network.get_parameter("to_q.weight")!.requires_grad = false;
-        var before = network.Run();
-        using (var adapted = new AdaptedModel(network))
+        _network.get_parameter("to_q.weight")!.requires_grad = false;
+        var before = _network.Run();
+        using (var adapted = new AdaptedModel(_network))
         {
             AddTrained(adapted, "a");
             adapted.Merge();
-            Assert.DoesNotContain(network.parameters(), p => p.requires_grad);
+            Assert.DoesNotContain(_network.parameters(), p => p.requires_grad);
         }
 
-        Assert.Equal(0, Fixtures.MaxDifference(before, network.Run()));
-        Assert.Equal(["to_q.weight"], network.named_parameters().Where(p => !p.parameter.requires_grad).Select(p => p.name));
+        Assert.Equal(0, Fixtures.MaxDifference(before, _network.Run()));
+        Assert.Equal(["to_q.weight"], _network.named_parameters().Where(p => !p.parameter.requires_grad).Select(p => p.name));
     }
 
     [Fact]
     public void Training_OverManySteps_KeepsTheNumberOfLiveTensors()
     {
-        using var adapted = new AdaptedModel(network);
+        using var adapted = new AdaptedModel(_network);
         adapted.Add(
             "a",
             AllKinds with { Dropout = 0.1, Bias = BiasTraining.All, ModulesToSave = ["to_out"], TargetModules = ["token", "to_q", "conv"] },
-            generator);
+            _generator);
         using var optimizer = optim.AdamW(adapted.TrainableParameters("a"), 0.01);
         var counts = new List<long>();
         for (var step = 0; step < 200; step++)
@@ -336,7 +336,7 @@ public sealed class AdaptedModelTests : IDisposable
             using (NewDisposeScope())
             {
                 optimizer.zero_grad();
-                network.Run().square().sum().backward();
+                _network.Run().square().sum().backward();
                 optimizer.step();
             }
 
@@ -358,7 +358,7 @@ public sealed class AdaptedModelTests : IDisposable
 
     private void AddTrained(AdaptedModel adapted, string name, LoraConfig? config = null)
     {
-        adapted.Add(name, config ?? AllKinds, generator);
+        adapted.Add(name, config ?? AllKinds, _generator);
         Fill(adapted, name);
     }
 }

@@ -10,33 +10,33 @@ public sealed class AdapterDropoutTests : IDisposable
     private const int Size = 32;
     private const double Chance = 0.25;
 
-    private readonly DisposeScope scope = NewDisposeScope();
-    private readonly Generator generator = new(3);
-    private readonly nn.Module<Tensor, Tensor> model;
-    private readonly AdaptedModel adapted;
+    private readonly DisposeScope _scope = NewDisposeScope();
+    private readonly Generator _generator = new(3);
+    private readonly nn.Module<Tensor, Tensor> _model;
+    private readonly AdaptedModel _adapted;
 
     public AdapterDropoutTests()
     {
-        model = nn.Sequential(
+        _model = nn.Sequential(
             ("first", nn.Linear(Size, Size)),
             ("second", nn.Linear(Size, Size)),
             ("conv", nn.Conv2d(Size, Size, 1)),
             ("token", nn.Embedding(Size, Size)));
         using var noGrad = no_grad();
-        foreach (var parameter in model.parameters())
+        foreach (var parameter in _model.parameters())
         {
             parameter.zero_();
         }
 
-        adapted = new AdaptedModel(model);
+        _adapted = new AdaptedModel(_model);
     }
 
     public void Dispose()
     {
-        adapted.Dispose();
-        model.Dispose();
-        generator.Dispose();
-        scope.Dispose();
+        _adapted.Dispose();
+        _model.Dispose();
+        _generator.Dispose();
+        _scope.Dispose();
     }
 
     [Theory]
@@ -47,7 +47,7 @@ public sealed class AdapterDropoutTests : IDisposable
     public void Training_ZeroesEachNumberByChanceAndScalesTheOthers(string layer, bool dora)
     {
         AddIdentity(layer, new LoraConfig { Dropout = Chance, UseDora = dora });
-        adapted.SetWeight("a", 0.5);
+        _adapted.SetWeight("a", 0.5);
 
         var (first, second) = (Run(layer), Run(layer));
 
@@ -64,13 +64,13 @@ public sealed class AdapterDropoutTests : IDisposable
     {
         AddIdentity("first", new LoraConfig { Dropout = Chance });
         Assert.True(Dropped());
-        adapted.Eval();
+        _adapted.Eval();
         Assert.False(Dropped());
-        using var state = adapted.ToState("a");
-        adapted.Remove("a");
-        adapted.Add("a", state);
+        using var state = _adapted.ToState("a");
+        _adapted.Remove("a");
+        _adapted.Add("a", state);
         Assert.False(Dropped());
-        adapted.Train();
+        _adapted.Train();
         Assert.True(Dropped());
 
         bool Dropped() => Run("first").min().item<float>() < 1;
@@ -83,14 +83,14 @@ public sealed class AdapterDropoutTests : IDisposable
     public void SeedDropout_StartsTheMasksAnewLayerByLayer(bool dora)
     {
         AddIdentity("first", new LoraConfig { Dropout = 0.5, UseDora = dora, TargetModules = ["first", "second"] }, "second");
-        adapted.SeedDropout("a", 5);
+        _adapted.SeedDropout("a", 5);
         var (first, second) = (Run("first"), Run("second"));
         var next = Run("first");
 
-        adapted.SeedDropout("a", 5);
+        _adapted.SeedDropout("a", 5);
         Assert.Equal(0, Fixtures.MaxDifference(first, Run("first")));
         Assert.Equal(0, Fixtures.MaxDifference(next, Run("first")));
-        adapted.SeedDropout("a", 6);
+        _adapted.SeedDropout("a", 6);
         Assert.Equal(0, Fixtures.MaxDifference(second, Run("first")));
         Assert.True(Fixtures.MaxDifference(first, second) > 0);
         Assert.True(Fixtures.MaxDifference(first, next) > 0);
@@ -108,9 +108,9 @@ public sealed class AdapterDropoutTests : IDisposable
     [Fact]
     public void Training_OfAnEmbedding_DropsNothing()
     {
-        adapted.Add("a", new LoraConfig { Rank = 1, Alpha = 1, Dropout = 0.9, TargetModules = ["token"] }, generator);
+        _adapted.Add("a", new LoraConfig { Rank = 1, Alpha = 1, Dropout = 0.9, TargetModules = ["token"] }, _generator);
         using var noGrad = no_grad();
-        foreach (var (_, parameter) in adapted.NamedParameters("a"))
+        foreach (var (_, parameter) in _adapted.NamedParameters("a"))
         {
             parameter.fill_(1);
         }
@@ -128,11 +128,11 @@ public sealed class AdapterDropoutTests : IDisposable
         using var noGrad = no_grad();
         foreach (var path in layers.Where(_ => config.UseDora))
         {
-            model.get_parameter($"{path}.weight")!.copy_(eye(Size).reshape(model.get_parameter($"{path}.weight")!.shape));
+            _model.get_parameter($"{path}.weight")!.copy_(eye(Size).reshape(_model.get_parameter($"{path}.weight")!.shape));
         }
 
-        adapted.Add("a", config with { Rank = Size, Alpha = Size, TargetModules = ModuleSelection.Names(layers) }, generator);
-        foreach (var (name, parameter) in adapted.NamedParameters("a"))
+        _adapted.Add("a", config with { Rank = Size, Alpha = Size, TargetModules = ModuleSelection.Names(layers) }, _generator);
+        foreach (var (name, parameter) in _adapted.NamedParameters("a"))
         {
             if (name.EndsWith("magnitude_vector", StringComparison.Ordinal))
             {
@@ -151,11 +151,11 @@ public sealed class AdapterDropoutTests : IDisposable
         using var noGrad = no_grad();
         var x = layer == "conv" ? ones(1, Size, 4, 4) : ones(16, Size);
         var module = Module(layer);
-        adapted.Enabled = false;
+        _adapted.Enabled = false;
         var plain = module.call(x);
-        adapted.Enabled = true;
+        _adapted.Enabled = true;
         return module.call(x) - plain;
     }
 
-    private nn.Module<Tensor, Tensor> Module(string path) => (nn.Module<Tensor, Tensor>)model.named_modules().Single(module => module.name == path).module;
+    private nn.Module<Tensor, Tensor> Module(string path) => (nn.Module<Tensor, Tensor>)_model.named_modules().Single(module => module.name == path).module;
 }

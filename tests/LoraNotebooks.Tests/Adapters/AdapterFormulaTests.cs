@@ -33,8 +33,8 @@ public sealed class AdapterFormulaTests : IDisposable
 
     private static readonly string[] Layers = ["linear", "transposed", "embedding", "conv1x1", "conv3x3", "strided", "same", "grouped"];
 
-    private readonly DisposeScope scope = NewDisposeScope();
-    private readonly Generator generator = new(17);
+    private readonly DisposeScope _scope = NewDisposeScope();
+    private readonly Generator _generator = new(17);
 
     public static TheoryData<string, string> Cases { get; } = Fixtures.Rows(
         from layer in Layers
@@ -45,8 +45,8 @@ public sealed class AdapterFormulaTests : IDisposable
 
     public void Dispose()
     {
-        generator.Dispose();
-        scope.Dispose();
+        _generator.Dispose();
+        _scope.Dispose();
     }
 
     [Theory]
@@ -58,7 +58,7 @@ public sealed class AdapterFormulaTests : IDisposable
         using var model = nn.Sequential(("layer", layer.Module));
         using var adapted = new AdaptedModel(model);
         var config = Methods[method] with { TargetModules = ["layer"] };
-        adapted.Add("a", config, generator);
+        adapted.Add("a", config, _generator);
         using var noGrad = no_grad();
         Randomize(adapted.NamedParameters("a").Select(static p => p.Parameter));
         adapted.SetWeight("a", Weight);
@@ -109,7 +109,7 @@ public sealed class AdapterFormulaTests : IDisposable
         using var model = nn.Sequential(("layer", Layer.Of(layerName).Module));
         using var adapted = new AdaptedModel(model);
 
-        adapted.Add("a", Methods[method] with { TargetModules = ["layer"] }, generator);
+        adapted.Add("a", Methods[method] with { TargetModules = ["layer"] }, _generator);
 
         Assert.Equal(
             expected,
@@ -127,7 +127,7 @@ public sealed class AdapterFormulaTests : IDisposable
         using var model = nn.Sequential(("layer", nn.Conv2d(6, 8, (height, width))));
         using var adapted = new AdaptedModel(model);
 
-        adapted.Add("a", Methods["loha with cores"] with { TargetModules = ["layer"] }, generator);
+        adapted.Add("a", Methods["loha with cores"] with { TargetModules = ["layer"] }, _generator);
 
         Assert.Equal(first, adapted.GetLayers("a")[0].Parameters.Keys.First());
     }
@@ -161,7 +161,7 @@ public sealed class AdapterFormulaTests : IDisposable
         adapted.Add(
             "a",
             new LoraConfig { Method = AdapterMethod.Lokr with { DecomposeBoth = true, DecomposeFactor = 4 }, Rank = rank, TargetModules = ["layer"] },
-            generator);
+            _generator);
 
         Assert.Subset(adapted.GetLayers("a")[0].Parameters.Keys.ToHashSet(), expected.ToHashSet());
     }
@@ -180,7 +180,7 @@ public sealed class AdapterFormulaTests : IDisposable
     {
         using var model = nn.Sequential(("layer", Layer.Of(layerName).Module));
         using var adapted = new AdaptedModel(model);
-        adapted.Add("a", Methods[method] with { TargetModules = ["layer"] }, generator);
+        adapted.Add("a", Methods[method] with { TargetModules = ["layer"] }, _generator);
 
         foreach (var entry in inputs.Split(' '))
         {
@@ -200,7 +200,7 @@ public sealed class AdapterFormulaTests : IDisposable
     {
         using var model = nn.Sequential(("token", nn.Embedding(3, 200)), ("line", nn.Linear(200, 2)));
         using var adapted = new AdaptedModel(model);
-        adapted.Add("a", new LoraConfig { Rank = 10, TargetModules = ["token", "line"], Initialization = LoraInitialization.Gaussian }, generator);
+        adapted.Add("a", new LoraConfig { Rank = 10, TargetModules = ["token", "line"], Initialization = LoraInitialization.Gaussian }, _generator);
 
         var parameters = adapted.NamedParameters("a").ToDictionary(static p => p.Name, static p => p.Parameter.data<float>().ToArray());
 
@@ -222,7 +222,7 @@ public sealed class AdapterFormulaTests : IDisposable
         var layer = Layer.Of(layerName);
         using var model = nn.Sequential(("layer", layer.Module));
         using var adapted = new AdaptedModel(model);
-        adapted.Add("a", Methods["dora"] with { TargetModules = ["layer"] }, generator);
+        adapted.Add("a", Methods["dora"] with { TargetModules = ["layer"] }, _generator);
 
         var W = Nd.Of(layer.Module.get_parameter("weight")!);
         var squares = new double[W.Shape[layer.OutputAxis]];
@@ -258,7 +258,7 @@ public sealed class AdapterFormulaTests : IDisposable
         using var noGrad = no_grad();
         foreach (var tensor in tensors)
         {
-            tensor.copy_(randn(tensor.shape, generator: generator));
+            tensor.copy_(randn(tensor.shape, generator: _generator));
         }
     }
 

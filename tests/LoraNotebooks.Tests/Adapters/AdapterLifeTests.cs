@@ -9,58 +9,58 @@ public sealed class AdapterLifeTests : IDisposable
 {
     private static readonly LoraConfig Config = new() { Rank = 2, Alpha = 4, TargetModules = ["line", "conv"] };
 
-    private readonly DisposeScope scope = NewDisposeScope();
-    private readonly Generator generator = new(7);
-    private readonly nn.Module<Tensor, Tensor> line;
-    private readonly nn.Module<Tensor, Tensor> conv;
-    private readonly nn.Module model;
+    private readonly DisposeScope _scope = NewDisposeScope();
+    private readonly Generator _generator = new(7);
+    private readonly nn.Module<Tensor, Tensor> _line;
+    private readonly nn.Module<Tensor, Tensor> _conv;
+    private readonly nn.Module _model;
 
     public AdapterLifeTests()
     {
-        (line, conv) = (nn.Linear(3, 4), nn.Conv2d(3, 4, 3, bias: false));
-        model = nn.Sequential(("line", line), ("conv", conv), ("norm", nn.GroupNorm(1, 4)));
+        (_line, _conv) = (nn.Linear(3, 4), nn.Conv2d(3, 4, 3, bias: false));
+        _model = nn.Sequential(("line", _line), ("conv", _conv), ("norm", nn.GroupNorm(1, 4)));
         using var noGrad = no_grad();
-        foreach (var parameter in model.parameters())
+        foreach (var parameter in _model.parameters())
         {
-            parameter.copy_(randn(parameter.shape, generator: generator));
+            parameter.copy_(randn(parameter.shape, generator: _generator));
         }
     }
 
     public void Dispose()
     {
-        model.Dispose();
-        generator.Dispose();
-        scope.Dispose();
+        _model.Dispose();
+        _generator.Dispose();
+        _scope.Dispose();
     }
 
     [Fact]
     public void NewModel_HasNoAdaptersAndIsFrozenUntilItIsGivenBack()
     {
-        conv.get_parameter("weight")!.requires_grad = false;
-        var before = model.named_parameters().ToDictionary(static p => p.name, static p => p.parameter.requires_grad);
-        var adapted = new AdaptedModel(model);
+        _conv.get_parameter("weight")!.requires_grad = false;
+        var before = _model.named_parameters().ToDictionary(static p => p.name, static p => p.parameter.requires_grad);
+        var adapted = new AdaptedModel(_model);
 
-        Assert.Same(model, adapted.BaseModel);
+        Assert.Same(_model, adapted.BaseModel);
         Assert.Equal(["line", "conv", "norm"], adapted.ModulePaths);
         Assert.Empty(adapted.Names);
         Assert.Empty(adapted.MergedNames);
         Assert.True(adapted.Enabled);
-        Assert.DoesNotContain(model.parameters(), static p => p.requires_grad);
+        Assert.DoesNotContain(_model.parameters(), static p => p.requires_grad);
         Assert.Equal("There is no adapter 'a'; there are none.", Assert.Throws<ArgumentException>(() => adapted.GetWeight("a")).Message);
 
         adapted.Dispose();
         adapted.Dispose();
 
-        Assert.Equal(before, model.named_parameters().ToDictionary(static p => p.name, static p => p.parameter.requires_grad));
-        Assert.Throws<ObjectDisposedException>(() => adapted.Add("a", Config, generator));
+        Assert.Equal(before, _model.named_parameters().ToDictionary(static p => p.name, static p => p.parameter.requires_grad));
+        Assert.Throws<ObjectDisposedException>(() => adapted.Add("a", Config, _generator));
     }
 
     [Fact]
     public void Add_AndRemove_KeepNamesInOrderAndReleaseTheWeights()
     {
-        using var adapted = new AdaptedModel(model);
-        adapted.Add("b", Config, generator);
-        adapted.Add("a", Config with { TargetModules = ["line"] }, generator);
+        using var adapted = new AdaptedModel(_model);
+        adapted.Add("b", Config, _generator);
+        adapted.Add("a", Config with { TargetModules = ["line"] }, _generator);
         var (a, b) = (adapted.NamedParameters("a").Select(static p => p.Parameter).ToList(), adapted.NamedParameters("b").ToList());
 
         Assert.Equal(["a", "b"], adapted.Names);
@@ -69,9 +69,9 @@ public sealed class AdapterLifeTests : IDisposable
         Assert.Equal("There is no adapter 'c'; there are 'a', 'b'.", Assert.Throws<ArgumentException>(() => adapted.Remove("c")).Message);
         Assert.Equal(
             "There is an adapter 'a' already. Remove it first or take another name.",
-            Assert.Throws<ArgumentException>(() => adapted.Add("a", Config, generator)).Message);
-        Assert.Throws<ArgumentException>(() => adapted.Add(" ", Config, generator));
-        Assert.Contains("Rank: got 0", Assert.Throws<ArgumentException>(() => adapted.Add("c", Config with { Rank = 0 }, generator)).Message);
+            Assert.Throws<ArgumentException>(() => adapted.Add("a", Config, _generator)).Message);
+        Assert.Throws<ArgumentException>(() => adapted.Add(" ", Config, _generator));
+        Assert.Contains("Rank: got 0", Assert.Throws<ArgumentException>(() => adapted.Add("c", Config with { Rank = 0 }, _generator)).Message);
         Assert.Equal(
             "Got weight NaN for adapter 'a', expected a finite number.",
             Assert.Throws<ArgumentException>(() => adapted.SetWeight("a", double.NaN)).Message);
@@ -95,11 +95,11 @@ public sealed class AdapterLifeTests : IDisposable
 
         Assert.Equal(
             "'conv' is a convolution with 4 groups: got rank 2, expected a multiple of 4. Give it one with RankPattern or exclude it.",
-            Assert.Throws<ArgumentException>(() => adapted.Add("a", Config, generator)).Message);
+            Assert.Throws<ArgumentException>(() => adapted.Add("a", Config, _generator)).Message);
 
         Assert.Empty(adapted.Names);
         Assert.Equal(live, DisposeScopeManager.Statistics.ThreadTotalLiveCount);
-        adapted.Add("a", Config with { RankPattern = new Dictionary<string, int> { ["conv"] = 8 } }, generator);
+        adapted.Add("a", Config with { RankPattern = new Dictionary<string, int> { ["conv"] = 8 } }, _generator);
         Assert.Equal([2L, 8L], adapted.GetLayers("a").Select(static layer => layer.Parameters["lora_A.weight"].size(0)));
     }
 
@@ -107,7 +107,7 @@ public sealed class AdapterLifeTests : IDisposable
     [Fact]
     public void Output_OfSeveralAdapters_IsTheSumAtTheirWeights()
     {
-        var (W, b, x) = (Nd.Of(line.get_parameter("weight")!), Nd.Of(line.get_parameter("bias")!), randn([5, 3], generator: generator));
+        var (W, b, x) = (Nd.Of(_line.get_parameter("weight")!), Nd.Of(_line.get_parameter("bias")!), randn([5, 3], generator: _generator));
         using var adapted = Trained("a", "b", "c");
         adapted.SetWeight("a", 0.5);
         adapted.SetWeight("b", -2);
@@ -129,7 +129,7 @@ public sealed class AdapterLifeTests : IDisposable
         void Check(Nd weight)
         {
             var plain = PlainAdapter.Apply(Nd.Of(x), weight, "linear");
-            Assert.InRange(Fixtures.RelativeDifference(plain.Map(i => plain[i] + b[i[1]]).ToTensor(), line.call(x)), 0, 1e-5);
+            Assert.InRange(Fixtures.RelativeDifference(plain.Map(i => plain[i] + b[i[1]]).ToTensor(), _line.call(x)), 0, 1e-5);
         }
     }
 
@@ -137,8 +137,8 @@ public sealed class AdapterLifeTests : IDisposable
     [Fact]
     public void Merge_AndUnmerge_KeepTheSumOfThoseThatAreIn()
     {
-        var originals = model.parameters().Select(static p => p.detach().clone()).ToList();
-        var W = Nd.Of(conv.get_parameter("weight")!);
+        var originals = _model.parameters().Select(static p => p.detach().clone()).ToList();
+        var W = Nd.Of(_conv.get_parameter("weight")!);
         using var adapted = Trained("a", "b", "c");
         adapted.SetWeight("b", -0.5);
         var deltas = Deltas(adapted, "conv");
@@ -157,12 +157,12 @@ public sealed class AdapterLifeTests : IDisposable
         adapted.Merge();
         Check(["a", "b", "c"], W.Map(i => W[i] + deltas["a"][i] - (0.5 * deltas["b"][i]) + deltas["c"][i]));
         adapted.Unmerge();
-        Assert.All(model.parameters().Zip(originals), static pair => Assert.Equal(pair.Second.data<float>().ToArray(), pair.First.data<float>().ToArray()));
+        Assert.All(_model.parameters().Zip(originals), static pair => Assert.Equal(pair.Second.data<float>().ToArray(), pair.First.data<float>().ToArray()));
 
         void Check(string[] names, Nd weight)
         {
             Assert.Equal(names, adapted.MergedNames);
-            Assert.InRange(Fixtures.RelativeDifference(weight.ToTensor(), conv.get_parameter("weight")!), 0, 1e-6);
+            Assert.InRange(Fixtures.RelativeDifference(weight.ToTensor(), _conv.get_parameter("weight")!), 0, 1e-6);
         }
     }
 
@@ -172,7 +172,7 @@ public sealed class AdapterLifeTests : IDisposable
         using var adapted = Trained("a", "b");
         using var state = adapted.ToState("a");
         adapted.Merge("a");
-        var before = line.get_parameter("weight")!.detach().clone();
+        var before = _line.get_parameter("weight")!.detach().clone();
 
         Assert.Equal("'a' is merged and cannot be given another weight. Call Unmerge first.", Refused(() => adapted.SetWeight("a", 2)));
         Assert.Equal("'a' is merged and cannot be removed. Call Unmerge first.", Refused(() => adapted.Remove("a")));
@@ -181,7 +181,7 @@ public sealed class AdapterLifeTests : IDisposable
         Assert.Equal("'a' is merged and cannot be merged again. Call Unmerge first.", Refused(() => adapted.Merge("a", "a")));
         Assert.Equal("'a' is merged and cannot be switched on or off. Call Unmerge first.", Refused(() => adapted.Enabled = false));
         Assert.Equal(["a"], adapted.MergedNames);
-        Assert.Equal(0, Fixtures.MaxDifference(before, line.get_parameter("weight")!));
+        Assert.Equal(0, Fixtures.MaxDifference(before, _line.get_parameter("weight")!));
         adapted.SetWeight("b", 2);
         adapted.Merge("b");
         Assert.Equal("'a', 'b' is merged and cannot be merged again. Call Unmerge first.", Refused(() => adapted.Merge()));
@@ -205,14 +205,14 @@ public sealed class AdapterLifeTests : IDisposable
     [Fact]
     public void Merge_ThatALayerCannotHold_IsRefusedAndMergesNothing()
     {
-        using var adapted = new AdaptedModel(model);
-        adapted.Add("a", Config with { UseLoraBias = true }, generator);
+        using var adapted = new AdaptedModel(_model);
+        adapted.Add("a", Config with { UseLoraBias = true }, _generator);
         using (no_grad())
         {
             adapted.NamedParameters("a").Single(static p => p.Name == "line.lora_B.bias").Parameter.fill_(float.PositiveInfinity);
         }
 
-        var before = model.parameters().Select(static p => p.detach().clone()).ToList();
+        var before = _model.parameters().Select(static p => p.detach().clone()).ToList();
 
         Assert.Equal(
             "Nothing was merged, because of 2 layers:\n"
@@ -220,7 +220,7 @@ public sealed class AdapterLifeTests : IDisposable
                 + "- 'conv' has no bias, its adapter has one (lora_bias)",
             Assert.Throws<InvalidOperationException>(() => adapted.Merge()).Message);
         Assert.Empty(adapted.MergedNames);
-        Assert.All(model.parameters().Zip(before), static pair => Assert.Equal(0, Fixtures.MaxDifference(pair.Second, pair.First)));
+        Assert.All(_model.parameters().Zip(before), static pair => Assert.Equal(0, Fixtures.MaxDifference(pair.Second, pair.First)));
     }
 
     [Theory]
@@ -236,7 +236,7 @@ public sealed class AdapterLifeTests : IDisposable
 
         half.to(type);
         using var adapted = new AdaptedModel(half);
-        adapted.Add("a", new LoraConfig { Rank = 1, Alpha = 1, TargetModules = ["line"] }, generator);
+        adapted.Add("a", new LoraConfig { Rank = 1, Alpha = 1, TargetModules = ["line"] }, _generator);
         using (no_grad())
         {
             adapted.NamedParameters("a").ToList().ForEach(static p => p.Parameter.fill_(100));
@@ -251,17 +251,17 @@ public sealed class AdapterLifeTests : IDisposable
     [Fact]
     public void WholeLayersAndBiases_BesideAMergedAdapter_BeginAtTheBase()
     {
-        var (W, b) = (line.get_parameter("weight")!.detach().clone(), line.get_parameter("bias")!.detach().clone());
-        using var adapted = new AdaptedModel(model);
-        adapted.Add("a", Config with { Bias = BiasTraining.All, UseLoraBias = false }, generator);
-        adapted.Randomize("a", generator);
+        var (W, b) = (_line.get_parameter("weight")!.detach().clone(), _line.get_parameter("bias")!.detach().clone());
+        using var adapted = new AdaptedModel(_model);
+        adapted.Add("a", Config with { Bias = BiasTraining.All, UseLoraBias = false }, _generator);
+        adapted.Randomize("a", _generator);
         Assert.Equal(
             ["line.lora_A.weight", "line.lora_B.weight", "conv.lora_A.weight", "conv.lora_B.weight", "line.base_layer.bias", "norm.bias"],
             adapted.NamedParameters("a").Select(static p => p.Name));
         adapted.Merge("a");
 
-        adapted.Add("whole", Config with { TargetModules = ["conv"], ModulesToSave = ["line"] }, generator);
-        adapted.Add("dora", Config with { UseDora = true, TargetModules = ["line"] }, generator);
+        adapted.Add("whole", Config with { TargetModules = ["conv"], ModulesToSave = ["line"] }, _generator);
+        adapted.Add("dora", Config with { UseDora = true, TargetModules = ["line"] }, _generator);
 
         var whole = adapted.NamedParameters("whole").ToDictionary(static p => p.Name, static p => p.Parameter);
         Assert.Equal((0.0, 0.0), (Fixtures.MaxDifference(W, whole["line.weight"]), Fixtures.MaxDifference(b, whole["line.bias"])));
@@ -287,27 +287,27 @@ public sealed class AdapterLifeTests : IDisposable
 
         adapted.Probe(() =>
         {
-            Assert.False(line.call(vector).requires_grad);
-            conv.call(image);
+            Assert.False(_line.call(vector).requires_grad);
+            _conv.call(image);
         });
 
         // What was reached once need not be reached again, so the next probe begins anew.
         Assert.Equal(
             "The forward did not come through 1 of 2 adapted layers, so their adapters have no effect:\n- conv\n"
                 + "Expected the model to run each of them by its call method, not by forward. Exclude them from the target modules, or change the model.",
-            Assert.Throws<InvalidOperationException>(() => adapted.Probe(() => line.call(vector))).Message);
+            Assert.Throws<InvalidOperationException>(() => adapted.Probe(() => _line.call(vector))).Message);
         adapted.Enabled = false;
         adapted.Probe(() =>
         {
-            line.call(vector);
-            conv.call(image);
+            _line.call(vector);
+            _conv.call(image);
         });
     }
 
     [Fact]
     public void Report_OfEveryKindOfLayer_GivesItsNumbers()
     {
-        using var adapted = new AdaptedModel(model);
+        using var adapted = new AdaptedModel(_model);
         adapted.Add(
             "a",
             Config with
@@ -317,7 +317,7 @@ public sealed class AdapterLifeTests : IDisposable
                 Bias = BiasTraining.All,
                 AlphaPattern = new Dictionary<string, double> { ["conv"] = 2.5 },
             },
-            generator);
+            _generator);
 
         // The base has 12 + 4, 108 and 4 + 4 numbers; A has 2·27, B 4·2.
         var report = adapted.Report("a");
@@ -347,7 +347,7 @@ public sealed class AdapterLifeTests : IDisposable
         Assert.All(before, static p => Assert.True(p.Parameter.IsInvalid));
     }
 
-    private AdaptedModel Trained(params string[] names) => TrainedAdapters.On(model, Config, generator, names);
+    private AdaptedModel Trained(params string[] names) => TrainedAdapters.On(_model, Config, _generator, names);
 
     /// <summary>s·B·A of each adapter by a plain loop.</summary>
     private static Dictionary<string, Nd> Deltas(AdaptedModel adapted, string path) =>

@@ -10,32 +10,32 @@ public sealed class AdapterStateTests : IDisposable
 {
     private static readonly LoraConfig Config = new() { Rank = 2, Alpha = 4, TargetModules = ["line", "conv"] };
 
-    private readonly DisposeScope scope = NewDisposeScope();
-    private readonly Generator generator = new(7);
-    private readonly nn.Module model;
+    private readonly DisposeScope _scope = NewDisposeScope();
+    private readonly Generator _generator = new(7);
+    private readonly nn.Module _model;
 
-    public AdapterStateTests() => model = nn.Sequential(("line", nn.Linear(3, 4)), ("conv", nn.Conv2d(3, 4, 3, bias: false)));
+    public AdapterStateTests() => _model = nn.Sequential(("line", nn.Linear(3, 4)), ("conv", nn.Conv2d(3, 4, 3, bias: false)));
 
     public void Dispose()
     {
-        model.Dispose();
-        generator.Dispose();
-        scope.Dispose();
+        _model.Dispose();
+        _generator.Dispose();
+        _scope.Dispose();
     }
 
     /// <summary>A state is a copy with every α in it; of rank-stabilized LoRA the one that gives the same scale over the rank.</summary>
     [Fact]
     public void State_OfAnAdapter_IsACopyWithItsAlphas()
     {
-        using var adapted = new AdaptedModel(model);
+        using var adapted = new AdaptedModel(_model);
         adapted.Add(
             "a",
             Config with { Rank = 4, Alpha = 3, UseRsLora = true, AlphaPattern = new Dictionary<string, double> { ["conv"] = 6 }, Dropout = 0.5 },
-            generator);
-        adapted.Randomize("a", generator);
+            _generator);
+        adapted.Randomize("a", _generator);
         using var state = adapted.ToState("a");
         var copy = state.Tensors["line.lora_A.weight"].clone();
-        adapted.Randomize("a", generator);
+        adapted.Randomize("a", _generator);
 
         Assert.Equal(
             [("conv", 12.0), ("line", 6.0)],
@@ -116,7 +116,7 @@ public sealed class AdapterStateTests : IDisposable
         using var embedding = nn.Embedding(5, 2);
         using var one = nn.Sequential(("token", (nn.Module<Tensor, Tensor>)embedding));
         using var adapted = new AdaptedModel(one);
-        var (table, A, B) = (randn([5, 2], generator: generator), randn([1, 5], generator: generator), randn([2, 1], generator: generator));
+        var (table, A, B) = (randn([5, 2], generator: _generator), randn([1, 5], generator: _generator), randn([2, 1], generator: _generator));
         Dictionary<string, Tensor> tensors = new() { ["token.lora_embedding_A"] = A, ["token.lora_embedding_B"] = B, ["token.base_layer.weight"] = table };
         adapted.Add("a", new LoraState(tensors, config: new LoraConfig { Rank = 1, Alpha = 3, TargetModules = ["token"] }.ToPeftJson()));
         adapted.SetWeight("a", 0.5);
@@ -146,5 +146,5 @@ public sealed class AdapterStateTests : IDisposable
             Assert.Throws<InvalidDataException>(() => adapted.LoadState("a", new LoraState(tensors))).Message);
     }
 
-    private AdaptedModel Trained(params string[] names) => TrainedAdapters.On(model, Config, generator, names);
+    private AdaptedModel Trained(params string[] names) => TrainedAdapters.On(_model, Config, _generator, names);
 }

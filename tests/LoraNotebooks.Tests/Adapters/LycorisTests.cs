@@ -10,19 +10,19 @@ public sealed class LycorisTests : IDisposable
 {
     private const double Tolerance = 1e-5;
 
-    private readonly DisposeScope scope = NewDisposeScope();
-    private readonly Generator generator = new(11);
-    private readonly TinyNetwork model = new();
-    private readonly AdaptedModel adapted;
+    private readonly DisposeScope _scope = NewDisposeScope();
+    private readonly Generator _generator = new(11);
+    private readonly TinyNetwork _model = new();
+    private readonly AdaptedModel _adapted;
 
-    public LycorisTests() => adapted = new AdaptedModel(model);
+    public LycorisTests() => _adapted = new AdaptedModel(_model);
 
     public void Dispose()
     {
-        adapted.Dispose();
-        model.Dispose();
-        generator.Dispose();
-        scope.Dispose();
+        _adapted.Dispose();
+        _model.Dispose();
+        _generator.Dispose();
+        _scope.Dispose();
     }
 
     [Fact]
@@ -110,12 +110,12 @@ public sealed class LycorisTests : IDisposable
             ["to_q.hada_t1"] = zeros(2, 2, 1),
         });
 
-        var message = Assert.Throws<InvalidDataException>(() => adapted.Add("bad", state)).Message;
+        var message = Assert.Throws<InvalidDataException>(() => _adapted.Add("bad", state)).Message;
 
         Assert.Contains("missing: to_q.hada_t2", message);
         Assert.Contains("missing: to_q.hada_w2_b", message);
         Assert.Contains("wrong shape: to_q.hada_w1_b is [2, 7]", message);
-        Assert.Empty(adapted.Names);
+        Assert.Empty(_adapted.Names);
     }
 
     [Fact]
@@ -123,7 +123,7 @@ public sealed class LycorisTests : IDisposable
     {
         using var state = new LoraState(new Dictionary<string, Tensor> { ["to_q.lokr_w1"] = zeros(3, 2), ["to_q.lokr_w2"] = zeros(2, 3) });
 
-        Assert.Contains("'to_q.lokr_w1' splits 8 outputs into 3 parts", Assert.Throws<InvalidDataException>(() => adapted.Add("bad", state)).Message);
+        Assert.Contains("'to_q.lokr_w1' splits 8 outputs into 3 parts", Assert.Throws<InvalidDataException>(() => _adapted.Add("bad", state)).Message);
     }
 
     [Fact]
@@ -138,7 +138,7 @@ public sealed class LycorisTests : IDisposable
 
         Assert.Contains(
             "'conv.lora_mid.weight' has 1 for its first size, expected 1000000",
-            Assert.Throws<InvalidDataException>(() => adapted.Add("bad", state)).Message);
+            Assert.Throws<InvalidDataException>(() => _adapted.Add("bad", state)).Message);
     }
 
     [Fact]
@@ -151,7 +151,7 @@ public sealed class LycorisTests : IDisposable
             ["to_q.lora_B.weight"] = zeros(8, 2, 1, 1),
         });
 
-        Assert.Contains("'to_q.lora_mid.weight' is the core of a convolution", Assert.Throws<InvalidDataException>(() => adapted.Add("bad", state)).Message);
+        Assert.Contains("'to_q.lora_mid.weight' is the core of a convolution", Assert.Throws<InvalidDataException>(() => _adapted.Add("bad", state)).Message);
     }
 
     [Fact]
@@ -163,7 +163,7 @@ public sealed class LycorisTests : IDisposable
 
         Assert.Contains(
             "'to_q.lokr_w1_a' needs 4,000,000,000 numbers at rank 2000000000",
-            Assert.Throws<InvalidDataException>(() => adapted.Add("bad", state)).Message);
+            Assert.Throws<InvalidDataException>(() => _adapted.Add("bad", state)).Message);
     }
 
     [Theory]
@@ -173,34 +173,34 @@ public sealed class LycorisTests : IDisposable
     public void NewAdapter_OfEachMethod_ChangesNothingAndTrains(string name, bool core)
     {
         var method = core ? AdapterMethod.Lokr with { DecomposeBoth = true } : AdapterMethod.Named(name);
-        var before = model.Run();
-        adapted.Add("new", new LoraConfig { Method = method, Rank = 1, TargetModules = ["to_q", "conv"], UseEffectiveConv2d = core }, generator);
+        var before = _model.Run();
+        _adapted.Add("new", new LoraConfig { Method = method, Rank = 1, TargetModules = ["to_q", "conv"], UseEffectiveConv2d = core }, _generator);
 
-        Assert.Equal(0, Fixtures.MaxDifference(before, model.Run()));
-        model.Run().square().sum().backward();
-        Assert.All(adapted.GetLayers("new"), layer => Assert.Contains(layer.Parameters.Values, p => p.grad is { } grad && grad.abs().sum().item<float>() > 0));
+        Assert.Equal(0, Fixtures.MaxDifference(before, _model.Run()));
+        _model.Run().square().sum().backward();
+        Assert.All(_adapted.GetLayers("new"), layer => Assert.Contains(layer.Parameters.Values, p => p.grad is { } grad && grad.abs().sum().item<float>() > 0));
     }
 
     [Fact]
     public void NewDoraAdapter_ChangesNothingButRounding_AndItsLengthTrains()
     {
-        var before = model.Run();
-        adapted.Add("new", new LoraConfig { UseDora = true, Rank = 2, TargetModules = ["to_q", "conv", "token"] }, generator);
+        var before = _model.Run();
+        _adapted.Add("new", new LoraConfig { UseDora = true, Rank = 2, TargetModules = ["to_q", "conv", "token"] }, _generator);
 
         // An embedding's A begins at zero, so each layer begins as the base does.
-        Assert.InRange(Fixtures.MaxDifference(before, model.Run()), 0, Tolerance);
-        model.Run().square().sum().backward();
+        Assert.InRange(Fixtures.MaxDifference(before, _model.Run()), 0, Tolerance);
+        _model.Run().square().sum().backward();
         Assert.All(
-            adapted.NamedParameters("new").Where(p => p.Name.EndsWith("magnitude_vector", StringComparison.Ordinal)),
+            _adapted.NamedParameters("new").Where(p => p.Name.EndsWith("magnitude_vector", StringComparison.Ordinal)),
             p => Assert.True(p.Parameter.grad!.abs().sum().item<float>() > 0, p.Name));
     }
 
     [Fact]
     public void Forward_ManyTimes_KeepsTheNumberOfLiveTensors()
     {
-        adapted.Add("loha", new LoraConfig { Method = AdapterMethod.Loha, Rank = 1, TargetModules = ["to_q", "conv"], UseEffectiveConv2d = true }, generator);
-        adapted.Add("lokr", new LoraConfig { Method = AdapterMethod.Lokr, Rank = 1, TargetModules = ["to_q", "conv"] }, generator);
-        adapted.Add("dora", new LoraConfig { UseDora = true, Rank = 1, TargetModules = ["to_q", "conv"] }, generator);
+        _adapted.Add("loha", new LoraConfig { Method = AdapterMethod.Loha, Rank = 1, TargetModules = ["to_q", "conv"], UseEffectiveConv2d = true }, _generator);
+        _adapted.Add("lokr", new LoraConfig { Method = AdapterMethod.Lokr, Rank = 1, TargetModules = ["to_q", "conv"] }, _generator);
+        _adapted.Add("dora", new LoraConfig { UseDora = true, Rank = 1, TargetModules = ["to_q", "conv"] }, _generator);
         Step();
         Step();
         var live = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
@@ -215,7 +215,7 @@ public sealed class LycorisTests : IDisposable
         void Step()
         {
             using var step = NewDisposeScope();
-            model.Run().square().sum().backward();
+            _model.Run().square().sum().backward();
         }
     }
 
@@ -226,25 +226,25 @@ public sealed class LycorisTests : IDisposable
             parts.ToDictionary(part => $"{layer}.{part.Name}", part => part.Tensor.alias().DetachFromDisposeScope()),
             new Dictionary<string, double> { [layer] = alpha });
         using var noGrad = no_grad();
-        var W = model.get_parameter($"{layer}.weight")!;
+        var W = _model.get_parameter($"{layer}.weight")!;
         var original = W.clone();
         W.copy_(expected);
-        var output = model.Run();
+        var output = _model.Run();
         W.copy_(original);
-        Assert.True(Fixtures.MaxDifference(output, model.Run()) > 0.01, "the update must matter");
+        Assert.True(Fixtures.MaxDifference(output, _model.Run()) > 0.01, "the update must matter");
 
-        adapted.Add("lycoris", state);
-        Assert.InRange(Fixtures.MaxDifference(output, model.Run()), 0, Tolerance);
-        adapted.Merge();
+        _adapted.Add("lycoris", state);
+        Assert.InRange(Fixtures.MaxDifference(output, _model.Run()), 0, Tolerance);
+        _adapted.Merge();
         Assert.InRange(Fixtures.MaxDifference(expected, W), 0, Tolerance);
-        adapted.Unmerge();
+        _adapted.Unmerge();
         Assert.Equal(0, Fixtures.MaxDifference(original, W));
-        using var again = adapted.ToState("lycoris");
+        using var again = _adapted.ToState("lycoris");
         Assert.Equal(state.Tensors.Keys.Order(), again.Tensors.Keys.Order());
         Assert.All(state.Tensors, pair => Assert.Equal(0, Fixtures.MaxDifference(pair.Value, again.Tensors[pair.Key])));
     }
 
-    private Tensor Weight(string layer) => model.get_parameter($"{layer}.weight")!.detach().clone();
+    private Tensor Weight(string layer) => _model.get_parameter($"{layer}.weight")!.detach().clone();
 
-    private Tensor Draw(params long[] shape) => randn(shape, generator: generator);
+    private Tensor Draw(params long[] shape) => randn(shape, generator: _generator);
 }

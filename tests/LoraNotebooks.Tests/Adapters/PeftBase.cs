@@ -8,9 +8,9 @@ internal sealed class PeftBase : IDisposable
 {
     private const string Variants = "peft-variants";
 
-    private readonly Func<(Tensor Output, Tensor Loss)> run;
+    private readonly Func<(Tensor Output, Tensor Loss)> _run;
 
-    private PeftBase(nn.Module model, Func<(Tensor Output, Tensor Loss)> run) => (Model, this.run) = (model, run);
+    private PeftBase(nn.Module model, Func<(Tensor Output, Tensor Loss)> run) => (Model, _run) = (model, run);
 
     public nn.Module Model { get; }
 
@@ -44,7 +44,7 @@ internal sealed class PeftBase : IDisposable
     }
 
     /// <summary>The output for the base's inputs, and the loss.</summary>
-    public (Tensor Output, Tensor Loss) Run() => run();
+    public (Tensor Output, Tensor Loss) Run() => _run();
 
     public void Dispose() => Model.Dispose();
 }

@@ -8,8 +8,8 @@ namespace LoraNotebooks.Tests.Adapters;
 /// <summary>Which modules are meant, and what is said of names that mean none.</summary>
 public sealed class TargetTests : IDisposable
 {
-    private readonly DisposeScope scope = NewDisposeScope();
-    private readonly nn.Module model = nn.Sequential(
+    private readonly DisposeScope _scope = NewDisposeScope();
+    private readonly nn.Module _model = nn.Sequential(
         ("model", nn.Sequential(
             ("layers", nn.Sequential(
                 ("0", nn.Sequential(
@@ -24,8 +24,8 @@ public sealed class TargetTests : IDisposable
 
     public void Dispose()
     {
-        model.Dispose();
-        scope.Dispose();
+        _model.Dispose();
+        _scope.Dispose();
     }
 
     public static TheoryData<string> Selections => [.. SelectionsOf.Keys];
@@ -266,7 +266,7 @@ public sealed class TargetTests : IDisposable
 
     private IEnumerable<string> InOrder(string[] paths)
     {
-        var order = model.named_modules().Select(static module => module.name).ToList();
+        var order = _model.named_modules().Select(static module => module.name).ToList();
         return paths.OrderBy(order.IndexOf);
     }
 
@@ -275,7 +275,7 @@ public sealed class TargetTests : IDisposable
     private TargetFinder Finder(nn.Module? of = null, ILayerRoles? roles = null) =>
         new(
             new OrderedDictionary<string, nn.Module>(
-                (of ?? model).named_modules().Where(static m => m.name.Length > 0).Select(static m => KeyValuePair.Create(m.name, m.module))),
+                (of ?? _model).named_modules().Where(static m => m.name.Length > 0).Select(static m => KeyValuePair.Create(m.name, m.module))),
             roles);
 
     private sealed record Roles(string? OutputHead) : ILayerRoles

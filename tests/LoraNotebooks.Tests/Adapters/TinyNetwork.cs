@@ -11,7 +11,7 @@ internal sealed class TinyNetwork : Module<Tensor, Tensor, Tensor>
     private readonly Module<Tensor, Tensor> to_out;
     private readonly Module<Tensor, Tensor> conv;
     private readonly Module<Tensor, Tensor> norm;
-    private readonly bool callsToOut;
+    private readonly bool _callsToOut;
 
     /// <param name="conv">The convolution, from 4 channels to any number; by default 3×3 with stride 2.</param>
     /// <param name="callsToOut">Whether to_out is run by call, as hooks need it, or by forward.</param>
@@ -23,7 +23,7 @@ internal sealed class TinyNetwork : Module<Tensor, Tensor, Tensor>
         to_out = Linear(8, 4);
         this.conv = conv ?? Conv2d(4, 6, 3, stride: 2, padding: 1);
         norm = GroupNorm(2, this.conv.get_parameter("weight")!.size(0));
-        this.callsToOut = callsToOut;
+        _callsToOut = callsToOut;
         RegisterComponents();
         using var generator = new Generator(3);
         using var noGrad = no_grad();
@@ -43,7 +43,7 @@ internal sealed class TinyNetwork : Module<Tensor, Tensor, Tensor>
     {
         using var scope = NewDisposeScope();
         var q = functional.silu(to_q.call(token.call(ids)));
-        var scale = (callsToOut ? to_out.call(q) : to_out.forward(q)).mean([1]).unsqueeze(-1).unsqueeze(-1);
+        var scale = (_callsToOut ? to_out.call(q) : to_out.forward(q)).mean([1]).unsqueeze(-1).unsqueeze(-1);
         return norm.call(conv.call(image * scale)).MoveToOuterDisposeScope();
     }
 

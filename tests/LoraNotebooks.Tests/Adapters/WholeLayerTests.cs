@@ -9,13 +9,13 @@ public sealed class WholeLayerTests : IDisposable
 {
     private static readonly LoraConfig Config = new() { Rank = 1, Alpha = 1 };
 
-    private readonly DisposeScope scope = NewDisposeScope();
-    private readonly Generator generator = new(7);
+    private readonly DisposeScope _scope = NewDisposeScope();
+    private readonly Generator _generator = new(7);
 
     public void Dispose()
     {
-        generator.Dispose();
-        scope.Dispose();
+        _generator.Dispose();
+        _scope.Dispose();
     }
 
     /// <summary>y = f(x; W + w·(W′ − W)) + b + w·(b′ − b), for a whole layer of each kind.</summary>
@@ -28,16 +28,16 @@ public sealed class WholeLayerTests : IDisposable
         nn.Module<Tensor, Tensor> layer = kind switch { "linear" => nn.Linear(3, 4), "convolution" => nn.Conv2d(3, 4, 2), _ => nn.Embedding(5, 4) };
         var x = kind switch
         {
-            "linear" => randn([2, 3], generator: generator),
-            "convolution" => randn([1, 3, 4, 4], generator: generator),
+            "linear" => randn([2, 3], generator: _generator),
+            "convolution" => randn([1, 3, 4, 4], generator: _generator),
             _ => tensor(new long[] { 0, 4, 1 }),
         };
         using var own = nn.Sequential(("layer", layer), ("line", nn.Linear(1, 1)));
         using var adapted = new AdaptedModel(own);
-        adapted.Add("a", Config with { TargetModules = ["line"], ModulesToSave = ["layer"] }, generator);
+        adapted.Add("a", Config with { TargetModules = ["line"], ModulesToSave = ["layer"] }, _generator);
         using (no_grad())
         {
-            adapted.NamedParameters("a").ToList().ForEach(p => p.Parameter.copy_(randn(p.Parameter.shape, generator: generator)));
+            adapted.NamedParameters("a").ToList().ForEach(p => p.Parameter.copy_(randn(p.Parameter.shape, generator: _generator)));
         }
 
         adapted.SetWeight("a", 0.3);
@@ -77,7 +77,7 @@ public sealed class WholeLayerTests : IDisposable
             "norm" => nn.GroupNorm(2, 4),
             _ => nn.LayerNorm(4),
         };
-        var x = kind is "linear" or "sequence norm" ? randn([2, 3, 4], generator: generator) : randn([2, 4, 4, 4], generator: generator);
+        var x = kind is "linear" or "sequence norm" ? randn([2, 3, 4], generator: _generator) : randn([2, 4, 4, 4], generator: _generator);
         var channel = kind is "linear" or "sequence norm" ? 2 : 1;
         using var own = nn.Sequential(("layer", layer), ("line", nn.Linear(1, 1)));
         using (no_grad())
@@ -88,7 +88,7 @@ public sealed class WholeLayerTests : IDisposable
 
         var before = Nd.Of(layer.call(x));
         using var adapted = new AdaptedModel(own);
-        adapted.Add("a", Config with { TargetModules = training == BiasTraining.LoraOnly ? ["layer"] : ["line"], Bias = training }, generator);
+        adapted.Add("a", Config with { TargetModules = training == BiasTraining.LoraOnly ? ["layer"] : ["line"], Bias = training }, _generator);
         var name = training == BiasTraining.LoraOnly ? "layer.base_layer.bias" : "layer.bias";
         using (no_grad())
         {

@@ -10,7 +10,7 @@ public sealed class XyzAxisTests
     private static readonly XyzSettings Basis = new() { Prompt = "a cat", NegativePrompt = "no cat", Spacing = SigmaSpacing.Exponential };
 
     /// <summary>Of each factory an axis by its text, its name, its labels, and the settings at its second position.</summary>
-    private readonly Dictionary<string, (XyzAxis Axis, string Name, string Labels, XyzSettings Second)> all = new()
+    private readonly Dictionary<string, (XyzAxis Axis, string Name, string Labels, XyzSettings Second)> _all = new()
     {
         [nameof(XyzAxis.Checkpoint)] = (XyzAxis.Checkpoint("runs/a.safetensors, \"runs/b, c\""), "checkpoint", "a|b, c", Basis with { Checkpoint = "runs/b, c" }),
         [nameof(XyzAxis.LoraWeight)] = (XyzAxis.LoraWeight("0-1 (+0.25)"), "LoRA weight", "0|0.25|0.5|0.75|1", Basis with { LoraWeight = 0.25 }),
@@ -35,8 +35,8 @@ public sealed class XyzAxisTests
     [MemberData(nameof(Factories))]
     public void Axis_OfEveryFactory_NamesItsValuesAndChangesItsSettingAlone(string factory)
     {
-        Assert.True(all.ContainsKey(factory), $"{factory} is an axis; say here with what values it is tried");
-        var (axis, name, labels, second) = all[factory];
+        Assert.True(_all.ContainsKey(factory), $"{factory} is an axis; say here with what values it is tried");
+        var (axis, name, labels, second) = _all[factory];
         var (texts, grid) = (labels.Split('|'), new XyzGrid(Basis, axis));
 
         Assert.Equal((name, texts.Length), (axis.Name, axis.Count));
@@ -47,7 +47,7 @@ public sealed class XyzAxisTests
         Assert.Equal($"{name}: {string.Join(", ", texts)}", axis.ToString());
         Assert.Equal(factory == nameof(XyzAxis.PromptSearchReplace) ? texts : [], axis.Replacements);
         Assert.Empty(grid.Validate());
-        Assert.Equal(Factories.Count, all.Values.Select(static entry => entry.Axis.Name).Distinct().Count());
+        Assert.Equal(Factories.Count, _all.Values.Select(static entry => entry.Axis.Name).Distinct().Count());
     }
 
     [Fact]

@@ -11,9 +11,9 @@ public sealed class XyzFaultTests : IDisposable
 {
     private static readonly XyzSettings Plain = new() { Prompt = "a cat", Steps = 1 };
 
-    private readonly TemporaryFolder folder = new();
+    private readonly TemporaryFolder _folder = new();
 
-    public void Dispose() => folder.Dispose();
+    public void Dispose() => _folder.Dispose();
 
     [Fact]
     public void Seed_MinusOne_IsDrawnOnceAndToldEverywhere()
@@ -28,8 +28,8 @@ public sealed class XyzFaultTests : IDisposable
         Assert.Equal(seeds.Select(static seed => seed.ToString(CultureInfo.InvariantCulture)), axis.Labels);
         Assert.Equal(seeds, Enumerable.Range(0, 4).Select(x => grid.At(x, 1).Seed));
         Assert.Contains("8 cells, 12 denoising", grid.Statement);
-        grid.Run(new Painter()).Save(folder.Path);
-        Assert.Equal(seeds, XyzIndex.Load(folder.Path).Where(static entry => entry.Y == "1").Select(static entry => entry.Settings.Seed));
+        grid.Run(new Painter()).Save(_folder.Path);
+        Assert.Equal(seeds, XyzIndex.Load(_folder.Path).Where(static entry => entry.Y == "1").Select(static entry => entry.Settings.Seed));
         Assert.NotEqual(axis.Labels, XyzAxis.Seed("-1, 7, -1, -1").Labels);
     }
 
@@ -88,32 +88,32 @@ public sealed class XyzFaultTests : IDisposable
         string[] texts = ["cat", .. Enumerable.Range(0, 110).Select(i => $"{beginning}{i}")];
         var result = new XyzGrid(Plain, XyzAxis.PromptSearchReplace(texts), XyzAxis.LoraWeight("0.00001, 0.00002")).Run(new Painter());
 
-        var paths = result.Save(folder.Path);
+        var paths = result.Save(_folder.Path);
 
         Assert.Equal(222, paths.Distinct(StringComparer.OrdinalIgnoreCase).Count());
-        Assert.Equal(224, Directory.GetFiles(folder.Path).Length);
+        Assert.Equal(224, Directory.GetFiles(_folder.Path).Length);
         Assert.All(paths, static path => Assert.InRange(Path.GetFileName(path).Length, 1, 200));
-        Assert.Equal(texts.Order(), XyzIndex.Load(folder.Path).Select(static entry => entry.X).Distinct().Order());
+        Assert.Equal(texts.Order(), XyzIndex.Load(_folder.Path).Select(static entry => entry.X).Distinct().Order());
         Assert.Equal(result.Cells.Select(static cell => cell.Image[0, 0].Red), paths.Select(static path => RgbImage.Load(path)[0, 0].Red));
     }
 
     [Fact]
     public void Save_FolderWithOtherContent_OverwritesNothingSilently()
     {
-        File.WriteAllText(folder.In("notes.txt"), "mine");
+        File.WriteAllText(_folder.In("notes.txt"), "mine");
         var first = new XyzGrid(Plain, XyzAxis.Seed("1-3")).Run(new Painter());
-        first.Save(folder.Path);
-        first.Save(folder.Path);
+        first.Save(_folder.Path);
+        first.Save(_folder.Path);
         var other = new XyzGrid(Plain with { Prompt = "a dog" }, XyzAxis.Seed("1-2")).Run(new Painter { Shade = 9 });
 
-        var message = Assert.Throws<IOException>(() => other.Save(folder.Path)).Message;
+        var message = Assert.Throws<IOException>(() => other.Save(_folder.Path)).Message;
 
         Assert.Contains("4 files of these names already", message);
         Assert.Contains("index.json", message);
-        Assert.Equal("a cat", XyzIndex.Load(folder.Path)[0].Settings.Prompt);
-        other.Save(folder.Path, overwrite: true);
-        Assert.Equal("a dog", XyzIndex.Load(folder.Path)[0].Settings.Prompt);
-        Assert.Equal("mine", File.ReadAllText(folder.In("notes.txt")));
+        Assert.Equal("a cat", XyzIndex.Load(_folder.Path)[0].Settings.Prompt);
+        other.Save(_folder.Path, overwrite: true);
+        Assert.Equal("a dog", XyzIndex.Load(_folder.Path)[0].Settings.Prompt);
+        Assert.Equal("mine", File.ReadAllText(_folder.In("notes.txt")));
     }
 
     [Fact]
@@ -131,7 +131,7 @@ public sealed class XyzFaultTests : IDisposable
         Assert.Equal([1, 2, 3, 4], reports.Select(static report => report.Done));
         Assert.Same(failure, reports[1].Failure);
         Assert.Null(reports[1].Cell);
-        Assert.Contains("1 cell could not be painted and is not saved", Heard.During(() => Assert.Equal(3, result.Save(folder.Path).Count)));
+        Assert.Contains("1 cell could not be painted and is not saved", Heard.During(() => Assert.Equal(3, result.Save(_folder.Path).Count)));
     }
 
     [Fact]
@@ -176,7 +176,7 @@ public sealed class XyzFaultTests : IDisposable
 
     private sealed class Painter : IXyzRenderer
     {
-        private byte painted;
+        private byte _painted;
 
         public byte Shade { get; init; }
 
@@ -184,7 +184,7 @@ public sealed class XyzFaultTests : IDisposable
 
         public RgbImage Render(XyzSettings settings, CancellationToken cancellationToken) => Fault(settings) is { } fault
             ? throw fault
-            : new RgbImage(2, 2, [.. Enumerable.Repeat((byte)(Shade + painted++), 12)]);
+            : new RgbImage(2, 2, [.. Enumerable.Repeat((byte)(Shade + _painted++), 12)]);
     }
 
     private sealed class Hearer(Action<XyzProgress> hear) : IProgress<XyzProgress>

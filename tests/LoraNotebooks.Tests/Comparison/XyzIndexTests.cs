@@ -18,9 +18,9 @@ public sealed class XyzIndexTests : IDisposable
         [nameof(GenerationOptions.BatchSize)] = "changes time and memory, not the image",
     };
 
-    private readonly TemporaryFolder folder = new();
+    private readonly TemporaryFolder _folder = new();
 
-    public void Dispose() => folder.Dispose();
+    public void Dispose() => _folder.Dispose();
 
     [Theory]
     [InlineData(".")]
@@ -34,15 +34,15 @@ public sealed class XyzIndexTests : IDisposable
         try
         {
             var settings = AllSet() with { LoraWeight = 0.1 + 0.2 };
-            new XyzGrid(settings, XyzAxis.Seed(1, long.MaxValue), XyzAxis.Guidance(settings.Guidance)).Run(new Painter()).Save(folder.Path);
+            new XyzGrid(settings, XyzAxis.Seed(1, long.MaxValue), XyzAxis.Guidance(settings.Guidance)).Run(new Painter()).Save(_folder.Path);
 
-            var entries = XyzIndex.Load(folder.Path);
+            var entries = XyzIndex.Load(_folder.Path);
 
             Assert.Equal([settings with { Seed = 1 }, settings with { Seed = long.MaxValue }], entries.Select(static entry => entry.Settings));
             Assert.Equal([("1", "0.3333", null), ("9223372036854775807", "0.3333", null)], entries.Select(static entry => (entry.X, entry.Y, entry.Z)));
-            Assert.All(entries, entry => Assert.True(File.Exists(folder.In(entry.File))));
+            Assert.All(entries, entry => Assert.True(File.Exists(_folder.In(entry.File))));
             Assert.All(entries, static entry => Assert.Equal(new Dictionary<string, string> { ["painter"] = "grey, 4×4" }, entry.Facts));
-            Assert.Equal(entries.Select(static entry => entry.File), XyzIndex.Load(folder.In("index.json")).Select(static entry => entry.File));
+            Assert.Equal(entries.Select(static entry => entry.File), XyzIndex.Load(_folder.In("index.json")).Select(static entry => entry.File));
         }
         finally
         {
@@ -53,9 +53,9 @@ public sealed class XyzIndexTests : IDisposable
     [Fact]
     public void Save_Table_HasAColumnForEveryPropertyWithAllDigits()
     {
-        new XyzGrid(AllSet(), XyzAxis.Guidance(0.1 + 0.2)).Run(new Painter()).Save(folder.Path);
+        new XyzGrid(AllSet(), XyzAxis.Guidance(0.1 + 0.2)).Run(new Painter()).Save(_folder.Path);
 
-        var table = File.ReadAllText(folder.In("index.csv"));
+        var table = File.ReadAllText(_folder.In("index.csv"));
         var columns = table[..table.IndexOf('\n')].Split(',');
         Assert.All(typeof(XyzSettings).GetProperties().Select(static property => JsonNamingPolicy.SnakeCaseLower.ConvertName(property.Name)), name =>
             Assert.Contains(columns, column => column == name || column.StartsWith(name + "_", StringComparison.Ordinal)));
@@ -70,7 +70,7 @@ public sealed class XyzIndexTests : IDisposable
     [Fact]
     public void Load_OlderIndex_HasDefaultsForWhatItLacks()
     {
-        File.WriteAllText(folder.In("index.json"), """
+        File.WriteAllText(_folder.In("index.json"), """
             [{
               "file": "a.png", "x": "1", "y": null, "z": null, "prompt": "p", "negative_prompt": "", "seed": 4, "steps": 5, "guidance": 1.5,
               "sampler": 2, "checkpoint": null, "lora_weight": 0.5
@@ -78,7 +78,7 @@ public sealed class XyzIndexTests : IDisposable
             """);
 
         var expected = new XyzSettings { Prompt = "p", Seed = 4, Steps = 5, Guidance = 1.5, Sampler = SamplerKind.Euler, LoraWeight = 0.5 };
-        Assert.Equal(expected, Assert.Single(XyzIndex.Load(folder.Path)).Settings);
+        Assert.Equal(expected, Assert.Single(XyzIndex.Load(_folder.Path)).Settings);
     }
 
     /// <summary>An index as it has been written since its settings were a record of their own: the names, their order and every digit stay.</summary>
@@ -114,9 +114,9 @@ public sealed class XyzIndexTests : IDisposable
             ]
 
             """;
-        File.WriteAllText(folder.In("index.json"), stored);
+        File.WriteAllText(_folder.In("index.json"), stored);
 
-        var entry = Assert.Single(XyzIndex.Load(folder.Path));
+        var entry = Assert.Single(XyzIndex.Load(_folder.Path));
 
         var settings = new XyzSettings
         {
@@ -157,8 +157,8 @@ public sealed class XyzIndexTests : IDisposable
     [InlineData("""[{"file": "a.png", "x": "1", "prompt": "p", "speed": 7}]""", "no index of a saved grid")]
     public void Load_DamagedIndex_SaysWhatIsWrong(string text, string expected)
     {
-        File.WriteAllText(folder.In("index.json"), text);
-        var error = Assert.Throws<InvalidDataException>(() => XyzIndex.Load(folder.Path));
+        File.WriteAllText(_folder.In("index.json"), text);
+        var error = Assert.Throws<InvalidDataException>(() => XyzIndex.Load(_folder.Path));
         Assert.Contains(expected, error.Message, StringComparison.Ordinal);
         Assert.Contains("Expected a list of objects with prompt, negative_prompt, seed, steps,", error.Message, StringComparison.Ordinal);
     }
@@ -166,7 +166,7 @@ public sealed class XyzIndexTests : IDisposable
     [Fact]
     public void Load_NoIndex_SaysWhatToGive()
     {
-        var error = Assert.Throws<FileNotFoundException>(() => XyzIndex.Load(folder.Path));
+        var error = Assert.Throws<FileNotFoundException>(() => XyzIndex.Load(_folder.Path));
         Assert.Contains("the folder that a grid was saved to", error.Message, StringComparison.Ordinal);
     }
 

@@ -9,9 +9,9 @@ public sealed class XyzOwnAxisTests : IDisposable
 {
     private static readonly XyzSettings Plain = new() { Prompt = "a cat", Steps = 2 };
 
-    private readonly TemporaryFolder folder = new();
+    private readonly TemporaryFolder _folder = new();
 
-    public void Dispose() => folder.Dispose();
+    public void Dispose() => _folder.Dispose();
 
     /// <summary>The shape of the picture: two settings by one value.</summary>
     private static XyzAxis Shape(int cost = XyzCost.Sampling) => XyzAxis.Of(
@@ -26,7 +26,7 @@ public sealed class XyzOwnAxisTests : IDisposable
         Assert.Empty(grid.Validate());
 
         var result = grid.Run(new Painter());
-        result.Save(folder.Path);
+        result.Save(_folder.Path);
 
         Assert.All(result.Cells, static cell => Assert.Equal(cell.Y == 0 ? (16, 24) : (24, 16), (cell.Image.Width, cell.Image.Height)));
         Assert.Equal(
@@ -34,7 +34,7 @@ public sealed class XyzOwnAxisTests : IDisposable
                 ("y01-x01_shape-16-24_seed-1.png", "1", "16×24", 16, 24), ("y01-x02_shape-16-24_seed-2.png", "2", "16×24", 16, 24),
                 ("y02-x01_shape-24-16_seed-1.png", "1", "24×16", 24, 16), ("y02-x02_shape-24-16_seed-2.png", "2", "24×16", 24, 16),
             ],
-            XyzIndex.Load(folder.Path).Select(static entry => (entry.File, entry.X, entry.Y!, entry.Settings.Width!.Value, entry.Settings.Height!.Value)));
+            XyzIndex.Load(_folder.Path).Select(static entry => (entry.File, entry.X, entry.Y!, entry.Settings.Width!.Value, entry.Settings.Height!.Value)));
     }
 
     /// <summary>Beside prompts: what is sampled only lies within them, what costs a file around them, whatever its place.</summary>

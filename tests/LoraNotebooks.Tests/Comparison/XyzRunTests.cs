@@ -10,9 +10,9 @@ public sealed class XyzRunTests : IDisposable
 {
     private static readonly XyzSettings Plain = new() { Prompt = "a cat", Steps = 2 };
 
-    private readonly TemporaryFolder folder = new();
+    private readonly TemporaryFolder _folder = new();
 
-    public void Dispose() => folder.Dispose();
+    public void Dispose() => _folder.Dispose();
 
     /// <summary>Two axes of any kinds on any places: the costlier kind changes once, the other within it.</summary>
     [Fact]
@@ -149,26 +149,26 @@ public sealed class XyzRunTests : IDisposable
     public void Save_ThreeAxes_NamesEachFileByPlaceAndValues()
     {
         var result = new XyzGrid(Plain, XyzAxis.Seed("1-11"), XyzAxis.Guidance("1.5"), XyzAxis.PromptSearchReplace("cat", "...Dog & \"Cat\"!", "-é")).Run(new Painter());
-        var paths = result.Save(folder.In("new", "folder"));
+        var paths = result.Save(_folder.In("new", "folder"));
 
         Assert.Equal(33, paths.Count);
         Assert.Equal(
             result.Cells.Select(cell => $"z{cell.Z + 1:00}-y01-x{cell.X + 1:00}_prompt-{((string[])["cat", "dog-cat", ""])[cell.Z]}_guidance-1.5_seed-{cell.X + 1}.png"),
             paths.Select(static path => Path.GetFileName(path)!));
-        Assert.Equal(("11", "1.5", "-é"), XyzIndex.Load(folder.In("new", "folder")).Select(static entry => (entry.X, entry.Y, entry.Z)).Last());
+        Assert.Equal(("11", "1.5", "-é"), XyzIndex.Load(_folder.In("new", "folder")).Select(static entry => (entry.X, entry.Y, entry.Z)).Last());
     }
 
     [Fact]
     public void Save_Table_IsOneLineForEachPicture()
     {
         var result = new XyzGrid(Plain with { Prompt = "a, \"b\"\rc" }, XyzAxis.Seed(3, 4)).Run(new Painter());
-        result.Save(folder.Path);
+        result.Save(_folder.Path);
         Assert.Equal(
             "file,x,y,z,prompt,negative_prompt,seed,steps,guidance,sampler,spacing,eta,clip_skip,reading_max_token_length,reading_weighting,checkpoint,lora_weight,width,height,name\n"
             + "x01_seed-3.png,3,,,\"a, \"\"b\"\"\rc\",model's own,3,2,3,,,0,1,,Off,,1,,,painter\n"
             + "x02_seed-4.png,4,,,\"a, \"\"b\"\"\rc\",model's own,4,2,3,,,0,1,,Off,,1,,,painter\n",
-            File.ReadAllText(folder.In("index.csv")));
-        var json = File.ReadAllText(folder.In("index.json"));
+            File.ReadAllText(_folder.In("index.csv")));
+        var json = File.ReadAllText(_folder.In("index.json"));
         Assert.StartsWith("[\n  {\n    \"file\": \"x01_seed-3.png\",\n    \"x\": \"3\",\n    \"y\": null,\n", json);
         Assert.EndsWith("\"name\": \"painter\"\n  }\n]\n", json);
     }
@@ -178,8 +178,8 @@ public sealed class XyzRunTests : IDisposable
     {
         var painter = new Painter { Fault = static settings => settings.Seed < 3 ? new InvalidDataException("damaged") : null };
         var result = new XyzGrid(Plain, XyzAxis.Seed("1-3")).Run(painter);
-        Assert.Contains($"2 cells could not be painted and are not saved in '{folder.Path}'.", Heard.During(() => result.Save(folder.Path)));
-        Assert.Equal("", Heard.During(() => new XyzGrid(Plain, XyzAxis.Seed("3")).Run(new Painter()).Save(folder.In("whole"))));
+        Assert.Contains($"2 cells could not be painted and are not saved in '{_folder.Path}'.", Heard.During(() => result.Save(_folder.Path)));
+        Assert.Equal("", Heard.During(() => new XyzGrid(Plain, XyzAxis.Seed("3")).Run(new Painter()).Save(_folder.In("whole"))));
     }
 
     [Fact]
@@ -207,7 +207,7 @@ public sealed class XyzRunTests : IDisposable
 
     private sealed class Painter : IXyzRenderer
     {
-        private bool hasFailed;
+        private bool _hasFailed;
 
         public List<XyzSettings> Calls { get; } = [];
 
@@ -226,9 +226,9 @@ public sealed class XyzRunTests : IDisposable
         public RgbImage Render(XyzSettings settings, CancellationToken cancellationToken)
         {
             Calls.Add(settings);
-            if (FailsOnce && !hasFailed)
+            if (FailsOnce && !_hasFailed)
             {
-                hasFailed = true;
+                _hasFailed = true;
                 throw new InvalidDataException("once");
             }
 

@@ -32,13 +32,13 @@ public sealed class GenerationTests : IDisposable
         [nameof(GenerationOptions.Reading)] = [Basis with { Prompt = "(long:1.9) hair, blue", Reading = new() { Weighting = PromptWeighting.Scale, MaxTokenLength = 30 } }],
     };
 
-    private readonly DisposeScope scope = NewDisposeScope();
-    private readonly StableDiffusionPipeline pipeline = TinyPipeline.Create();
+    private readonly DisposeScope _scope = NewDisposeScope();
+    private readonly StableDiffusionPipeline _pipeline = TinyPipeline.Create();
 
     public void Dispose()
     {
-        pipeline.Dispose();
-        scope.Dispose();
+        _pipeline.Dispose();
+        _scope.Dispose();
     }
 
     public static TheoryData<string> Properties => [.. typeof(GenerationOptions).GetProperties(BindingFlags.Public | BindingFlags.Instance).Select(static property => property.Name)];
@@ -49,10 +49,10 @@ public sealed class GenerationTests : IDisposable
     public void Generate_EveryOption_IsThePictureOfItsParts(string property)
     {
         Assert.True(Changes.ContainsKey(property), $"{property} is an option of a generation; say here with what values it is tried");
-        var basis = pipeline.Generate(Basis)[0];
+        var basis = _pipeline.Generate(Basis)[0];
         foreach (var options in Changes[property])
         {
-            var pictures = pipeline.Generate(options);
+            var pictures = _pipeline.Generate(options);
             Assert.Equal(options.Count, pictures.Count);
             foreach (var (i, picture) in pictures.Index())
             {
@@ -71,10 +71,10 @@ public sealed class GenerationTests : IDisposable
     [Fact]
     public void Generate_EveryStepOfEveryBatch_AsksTheUNetAtItsTimestepAboutItsSeeds()
     {
-        var heard = Listen(pipeline);
-        pipeline.Generate(Basis with { Sampler = SamplerKind.Euler, Count = 3, BatchSize = 2 });
+        var heard = Listen(_pipeline);
+        _pipeline.Generate(Basis with { Sampler = SamplerKind.Euler, Count = 3, BatchSize = 2 });
 
-        using var sampler = Sampler.Create(pipeline.Scheduler, 3, SamplerKind.Euler);
+        using var sampler = Sampler.Create(_pipeline.Scheduler, 3, SamplerKind.Euler);
         Assert.Equal(sampler.Timesteps.Concat(sampler.Timesteps).Select(static t => (float)t), heard.Select(static call => call.Timesteps[0]));
         Assert.All(heard, static call => Assert.Single(call.Timesteps.Distinct()));
         Assert.All(heard, static call => Assert.Equal(call.Sample.size(0), call.Timesteps.Length));
@@ -130,21 +130,21 @@ public sealed class GenerationTests : IDisposable
     [Fact]
     public void Generate_GuidanceOfExactlyOne_NeverReadsTheNegativePrompt()
     {
-        var heard = Listen(pipeline);
-        var with = pipeline.Generate(Basis with { Guidance = 1, NegativePrompt = "blue shirt" })[0];
-        var without = pipeline.Generate(Basis with { Guidance = 1 })[0];
-        pipeline.Generate(Basis with { Guidance = 1.0001, NegativePrompt = "blue shirt" });
+        var heard = Listen(_pipeline);
+        var with = _pipeline.Generate(Basis with { Guidance = 1, NegativePrompt = "blue shirt" })[0];
+        var without = _pipeline.Generate(Basis with { Guidance = 1 })[0];
+        _pipeline.Generate(Basis with { Guidance = 1.0001, NegativePrompt = "blue shirt" });
 
         Assert.True(with.Pixels.SequenceEqual(without.Pixels));
         Assert.Equal([1L, 1, 1, 1, 1, 1, 2, 2, 2], heard.Select(static call => call.Sample.size(0)));
-        Assert.InRange(Fixtures.MaxDifference(pipeline.EncodePrompts([Basis.Prompt]).HiddenStates, heard[0].Context.HiddenStates), 0, 1e-6);
+        Assert.InRange(Fixtures.MaxDifference(_pipeline.EncodePrompts([Basis.Prompt]).HiddenStates, heard[0].Context.HiddenStates), 0, 1e-6);
     }
 
     [Fact]
     public void Generate_CancelledBefore_AsksNothing()
     {
-        var heard = Listen(pipeline);
-        Assert.Throws<OperationCanceledException>(() => pipeline.Generate(Basis, new CancellationToken(canceled: true)));
+        var heard = Listen(_pipeline);
+        Assert.Throws<OperationCanceledException>(() => _pipeline.Generate(Basis, new CancellationToken(canceled: true)));
         Assert.Empty(heard);
     }
 
@@ -152,7 +152,7 @@ public sealed class GenerationTests : IDisposable
     [InlineData(1, 20, "1 × 20 pixels; expected multiples of 2, by which the autoencoder shrinks images. The nearest are 2 × 20.")]
     [InlineData(20, 23, "20 × 23 pixels; expected multiples of 2, by which the autoencoder shrinks images. The nearest are 20 × 24.")]
     public void Generate_OneSideThatDoesNotDivide_NamesTheNearest(int width, int height, string expected) =>
-        Assert.Contains(expected, Assert.Throws<ArgumentException>(() => pipeline.Generate(Basis with { Width = width, Height = height })).Message);
+        Assert.Contains(expected, Assert.Throws<ArgumentException>(() => _pipeline.Generate(Basis with { Width = width, Height = height })).Message);
 
     private static int Difference(RgbImage first, RgbImage second) => first.Pixels.ToArray().Zip(second.Pixels.ToArray(), static (a, b) => Math.Abs(a - b)).Max();
 
@@ -162,10 +162,10 @@ public sealed class GenerationTests : IDisposable
         using var generator = new Generator(seed);
         using var noGradient = no_grad();
         int width = options.Width ?? 16, height = options.Height ?? 16;
-        using var sampler = Sampler.Create(pipeline.Scheduler.With(options.Spacing), options.Steps, options.Sampler, options.Eta);
-        var negative = options.Guidance == 1 ? null : pipeline.EncodePrompts([options.NegativePrompt], options.ClipSkip, null, options.Reading);
-        var latents = pipeline.Denoise(Draw(), pipeline.EncodePrompts([options.Prompt], options.ClipSkip, null, options.Reading), negative, sampler, options.Guidance, Draw);
-        return RgbImage.FromTensor(pipeline.Decode(latents)[0]);
+        using var sampler = Sampler.Create(_pipeline.Scheduler.With(options.Spacing), options.Steps, options.Sampler, options.Eta);
+        var negative = options.Guidance == 1 ? null : _pipeline.EncodePrompts([options.NegativePrompt], options.ClipSkip, null, options.Reading);
+        var latents = _pipeline.Denoise(Draw(), _pipeline.EncodePrompts([options.Prompt], options.ClipSkip, null, options.Reading), negative, sampler, options.Guidance, Draw);
+        return RgbImage.FromTensor(_pipeline.Decode(latents)[0]);
 
         Tensor Draw() => randn([3, height / 2, width / 2], generator: generator).unsqueeze(0);
     }
@@ -180,6 +180,6 @@ public sealed class GenerationTests : IDisposable
         });
         return heard;
 
-        Tensor Kept(Tensor tensor) => tensor.detach().clone().MoveToOtherDisposeScope(scope);
+        Tensor Kept(Tensor tensor) => tensor.detach().clone().MoveToOtherDisposeScope(_scope);
     }
 }

@@ -11,13 +11,13 @@ namespace LoraNotebooks.Tests.Diffusion;
 /// <summary>One LoRA under the names that public tools write: each file is the same LoRA, weight by weight, on a pipeline and without one.</summary>
 public sealed class LoraDialectTests : IDisposable
 {
-    private readonly DisposeScope scope = NewDisposeScope();
-    private readonly TemporaryFolder folder = new();
+    private readonly DisposeScope _scope = NewDisposeScope();
+    private readonly TemporaryFolder _folder = new();
 
     public void Dispose()
     {
-        folder.Dispose();
-        scope.Dispose();
+        _folder.Dispose();
+        _scope.Dispose();
     }
 
     /// <summary>How a tool names the UNet's modules, the text encoder's, A and B. {p} is the path, {u} with underscores, {s} in the original code's names, {v} those with underscores.</summary>
@@ -95,7 +95,7 @@ public sealed class LoraDialectTests : IDisposable
     {
         var method = AdapterMethod.Named(name);
         using var pipeline = TinyPipeline.Create();
-        var usual = folder.In("usual.safetensors");
+        var usual = _folder.In("usual.safetensors");
         using (var lora = StableDiffusionLora.Create(pipeline, "made", new LoraConfig { Method = method, Rank = 2, Alpha = method == AdapterMethod.Lokr ? 2 : 1, TargetModules = ["to_q", "conv1"], UseDora = method == AdapterMethod.Lora }, null, seed: 4))
         {
             using var noGrad = no_grad();
@@ -107,10 +107,10 @@ public sealed class LoraDialectTests : IDisposable
             lora.SaveKohya(usual);
         }
 
-        SafetensorsFile.Write(folder.In("dialect.safetensors"), SafetensorsFile.LoadAll(usual).ToDictionary(
+        SafetensorsFile.Write(_folder.In("dialect.safetensors"), SafetensorsFile.LoadAll(usual).ToDictionary(
             pair => pair.Key.Replace("lora_unet_", prefix, StringComparison.Ordinal) + (pair.Key.Contains("hada", StringComparison.Ordinal) ? adapter : ""), static pair => pair.Value));
         using var expected = LoraFile.Read(usual);
-        using var loaded = StableDiffusionLora.Load(pipeline, folder.In("dialect.safetensors"));
+        using var loaded = StableDiffusionLora.Load(pipeline, _folder.In("dialect.safetensors"));
         using var state = loaded.UNet!.ToState(loaded.Name);
 
         Assert.Empty(loaded.Notes);
@@ -122,15 +122,15 @@ public sealed class LoraDialectTests : IDisposable
     [Fact]
     public void Convert_OfAFileThatIsOfSdxl_KeepsSdxlsNames()
     {
-        SafetensorsFile.Write(folder.In("xl.safetensors"), new Dictionary<string, Tensor>
+        SafetensorsFile.Write(_folder.In("xl.safetensors"), new Dictionary<string, Tensor>
         {
             ["lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k.lora_down.weight"] = ones(1, 2048),
             ["lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k.lora_up.weight"] = ones(640, 1),
         });
 
-        LoraConversion.Convert(folder.In("xl.safetensors"), folder.In("out.safetensors"), new LoraWriting());
+        LoraConversion.Convert(_folder.In("xl.safetensors"), _folder.In("out.safetensors"), new LoraWriting());
 
-        Assert.Contains("lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k.lora_up.weight", SafetensorsFile.LoadAll(folder.In("out.safetensors")).Keys);
+        Assert.Contains("lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k.lora_up.weight", SafetensorsFile.LoadAll(_folder.In("out.safetensors")).Keys);
     }
 
     [Fact]
@@ -139,13 +139,13 @@ public sealed class LoraDialectTests : IDisposable
         using var pipeline = TinyPipeline.Create();
         using (var lora = Trained(pipeline, ["q_proj"], alpha: 1))
         {
-            lora.SavePeft(folder.In("peft"));
+            lora.SavePeft(_folder.In("peft"));
         }
 
-        using var whole = LoraFile.Read(folder.In("peft", "unet"));
-        using var file = LoraFile.Read(folder.In("peft", "unet", "adapter_model.safetensors"));
-        File.Move(folder.In("peft", "unet", "adapter_model.safetensors"), folder.In("alone.safetensors"));
-        using var alone = LoraFile.Read(folder.In("alone.safetensors"));
+        using var whole = LoraFile.Read(_folder.In("peft", "unet"));
+        using var file = LoraFile.Read(_folder.In("peft", "unet", "adapter_model.safetensors"));
+        File.Move(_folder.In("peft", "unet", "adapter_model.safetensors"), _folder.In("alone.safetensors"));
+        using var alone = LoraFile.Read(_folder.In("alone.safetensors"));
 
         Assert.Equal(1, (double)file.States["unet"].Config!["lora_alpha"]!);
         Assert.Empty(file.Notes);
@@ -159,16 +159,16 @@ public sealed class LoraDialectTests : IDisposable
         using var pipeline = TinyPipeline.Create();
         using (var lora = Trained(pipeline, ["q_proj"]))
         {
-            lora.SavePeft(folder.In("peft"));
+            lora.SavePeft(_folder.In("peft"));
         }
 
-        var (weights, text) = (folder.In("peft", "unet", "adapter_model.safetensors"), folder.In("peft", "text_encoder", "adapter_model.safetensors"));
-        using var expected = LoraFile.Read(folder.In("peft"));
+        var (weights, text) = (_folder.In("peft", "unet", "adapter_model.safetensors"), _folder.In("peft", "text_encoder", "adapter_model.safetensors"));
+        using var expected = LoraFile.Read(_folder.In("peft"));
         var named = SafetensorsFile.LoadAll(weights).ToDictionary(static pair => pair.Key.Replace(".weight", ".default.weight", StringComparison.Ordinal)["base_model.model.".Length..], static pair => pair.Value);
         SafetensorsFile.Write(weights, named);
         SafetensorsFile.Write(text, SafetensorsFile.LoadAll(text).ToDictionary(static pair => pair.Key.Replace("text_model.", "", StringComparison.Ordinal), static pair => pair.Value));
 
-        using var loaded = StableDiffusionLora.Load(pipeline, folder.In("peft"));
+        using var loaded = StableDiffusionLora.Load(pipeline, _folder.In("peft"));
         using var state = loaded.UNet!.ToState(loaded.Name);
         using var textState = loaded.TextEncoder!.ToState(loaded.Name);
 
@@ -180,7 +180,7 @@ public sealed class LoraDialectTests : IDisposable
     public void Load_OfTwoAdaptersInOneFile_IsRefused()
     {
         using var pipeline = TinyPipeline.Create();
-        SafetensorsFile.Write(folder.In("two.safetensors"), new Dictionary<string, Tensor>
+        SafetensorsFile.Write(_folder.In("two.safetensors"), new Dictionary<string, Tensor>
         {
             ["unet.mid_block.attentions.0.proj_in.lora_A.first.weight"] = ones(2, 12),
             ["unet.mid_block.attentions.0.proj_in.lora_B.first.weight"] = ones(12, 2),
@@ -188,7 +188,7 @@ public sealed class LoraDialectTests : IDisposable
             ["unet.mid_block.attentions.0.proj_in.lora_B.second.weight"] = ones(12, 2),
         });
 
-        Assert.Contains("maybe of two adapters", Assert.Throws<InvalidDataException>(() => StableDiffusionLora.Load(pipeline, folder.In("two.safetensors"))).Message);
+        Assert.Contains("maybe of two adapters", Assert.Throws<InvalidDataException>(() => StableDiffusionLora.Load(pipeline, _folder.In("two.safetensors"))).Message);
     }
 
     private static string Fill(string pattern, StableDiffusionPipeline pipeline, string network, string path)
@@ -219,11 +219,11 @@ public sealed class LoraDialectTests : IDisposable
     {
         using (var lora = Trained(pipeline, text ?? ["q_proj", "fc1"]))
         {
-            lora.SaveDiffusers(folder.In("usual"));
+            lora.SaveDiffusers(_folder.In("usual"));
         }
 
-        var usual = folder.In("usual", LoraFile.DiffusersName);
-        var dialect = folder.In("dialect.safetensors");
+        var usual = _folder.In("usual", LoraFile.DiffusersName);
+        var dialect = _folder.In("dialect.safetensors");
         SafetensorsFile.Write(dialect, SafetensorsFile.LoadAll(usual).ToDictionary(
             pair =>
             {

@@ -15,15 +15,15 @@ public sealed class LoraNetworksTests : IDisposable
     private static readonly LoraConfig UNetConfig = new() { Rank = 2, Alpha = 2, TargetModules = ["to_q"] };
     private static readonly LoraConfig TextConfig = new() { Rank = 3, Alpha = 3, TargetModules = ["q_proj"] };
 
-    private readonly DisposeScope scope = NewDisposeScope();
-    private readonly TemporaryFolder folder = new();
-    private readonly StableDiffusionPipeline xl = TinyPipeline.CreateXL();
+    private readonly DisposeScope _scope = NewDisposeScope();
+    private readonly TemporaryFolder _folder = new();
+    private readonly StableDiffusionPipeline _xl = TinyPipeline.CreateXL();
 
     public void Dispose()
     {
-        xl.Dispose();
-        folder.Dispose();
-        scope.Dispose();
+        _xl.Dispose();
+        _folder.Dispose();
+        _scope.Dispose();
     }
 
     [Theory]
@@ -32,13 +32,13 @@ public sealed class LoraNetworksTests : IDisposable
     [InlineData(false, true, "text_encoder,text_encoder_2")]
     public void Create_OnSdxl_AttachesToTheNetworksThatHaveSettings(bool unet, bool text, string names)
     {
-        using var lora = StableDiffusionLora.Create(xl, "mine", unet ? UNetConfig : null, text ? TextConfig : null, seed: 3);
+        using var lora = StableDiffusionLora.Create(_xl, "mine", unet ? UNetConfig : null, text ? TextConfig : null, seed: 3);
 
         Assert.Equal(names.Split(','), lora.Networks.Select(static network => network.Name));
         Assert.All(lora.Networks, static network => Assert.Equal(network.Name != "unet", network.IsTextEncoder));
         Assert.Equal((unet, text, text), (lora.UNet is not null, lora.TextEncoder is not null, lora.TextEncoder2 is not null));
         Assert.Equal(
-            (unet ? xl.UNet : null, text ? xl.TextEncoder : null, text ? xl.TextEncoder2 : null),
+            (unet ? _xl.UNet : null, text ? _xl.TextEncoder : null, text ? _xl.TextEncoder2 : null),
             (lora.UNet?.BaseModel, lora.TextEncoder?.BaseModel, lora.TextEncoder2?.BaseModel));
         Assert.Equal(names.Split(',').Select(static name => $"mine, {name}"), lora.Reports.Select(static report => report.Name));
 
@@ -61,7 +61,7 @@ public sealed class LoraNetworksTests : IDisposable
 
         List<float[]> Numbers(long seed)
         {
-            using var lora = StableDiffusionLora.Create(xl, "mine", UNetConfig, TextConfig, seed);
+            using var lora = StableDiffusionLora.Create(_xl, "mine", UNetConfig, TextConfig, seed);
             return [.. lora.UNetParameters.Concat(lora.TextEncoderParameters).Select(static parameter => parameter.data<float>().ToArray())];
         }
     }
@@ -114,7 +114,7 @@ public sealed class LoraNetworksTests : IDisposable
 
         Assert.All(expected.Zip(merged), static pair => Assert.InRange(Fixtures.MaxDifference(pair.First, pair.Second), 0, 1e-6));
         Assert.All(before.Zip(Projections()), static pair => Assert.Equal(0, Fixtures.MaxDifference(pair.First, pair.Second)));
-        Assert.Empty(StableDiffusionLora.BesideNetworksOf(xl));
+        Assert.Empty(StableDiffusionLora.BesideNetworksOf(_xl));
     }
 
     [Fact]
@@ -137,25 +137,25 @@ public sealed class LoraNetworksTests : IDisposable
     [Fact]
     public void BesideNetworksOf_APipeline_TellsEachAdapterWithItsWeight()
     {
-        Assert.Empty(StableDiffusionLora.BesideNetworksOf(xl));
-        using var first = StableDiffusionLora.Create(xl, "style", UNetConfig, null, 1);
-        using var second = StableDiffusionLora.Create(xl, "mika", UNetConfig, TextConfig, 1);
+        Assert.Empty(StableDiffusionLora.BesideNetworksOf(_xl));
+        using var first = StableDiffusionLora.Create(_xl, "style", UNetConfig, null, 1);
+        using var second = StableDiffusionLora.Create(_xl, "mika", UNetConfig, TextConfig, 1);
         (first.Weight, second.Weight) = (0.8, -1.5);
         Assert.Equal(
             ["unet: mika × -1.5", "unet: style × 0.8", "text_encoder: mika × -1.5", "text_encoder_2: mika × -1.5"],
-            StableDiffusionLora.BesideNetworksOf(xl));
+            StableDiffusionLora.BesideNetworksOf(_xl));
         first.Merge();
         second.TextEncoder!.Enabled = false;
         Assert.Equal(
             ["unet: mika × -1.5", "unet: style × 0.8, merged", "text_encoder: mika × -1.5, off", "text_encoder_2: mika × -1.5"],
-            StableDiffusionLora.BesideNetworksOf(xl));
+            StableDiffusionLora.BesideNetworksOf(_xl));
     }
 
     /// <summary>No two networks drop the same numbers: each has the seed times a factor of its own.</summary>
     [Fact]
     public void TrainEvalAndSeedDropout_ReachEveryNetwork()
     {
-        using var lora = StableDiffusionLora.Create(xl, "mine", UNetConfig with { Dropout = 0.5 }, TextConfig with { Dropout = 0.5 }, seed: 3);
+        using var lora = StableDiffusionLora.Create(_xl, "mine", UNetConfig with { Dropout = 0.5 }, TextConfig with { Dropout = 0.5 }, seed: 3);
         Fill(lora);
         lora.Eval();
         var quiet = Outputs();
@@ -185,9 +185,9 @@ public sealed class LoraNetworksTests : IDisposable
         {
             foreach (var type in new[] { ScalarType.Float32, ScalarType.Float16 })
             {
-                var path = folder.In($"{kind}-{unet}-{text}-{type}");
+                var path = _folder.In($"{kind}-{unet}-{text}-{type}");
                 Dictionary<string, Tensor> saved;
-                using (var lora = StableDiffusionLora.Create(xl, "mine", unet ? UNetConfig : null, text ? TextConfig : null, seed: 3))
+                using (var lora = StableDiffusionLora.Create(_xl, "mine", unet ? UNetConfig : null, text ? TextConfig : null, seed: 3))
                 {
                     Fill(lora);
                     saved = States(lora);
@@ -204,7 +204,7 @@ public sealed class LoraNetworksTests : IDisposable
                     prefixes.Split(',').Where((_, i) => kind != "peft" && (i == 0 ? unet : text)),
                     prefix => Assert.Contains(tensors, tensor => tensor.Key.StartsWith(prefix, StringComparison.Ordinal)));
 
-                using var loaded = StableDiffusionLora.Load(xl, path, "again", strict: true);
+                using var loaded = StableDiffusionLora.Load(_xl, path, "again", strict: true);
                 Assert.Equal(names, loaded.Networks.Select(static network => network.Name));
                 var read = States(loaded);
                 Assert.Equal(saved.Keys.Order(StringComparer.Ordinal), read.Keys.Order(StringComparer.Ordinal));
@@ -218,18 +218,18 @@ public sealed class LoraNetworksTests : IDisposable
     {
         using (var lora = Filled())
         {
-            lora.SaveKohya(folder.In("my.style.safetensors"));
-            lora.SavePeft(folder.In("peft"));
+            lora.SaveKohya(_folder.In("my.style.safetensors"));
+            lora.SavePeft(_folder.In("peft"));
         }
 
-        using (var loaded = StableDiffusionLora.Load(xl, folder.In("my.style.safetensors")))
+        using (var loaded = StableDiffusionLora.Load(_xl, _folder.In("my.style.safetensors")))
         {
             Assert.Equal("my.style", loaded.Name);
-            Assert.Throws<ArgumentException>(() => StableDiffusionLora.Load(xl, folder.In("my.style.safetensors")));
+            Assert.Throws<ArgumentException>(() => StableDiffusionLora.Load(_xl, _folder.In("my.style.safetensors")));
             Assert.Equal(["my.style"], loaded.UNet!.Names);
         }
 
-        using var peft = StableDiffusionLora.Load(xl, folder.In("peft") + Path.DirectorySeparatorChar);
+        using var peft = StableDiffusionLora.Load(_xl, _folder.In("peft") + Path.DirectorySeparatorChar);
         Assert.Equal("peft", peft.Name);
     }
 
@@ -239,12 +239,12 @@ public sealed class LoraNetworksTests : IDisposable
     {
         using (var lora = Filled())
         {
-            lora.SaveKohya(folder.In("first.safetensors"), new Dictionary<string, string> { ["ss_epoch"] = "3", ["modelspec.author"] = "me", ["ss_steps"] = "10", ["format"] = "pt", ["modelspec.title"] = "a title" });
+            lora.SaveKohya(_folder.In("first.safetensors"), new Dictionary<string, string> { ["ss_epoch"] = "3", ["modelspec.author"] = "me", ["ss_steps"] = "10", ["format"] = "pt", ["modelspec.title"] = "a title" });
         }
 
-        using var loaded = StableDiffusionLora.Load(xl, folder.In("first.safetensors"), "renamed");
-        loaded.SaveKohya(folder.In("second.safetensors"), new Dictionary<string, string> { ["ss_steps"] = "20" });
-        using var file = SafetensorsFile.Open(folder.In("second.safetensors"));
+        using var loaded = StableDiffusionLora.Load(_xl, _folder.In("first.safetensors"), "renamed");
+        loaded.SaveKohya(_folder.In("second.safetensors"), new Dictionary<string, string> { ["ss_steps"] = "20" });
+        using var file = SafetensorsFile.Open(_folder.In("second.safetensors"));
 
         Assert.Equal(
             ("3", "me", "20", "a title"),
@@ -282,24 +282,24 @@ public sealed class LoraNetworksTests : IDisposable
                 ["ss_base_model_version"] = version,
             },
             BaseModelFacts.Of(pipeline));
-        Assert.Equal(LoraArchitecture.StableDiffusionXL, BaseModelFacts.ArchitectureOf(xl));
+        Assert.Equal(LoraArchitecture.StableDiffusionXL, BaseModelFacts.ArchitectureOf(_xl));
     }
 
     [Fact]
     public void Create_ThatFails_LeavesNothingBehind()
     {
-        var trainable = xl.UNet.parameters().Count(static parameter => parameter.requires_grad);
+        var trainable = _xl.UNet.parameters().Count(static parameter => parameter.requires_grad);
         Assert.Contains(
             "Got neither settings for the UNet nor for the text encoder of LoRA 'mine'",
-            Assert.Throws<ArgumentException>(() => StableDiffusionLora.Create(xl, "mine", null, null, 1)).Message);
-        Assert.Throws<ArgumentException>(() => StableDiffusionLora.Create(xl, "mine", UNetConfig, TextConfig with { Rank = 0 }, 1));
-        Assert.Throws<ArgumentException>(() => StableDiffusionLora.Create(xl, "mine", UNetConfig with { TargetModules = ["nowhere"] }, null, 1));
+            Assert.Throws<ArgumentException>(() => StableDiffusionLora.Create(_xl, "mine", null, null, 1)).Message);
+        Assert.Throws<ArgumentException>(() => StableDiffusionLora.Create(_xl, "mine", UNetConfig, TextConfig with { Rank = 0 }, 1));
+        Assert.Throws<ArgumentException>(() => StableDiffusionLora.Create(_xl, "mine", UNetConfig with { TargetModules = ["nowhere"] }, null, 1));
 
-        Assert.Empty(StableDiffusionLora.BesideNetworksOf(xl));
-        Assert.Equal(trainable, xl.UNet.parameters().Count(static parameter => parameter.requires_grad));
+        Assert.Empty(StableDiffusionLora.BesideNetworksOf(_xl));
+        Assert.Equal(trainable, _xl.UNet.parameters().Count(static parameter => parameter.requires_grad));
         using (var lora = Filled())
         {
-            Assert.Throws<ArgumentException>(() => StableDiffusionLora.Create(xl, "mine", UNetConfig, null, 1));
+            Assert.Throws<ArgumentException>(() => StableDiffusionLora.Create(_xl, "mine", UNetConfig, null, 1));
             Assert.Equal(["mine"], lora.UNet!.Names);
         }
     }
@@ -332,7 +332,7 @@ public sealed class LoraNetworksTests : IDisposable
 
     private StableDiffusionLora Filled()
     {
-        var lora = StableDiffusionLora.Create(xl, "mine", UNetConfig, TextConfig, seed: 3);
+        var lora = StableDiffusionLora.Create(_xl, "mine", UNetConfig, TextConfig, seed: 3);
         Fill(lora);
         return lora;
     }
@@ -355,7 +355,7 @@ public sealed class LoraNetworksTests : IDisposable
     /// <summary>The first projection that is adapted in each network.</summary>
     private List<Tensor> Projections() =>
     [
-        .. new (nn.Module Network, string End)[] { (xl.UNet, "to_q.weight"), (xl.TextEncoder, "q_proj.weight"), (xl.TextEncoder2!, "q_proj.weight") }
+        .. new (nn.Module Network, string End)[] { (_xl.UNet, "to_q.weight"), (_xl.TextEncoder, "q_proj.weight"), (_xl.TextEncoder2!, "q_proj.weight") }
             .Select(part => part.Network.named_parameters().First(pair => pair.name.Replace(".base_layer", "", StringComparison.Ordinal).EndsWith(part.End, StringComparison.Ordinal)).parameter.detach().clone()),
     ];
 
@@ -363,12 +363,12 @@ public sealed class LoraNetworksTests : IDisposable
     {
         using var noGradient = no_grad();
         var ids = tensor(new long[] { 5, 6, 7, 8 }).reshape(1, 4);
-        var context = new Conditioning(linspace(-1, 1, 48).reshape(1, 4, 12), linspace(-1, 1, 5).reshape(1, 5), xl.TimeIds(1));
+        var context = new Conditioning(linspace(-1, 1, 48).reshape(1, 4, 12), linspace(-1, 1, 5).reshape(1, 5), _xl.TimeIds(1));
         return
         [
-            xl.UNet.call(linspace(-1, 1, 3 * 8 * 8).view(1, 3, 8, 8).sin(), tensor(new long[] { 400 }), context),
-            xl.TextEncoder.call(ids),
-            xl.TextEncoder2!.call(ids),
+            _xl.UNet.call(linspace(-1, 1, 3 * 8 * 8).view(1, 3, 8, 8).sin(), tensor(new long[] { 400 }), context),
+            _xl.TextEncoder.call(ids),
+            _xl.TextEncoder2!.call(ids),
         ];
     }
 }

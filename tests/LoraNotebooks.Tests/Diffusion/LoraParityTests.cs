@@ -185,15 +185,15 @@ public sealed partial class LoraParityTests(ParityTable table) : IClassFixture<P
     /// <summary>One case: its pipeline, inputs, expected outputs and limits.</summary>
     private sealed class LoraCase : IDisposable
     {
-        private readonly ParityTable table;
-        private readonly string name;
-        private readonly string folder;
-        private readonly TorchSharp.DisposeScope scope = NewDisposeScope();
+        private readonly ParityTable _table;
+        private readonly string _name;
+        private readonly string _folder;
+        private readonly TorchSharp.DisposeScope _scope = NewDisposeScope();
 
         public LoraCase(ParityTable table, string name, string? pipelineOf = null)
         {
-            (this.table, this.name) = (table, name);
-            folder = Fixtures.Case(Cases, name);
+            (_table, _name) = (table, name);
+            _folder = Fixtures.Case(Cases, name);
             Json = Fixtures.Json(Cases, name, "case.json");
             Pipeline = StableDiffusionPipeline.FromFolder(Fixtures.BaseModelOf(Cases, pipelineOf ?? name));
             Inputs = Fixtures.Tensors(Cases, name, "inputs.safetensors");
@@ -208,7 +208,7 @@ public sealed partial class LoraParityTests(ParityTable table) : IClassFixture<P
 
         public Dictionary<string, Tensor> Expected { get; }
 
-        public string File(string name) => Path.GetFullPath(Path.Combine(folder, name));
+        public string File(string name) => Path.GetFullPath(Path.Combine(_folder, name));
 
         public Tensor RunUNet(string input) => Pipeline.UNet.call(Inputs[$"unet.{input}.latents"], Inputs[$"unet.{input}.timesteps"], Inputs[$"unet.{input}.context"]);
 
@@ -255,13 +255,13 @@ public sealed partial class LoraParityTests(ParityTable table) : IClassFixture<P
             var tolerance = Json.GetProperty("tolerance");
             var most = (limit is null ? tolerance : tolerance.GetProperty(limit)).GetDouble();
             var quantity = key.StartsWith("grad.", StringComparison.Ordinal) ? "loss, gradients" : limit switch { "unet" => "UNet", "text" => "text encoder", "merged" => "merged", _ => "output" };
-            table.Check(name, quantity, Fixtures.MaxDifference(expected, actual), most, key);
+            _table.Check(_name, quantity, Fixtures.MaxDifference(expected, actual), most, key);
         }
 
         public void Dispose()
         {
             Pipeline.Dispose();
-            scope.Dispose();
+            _scope.Dispose();
         }
     }
 }

@@ -13,15 +13,15 @@ public sealed class LoraReadingTests : IDisposable
 {
     private const string Layer = "lora_unet_mid_block_resnets_0_conv1";
 
-    private readonly DisposeScope scope = NewDisposeScope();
-    private readonly TemporaryFolder folder = new();
-    private readonly StableDiffusionPipeline pipeline = TinyPipeline.Create();
+    private readonly DisposeScope _scope = NewDisposeScope();
+    private readonly TemporaryFolder _folder = new();
+    private readonly StableDiffusionPipeline _pipeline = TinyPipeline.Create();
 
     public void Dispose()
     {
-        pipeline.Dispose();
-        folder.Dispose();
-        scope.Dispose();
+        _pipeline.Dispose();
+        _folder.Dispose();
+        _scope.Dispose();
     }
 
     [Fact]
@@ -42,7 +42,7 @@ public sealed class LoraReadingTests : IDisposable
         using var plain = LoraFile.Read(Good(static _ => { }, "plain"));
 
         StableDiffusionLora? lora = null;
-        var told = Told(() => lora = StableDiffusionLora.Load(pipeline, path));
+        var told = Told(() => lora = StableDiffusionLora.Load(_pipeline, path));
 
         using var loaded = lora!;
         using var state = loaded.UNet!.ToState(loaded.Name);
@@ -65,19 +65,19 @@ public sealed class LoraReadingTests : IDisposable
 
         var told = Told(() =>
         {
-            Assert.Contains("unsupported: bundle_emb.my token.clip_l", Assert.Throws<InvalidDataException>(() => StableDiffusionLora.Load(pipeline, path, strict: true)).Message);
+            Assert.Contains("unsupported: bundle_emb.my token.clip_l", Assert.Throws<InvalidDataException>(() => StableDiffusionLora.Load(_pipeline, path, strict: true)).Message);
             Assert.Throws<InvalidDataException>(() => LoraFile.Read(path, strict: true));
-            Assert.Throws<InvalidDataException>(() => LoraConversion.Convert(path, folder.In("out.safetensors"), new LoraWriting(), strict: true));
-            Assert.Throws<InvalidDataException>(() => LoraResizing.Resize(path, folder.In("out.safetensors"), new RankChoice { Rank = 1 }, strict: true));
-            Assert.Throws<InvalidDataException>(() => LoraMerging.Merge([(path, 1)], folder.In("out.safetensors"), strict: true));
+            Assert.Throws<InvalidDataException>(() => LoraConversion.Convert(path, _folder.In("out.safetensors"), new LoraWriting(), strict: true));
+            Assert.Throws<InvalidDataException>(() => LoraResizing.Resize(path, _folder.In("out.safetensors"), new RankChoice { Rank = 1 }, strict: true));
+            Assert.Throws<InvalidDataException>(() => LoraMerging.Merge([(path, 1)], _folder.In("out.safetensors"), strict: true));
         });
 
         Assert.Empty(told);
-        Assert.False(File.Exists(folder.In("out.safetensors")));
-        Assert.Single(Told(() => LoraMerging.Merge([(path, 1)], folder.In("out.safetensors"))));
-        Assert.Single(Told(() => LoraResizing.Resize(path, folder.In("out.safetensors"), new RankChoice { Rank = 1 })));
-        Assert.Single(Told(() => Assert.Single(LoraConversion.Convert(path, folder.In("out.safetensors"), new LoraWriting()))));
-        Assert.DoesNotContain(SafetensorsFile.LoadAll(folder.In("out.safetensors")).Keys, static key => key.StartsWith("bundle_emb", StringComparison.Ordinal));
+        Assert.False(File.Exists(_folder.In("out.safetensors")));
+        Assert.Single(Told(() => LoraMerging.Merge([(path, 1)], _folder.In("out.safetensors"))));
+        Assert.Single(Told(() => LoraResizing.Resize(path, _folder.In("out.safetensors"), new RankChoice { Rank = 1 })));
+        Assert.Single(Told(() => Assert.Single(LoraConversion.Convert(path, _folder.In("out.safetensors"), new LoraWriting()))));
+        Assert.DoesNotContain(SafetensorsFile.LoadAll(_folder.In("out.safetensors")).Keys, static key => key.StartsWith("bundle_emb", StringComparison.Ordinal));
     }
 
     [Fact]
@@ -89,7 +89,7 @@ public sealed class LoraReadingTests : IDisposable
             tensors["something.else"] = ones(1);
         });
 
-        var message = Assert.Throws<InvalidDataException>(() => StableDiffusionLora.Load(pipeline, path)).Message;
+        var message = Assert.Throws<InvalidDataException>(() => StableDiffusionLora.Load(_pipeline, path)).Message;
         var inspection = LoraInspection.Of(path);
 
         Assert.Contains("is damaged (1 fault)", message);
@@ -104,13 +104,13 @@ public sealed class LoraReadingTests : IDisposable
     [Fact]
     public void PeftFolder_WithHalfALayer_IsDamagedAlsoForTools()
     {
-        LoraConversion.Convert(Good(static _ => { }), folder.In("peft"), new LoraWriting { Kind = LoraFileKind.Peft });
-        var weights = folder.In("peft", "unet", PeftFolder.WeightsName);
+        LoraConversion.Convert(Good(static _ => { }), _folder.In("peft"), new LoraWriting { Kind = LoraFileKind.Peft });
+        var weights = _folder.In("peft", "unet", PeftFolder.WeightsName);
         var tensors = SafetensorsFile.LoadAll(weights);
         tensors.Remove("base_model.model.mid_block.resnets.0.conv1.lora_B.weight");
         SafetensorsFile.Write(weights, tensors);
 
-        Assert.Contains("missing: base_model.model.mid_block.resnets.0.conv1.lora_B.weight", Assert.Throws<InvalidDataException>(() => LoraConversion.Convert(folder.In("peft"), folder.In("out"), new LoraWriting())).Message);
+        Assert.Contains("missing: base_model.model.mid_block.resnets.0.conv1.lora_B.weight", Assert.Throws<InvalidDataException>(() => LoraConversion.Convert(_folder.In("peft"), _folder.In("out"), new LoraWriting())).Message);
         using var file = LoraFile.Read(Good(static good =>
         {
             good.Remove($"{Layer}.lora_up.weight");
@@ -141,9 +141,9 @@ public sealed class LoraReadingTests : IDisposable
 
         tensors[$"{module}.lora_down.weight"] = ones(1, width);
         tensors[$"{module}.lora_up.weight"] = ones(4, 1);
-        SafetensorsFile.Write(folder.In("other.safetensors"), tensors, noted is null ? null : new Dictionary<string, string> { ["ss_base_model_version"] = noted, ["ss_network_module"] = "networks.lora" });
+        SafetensorsFile.Write(_folder.In("other.safetensors"), tensors, noted is null ? null : new Dictionary<string, string> { ["ss_base_model_version"] = noted, ["ss_network_module"] = "networks.lora" });
 
-        var message = Assert.Throws<InvalidDataException>(() => StableDiffusionLora.Load(pipeline, folder.In("other.safetensors"))).Message;
+        var message = Assert.Throws<InvalidDataException>(() => StableDiffusionLora.Load(_pipeline, _folder.In("other.safetensors"))).Message;
 
         Assert.StartsWith($"This LoRA is for {expected}", message);
         Assert.Contains("the pipeline is Stable Diffusion 1.x", message[..200]);
@@ -155,13 +155,13 @@ public sealed class LoraReadingTests : IDisposable
     [Fact]
     public void Load_OfWeightsOfAnotherSize_SaysTheModelFirst()
     {
-        SafetensorsFile.Write(folder.In("sd2.safetensors"), new Dictionary<string, Tensor>
+        SafetensorsFile.Write(_folder.In("sd2.safetensors"), new Dictionary<string, Tensor>
         {
             ["lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k.lora_down.weight"] = ones(1, 1024),
             ["lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k.lora_up.weight"] = ones(8, 1),
         });
 
-        Assert.StartsWith("This LoRA is for Stable Diffusion 2.x, the pipeline is Stable Diffusion 1.x", Assert.Throws<InvalidDataException>(() => StableDiffusionLora.Load(pipeline, folder.In("sd2.safetensors"))).Message);
+        Assert.StartsWith("This LoRA is for Stable Diffusion 2.x, the pipeline is Stable Diffusion 1.x", Assert.Throws<InvalidDataException>(() => StableDiffusionLora.Load(_pipeline, _folder.In("sd2.safetensors"))).Message);
     }
 
     [Fact]
@@ -170,7 +170,7 @@ public sealed class LoraReadingTests : IDisposable
         var path = Good(static _ => { });
         SafetensorsFile.Write(path, SafetensorsFile.LoadAll(path), new Dictionary<string, string> { ["ss_base_model_version"] = "sdxl_base_v1-0" });
 
-        using var lora = StableDiffusionLora.Load(pipeline, path);
+        using var lora = StableDiffusionLora.Load(_pipeline, path);
 
         Assert.NotNull(lora.UNet);
     }
@@ -178,9 +178,9 @@ public sealed class LoraReadingTests : IDisposable
     [Fact]
     public void Merge_OfLorasForDifferentModels_SaysSo()
     {
-        SafetensorsFile.Write(folder.In("xl.safetensors"), new Dictionary<string, Tensor> { ["lora_te2_text_model_encoder_layers_0_mlp_fc1.lora_down.weight"] = ones(1, 4), ["lora_te2_text_model_encoder_layers_0_mlp_fc1.lora_up.weight"] = ones(4, 1) });
+        SafetensorsFile.Write(_folder.In("xl.safetensors"), new Dictionary<string, Tensor> { ["lora_te2_text_model_encoder_layers_0_mlp_fc1.lora_down.weight"] = ones(1, 4), ["lora_te2_text_model_encoder_layers_0_mlp_fc1.lora_up.weight"] = ones(4, 1) });
 
-        var message = Assert.Throws<ArgumentException>(() => LoraMerging.Merge([(Good(static _ => { }), 1), (folder.In("xl.safetensors"), 1)], folder.In("out.safetensors"))).Message;
+        var message = Assert.Throws<ArgumentException>(() => LoraMerging.Merge([(Good(static _ => { }), 1), (_folder.In("xl.safetensors"), 1)], _folder.In("out.safetensors"))).Message;
 
         Assert.Contains("xl.safetensors' is for Stable Diffusion XL (SDXL)", message);
     }
@@ -191,9 +191,9 @@ public sealed class LoraReadingTests : IDisposable
     [InlineData("ip_adapter.1.to_k_ip.weight", "IP-Adapter")]
     public void Load_OfWhatIsNoLora_SaysWhatItIs(string name, string expected)
     {
-        SafetensorsFile.Write(folder.In("other.safetensors"), new Dictionary<string, Tensor> { [name] = ones(2) });
+        SafetensorsFile.Write(_folder.In("other.safetensors"), new Dictionary<string, Tensor> { [name] = ones(2) });
 
-        Assert.Contains(expected, Assert.Throws<InvalidDataException>(() => StableDiffusionLora.Load(pipeline, folder.In("other.safetensors"))).Message);
+        Assert.Contains(expected, Assert.Throws<InvalidDataException>(() => StableDiffusionLora.Load(_pipeline, _folder.In("other.safetensors"))).Message);
     }
 
     [Fact]
@@ -204,15 +204,15 @@ public sealed class LoraReadingTests : IDisposable
         const string key = $"{Layer}.lora_down.weight";
         var bytes = rand(values[key].shape, generator: new Generator(1)).mul(100).to(ScalarType.Byte);
         values[key] = bytes;
-        SafetensorsFile.Write(folder.In("f8.safetensors"), values);
-        Rename(folder.In("f8.safetensors"), "\"U8\"", "\"F8_E4M3\"");
+        SafetensorsFile.Write(_folder.In("f8.safetensors"), values);
+        Rename(_folder.In("f8.safetensors"), "\"U8\"", "\"F8_E4M3\"");
 
-        using var lora = StableDiffusionLora.Load(pipeline, folder.In("f8.safetensors"));
+        using var lora = StableDiffusionLora.Load(_pipeline, _folder.In("f8.safetensors"));
         using var state = lora.UNet!.ToState(lora.Name);
 
         var expected = bytes.data<byte>().ToArray().Select(static bits => bits < 8 ? bits / 512f : (1 + (bits & 7) / 8f) * MathF.Pow(2, (bits >> 3) - 7)).ToArray();
         Assert.Equal(expected, state.Tensors["mid_block.resnets.0.conv1.lora_A.weight"].data<float>().ToArray());
-        Assert.Contains("F8_E4M3", LoraInspection.Of(folder.In("f8.safetensors")).DTypes);
+        Assert.Contains("F8_E4M3", LoraInspection.Of(_folder.In("f8.safetensors")).DTypes);
     }
 
     /// <summary>The header with another word in place of one, its length kept by the blanks at its end.</summary>
@@ -245,8 +245,8 @@ public sealed class LoraReadingTests : IDisposable
     /// <summary>A LoRA of this pipeline, changed.</summary>
     private string Good(Action<Dictionary<string, Tensor>> change, string name = "lora")
     {
-        var path = folder.In($"{name}.safetensors");
-        using (var lora = StableDiffusionLora.Create(pipeline, name, new LoraConfig { Rank = 2, TargetModules = ["to_q", "conv1"] }, null, seed: 1))
+        var path = _folder.In($"{name}.safetensors");
+        using (var lora = StableDiffusionLora.Create(_pipeline, name, new LoraConfig { Rank = 2, TargetModules = ["to_q", "conv1"] }, null, seed: 1))
         {
             lora.SaveKohya(path);
         }

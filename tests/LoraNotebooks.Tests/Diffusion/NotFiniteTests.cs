@@ -15,20 +15,20 @@ public sealed class NotFiniteTests : IDisposable
 {
     private const string Module = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q";
 
-    private readonly DisposeScope scope = NewDisposeScope();
-    private readonly TemporaryFolder folder = new();
-    private readonly StableDiffusionPipeline pipeline = TinyPipeline.Create();
-    private readonly TextWriter error = Console.Error;
-    private readonly StringWriter told = new();
+    private readonly DisposeScope _scope = NewDisposeScope();
+    private readonly TemporaryFolder _folder = new();
+    private readonly StableDiffusionPipeline _pipeline = TinyPipeline.Create();
+    private readonly TextWriter _error = Console.Error;
+    private readonly StringWriter _told = new();
 
-    public NotFiniteTests() => Console.SetError(told);
+    public NotFiniteTests() => Console.SetError(_told);
 
     public void Dispose()
     {
-        Console.SetError(error);
-        pipeline.Dispose();
-        folder.Dispose();
-        scope.Dispose();
+        Console.SetError(_error);
+        _pipeline.Dispose();
+        _folder.Dispose();
+        _scope.Dispose();
     }
 
     [Theory]
@@ -38,19 +38,19 @@ public sealed class NotFiniteTests : IDisposable
     {
         var path = Lora(number);
 
-        using (var lora = StableDiffusionLora.Load(pipeline, path))
+        using (var lora = StableDiffusionLora.Load(_pipeline, path))
         {
             var note = Assert.Single(lora.Notes);
             Assert.Equal((LoraNoteKind.NotFinite, $"unet: {Module}"), (note.Kind, Assert.Single(note.Names)));
-            Assert.Contains(Module, told.ToString());
-            var message = Assert.Throws<NotFiniteException>(() => pipeline.Generate(new() { Prompt = "x", Steps = 3, Guidance = 2 })).Message;
+            Assert.Contains(Module, _told.ToString());
+            var message = Assert.Throws<NotFiniteException>(() => _pipeline.Generate(new() { Prompt = "x", Steps = 3, Guidance = 2 })).Message;
             Assert.Contains("step 1 of 3", message);
             Assert.Contains("smaller weights", message);
             lora.Weight = 0;
-            Assert.Single(pipeline.Generate(new() { Prompt = "x", Steps = 2 }));
+            Assert.Single(_pipeline.Generate(new() { Prompt = "x", Steps = 2 }));
         }
 
-        Assert.Contains($"not finite: unet: {Module}", Assert.Throws<InvalidDataException>(() => StableDiffusionLora.Load(pipeline, path, strict: true)).Message);
+        Assert.Contains($"not finite: unet: {Module}", Assert.Throws<InvalidDataException>(() => StableDiffusionLora.Load(_pipeline, path, strict: true)).Message);
     }
 
     [Fact]
@@ -58,9 +58,9 @@ public sealed class NotFiniteTests : IDisposable
     {
         var tensors = SafetensorsFile.LoadAll(Lora(1));
         tensors[$"lora_unet_{Module.Replace('.', '_')}.alpha"] = tensor(float.NaN);
-        SafetensorsFile.Write(folder.In("alpha.safetensors"), tensors);
+        SafetensorsFile.Write(_folder.In("alpha.safetensors"), tensors);
 
-        using var file = LoraFile.Read(folder.In("alpha.safetensors"));
+        using var file = LoraFile.Read(_folder.In("alpha.safetensors"));
 
         Assert.Equal($"unet: {Module}", Assert.Single(Assert.Single(file.Notes).Names));
     }
@@ -68,16 +68,16 @@ public sealed class NotFiniteTests : IDisposable
     [Fact]
     public void PeftFolder_WithSuchNumbers_IsToldAndStrictlyRefused()
     {
-        LoraConversion.Convert(Lora(1), folder.In("peft"), new LoraWriting { Kind = LoraFileKind.Peft });
-        var weights = folder.In("peft", "unet", PeftFolder.WeightsName);
+        LoraConversion.Convert(Lora(1), _folder.In("peft"), new LoraWriting { Kind = LoraFileKind.Peft });
+        var weights = _folder.In("peft", "unet", PeftFolder.WeightsName);
         var tensors = SafetensorsFile.LoadAll(weights);
         tensors[$"base_model.model.{Module}.lora_B.weight"].fill_(float.NaN);
         SafetensorsFile.Write(weights, tensors);
 
-        PeftFolder.Read(folder.In("peft", "unet")).Dispose();
+        PeftFolder.Read(_folder.In("peft", "unet")).Dispose();
 
-        Assert.Contains(Module, told.ToString());
-        Assert.Throws<InvalidDataException>(() => PeftFolder.Read(folder.In("peft", "unet"), strict: true));
+        Assert.Contains(Module, _told.ToString());
+        Assert.Throws<InvalidDataException>(() => PeftFolder.Read(_folder.In("peft", "unet"), strict: true));
     }
 
     [Theory]
@@ -88,67 +88,67 @@ public sealed class NotFiniteTests : IDisposable
     {
         var path = Lora(1e5f);
 
-        var message = Assert.Throws<ArgumentException>(() => LoraConversion.Convert(path, folder.In("half"), new LoraWriting { Kind = kind, DType = ScalarType.Float16 })).Message;
+        var message = Assert.Throws<ArgumentException>(() => LoraConversion.Convert(path, _folder.In("half"), new LoraWriting { Kind = kind, DType = ScalarType.Float16 })).Message;
 
         Assert.Contains($"{Module}.lora_B.weight (up to 1E+05, Float16)", message);
         Assert.Contains("bf16 or fp32", message);
-        Assert.False(Path.Exists(folder.In("half")));
-        LoraConversion.Convert(path, folder.In("brain"), new LoraWriting { Kind = kind, DType = ScalarType.BFloat16 });
-        Assert.True(Path.Exists(folder.In("brain")));
+        Assert.False(Path.Exists(_folder.In("half")));
+        LoraConversion.Convert(path, _folder.In("brain"), new LoraWriting { Kind = kind, DType = ScalarType.BFloat16 });
+        Assert.True(Path.Exists(_folder.In("brain")));
     }
 
     [Fact]
     public void Convert_ResizeMergeAndSave_OfSuchNumbers_WriteNothing()
     {
         var path = Lora(float.NaN);
-        using var lora = StableDiffusionLora.Load(pipeline, path);
+        using var lora = StableDiffusionLora.Load(_pipeline, path);
 
-        Assert.Throws<InvalidDataException>(() => LoraConversion.Convert(path, folder.In("out"), new LoraWriting()));
-        Assert.Throws<InvalidDataException>(() => LoraResizing.Resize(path, folder.In("out"), new RankChoice { Rank = 1 }));
-        Assert.Throws<InvalidDataException>(() => LoraMerging.Merge([(path, 1)], folder.In("out")));
-        Assert.Throws<InvalidDataException>(() => lora.SaveKohya(folder.In("out")));
-        Assert.Throws<InvalidDataException>(() => lora.SavePeft(folder.In("out")));
-        Assert.Throws<InvalidDataException>(() => lora.SaveDiffusers(folder.In("out")));
+        Assert.Throws<InvalidDataException>(() => LoraConversion.Convert(path, _folder.In("out"), new LoraWriting()));
+        Assert.Throws<InvalidDataException>(() => LoraResizing.Resize(path, _folder.In("out"), new RankChoice { Rank = 1 }));
+        Assert.Throws<InvalidDataException>(() => LoraMerging.Merge([(path, 1)], _folder.In("out")));
+        Assert.Throws<InvalidDataException>(() => lora.SaveKohya(_folder.In("out")));
+        Assert.Throws<InvalidDataException>(() => lora.SavePeft(_folder.In("out")));
+        Assert.Throws<InvalidDataException>(() => lora.SaveDiffusers(_folder.In("out")));
         Assert.Throws<InvalidOperationException>(lora.Merge);
-        Assert.False(Path.Exists(folder.In("out")));
+        Assert.False(Path.Exists(_folder.In("out")));
     }
 
     [Fact]
     public void MergedModel_ThatWouldOverflow_IsRefusedBeforeAnythingIsWritten()
     {
-        pipeline.Save(folder.In("base"));
+        _pipeline.Save(_folder.In("base"));
 
-        var message = Assert.Throws<ArgumentException>(() => MergedModel.Write(folder.In("base"), [(Lora(1e6f), 1)], folder.In("merged"), ScalarType.Float16)).Message;
+        var message = Assert.Throws<ArgumentException>(() => MergedModel.Write(_folder.In("base"), [(Lora(1e6f), 1)], _folder.In("merged"), ScalarType.Float16)).Message;
 
         Assert.Contains(Module, message);
-        Assert.False(Path.Exists(folder.In("merged")));
-        MergedModel.Write(folder.In("base"), [(Lora(1e6f), 1)], folder.In("merged"), ScalarType.BFloat16);
-        Assert.DoesNotContain("not finite", told.ToString());
+        Assert.False(Path.Exists(_folder.In("merged")));
+        MergedModel.Write(_folder.In("base"), [(Lora(1e6f), 1)], _folder.In("merged"), ScalarType.BFloat16);
+        Assert.DoesNotContain("not finite", _told.ToString());
     }
 
     [Fact]
     public void LoadingAModel_WithSuchWeights_NamesThem()
     {
-        pipeline.UNet.Save(folder.In("unet"));
-        var path = Directory.GetFiles(folder.In("unet"), "*.safetensors").Single();
+        _pipeline.UNet.Save(_folder.In("unet"));
+        var path = Directory.GetFiles(_folder.In("unet"), "*.safetensors").Single();
         var tensors = SafetensorsFile.LoadAll(path);
         tensors["conv_in.bias"].fill_(float.NaN);
         tensors["conv_out.bias"].fill_(1e6f);
         SafetensorsFile.Write(path, tensors);
 
-        UNet2DConditionModel.FromFolder(folder.In("unet")).Dispose();
-        Assert.Contains("1 weight of UNet2DConditionModel not finite as Float32", told.ToString());
-        UNet2DConditionModel.FromFolder(folder.In("unet"), ScalarType.Float16).Dispose();
+        UNet2DConditionModel.FromFolder(_folder.In("unet")).Dispose();
+        Assert.Contains("1 weight of UNet2DConditionModel not finite as Float32", _told.ToString());
+        UNet2DConditionModel.FromFolder(_folder.In("unet"), ScalarType.Float16).Dispose();
 
-        Assert.Contains("2 weights of UNet2DConditionModel not finite as Float16", told.ToString());
-        Assert.Contains("BFloat16", told.ToString());
-        Assert.Contains("conv_in.bias", told.ToString());
+        Assert.Contains("2 weights of UNet2DConditionModel not finite as Float16", _told.ToString());
+        Assert.Contains("BFloat16", _told.ToString());
+        Assert.Contains("conv_in.bias", _told.ToString());
     }
 
     [Fact]
     public void Decode_OfWhatIsNotFinite_IsNoBlackPicture()
     {
-        Assert.Contains("autoencoder", Assert.Throws<NotFiniteException>(() => pipeline.Decode(full(1, 3, 8, 8, float.PositiveInfinity))).Message);
+        Assert.Contains("autoencoder", Assert.Throws<NotFiniteException>(() => _pipeline.Decode(full(1, 3, 8, 8, float.PositiveInfinity))).Message);
         Assert.Contains("finite", Assert.Throws<ArgumentException>(() => RgbImage.FromTensor(full(3, 2, 2, float.NaN))).Message);
     }
 
@@ -175,8 +175,8 @@ public sealed class NotFiniteTests : IDisposable
     /// <summary>A LoRA on one projection, one number of whose B is given.</summary>
     private string Lora(float number)
     {
-        var path = folder.In($"{Guid.NewGuid():N}.safetensors");
-        using var lora = StableDiffusionLora.Create(pipeline, "made", new LoraConfig { Rank = 2, TargetModules = ["attn1.to_q"] }, null, seed: 1);
+        var path = _folder.In($"{Guid.NewGuid():N}.safetensors");
+        using var lora = StableDiffusionLora.Create(_pipeline, "made", new LoraConfig { Rank = 2, TargetModules = ["attn1.to_q"] }, null, seed: 1);
         lora.SaveKohya(path);
         var tensors = SafetensorsFile.LoadAll(path);
         tensors[$"lora_unet_{Module.Replace('.', '_')}.lora_up.weight"][1, 0] = number;

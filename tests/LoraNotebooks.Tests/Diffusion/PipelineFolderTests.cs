@@ -10,20 +10,20 @@ namespace LoraNotebooks.Tests.Diffusion;
 /// <summary>A model as a folder: what is written, what must be there, what its outline tells, and what merging writes.</summary>
 public sealed class PipelineFolderTests : IDisposable
 {
-    private readonly DisposeScope scope = NewDisposeScope();
-    private readonly TemporaryFolder folder = new();
+    private readonly DisposeScope _scope = NewDisposeScope();
+    private readonly TemporaryFolder _folder = new();
 
     public void Dispose()
     {
-        folder.Dispose();
-        scope.Dispose();
+        _folder.Dispose();
+        _scope.Dispose();
     }
 
     [Fact]
     public void Save_StableDiffusion_WritesUpstreamsIndex()
     {
         using var pipeline = TinyPipeline.Create();
-        pipeline.Save(folder.In("new"));
+        pipeline.Save(_folder.In("new"));
         Assert.Equal(
             """
             {
@@ -60,7 +60,7 @@ public sealed class PipelineFolderTests : IDisposable
               ]
             }
             """.ReplaceLineEndings("\n"),
-            File.ReadAllText(folder.In("new", "model_index.json")).TrimEnd());
+            File.ReadAllText(_folder.In("new", "model_index.json")).TrimEnd());
     }
 
     [Theory]
@@ -70,25 +70,25 @@ public sealed class PipelineFolderTests : IDisposable
     {
         using var made = TinyPipeline.CreateXL();
         var text = new TextEncoders(made.Text.Tokenizers[0], made.Text.Encoders[0], made.Text.Tokenizers[1], made.Text.Encoders[1]) { ForceZerosForEmptyPrompt = forces };
-        new StableDiffusionPipeline(text, made.UNet, made.Vae, made.Scheduler with { ClassName = "EulerDiscreteScheduler" }).Save(folder.Path);
+        new StableDiffusionPipeline(text, made.UNet, made.Vae, made.Scheduler with { ClassName = "EulerDiscreteScheduler" }).Save(_folder.Path);
 
-        var index = string.Concat(File.ReadAllText(folder.In("model_index.json")).Where(static c => !char.IsWhiteSpace(c)));
+        var index = string.Concat(File.ReadAllText(_folder.In("model_index.json")).Where(static c => !char.IsWhiteSpace(c)));
         Assert.Equal(
             "{\"_class_name\":\"StableDiffusionXLPipeline\",\"_diffusers_version\":\"0.30.0\",\"force_zeros_for_empty_prompt\":" + (forces ? "true" : "false")
             + ",\"scheduler\":[\"diffusers\",\"EulerDiscreteScheduler\"],\"text_encoder\":[\"transformers\",\"CLIPTextModel\"],\"text_encoder_2\":[\"transformers\",\"CLIPTextModelWithProjection\"]"
             + ",\"tokenizer\":[\"transformers\",\"CLIPTokenizer\"],\"tokenizer_2\":[\"transformers\",\"CLIPTokenizer\"],\"unet\":[\"diffusers\",\"UNet2DConditionModel\"],\"vae\":[\"diffusers\",\"AutoencoderKL\"]}",
             index);
-        using var read = StableDiffusionPipeline.FromFolder(folder.Path);
-        Assert.Equal((true, forces, folder.Path), (read.Text.IsDual, read.Text.ForceZerosForEmptyPrompt, read.Source));
+        using var read = StableDiffusionPipeline.FromFolder(_folder.Path);
+        Assert.Equal((true, forces, _folder.Path), (read.Text.IsDual, read.Text.ForceZerosForEmptyPrompt, read.Source));
         Assert.Equal(made.HashWeights(), read.HashWeights());
         Assert.NotEqual(made.Text.Tokenizers[0].Encode("a"), made.Text.Tokenizers[1].Encode("a"));
         Assert.Equal(made.Text.Tokenizers.Select(static one => one.Encode("blue")), read.Text.Tokenizers.Select(static one => one.Encode("blue")));
 
         // An index that does not say is upstream's, which forces zeros.
-        File.WriteAllText(folder.In("model_index.json"), "{\"_class_name\": \"StableDiffusionXLPipeline\"}");
-        Assert.Equal(new PipelineIndex(true, true), PipelineFolder.Read(folder.Path));
-        File.WriteAllText(folder.In("model_index.json"), "{\"_class_name\": \"StableDiffusionPipeline\", \"force_zeros_for_empty_prompt\": true}");
-        Assert.Equal(new PipelineIndex(false, false), PipelineFolder.Read(folder.Path));
+        File.WriteAllText(_folder.In("model_index.json"), "{\"_class_name\": \"StableDiffusionXLPipeline\"}");
+        Assert.Equal(new PipelineIndex(true, true), PipelineFolder.Read(_folder.Path));
+        File.WriteAllText(_folder.In("model_index.json"), "{\"_class_name\": \"StableDiffusionPipeline\", \"force_zeros_for_empty_prompt\": true}");
+        Assert.Equal(new PipelineIndex(false, false), PipelineFolder.Read(_folder.Path));
     }
 
     /// <summary>Each file that a model needs, and all of them together in the order of their names.</summary>
@@ -97,7 +97,7 @@ public sealed class PipelineFolderTests : IDisposable
     {
         using (var pipeline = TinyPipeline.CreateXL())
         {
-            pipeline.Save(folder.Path);
+            pipeline.Save(_folder.Path);
         }
 
         string[] needed =
@@ -107,15 +107,15 @@ public sealed class PipelineFolderTests : IDisposable
         ];
         foreach (var file in needed)
         {
-            File.Move(folder.In(file), folder.In("aside"));
-            var error = Assert.Throws<FileNotFoundException>(() => PipelineFolder.Read(folder.Path));
+            File.Move(_folder.In(file), _folder.In("aside"));
+            var error = Assert.Throws<FileNotFoundException>(() => PipelineFolder.Read(_folder.Path));
             Assert.Contains($"is incomplete; missing: {file}. Download", error.Message);
-            Assert.Equal(folder.In(file), error.FileName);
-            File.Move(folder.In("aside"), folder.In(file));
+            Assert.Equal(_folder.In(file), error.FileName);
+            File.Move(_folder.In("aside"), _folder.In(file));
         }
 
-        Array.ForEach(needed, file => File.Delete(folder.In(file)));
-        Assert.Contains(string.Join(", ", needed), Assert.Throws<FileNotFoundException>(() => PipelineFolder.Read(folder.Path)).Message);
+        Array.ForEach(needed, file => File.Delete(_folder.In(file)));
+        Assert.Contains(string.Join(", ", needed), Assert.Throws<FileNotFoundException>(() => PipelineFolder.Read(_folder.Path)).Message);
     }
 
     [Theory]
@@ -124,12 +124,12 @@ public sealed class PipelineFolderTests : IDisposable
     [InlineData("{\"_class_name\": \"FluxPipeline\"}", "describes FluxPipeline")]
     public void Read_OfAnotherModel_SaysWhichIsExpected(string json, string expected)
     {
-        File.WriteAllText(folder.In("model_index.json"), json);
-        Assert.Contains(expected, Assert.Throws<InvalidDataException>(() => PipelineFolder.Read(folder.Path)).Message);
-        File.WriteAllText(folder.In("model.safetensors"), "");
+        File.WriteAllText(_folder.In("model_index.json"), json);
+        Assert.Contains(expected, Assert.Throws<InvalidDataException>(() => PipelineFolder.Read(_folder.Path)).Message);
+        File.WriteAllText(_folder.In("model.safetensors"), "");
         Assert.Contains(
             "is a file; expected a model's folder",
-            Assert.Throws<InvalidDataException>(() => PipelineFolder.Read(folder.In("model.safetensors"))).Message);
+            Assert.Throws<InvalidDataException>(() => PipelineFolder.Read(_folder.In("model.safetensors"))).Message);
     }
 
     [Theory]
@@ -138,11 +138,11 @@ public sealed class PipelineFolderTests : IDisposable
     public void Outline_OfAFolder_TellsTheModelThatLoads(bool isXL)
     {
         using var pipeline = isXL ? TinyPipeline.CreateXL() : TinyPipeline.Create();
-        pipeline.Save(folder.Path);
+        pipeline.Save(_folder.Path);
 
-        var outline = PipelineOutline.Read(folder.Path);
+        var outline = PipelineOutline.Read(_folder.Path);
 
-        Assert.Equal((folder.Path, isXL, 2, 16), (outline.Source, outline.IsXL, outline.DownsamplingFactor, outline.NativeSize));
+        Assert.Equal((_folder.Path, isXL, 2, 16), (outline.Source, outline.IsXL, outline.DownsamplingFactor, outline.NativeSize));
         Assert.Equal((pipeline.Vae.DownsamplingFactor, pipeline.NativeSize), (outline.DownsamplingFactor, outline.NativeSize));
         Assert.Equal(
             (pipeline.UNet.Config.CrossAttentionDim[0], pipeline.Vae.Config.LatentChannels),
@@ -161,11 +161,11 @@ public sealed class PipelineFolderTests : IDisposable
     public void Outline_OfSeveralTypes_HasTheLargestShareFirst()
     {
         using var pipeline = TinyPipeline.Create();
-        pipeline.Save(folder.Path);
-        pipeline.Vae.Save(folder.In("vae"), ScalarType.Float16);
-        pipeline.TextEncoder.Save(folder.In("text_encoder"), ScalarType.BFloat16);
+        pipeline.Save(_folder.Path);
+        pipeline.Vae.Save(_folder.In("vae"), ScalarType.Float16);
+        pipeline.TextEncoder.Save(_folder.In("text_encoder"), ScalarType.BFloat16);
 
-        var stored = PipelineOutline.Read(folder.Path).Stored;
+        var stored = PipelineOutline.Read(_folder.Path).Stored;
 
         Assert.Equal(stored.OrderByDescending(static share => share.Bytes), stored);
         Assert.Equal(
@@ -178,9 +178,9 @@ public sealed class PipelineFolderTests : IDisposable
     [Fact]
     public void Outline_OfASingleFile_TellsTheModelThatLoads()
     {
-        using var pipeline = OriginalFile.SaveXL(folder.Path);
-        var outline = PipelineOutline.Read(folder.In("model.safetensors"), new SingleFileOptions { ConfigFolder = folder.Path });
-        Assert.Equal((folder.In("model.safetensors"), true, 16), (outline.Source, outline.IsXL, outline.NativeSize));
+        using var pipeline = OriginalFile.SaveXL(_folder.Path);
+        var outline = PipelineOutline.Read(_folder.In("model.safetensors"), new SingleFileOptions { ConfigFolder = _folder.Path });
+        Assert.Equal((_folder.In("model.safetensors"), true, 16), (outline.Source, outline.IsXL, outline.NativeSize));
         Assert.Equal([4, 8], outline.TextEncoders.Select(static config => config.HiddenSize));
         Assert.Equal("F32", Assert.Single(outline.Stored).Name);
     }
@@ -190,7 +190,7 @@ public sealed class PipelineFolderTests : IDisposable
     public void FromFolder_OfAVariantAndAType_LoadsEveryNetworkSo()
     {
         using var made = TinyPipeline.CreateXL();
-        made.Save(folder.Path);
+        made.Save(_folder.Path);
         var plain = made.HashWeights();
         foreach (var network in Networks(made))
         {
@@ -198,23 +198,23 @@ public sealed class PipelineFolderTests : IDisposable
             network.parameters().First().add_(1);
         }
 
-        made.Save(folder.In("other"));
-        foreach (var file in Directory.GetFiles(folder.In("other"), "*.safetensors", SearchOption.AllDirectories))
+        made.Save(_folder.In("other"));
+        foreach (var file in Directory.GetFiles(_folder.In("other"), "*.safetensors", SearchOption.AllDirectories))
         {
-            File.Copy(file, Path.Combine(folder.Path, Path.GetRelativePath(folder.In("other"), file)).Replace(".safetensors", ".fp16.safetensors", StringComparison.Ordinal));
+            File.Copy(file, Path.Combine(_folder.Path, Path.GetRelativePath(_folder.In("other"), file)).Replace(".safetensors", ".fp16.safetensors", StringComparison.Ordinal));
         }
 
-        using (var first = StableDiffusionPipeline.Load(folder.Path))
+        using (var first = StableDiffusionPipeline.Load(_folder.Path))
         {
             Assert.Equal(plain, first.HashWeights());
         }
 
-        using (var variant = StableDiffusionPipeline.FromFolder(folder.Path, variant: "fp16"))
+        using (var variant = StableDiffusionPipeline.FromFolder(_folder.Path, variant: "fp16"))
         {
             Assert.Equal(made.HashWeights(), variant.HashWeights());
         }
 
-        using var brain = StableDiffusionPipeline.Load(folder.Path, ScalarType.BFloat16);
+        using var brain = StableDiffusionPipeline.Load(_folder.Path, ScalarType.BFloat16);
         Assert.All(Networks(brain), static network => Assert.All(network.parameters(), static weight => Assert.Equal(ScalarType.BFloat16, weight.dtype)));
     }
 
@@ -232,10 +232,10 @@ public sealed class PipelineFolderTests : IDisposable
             Networks(pipeline)[network].parameters().Last().fill_(1e6f);
         }
 
-        Assert.Throws<ArgumentException>(() => pipeline.Save(folder.In("half"), ScalarType.Float16));
-        Assert.False(Path.Exists(folder.In("half")));
-        pipeline.Save(folder.In("whole"));
-        Assert.True(File.Exists(folder.In("whole", "model_index.json")));
+        Assert.Throws<ArgumentException>(() => pipeline.Save(_folder.In("half"), ScalarType.Float16));
+        Assert.False(Path.Exists(_folder.In("half")));
+        pipeline.Save(_folder.In("whole"));
+        Assert.True(File.Exists(_folder.In("whole", "model_index.json")));
     }
 
     private static nn.Module[] Networks(StableDiffusionPipeline pipeline) => [pipeline.UNet, pipeline.Vae, .. pipeline.Text.Encoders];
@@ -248,29 +248,29 @@ public sealed class PipelineFolderTests : IDisposable
     {
         const string layer = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q";
         using var pipeline = TinyPipeline.Create();
-        pipeline.Save(folder.In("base"));
-        var before = File.ReadAllBytes(folder.In("base", "unet", "diffusion_pytorch_model.safetensors"));
+        pipeline.Save(_folder.In("base"));
+        var before = File.ReadAllBytes(_folder.In("base", "unet", "diffusion_pytorch_model.safetensors"));
         var expected = pipeline.UNet.get_parameter(layer + ".weight")!.detach().to(ScalarType.Float64);
         foreach (var (i, weight) in new[] { 0.5, -2 }.Index())
         {
             using var lora = StableDiffusionLora.Create(pipeline, "made", new LoraConfig { Rank = 2, Alpha = 4, TargetModules = ["to_q"] }, null, seed: i);
             using var noGradient = no_grad();
             lora.UNetParameters.ToList().ForEach(parameter => parameter.normal_(0, 0.1, new Generator((ulong)i)));
-            lora.SaveKohya(folder.In($"{i}.safetensors"));
-            var tensors = SafetensorsFile.LoadAll(folder.In($"{i}.safetensors")).Where(pair => pair.Key.Contains(layer.Replace('.', '_'), StringComparison.Ordinal)).ToDictionary(static pair => pair.Key[pair.Key.IndexOf('.')..], static pair => pair.Value.to(ScalarType.Float64));
+            lora.SaveKohya(_folder.In($"{i}.safetensors"));
+            var tensors = SafetensorsFile.LoadAll(_folder.In($"{i}.safetensors")).Where(pair => pair.Key.Contains(layer.Replace('.', '_'), StringComparison.Ordinal)).ToDictionary(static pair => pair.Key[pair.Key.IndexOf('.')..], static pair => pair.Value.to(ScalarType.Float64));
             expected = expected + weight * 4 / 2.0 * matmul(tensors[".lora_up.weight"], tensors[".lora_down.weight"]);
         }
 
-        (string, double)[] both = [(folder.In("0.safetensors"), 0.5), (folder.In("1.safetensors"), -2)];
-        MergedModel.Write(folder.In("base"), both, folder.In("first"), type);
+        (string, double)[] both = [(_folder.In("0.safetensors"), 0.5), (_folder.In("1.safetensors"), -2)];
+        MergedModel.Write(_folder.In("base"), both, _folder.In("first"), type);
         var alive = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
-        MergedModel.Write(folder.In("base"), both, folder.In("merged"), type);
+        MergedModel.Write(_folder.In("base"), both, _folder.In("merged"), type);
         Assert.Equal(alive, DisposeScopeManager.Statistics.ThreadTotalLiveCount);
 
-        using var file = SafetensorsFile.Open(folder.In("merged", "unet", "diffusion_pytorch_model.safetensors"));
+        using var file = SafetensorsFile.Open(_folder.In("merged", "unet", "diffusion_pytorch_model.safetensors"));
         Assert.All(file.Tensors.Values, tensor => Assert.Equal(type, tensor.DType));
         Assert.InRange(Fixtures.RelativeDifference(expected, file.Load(layer + ".weight", ScalarType.Float32)), 0, tolerance);
-        Assert.Equal(before, File.ReadAllBytes(folder.In("base", "unet", "diffusion_pytorch_model.safetensors")));
+        Assert.Equal(before, File.ReadAllBytes(_folder.In("base", "unet", "diffusion_pytorch_model.safetensors")));
     }
 
     [Fact]
@@ -278,31 +278,31 @@ public sealed class PipelineFolderTests : IDisposable
     {
         using (var pipeline = TinyPipeline.Create())
         {
-            pipeline.Save(folder.In("base"));
+            pipeline.Save(_folder.In("base"));
             using var lora = StableDiffusionLora.Create(pipeline, "made", new LoraConfig { Rank = 2, TargetModules = ["to_q"] }, null, seed: 1);
-            lora.SaveKohya(folder.In("lora.safetensors"));
+            lora.SaveKohya(_folder.In("lora.safetensors"));
         }
 
-        (string, double)[] one = [(folder.In("lora.safetensors"), 1)];
-        Assert.Contains("Got no LoRA", Assert.Throws<ArgumentException>(() => MergedModel.Write(folder.In("base"), [], folder.In("merged"))).Message);
+        (string, double)[] one = [(_folder.In("lora.safetensors"), 1)];
+        Assert.Contains("Got no LoRA", Assert.Throws<ArgumentException>(() => MergedModel.Write(_folder.In("base"), [], _folder.In("merged"))).Message);
         Assert.Contains(
             "the base model's own",
-            Assert.Throws<ArgumentException>(() => MergedModel.Write(folder.In("base") + "/", one, folder.In("x", "..", "base"))).Message);
+            Assert.Throws<ArgumentException>(() => MergedModel.Write(_folder.In("base") + "/", one, _folder.In("x", "..", "base"))).Message);
         Assert.Contains(
             "the base model's own",
-            Assert.Throws<ArgumentException>(() => MergedModel.Write(folder.In("base"), one, folder.In("base") + "/")).Message);
+            Assert.Throws<ArgumentException>(() => MergedModel.Write(_folder.In("base"), one, _folder.In("base") + "/")).Message);
 
-        var tensors = SafetensorsFile.LoadAll(folder.In("lora.safetensors"));
+        var tensors = SafetensorsFile.LoadAll(_folder.In("lora.safetensors"));
         tensors["bundle_emb.token.clip_l"] = ones(2, 6);
-        SafetensorsFile.Write(folder.In("strange.safetensors"), tensors);
+        SafetensorsFile.Write(_folder.In("strange.safetensors"), tensors);
         Assert.Throws<InvalidDataException>(() => MergedModel.Write(
-            folder.In("base"),
-            [(folder.In("strange.safetensors"), 1)],
-            folder.In("merged"),
+            _folder.In("base"),
+            [(_folder.In("strange.safetensors"), 1)],
+            _folder.In("merged"),
             strict: true));
-        Assert.False(Path.Exists(folder.In("merged")));
-        MergedModel.Write(folder.In("base"), [(folder.In("strange.safetensors"), 1)], folder.In("merged"));
-        Assert.True(File.Exists(folder.In("merged", "model_index.json")));
+        Assert.False(Path.Exists(_folder.In("merged")));
+        MergedModel.Write(_folder.In("base"), [(_folder.In("strange.safetensors"), 1)], _folder.In("merged"));
+        Assert.True(File.Exists(_folder.In("merged", "model_index.json")));
     }
 
     /// <summary>The hash over name, type, shape and values of each weight in the order of the names, as its documentation says it.</summary>

@@ -9,25 +9,25 @@ namespace LoraNotebooks.Tests.Diffusion;
 /// <summary>What a pipeline does between its parts: what it counts, keeps, frees, and when it gives up.</summary>
 public sealed class PipelineStepTests : IDisposable
 {
-    private readonly DisposeScope scope = NewDisposeScope();
-    private readonly TemporaryFolder folder = new();
-    private readonly StableDiffusionPipeline pipeline = TinyPipeline.Create();
+    private readonly DisposeScope _scope = NewDisposeScope();
+    private readonly TemporaryFolder _folder = new();
+    private readonly StableDiffusionPipeline _pipeline = TinyPipeline.Create();
 
     public void Dispose()
     {
-        pipeline.Dispose();
-        folder.Dispose();
-        scope.Dispose();
+        _pipeline.Dispose();
+        _folder.Dispose();
+        _scope.Dispose();
     }
 
     [Fact]
     public void Denoise_EveryStep_IsCountedAndLeavesOneTensor()
     {
-        var (prompt, noise) = (pipeline.EncodePrompts(["hair"]), randn(1, 3, 8, 8, generator: new Generator(1)));
-        using var sampler = Sampler.Create(pipeline.Scheduler, 4, SamplerKind.Euler);
+        var (prompt, noise) = (_pipeline.EncodePrompts(["hair"]), randn(1, 3, 8, 8, generator: new Generator(1)));
+        using var sampler = Sampler.Create(_pipeline.Scheduler, 4, SamplerKind.Euler);
         var (told, alive) = (new List<int>(), new List<long>());
 
-        var latents = pipeline.Denoise(noise, prompt, null, sampler, 1, stepDone: step =>
+        var latents = _pipeline.Denoise(noise, prompt, null, sampler, 1, stepDone: step =>
         {
             told.Add(step);
             alive.Add(DisposeScopeManager.Statistics.ThreadTotalLiveCount);
@@ -42,19 +42,19 @@ public sealed class PipelineStepTests : IDisposable
     [Fact]
     public void Generate_InSixteenBits_KeepsLatentsInThirtyTwo()
     {
-        pipeline.UNet.to(ScalarType.BFloat16);
-        pipeline.Vae.to(ScalarType.BFloat16);
+        _pipeline.UNet.to(ScalarType.BFloat16);
+        _pipeline.Vae.to(ScalarType.BFloat16);
         var seen = new List<(ScalarType, ScalarType, long)>();
-        pipeline.UNet.register_forward_hook((_, sample, timesteps, context, output) =>
+        _pipeline.UNet.register_forward_hook((_, sample, timesteps, context, output) =>
         {
             seen.Add((sample.dtype, context.HiddenStates.dtype, timesteps.numel()));
             return output;
         });
-        using var sampler = Sampler.Create(pipeline.Scheduler, 1);
-        var prompt = pipeline.EncodePrompts(["hair"]);
-        var latents = pipeline.Denoise(ones(2, 3, 8, 8), prompt, prompt, sampler, 2);
+        using var sampler = Sampler.Create(_pipeline.Scheduler, 1);
+        var prompt = _pipeline.EncodePrompts(["hair"]);
+        var latents = _pipeline.Denoise(ones(2, 3, 8, 8), prompt, prompt, sampler, 2);
         Assert.Equal(ScalarType.Float32, latents.dtype);
-        Assert.Equal(ScalarType.Float32, pipeline.Decode(latents).dtype);
+        Assert.Equal(ScalarType.Float32, _pipeline.Decode(latents).dtype);
         Assert.Equal([(ScalarType.BFloat16, ScalarType.BFloat16, 4L)], seen);
     }
 
@@ -64,13 +64,13 @@ public sealed class PipelineStepTests : IDisposable
     public void Generate_Guidance_DecidesHowManyTextsAreEncoded(double guidance, int texts)
     {
         var count = 0;
-        var layer = (nn.Module<Tensor, Tensor>)pipeline.TextEncoder.named_modules().First(static module => module.name.EndsWith("fc1", StringComparison.Ordinal)).module;
+        var layer = (nn.Module<Tensor, Tensor>)_pipeline.TextEncoder.named_modules().First(static module => module.name.EndsWith("fc1", StringComparison.Ordinal)).module;
         layer.register_forward_hook((_, _, output) =>
         {
             count++;
             return output;
         });
-        pipeline.Generate(new() { Prompt = "hair", Steps = 1, Guidance = guidance, NegativePrompt = "blue" });
+        _pipeline.Generate(new() { Prompt = "hair", Steps = 1, Guidance = guidance, NegativePrompt = "blue" });
         Assert.Equal(texts, count);
     }
 
@@ -78,10 +78,10 @@ public sealed class PipelineStepTests : IDisposable
     public void Generate_GuidanceOfOne_TellsOfTheNegativePromptOnlyThatItHasNoEffect()
     {
         var many = string.Join(", ", Enumerable.Repeat("long hair", 8));
-        var told = Heard.During(() => pipeline.Generate(new() { Prompt = "hair", Steps = 1, Guidance = 1, NegativePrompt = many }));
+        var told = Heard.During(() => _pipeline.Generate(new() { Prompt = "hair", Steps = 1, Guidance = 1, NegativePrompt = many }));
         Assert.Contains("has no effect: guidance is 1", told);
         Assert.DoesNotContain("longer than", told);
-        Assert.Equal("", Heard.During(() => pipeline.Generate(new() { Prompt = "hair", Steps = 1, Guidance = 2, NegativePrompt = "blue" })));
+        Assert.Equal("", Heard.During(() => _pipeline.Generate(new() { Prompt = "hair", Steps = 1, Guidance = 2, NegativePrompt = "blue" })));
     }
 
     [Theory]
@@ -90,8 +90,8 @@ public sealed class PipelineStepTests : IDisposable
     public void Generate_StepThatIsNotFinite_IsNamedWithTheGuidance(int bad, string expected)
     {
         var asked = 0;
-        pipeline.UNet.register_forward_hook((_, _, _, _, output) => ++asked == bad ? output * float.NaN : output);
-        var message = Assert.Throws<NotFiniteException>(() => pipeline.Generate(new() { Prompt = "hair", Steps = 3, Guidance = 2.5, Sampler = SamplerKind.Ddim })).Message;
+        _pipeline.UNet.register_forward_hook((_, _, _, _, output) => ++asked == bad ? output * float.NaN : output);
+        var message = Assert.Throws<NotFiniteException>(() => _pipeline.Generate(new() { Prompt = "hair", Steps = 3, Guidance = 2.5, Sampler = SamplerKind.Ddim })).Message;
         Assert.Contains($"The latents of {expected} are not finite", message);
         Assert.Contains($"less guidance than {2.5:G4}.", message);
         Assert.DoesNotContain("Float16", message);
@@ -101,7 +101,7 @@ public sealed class PipelineStepTests : IDisposable
     [Fact]
     public void Decode_NotFinite_SaysTheTypeAndWhatToDo()
     {
-        var message = Assert.Throws<NotFiniteException>(() => pipeline.Decode(full(1, 3, 8, 8, float.NaN))).Message;
+        var message = Assert.Throws<NotFiniteException>(() => _pipeline.Decode(full(1, 3, 8, 8, float.NaN))).Message;
         Assert.Contains("computes in Float32", message);
         Assert.Contains("Expected finite latents and weights", message);
     }
@@ -121,19 +121,19 @@ public sealed class PipelineStepTests : IDisposable
     public void Constructor_SchedulerWithFaults_NamesThem() =>
         Assert.Contains(
             "steps_offset: got -1",
-            Assert.Throws<ArgumentException>(() => new StableDiffusionPipeline(pipeline.Text, pipeline.UNet, pipeline.Vae, pipeline.Scheduler with { StepsOffset = -1 })).Message);
+            Assert.Throws<ArgumentException>(() => new StableDiffusionPipeline(_pipeline.Text, _pipeline.UNet, _pipeline.Vae, _pipeline.Scheduler with { StepsOffset = -1 })).Message);
 
     [Fact]
     public void FromFolder_PartsThatDoNotFit_NamesTheFolderAndKeepsNoTensor()
     {
-        pipeline.Save(folder.Path);
-        ClipTokenizer.Train(["portrait"], vocabularySize: 520, modelMaxLength: 20).Save(folder.In("tokenizer"));
-        Assert.Throws<InvalidDataException>(() => StableDiffusionPipeline.FromFolder(folder.Path));
+        _pipeline.Save(_folder.Path);
+        ClipTokenizer.Train(["portrait"], vocabularySize: 520, modelMaxLength: 20).Save(_folder.In("tokenizer"));
+        Assert.Throws<InvalidDataException>(() => StableDiffusionPipeline.FromFolder(_folder.Path));
         var before = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
 
-        var message = Assert.Throws<InvalidDataException>(() => StableDiffusionPipeline.FromFolder(folder.Path)).Message;
+        var message = Assert.Throws<InvalidDataException>(() => StableDiffusionPipeline.FromFolder(_folder.Path)).Message;
 
-        Assert.StartsWith($"'{folder.Path}' has", message);
+        Assert.StartsWith($"'{_folder.Path}' has", message);
         Assert.Contains("the tokenizer pads to 20 tokens", message);
         Assert.Equal(before, DisposeScopeManager.Statistics.ThreadTotalLiveCount);
     }
@@ -142,15 +142,15 @@ public sealed class PipelineStepTests : IDisposable
     public void HubName_OfASnapshot_IsItsNameAtItsCommit()
     {
         var commit = new string('a', 40);
-        var snapshot = folder.In("models--acme--tiny", "snapshots", commit);
-        pipeline.Save(snapshot);
+        var snapshot = _folder.In("models--acme--tiny", "snapshots", commit);
+        _pipeline.Save(snapshot);
         using var cached = StableDiffusionPipeline.FromFolder(snapshot);
         using var lora = StableDiffusionLora.Create(cached, "mine", new() { Rank = 1, TargetModules = ["to_q"] }, null, 1);
         Assert.Equal(($"acme/tiny@{commit}", snapshot, "acme/tiny"), (cached.HubName, cached.Source, BaseModelFacts.Of(cached)["ss_sd_model_name"]));
-        Assert.Null(pipeline.HubName);
-        Assert.Null(pipeline.Source);
-        pipeline.Save(folder.In("plain"));
-        using var plain = StableDiffusionPipeline.FromFolder(folder.In("plain") + Path.DirectorySeparatorChar);
+        Assert.Null(_pipeline.HubName);
+        Assert.Null(_pipeline.Source);
+        _pipeline.Save(_folder.In("plain"));
+        using var plain = StableDiffusionPipeline.FromFolder(_folder.In("plain") + Path.DirectorySeparatorChar);
         Assert.Null(plain.HubName);
         Assert.Equal("plain", BaseModelFacts.Of(plain)["ss_sd_model_name"]);
     }

@@ -11,12 +11,12 @@ internal sealed partial class SamplerOracle
         return (alpha, Sigmas[i] * alpha, -Math.Log(Sigmas[i]));
     }
 
-    private double VarianceKept(int i) => Read(Answer(i), x, Place(i).Alpha, Place(i).Sigma).Original;
+    private double VarianceKept(int i) => Read(Answer(i), _x, Place(i).Alpha, Place(i).Sigma).Original;
 
     /// <summary>DPM-Solver++ as diffusers writes it.</summary>
     private void DpmPlusPlus()
     {
-        var (isSde, solver) = kind switch
+        var (isSde, solver) = _kind switch
         {
             nameof(SamplerKind.DpmPlusPlus2M) => (false, 2),
             nameof(SamplerKind.DpmPlusPlus2MSde) => (true, 2),
@@ -28,46 +28,46 @@ internal sealed partial class SamplerOracle
     /// <summary>The same for a configuration's own settings.</summary>
     public IReadOnlyList<double> WalkOwn(double start)
     {
-        x = start;
-        path.Clear();
+        _x = start;
+        _path.Clear();
         Draws = 0;
-        DpmPlusPlus(config.AlgorithmType == "sde-dpmsolver++", config.SolverOrder);
-        return path;
+        DpmPlusPlus(_config.AlgorithmType == "sde-dpmsolver++", _config.SolverOrder);
+        return _path;
     }
 
     private void DpmPlusPlus(bool isSde, int solver)
     {
         var m = new List<double>();
-        for (var i = 0; i < steps; i++)
+        for (var i = 0; i < _steps; i++)
         {
             m.Insert(0, VarianceKept(i));
-            var isFew = config.LowerOrderFinal && steps < 15;
-            var isFirst = m.Count == 1 || solver == 1 || (i == steps - 1 && (isFew || config.EulerAtFinal || config.FinalSigma == FinalSigma.Zero));
-            var order = isFirst ? 1 : m.Count == 2 || solver == 2 || (i == steps - 2 && isFew) ? 2 : 3;
+            var isFew = _config.LowerOrderFinal && _steps < 15;
+            var isFirst = m.Count == 1 || solver == 1 || (i == _steps - 1 && (isFew || _config.EulerAtFinal || _config.FinalSigma == FinalSigma.Zero));
+            var order = isFirst ? 1 : m.Count == 2 || solver == 2 || (i == _steps - 2 && isFew) ? 2 : 3;
             var ((_, s, l), (alpha, t, l2)) = (Place(i), Place(i + 1));
             var h = l2 - l;
             if (h != 0)
             {
                 var (k, e) = isSde ? (2 * h, Math.Exp(-2 * h) - 1) : (h, Math.Exp(-h) - 1);
-                x = t / s * (isSde ? Math.Exp(-h) : 1) * x - alpha * e * m[0];
+                _x = t / s * (isSde ? Math.Exp(-h) : 1) * _x - alpha * e * m[0];
                 var r0 = order > 1 ? (l - Place(i - 1).Lambda) / h : 0;
                 var d0 = order > 1 ? (m[0] - m[1]) / r0 : 0;
                 if (order == 2)
                 {
-                    x += config.SolverType == "heun" ? alpha * (e / k + 1) * d0 : -0.5 * alpha * e * d0;
+                    _x += _config.SolverType == "heun" ? alpha * (e / k + 1) * d0 : -0.5 * alpha * e * d0;
                 }
                 else if (order == 3)
                 {
                     var r1 = (Place(i - 1).Lambda - Place(i - 2).Lambda) / h;
                     var d1 = (m[1] - m[2]) / r1;
                     var (first, second) = (d0 + r0 / (r0 + r1) * (d0 - d1), (d0 - d1) / (r0 + r1));
-                    x += alpha * (e / k + 1) * first - alpha * ((e + k) / (k * k) - 0.5) * second;
+                    _x += alpha * (e / k + 1) * first - alpha * ((e + k) / (k * k) - 0.5) * second;
                 }
 
-                x += isSde ? t * Math.Sqrt(1 - Math.Exp(-2 * h)) * Z() : 0;
+                _x += isSde ? t * Math.Sqrt(1 - Math.Exp(-2 * h)) * Z() : 0;
             }
 
-            path.Add(x);
+            _path.Add(_x);
         }
     }
 
@@ -75,31 +75,31 @@ internal sealed partial class SamplerOracle
     private void UniPc()
     {
         var m = new List<double>();
-        double start = x;
+        double start = _x;
         var lastOrder = 0;
-        for (var i = 0; i < steps; i++)
+        for (var i = 0; i < _steps; i++)
         {
             var original = VarianceKept(i);
-            if (i > 0 && !config.DisableCorrector.Contains(i - 1))
+            if (i > 0 && !_config.DisableCorrector.Contains(i - 1))
             {
-                x = Bh(i - 1, start, m, lastOrder, original);
+                _x = Bh(i - 1, start, m, lastOrder, original);
             }
 
             m.Insert(0, original);
-            start = x;
-            var most = config.LowerOrderFinal ? Math.Min(config.SolverOrder, steps - i)
-                : i == steps - 1 && config.FinalSigma == FinalSigma.Zero ? 1
-                : config.SolverOrder;
+            start = _x;
+            var most = _config.LowerOrderFinal ? Math.Min(_config.SolverOrder, _steps - i)
+                : i == _steps - 1 && _config.FinalSigma == FinalSigma.Zero ? 1
+                : _config.SolverOrder;
             lastOrder = Math.Min(most, m.Count);
-            x = Bh(i, x, m, lastOrder, null);
-            path.Add(x);
+            _x = Bh(i, _x, m, lastOrder, null);
+            _path.Add(_x);
         }
     }
 
     private double Bh(int from, double at, List<double> m, int order, double? answer)
     {
         var ((_, s, l), (alpha, t, l2)) = (Place(from), Place(from + 1));
-        double h = l2 - l, hh = -h, phi1 = Math.Exp(hh) - 1, b = config.SolverType == "bh1" ? hh : phi1;
+        double h = l2 - l, hh = -h, phi1 = Math.Exp(hh) - 1, b = _config.SolverType == "bh1" ? hh : phi1;
         if (h == 0)
         {
             return at;

@@ -8,21 +8,21 @@ namespace LoraNotebooks.Tests.Diffusion;
 /// </summary>
 internal sealed partial class SamplerOracle
 {
-    private readonly SchedulerConfig config;
-    private readonly string kind;
-    private readonly int steps;
-    private readonly double eta;
-    private readonly float[] signal; // ᾱ, of the rounding that the schedule promises
-    private readonly float[] levels; // σ of every training timestep
-    private readonly List<double> path = [];
-    private double x;
+    private readonly SchedulerConfig _config;
+    private readonly string _kind;
+    private readonly int _steps;
+    private readonly double _eta;
+    private readonly float[] _signal; // ᾱ, of the rounding that the schedule promises
+    private readonly float[] _levels; // σ of every training timestep
+    private readonly List<double> _path = [];
+    private double _x;
 
     public SamplerOracle(SchedulerConfig config, SamplerKind kind, int steps, double eta = 0)
     {
-        (this.config, this.kind, this.steps, this.eta) = (config, kind.Name, steps, eta);
+        (_config, _kind, _steps, _eta) = (config, kind.Name, steps, eta);
         var product = 1.0;
-        signal = [.. config.TrainedBetas!.Select(beta => (float)(product *= 1f - (float)beta))];
-        levels = [.. signal.Select(a => a == 0 ? 1f / 16777216 : a).Select(a => MathF.Sqrt((1 - a) / a))];
+        _signal = [.. config.TrainedBetas!.Select(beta => (float)(product *= 1f - (float)beta))];
+        _levels = [.. _signal.Select(a => a == 0 ? 1f / 16777216 : a).Select(a => MathF.Sqrt((1 - a) / a))];
         Plan();
     }
 
@@ -38,19 +38,19 @@ internal sealed partial class SamplerOracle
 
     public static double Noise(int draw) => Math.Cos(2.1 * draw + 0.2);
 
-    private bool IsMultistep => kind is nameof(SamplerKind.DpmPlusPlus2M) or nameof(SamplerKind.DpmPlusPlus2MSde) or nameof(SamplerKind.DpmPlusPlus3MSde)
+    private bool IsMultistep => _kind is nameof(SamplerKind.DpmPlusPlus2M) or nameof(SamplerKind.DpmPlusPlus2MSde) or nameof(SamplerKind.DpmPlusPlus3MSde)
         or nameof(SamplerKind.UniPc);
 
-    private bool IsTwice => kind is nameof(SamplerKind.Heun) or nameof(SamplerKind.Dpm2) or nameof(SamplerKind.Dpm2Ancestral)
+    private bool IsTwice => _kind is nameof(SamplerKind.Heun) or nameof(SamplerKind.Dpm2) or nameof(SamplerKind.Dpm2Ancestral)
         or nameof(SamplerKind.DpmPlusPlus2SAncestral) or nameof(SamplerKind.DpmPlusPlusSde);
 
     /// <summary>x after each evaluation of the model.</summary>
     public IReadOnlyList<double> Walk(double start)
     {
-        x = start;
-        path.Clear();
+        _x = start;
+        _path.Clear();
         Draws = 0;
-        Action walk = kind switch
+        Action walk = _kind switch
         {
             nameof(SamplerKind.Ddim) => Ddim,
             nameof(SamplerKind.Ddpm) => Ddpm,
@@ -62,53 +62,53 @@ internal sealed partial class SamplerOracle
             _ => Twice,
         };
         walk();
-        return path;
+        return _path;
     }
 
     private void Plan()
     {
-        int T = config.NumTrainTimesteps, parts = IsMultistep && config.TimestepSpacing != TimestepSpacing.Trailing ? steps + 1 : steps;
-        var isWhole = kind is nameof(SamplerKind.Ddim) or nameof(SamplerKind.Ddpm) or nameof(SamplerKind.Pndm);
+        int T = _config.NumTrainTimesteps, parts = IsMultistep && _config.TimestepSpacing != TimestepSpacing.Trailing ? _steps + 1 : _steps;
+        var isWhole = _kind is nameof(SamplerKind.Ddim) or nameof(SamplerKind.Ddpm) or nameof(SamplerKind.Pndm);
         var visited = new List<double>();
-        for (var i = parts - 1; i >= parts - steps; i--)
+        for (var i = parts - 1; i >= parts - _steps; i--)
         {
             var even = parts == 1 ? 0 : i * ((T - 1.0) / (parts - 1));
-            visited.Add(config.TimestepSpacing switch
+            visited.Add(_config.TimestepSpacing switch
             {
-                TimestepSpacing.Leading => i * (T / parts) + config.StepsOffset,
-                TimestepSpacing.Trailing => Math.Round(T - (parts - 1 - i) * ((double)T / steps)) - 1,
+                TimestepSpacing.Leading => i * (T / parts) + _config.StepsOffset,
+                TimestepSpacing.Trailing => Math.Round(T - (parts - 1 - i) * ((double)T / _steps)) - 1,
                 _ => isWhole || IsMultistep ? Math.Round(even) : (float)even,
             });
         }
 
         if (isWhole)
         {
-            Timesteps.AddRange(kind == nameof(SamplerKind.Pndm) && steps > 1 ? [visited[0], visited[1], .. visited[1..]] : visited);
+            Timesteps.AddRange(_kind == nameof(SamplerKind.Pndm) && _steps > 1 ? [visited[0], visited[1], .. visited[1..]] : visited);
             return;
         }
 
         var sigmas = visited.ConvertAll(LevelAt);
-        if (config.UseKarrasSigmas || config.UseExponentialSigmas)
+        if (_config.UseKarrasSigmas || _config.UseExponentialSigmas)
         {
-            var (most, least) = IsMultistep ? (levels[^1], levels[0]) : (sigmas[0], sigmas[^1]);
-            for (var i = 0; i < steps; i++)
+            var (most, least) = IsMultistep ? (_levels[^1], _levels[0]) : (sigmas[0], sigmas[^1]);
+            for (var i = 0; i < _steps; i++)
             {
-                var part = steps == 1 ? 0 : i / (steps - 1.0);
-                sigmas[i] = config.UseKarrasSigmas
+                var part = _steps == 1 ? 0 : i / (_steps - 1.0);
+                sigmas[i] = _config.UseKarrasSigmas
                     ? Math.Pow(Math.Pow(most, 1 / 7.0) + part * (Math.Pow(least, 1 / 7.0) - Math.Pow(most, 1 / 7.0)), 7)
-                    : Math.Exp(i == steps - 1 && i > 0 ? Math.Log(least) : Math.Log(most) + i * ((Math.Log(least) - Math.Log(most)) / Math.Max(steps - 1, 1)));
+                    : Math.Exp(i == _steps - 1 && i > 0 ? Math.Log(least) : Math.Log(most) + i * ((Math.Log(least) - Math.Log(most)) / Math.Max(_steps - 1, 1)));
                 var t = TimestepOf(sigmas[i]);
-                var isNearest = config.UseKarrasSigmas && (kind == nameof(SamplerKind.UniPc) || config.BetaSchedule != BetaSchedule.SquaredCosCapV2);
+                var isNearest = _config.UseKarrasSigmas && (_kind == nameof(SamplerKind.UniPc) || _config.BetaSchedule != BetaSchedule.SquaredCosCapV2);
                 visited[i] = !IsMultistep ? t : isNearest ? Math.Round(t) : Math.Floor(t);
             }
         }
 
-        for (var i = 0; i < steps; i++)
+        for (var i = 0; i < _steps; i++)
         {
             if (IsTwice && i > 0)
             {
                 // √(σ·σ_down) of an ancestral step is σ' itself, as σ_down = σ'²/σ.
-                var isBetween = kind is nameof(SamplerKind.Dpm2) or nameof(SamplerKind.DpmPlusPlusSde);
+                var isBetween = _kind is nameof(SamplerKind.Dpm2) or nameof(SamplerKind.DpmPlusPlusSde);
                 Sigmas.Add(isBetween ? Math.Sqrt(sigmas[i - 1] * sigmas[i]) : sigmas[i]);
                 Timesteps.Add(isBetween ? TimestepOf(Sigmas[^1]) : visited[i]);
             }
@@ -117,25 +117,25 @@ internal sealed partial class SamplerOracle
             Timesteps.Add(visited[i]);
         }
 
-        Sigmas.Add(config.FinalSigma == FinalSigma.SigmaMin && (kind == nameof(SamplerKind.Euler) || IsMultistep) ? levels[0] : 0);
-        InitialSigma = IsMultistep ? 1 : config.TimestepSpacing == TimestepSpacing.Leading ? Math.Sqrt(sigmas[0] * sigmas[0] + 1) : sigmas[0];
+        Sigmas.Add(_config.FinalSigma == FinalSigma.SigmaMin && (_kind == nameof(SamplerKind.Euler) || IsMultistep) ? _levels[0] : 0);
+        InitialSigma = IsMultistep ? 1 : _config.TimestepSpacing == TimestepSpacing.Leading ? Math.Sqrt(sigmas[0] * sigmas[0] + 1) : sigmas[0];
     }
 
     private double LevelAt(double t)
     {
         var low = (int)t;
-        return low >= levels.Length - 1 ? levels[^1] : levels[low] + ((double)levels[low + 1] - levels[low]) * (t - low);
+        return low >= _levels.Length - 1 ? _levels[^1] : _levels[low] + ((double)_levels[low + 1] - _levels[low]) * (t - low);
     }
 
     private double TimestepOf(double sigma)
     {
         var low = 0;
-        while (low < levels.Length - 2 && MathF.Log(levels[low + 1]) <= Math.Log(sigma))
+        while (low < _levels.Length - 2 && MathF.Log(_levels[low + 1]) <= Math.Log(sigma))
         {
             low++;
         }
 
-        double a = MathF.Log(levels[low]), b = MathF.Log(levels[low + 1]);
+        double a = MathF.Log(_levels[low]), b = MathF.Log(_levels[low + 1]);
         var weight = Math.Clamp((a - Math.Log(sigma)) / (a - b), 0, 1);
         return (1 - weight) * low + weight * (low + 1);
     }
@@ -148,10 +148,10 @@ internal sealed partial class SamplerOracle
 
     private double Z() => Noise(Draws++);
 
-    private double Clip(double original) => config.ClipSample ? Math.Clamp(original, -config.ClipSampleRange, config.ClipSampleRange) : original;
+    private double Clip(double original) => _config.ClipSample ? Math.Clamp(original, -_config.ClipSampleRange, _config.ClipSampleRange) : original;
 
     /// <summary>x₀ and ε of an answer, where x = a·x₀ + s·ε.</summary>
-    private (double Original, double Noise) Read(double answer, double at, double a, double s) => config.PredictionType switch
+    private (double Original, double Noise) Read(double answer, double at, double a, double s) => _config.PredictionType switch
     {
         PredictionType.Epsilon => ((at - s * answer) / a, answer),
         PredictionType.VPrediction => (a * at - s * answer, a * answer + s * at),
@@ -167,36 +167,36 @@ internal sealed partial class SamplerOracle
 
     private void Ddim()
     {
-        for (var i = 0; i < steps; i++)
+        for (var i = 0; i < _steps; i++)
         {
             var t = (int)Timesteps[i];
-            var before = t - config.NumTrainTimesteps / steps;
-            double a = signal[t], b = before >= 0 ? signal[before] : config.SetAlphaToOne ? 1 : signal[0];
-            var (original, noise) = Read(Answer(i), x, Math.Sqrt(a), Math.Sqrt(1 - a));
-            var variance = eta * eta * (1 - b) / (1 - a) * (1 - a / b);
-            x = Math.Sqrt(b) * Clip(original) + Math.Sqrt(1 - b - variance) * noise + (eta > 0 ? Math.Sqrt(variance) * Z() : 0);
-            path.Add(x);
+            var before = t - _config.NumTrainTimesteps / _steps;
+            double a = _signal[t], b = before >= 0 ? _signal[before] : _config.SetAlphaToOne ? 1 : _signal[0];
+            var (original, noise) = Read(Answer(i), _x, Math.Sqrt(a), Math.Sqrt(1 - a));
+            var variance = _eta * _eta * (1 - b) / (1 - a) * (1 - a / b);
+            _x = Math.Sqrt(b) * Clip(original) + Math.Sqrt(1 - b - variance) * noise + (_eta > 0 ? Math.Sqrt(variance) * Z() : 0);
+            _path.Add(_x);
         }
     }
 
     private void Ddpm()
     {
-        for (var i = 0; i < steps; i++)
+        for (var i = 0; i < _steps; i++)
         {
             var t = (int)Timesteps[i];
-            double a = signal[t], b = i == steps - 1 ? 1 : signal[(int)Timesteps[i + 1]];
-            var original = Clip(Read(Answer(i), x, Math.Sqrt(a), Math.Sqrt(1 - a)).Original);
-            var mean = (Math.Sqrt(b) * (1 - a / b) * original + Math.Sqrt(a / b) * (1 - b) * x) / (1 - a);
-            x = mean + (t == 0 ? 0 : Math.Sqrt(Math.Max((1 - b) / (1 - a) * (1 - a / b), 1e-20)) * Z());
-            path.Add(x);
+            double a = _signal[t], b = i == _steps - 1 ? 1 : _signal[(int)Timesteps[i + 1]];
+            var original = Clip(Read(Answer(i), _x, Math.Sqrt(a), Math.Sqrt(1 - a)).Original);
+            var mean = (Math.Sqrt(b) * (1 - a / b) * original + Math.Sqrt(a / b) * (1 - b) * _x) / (1 - a);
+            _x = mean + (t == 0 ? 0 : Math.Sqrt(Math.Max((1 - b) / (1 - a) * (1 - a / b), 1e-20)) * Z());
+            _path.Add(_x);
         }
     }
 
     private void Pndm()
     {
-        var stride = config.NumTrainTimesteps / steps;
+        var stride = _config.NumTrainTimesteps / _steps;
         var answers = new List<double>();
-        var start = x;
+        var start = _x;
         for (var i = 0; i < Timesteps.Count; i++)
         {
             int t = (int)Timesteps[i], from = i == 1 ? t + stride : t;
@@ -213,23 +213,23 @@ internal sealed partial class SamplerOracle
                 (_, 3) => (23 * answers[0] - 16 * answers[1] + 5 * answers[2]) / 12,
                 _ => (55 * answers[0] - 59 * answers[1] + 37 * answers[2] - 9 * answers[3]) / 24,
             };
-            var at = i == 1 ? start : x;
-            double a = Math.Max(signal[from], 1.0 / 16777216), b = from >= stride ? signal[from - stride] : config.SetAlphaToOne ? 1 : signal[0];
+            var at = i == 1 ? start : _x;
+            double a = Math.Max(_signal[from], 1.0 / 16777216), b = from >= stride ? _signal[from - stride] : _config.SetAlphaToOne ? 1 : _signal[0];
             var noise = Read(e, at, Math.Sqrt(a), Math.Sqrt(1 - a)).Noise;
-            x = Math.Sqrt(b / a) * at - (b - a) / (Math.Sqrt(a) * (Math.Sqrt((1 - b) * a) + Math.Sqrt((1 - a) * b))) * noise;
-            path.Add(x);
+            _x = Math.Sqrt(b / a) * at - (b - a) / (Math.Sqrt(a) * (Math.Sqrt((1 - b) * a) + Math.Sqrt((1 - a) * b))) * noise;
+            _path.Add(_x);
         }
     }
 
     private void Euler()
     {
-        for (var i = 0; i < steps; i++)
+        for (var i = 0; i < _steps; i++)
         {
-            var slope = (x - Denoised(i, x)) / Sigmas[i];
-            var (down, up) = kind == nameof(SamplerKind.Euler) ? (Sigmas[i + 1], 0) : Ancestral(Sigmas[i], Sigmas[i + 1]);
-            x += slope * (down - Sigmas[i]);
-            x += kind == nameof(SamplerKind.Euler) ? 0 : up * Z();
-            path.Add(x);
+            var slope = (_x - Denoised(i, _x)) / Sigmas[i];
+            var (down, up) = _kind == nameof(SamplerKind.Euler) ? (Sigmas[i + 1], 0) : Ancestral(Sigmas[i], Sigmas[i + 1]);
+            _x += slope * (down - Sigmas[i]);
+            _x += _kind == nameof(SamplerKind.Euler) ? 0 : up * Z();
+            _path.Add(_x);
         }
     }
 
@@ -238,31 +238,31 @@ internal sealed partial class SamplerOracle
     {
         for (var i = 0; i < Sigmas.Count - 2; i += 2)
         {
-            var (from, middle, to, start) = (Sigmas[i], Sigmas[i + 1], Sigmas[i + 2], x);
-            var first = Denoised(i, x);
-            var slope = (x - (kind == nameof(SamplerKind.Heun) ? Clip(first) : first)) / from;
-            var (down, up) = kind is nameof(SamplerKind.Heun) or nameof(SamplerKind.Dpm2) ? (to, 0) : Ancestral(from, to);
-            var (middleDown, middleUp) = kind == nameof(SamplerKind.DpmPlusPlusSde) ? Ancestral(from, middle) : (middle, 0);
-            x = kind is nameof(SamplerKind.Heun) or nameof(SamplerKind.Dpm2) or nameof(SamplerKind.Dpm2Ancestral)
+            var (from, middle, to, start) = (Sigmas[i], Sigmas[i + 1], Sigmas[i + 2], _x);
+            var first = Denoised(i, _x);
+            var slope = (_x - (_kind == nameof(SamplerKind.Heun) ? Clip(first) : first)) / from;
+            var (down, up) = _kind is nameof(SamplerKind.Heun) or nameof(SamplerKind.Dpm2) ? (to, 0) : Ancestral(from, to);
+            var (middleDown, middleUp) = _kind == nameof(SamplerKind.DpmPlusPlusSde) ? Ancestral(from, middle) : (middle, 0);
+            _x = _kind is nameof(SamplerKind.Heun) or nameof(SamplerKind.Dpm2) or nameof(SamplerKind.Dpm2Ancestral)
                 ? start + (middle - from) * slope
                 : Along(start, from, middleDown, first);
-            x += middleUp == 0 ? 0 : middleUp * Z();
-            path.Add(x);
+            _x += middleUp == 0 ? 0 : middleUp * Z();
+            _path.Add(_x);
 
-            var second = Denoised(i + 1, x);
-            var secondSlope = (x - (kind == nameof(SamplerKind.Heun) ? Clip(second) : second)) / middle;
-            x = kind switch
+            var second = Denoised(i + 1, _x);
+            var secondSlope = (_x - (_kind == nameof(SamplerKind.Heun) ? Clip(second) : second)) / middle;
+            _x = _kind switch
             {
                 nameof(SamplerKind.Heun) => start + (to - from) * (slope + secondSlope) / 2,
                 nameof(SamplerKind.Dpm2) or nameof(SamplerKind.Dpm2Ancestral) => start + (down - from) * secondSlope,
                 _ => Along(start, from, down, second),
             };
-            x += kind is nameof(SamplerKind.Heun) or nameof(SamplerKind.Dpm2) ? 0 : up * Z();
-            path.Add(x);
+            _x += _kind is nameof(SamplerKind.Heun) or nameof(SamplerKind.Dpm2) ? 0 : up * Z();
+            _path.Add(_x);
         }
 
-        x = kind == nameof(SamplerKind.Heun) ? Clip(Denoised(Sigmas.Count - 2, x)) : Denoised(Sigmas.Count - 2, x);
-        path.Add(x);
+        _x = _kind == nameof(SamplerKind.Heun) ? Clip(Denoised(Sigmas.Count - 2, _x)) : Denoised(Sigmas.Count - 2, _x);
+        _path.Add(_x);
 
         // σ'/σ·x − expm1(−h)·x₀ with h = ln σ − ln σ'
         static double Along(double x, double sigma, double next, double original)
@@ -275,9 +275,9 @@ internal sealed partial class SamplerOracle
     private void Lms()
     {
         var slopes = new List<double>();
-        for (var i = 0; i < steps; i++)
+        for (var i = 0; i < _steps; i++)
         {
-            slopes.Insert(0, (x - Denoised(i, x)) / Sigmas[i]);
+            slopes.Insert(0, (_x - Denoised(i, _x)) / Sigmas[i]);
             var order = Math.Min(slopes.Count, 4);
             var end = Sigmas[i + 1] - Sigmas[i];
             for (var j = 0; j < order; j++)
@@ -300,10 +300,10 @@ internal sealed partial class SamplerOracle
                     }
                 }
 
-                x += slopes[j] * polynomial.Select((c, power) => c * Math.Pow(end, power + 1) / (power + 1)).Sum();
+                _x += slopes[j] * polynomial.Select((c, power) => c * Math.Pow(end, power + 1) / (power + 1)).Sum();
             }
 
-            path.Add(x);
+            _path.Add(_x);
         }
     }
 }

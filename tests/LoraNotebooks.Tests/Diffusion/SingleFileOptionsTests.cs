@@ -11,35 +11,35 @@ namespace LoraNotebooks.Tests.Diffusion;
 /// <summary>What a single file does not tell is taken from where the options say, and else from beside it.</summary>
 public sealed class SingleFileOptionsTests : IDisposable
 {
-    private readonly DisposeScope scope = NewDisposeScope();
-    private readonly TemporaryFolder folder = new();
+    private readonly DisposeScope _scope = NewDisposeScope();
+    private readonly TemporaryFolder _folder = new();
 
     public void Dispose()
     {
-        folder.Dispose();
-        scope.Dispose();
+        _folder.Dispose();
+        _scope.Dispose();
     }
 
     [Fact]
     public void ConfigFolder_ElsewhereAndFlat_IsReadInPlaceOfTheFilesOwn()
     {
-        using var made = OriginalFile.SaveXL(folder.In("made"));
-        var path = folder.In("model.safetensors");
-        File.Move(folder.In("made", "model.safetensors"), path);
-        Assert.Contains(folder.In("tokenizer"), Assert.Throws<FileNotFoundException>(() => StableDiffusionPipeline.FromFile(path)).Message);
+        using var made = OriginalFile.SaveXL(_folder.In("made"));
+        var path = _folder.In("model.safetensors");
+        File.Move(_folder.In("made", "model.safetensors"), path);
+        Assert.Contains(_folder.In("tokenizer"), Assert.Throws<FileNotFoundException>(() => StableDiffusionPipeline.FromFile(path)).Message);
         foreach (var part in (string[])["unet", "vae", "text_encoder", "text_encoder_2"])
         {
-            File.Move(folder.In("made", part, "config.json"), folder.In("made", $"{part}_config.json"));
+            File.Move(_folder.In("made", part, "config.json"), _folder.In("made", $"{part}_config.json"));
         }
 
-        using var loaded = StableDiffusionPipeline.FromFile(path, new() { ConfigFolder = folder.In("made") });
+        using var loaded = StableDiffusionPipeline.FromFile(path, new() { ConfigFolder = _folder.In("made") });
 
         Assert.Equal(made.HashWeights(), loaded.HashWeights());
         Assert.Equal((path, true, 8), (loaded.Source, loaded.Text.ForceZerosForEmptyPrompt, loaded.UNet.Config.SampleSize));
         Assert.All(new[] { (nn.Module)loaded.UNet, loaded.Vae, loaded.TextEncoder, loaded.TextEncoder2! }, static network => Assert.False(network.training));
-        Assert.Equal(folder.In("model.safetensors"), PipelineOutline.Read(path, new() { ConfigFolder = folder.In("made") }).Source);
+        Assert.Equal(_folder.In("model.safetensors"), PipelineOutline.Read(path, new() { ConfigFolder = _folder.In("made") }).Source);
 
-        using var half = StableDiffusionPipeline.FromFile(path, new() { ConfigFolder = folder.In("made") }, ScalarType.BFloat16);
+        using var half = StableDiffusionPipeline.FromFile(path, new() { ConfigFolder = _folder.In("made") }, ScalarType.BFloat16);
         Assert.Equal(
             [ScalarType.BFloat16],
             new[] { (nn.Module)half.UNet, half.Vae, half.TextEncoder, half.TextEncoder2! }.SelectMany(static network => network.parameters()).Select(static weight => weight.dtype).Distinct());
@@ -48,21 +48,21 @@ public sealed class SingleFileOptionsTests : IDisposable
     [Fact]
     public void TokenizerFolder_Given_IsTakenAndTheSecondOneWhereItIsBeside()
     {
-        using var made = OriginalFile.SaveXL(folder.Path);
-        Directory.Move(folder.In("tokenizer"), folder.In("elsewhere"));
-        var options = new SingleFileOptions { TokenizerFolder = folder.In("elsewhere") };
-        Directory.Delete(folder.In("tokenizer_2"), recursive: true);
-        using (var alone = StableDiffusionPipeline.FromFile(folder.In("model.safetensors"), options))
+        using var made = OriginalFile.SaveXL(_folder.Path);
+        Directory.Move(_folder.In("tokenizer"), _folder.In("elsewhere"));
+        var options = new SingleFileOptions { TokenizerFolder = _folder.In("elsewhere") };
+        Directory.Delete(_folder.In("tokenizer_2"), recursive: true);
+        using (var alone = StableDiffusionPipeline.FromFile(_folder.In("model.safetensors"), options))
         {
             Assert.Equal(made.Text.Tokenizers.Select(static one => one.Encode("blue")), alone.Text.Tokenizers.Select(static one => one.Encode("blue")));
         }
 
-        made.Tokenizer.Save(folder.In("tokenizer_2"));
-        using var beside = StableDiffusionPipeline.FromFile(folder.In("model.safetensors"), options);
+        made.Tokenizer.Save(_folder.In("tokenizer_2"));
+        using var beside = StableDiffusionPipeline.FromFile(_folder.In("model.safetensors"), options);
         Assert.All(beside.Text.Tokenizers, tokenizer => Assert.Equal(made.Tokenizer.Encode("blue"), tokenizer.Encode("blue")));
         Assert.Contains(
             "TokenizerFolder",
-            Assert.Throws<FileNotFoundException>(() => StableDiffusionPipeline.FromFile(folder.In("model.safetensors"), options with { TokenizerFolder = folder.In("none") })).Message);
+            Assert.Throws<FileNotFoundException>(() => StableDiffusionPipeline.FromFile(_folder.In("model.safetensors"), options with { TokenizerFolder = _folder.In("none") })).Message);
     }
 
     [Theory]
@@ -71,13 +71,13 @@ public sealed class SingleFileOptionsTests : IDisposable
     [InlineData(false, PredictionType.VPrediction)]
     public void PredictionType_Given_GoesBeforeConfigurationAndMarks(bool hasScheduler, PredictionType prediction)
     {
-        using var made = OriginalFile.SaveXL(folder.Path);
+        using var made = OriginalFile.SaveXL(_folder.Path);
         if (!hasScheduler)
         {
-            Directory.Delete(folder.In("scheduler"), recursive: true);
+            Directory.Delete(_folder.In("scheduler"), recursive: true);
         }
 
-        using var loaded = StableDiffusionPipeline.FromFile(folder.In("model.safetensors"), new() { PredictionType = prediction });
+        using var loaded = StableDiffusionPipeline.FromFile(_folder.In("model.safetensors"), new() { PredictionType = prediction });
         Assert.Equal((prediction, hasScheduler), (loaded.Scheduler.PredictionType, loaded.Scheduler.RescaleBetasZeroSnr));
         Assert.Equal(hasScheduler ? "DDIMScheduler" : "EulerDiscreteScheduler", loaded.Scheduler.ClassName);
     }
@@ -85,12 +85,12 @@ public sealed class SingleFileOptionsTests : IDisposable
     [Fact]
     public void PredictionType_OfStableDiffusion2WithoutAScheduler_MustBeGiven()
     {
-        using var made = OriginalFile.SaveSd2(folder.Path);
-        Directory.Delete(folder.In("scheduler"), recursive: true);
+        using var made = OriginalFile.SaveSd2(_folder.Path);
+        Directory.Delete(_folder.In("scheduler"), recursive: true);
         Assert.Contains(
             "SingleFileOptions.PredictionType",
-            Assert.Throws<ArgumentException>(() => StableDiffusionPipeline.FromFile(folder.In("model.safetensors"))).Message);
-        using var loaded = StableDiffusionPipeline.FromFile(folder.In("model.safetensors"), new() { PredictionType = PredictionType.Epsilon });
+            Assert.Throws<ArgumentException>(() => StableDiffusionPipeline.FromFile(_folder.In("model.safetensors"))).Message);
+        using var loaded = StableDiffusionPipeline.FromFile(_folder.In("model.safetensors"), new() { PredictionType = PredictionType.Epsilon });
         Assert.Equal(SchedulerConfig.StableDiffusion, loaded.Scheduler);
         Assert.False(loaded.Text.IsDual);
     }
@@ -99,15 +99,15 @@ public sealed class SingleFileOptionsTests : IDisposable
     [Fact]
     public void FromFile_OfPartsThatDoNotFit_NamesTheFileAndKeepsNoTensor()
     {
-        using var made = OriginalFile.SaveXL(folder.Path);
-        ClipTokenizer.Train(["portrait"], vocabularySize: 520, modelMaxLength: 20).Save(folder.In("long"));
-        var options = new SingleFileOptions { TokenizerFolder = folder.In("long") };
-        Assert.Throws<InvalidDataException>(() => StableDiffusionPipeline.FromFile(folder.In("model.safetensors"), options));
+        using var made = OriginalFile.SaveXL(_folder.Path);
+        ClipTokenizer.Train(["portrait"], vocabularySize: 520, modelMaxLength: 20).Save(_folder.In("long"));
+        var options = new SingleFileOptions { TokenizerFolder = _folder.In("long") };
+        Assert.Throws<InvalidDataException>(() => StableDiffusionPipeline.FromFile(_folder.In("model.safetensors"), options));
         var before = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
 
-        var message = Assert.Throws<InvalidDataException>(() => StableDiffusionPipeline.FromFile(folder.In("model.safetensors"), options)).Message;
+        var message = Assert.Throws<InvalidDataException>(() => StableDiffusionPipeline.FromFile(_folder.In("model.safetensors"), options)).Message;
 
-        Assert.StartsWith($"'{folder.In("model.safetensors")}' has", message);
+        Assert.StartsWith($"'{_folder.In("model.safetensors")}' has", message);
         Assert.Contains("the tokenizer pads to 20 tokens", message);
         Assert.Equal(before, DisposeScopeManager.Statistics.ThreadTotalLiveCount);
     }
@@ -115,17 +115,17 @@ public sealed class SingleFileOptionsTests : IDisposable
     [Fact]
     public void Outline_OfALoraOrAPickleOrTooLargeAConfiguration_IsRefused()
     {
-        SafetensorsFile.Write(folder.In("lora.safetensors"), new Dictionary<string, Tensor> { ["lora_unet_mid_block_resnets_0_conv1.lora_down.weight"] = zeros(1, 4), ["lora_unet_mid_block_resnets_0_conv1.lora_up.weight"] = zeros(4, 1) });
-        Assert.Contains("is a LoRA", Assert.Throws<InvalidDataException>(() => PipelineOutline.Read(folder.In("lora.safetensors"))).Message);
-        File.WriteAllBytes(folder.In("model.ckpt"), [0x80, 2]);
-        Assert.Contains("run any code", Assert.Throws<InvalidDataException>(() => PipelineOutline.Read(folder.In("model.ckpt"))).Message);
+        SafetensorsFile.Write(_folder.In("lora.safetensors"), new Dictionary<string, Tensor> { ["lora_unet_mid_block_resnets_0_conv1.lora_down.weight"] = zeros(1, 4), ["lora_unet_mid_block_resnets_0_conv1.lora_up.weight"] = zeros(4, 1) });
+        Assert.Contains("is a LoRA", Assert.Throws<InvalidDataException>(() => PipelineOutline.Read(_folder.In("lora.safetensors"))).Message);
+        File.WriteAllBytes(_folder.In("model.ckpt"), [0x80, 2]);
+        Assert.Contains("run any code", Assert.Throws<InvalidDataException>(() => PipelineOutline.Read(_folder.In("model.ckpt"))).Message);
 
-        using var made = OriginalFile.SaveXL(folder.In("made"));
-        var config = (JsonObject)JsonNode.Parse(File.ReadAllText(folder.In("made", "unet", "config.json")))!;
+        using var made = OriginalFile.SaveXL(_folder.In("made"));
+        var config = (JsonObject)JsonNode.Parse(File.ReadAllText(_folder.In("made", "unet", "config.json")))!;
         config["block_out_channels"] = new JsonArray(4096, 8192);
-        File.WriteAllText(folder.In("made", "unet", "config.json"), config.ToJsonString());
+        File.WriteAllText(_folder.In("made", "unet", "config.json"), config.ToJsonString());
         Assert.StartsWith(
-            $"'{folder.In("made", "unet", "config.json")}' describes a network of",
-            Assert.Throws<InvalidDataException>(() => PipelineOutline.Read(folder.In("made", "model.safetensors"))).Message);
+            $"'{_folder.In("made", "unet", "config.json")}' describes a network of",
+            Assert.Throws<InvalidDataException>(() => PipelineOutline.Read(_folder.In("made", "model.safetensors"))).Message);
     }
 }

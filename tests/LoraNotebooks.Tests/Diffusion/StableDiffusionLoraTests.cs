@@ -12,15 +12,15 @@ public sealed class StableDiffusionLoraTests : IDisposable
     private static readonly LoraConfig UNetConfig = new() { Rank = 3, Alpha = 2, TargetModules = ["to_q", "to_out.0", "conv1"], RankPattern = new Dictionary<string, int> { ["conv1"] = 2 } };
     private static readonly LoraConfig TextConfig = new() { Rank = 2, TargetModules = ["q_proj", "fc1"] };
 
-    private readonly DisposeScope scope = NewDisposeScope();
-    private readonly TemporaryFolder folder = new();
-    private readonly StableDiffusionPipeline pipeline = TinyPipeline.Create();
+    private readonly DisposeScope _scope = NewDisposeScope();
+    private readonly TemporaryFolder _folder = new();
+    private readonly StableDiffusionPipeline _pipeline = TinyPipeline.Create();
 
     public void Dispose()
     {
-        pipeline.Dispose();
-        folder.Dispose();
-        scope.Dispose();
+        _pipeline.Dispose();
+        _folder.Dispose();
+        _scope.Dispose();
     }
 
     [Theory]
@@ -29,7 +29,7 @@ public sealed class StableDiffusionLoraTests : IDisposable
     [InlineData("diffusers")]
     public void SavedLora_OfEveryKind_ReadsBackToTheSameOutputAndTheSameBytes(string kind)
     {
-        var (first, second) = (folder.In("first", "lora.safetensors"), folder.In("second", "lora.safetensors"));
+        var (first, second) = (_folder.In("first", "lora.safetensors"), _folder.In("second", "lora.safetensors"));
         Tensor expected;
         using (var lora = Trained())
         {
@@ -38,20 +38,20 @@ public sealed class StableDiffusionLoraTests : IDisposable
         }
 
         Assert.True(Fixtures.MaxDifference(expected, Output()) > 0.01);
-        using var loaded = StableDiffusionLora.Load(pipeline, kind == "kohya" ? first : Path.GetDirectoryName(first)!, "mine");
+        using var loaded = StableDiffusionLora.Load(_pipeline, kind == "kohya" ? first : Path.GetDirectoryName(first)!, "mine");
         Save(loaded, kind, second);
 
         Assert.InRange(Fixtures.MaxDifference(expected, Output()), 0, 1e-6);
-        var files = Directory.EnumerateFiles(folder.In("first"), "*", SearchOption.AllDirectories).ToList();
+        var files = Directory.EnumerateFiles(_folder.In("first"), "*", SearchOption.AllDirectories).ToList();
         Assert.Equal(kind == "peft" ? 4 : 1, files.Count);
-        Assert.All(files, file => Assert.Equal(File.ReadAllBytes(file), File.ReadAllBytes(file.Replace(folder.In("first"), folder.In("second")))));
+        Assert.All(files, file => Assert.Equal(File.ReadAllBytes(file), File.ReadAllBytes(file.Replace(_folder.In("first"), _folder.In("second")))));
     }
 
     [Fact]
     public void KohyaFile_OfATrainedLora_HasUpstreamsNamesAndFacts()
     {
         using var lora = Trained();
-        var path = folder.In("mine.safetensors");
+        var path = _folder.In("mine.safetensors");
 
         lora.SaveKohya(path, new Dictionary<string, string> { ["ss_output_name"] = "mine", ["ss_network_dim"] = "a lie" }, ScalarType.Float16);
 
@@ -70,16 +70,16 @@ public sealed class StableDiffusionLoraTests : IDisposable
     [Fact]
     public void KohyaFile_OfALora_TellsItsBaseModelAsFarAsItIsKnown()
     {
-        pipeline.Save(folder.In("my-base"));
-        using var loaded = StableDiffusionPipeline.FromFolder(folder.In("my-base"));
-        foreach (var (model, name) in new[] { (pipeline, "nameless"), (loaded, "named") })
+        _pipeline.Save(_folder.In("my-base"));
+        using var loaded = StableDiffusionPipeline.FromFolder(_folder.In("my-base"));
+        foreach (var (model, name) in new[] { (_pipeline, "nameless"), (loaded, "named") })
         {
             using var lora = StableDiffusionLora.Create(model, name, UNetConfig, null, seed: 1);
-            lora.SaveKohya(folder.In($"{name}.safetensors"));
+            lora.SaveKohya(_folder.In($"{name}.safetensors"));
         }
 
-        using var nameless = SafetensorsFile.Open(folder.In("nameless.safetensors"));
-        using var named = SafetensorsFile.Open(folder.In("named.safetensors"));
+        using var nameless = SafetensorsFile.Open(_folder.In("nameless.safetensors"));
+        using var named = SafetensorsFile.Open(_folder.In("named.safetensors"));
         Assert.False(nameless.Metadata.ContainsKey("ss_sd_model_name"));
         Assert.Equal("my-base", named.Metadata["ss_sd_model_name"]);
         Assert.DoesNotContain(named.Metadata.Keys, static key => key.EndsWith("sd_model_hash", StringComparison.Ordinal));
@@ -93,9 +93,9 @@ public sealed class StableDiffusionLoraTests : IDisposable
     {
         var bytes = new byte[0x100000 + 0x18000];
         new Random(1).NextBytes(bytes);
-        File.WriteAllBytes(folder.In("model.safetensors"), bytes);
+        File.WriteAllBytes(_folder.In("model.safetensors"), bytes);
 
-        var (model, legacy) = KohyaHashes.OfCheckpoint(folder.In("model.safetensors"));
+        var (model, legacy) = KohyaHashes.OfCheckpoint(_folder.In("model.safetensors"));
 
         Assert.Equal(Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(bytes)), model);
         Assert.Equal(Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(bytes.AsSpan(0x100000, 0x10000)))[..8], legacy);
@@ -104,14 +104,14 @@ public sealed class StableDiffusionLoraTests : IDisposable
     [Fact]
     public void KohyaFile_OfARankStabilizedLora_HoldsTheAlphaThatOtherToolsNeed()
     {
-        using (var lora = StableDiffusionLora.Create(pipeline, "mine", UNetConfig with { UseRsLora = true }, null, 1))
+        using (var lora = StableDiffusionLora.Create(_pipeline, "mine", UNetConfig with { UseRsLora = true }, null, 1))
         {
             Fill(lora);
-            lora.SaveKohya(folder.In("rs.safetensors"));
+            lora.SaveKohya(_folder.In("rs.safetensors"));
         }
 
-        var expected = With(folder.In("rs.safetensors"));
-        using var again = StableDiffusionLora.Create(pipeline, "mine", UNetConfig with { UseRsLora = true }, null, 1);
+        var expected = With(_folder.In("rs.safetensors"));
+        using var again = StableDiffusionLora.Create(_pipeline, "mine", UNetConfig with { UseRsLora = true }, null, 1);
         Fill(again);
 
         Assert.InRange(Fixtures.MaxDifference(expected, Output()), 0, 1e-6);
@@ -122,25 +122,25 @@ public sealed class StableDiffusionLoraTests : IDisposable
     {
         using (var lora = Trained())
         {
-            lora.SaveKohya(folder.In("good.safetensors"));
+            lora.SaveKohya(_folder.In("good.safetensors"));
         }
 
-        var tensors = SafetensorsFile.LoadAll(folder.In("good.safetensors"));
+        var tensors = SafetensorsFile.LoadAll(_folder.In("good.safetensors"));
         const string Layer = "lora_unet_mid_block_resnets_0_conv1";
         tensors.Remove($"{Layer}.lora_up.weight");
         tensors["lora_unet_no_such_module.lora_down.weight"] = zeros(2, 2);
         tensors["lora_te_text_model_encoder_layers_0_mlp_fc1.diff_b"] = zeros(2);
-        SafetensorsFile.Write(folder.In("bad.safetensors"), tensors);
+        SafetensorsFile.Write(_folder.In("bad.safetensors"), tensors);
         var before = Output();
 
-        var message = Assert.Throws<InvalidDataException>(() => StableDiffusionLora.Load(pipeline, folder.In("bad.safetensors"), strict: true)).Message;
+        var message = Assert.Throws<InvalidDataException>(() => StableDiffusionLora.Load(_pipeline, _folder.In("bad.safetensors"), strict: true)).Message;
 
         Assert.Contains("3 faults", message);
         Assert.Contains($"missing: {Layer}.lora_up.weight", message);
         Assert.Contains("unexpected: lora_unet_no_such_module.lora_down.weight (the model has no such module)", message);
         Assert.Contains("unsupported: lora_te_text_model_encoder_layers_0_mlp_fc1.diff_b (whole differences", message);
         Assert.Equal(0, Fixtures.MaxDifference(before, Output()));
-        Assert.Contains(pipeline.UNet.parameters(), p => p.requires_grad);
+        Assert.Contains(_pipeline.UNet.parameters(), p => p.requires_grad);
     }
 
     /// <summary>The names that diffusers has written over the years, with and without the network's; such files have no metadata, so α = r.</summary>
@@ -152,17 +152,17 @@ public sealed class StableDiffusionLoraTests : IDisposable
     public void Load_OfAnyStyleOfDiffusers_GivesTheSameOutput(string network, string down, string up, string processor, string kind)
     {
         var config = new LoraConfig { Rank = 3, Alpha = 3, TargetModules = ["to_q", "to_out.0"] };
-        using (var lora = StableDiffusionLora.Create(pipeline, "new", config, null, seed: 2))
+        using (var lora = StableDiffusionLora.Create(_pipeline, "new", config, null, seed: 2))
         {
             Fill(lora);
-            lora.SaveDiffusers(folder.In("new"));
+            lora.SaveDiffusers(_folder.In("new"));
         }
 
-        var expected = Loaded(folder.In("new"));
-        var renamed = SafetensorsFile.LoadAll(folder.In("new", "pytorch_lora_weights.safetensors")).ToDictionary(pair => network + Old(pair.Key["unet.".Length..]), pair => pair.Value);
-        SafetensorsFile.Write(folder.In("old.safetensors"), renamed);
+        var expected = Loaded(_folder.In("new"));
+        var renamed = SafetensorsFile.LoadAll(_folder.In("new", "pytorch_lora_weights.safetensors")).ToDictionary(pair => network + Old(pair.Key["unet.".Length..]), pair => pair.Value);
+        SafetensorsFile.Write(_folder.In("old.safetensors"), renamed);
 
-        Assert.Equal(0, Fixtures.MaxDifference(expected, Loaded(folder.In("old.safetensors"))));
+        Assert.Equal(0, Fixtures.MaxDifference(expected, Loaded(_folder.In("old.safetensors"))));
 
         string Old(string name)
         {
@@ -172,7 +172,7 @@ public sealed class StableDiffusionLoraTests : IDisposable
 
         Tensor Loaded(string path)
         {
-            using var lora = StableDiffusionLora.Load(pipeline, path);
+            using var lora = StableDiffusionLora.Load(_pipeline, path);
             return Output();
         }
     }
@@ -180,21 +180,21 @@ public sealed class StableDiffusionLoraTests : IDisposable
     [Fact]
     public void Load_OfSomethingElse_SaysWhatWasExpected()
     {
-        SafetensorsFile.Write(folder.In("other.safetensors"), new Dictionary<string, Tensor> { ["model.weight"] = zeros(2) });
+        SafetensorsFile.Write(_folder.In("other.safetensors"), new Dictionary<string, Tensor> { ["model.weight"] = zeros(2) });
 
-        Assert.Contains("expected 'lora_unet_…' or 'unet.…'", Assert.Throws<InvalidDataException>(() => StableDiffusionLora.Load(pipeline, folder.In("other.safetensors"))).Message);
-        Assert.Contains("pytorch_lora_weights.safetensors", Assert.Throws<FileNotFoundException>(() => StableDiffusionLora.Load(pipeline, folder.Path)).Message);
+        Assert.Contains("expected 'lora_unet_…' or 'unet.…'", Assert.Throws<InvalidDataException>(() => StableDiffusionLora.Load(_pipeline, _folder.In("other.safetensors"))).Message);
+        Assert.Contains("pytorch_lora_weights.safetensors", Assert.Throws<FileNotFoundException>(() => StableDiffusionLora.Load(_pipeline, _folder.Path)).Message);
     }
 
     [Fact]
     public void SaveKohya_OfATrainedBias_IsRefusedByName()
     {
-        using var lora = StableDiffusionLora.Create(pipeline, "mine", UNetConfig with { Bias = BiasTraining.LoraOnly }, null, 1);
+        using var lora = StableDiffusionLora.Create(_pipeline, "mine", UNetConfig with { Bias = BiasTraining.LoraOnly }, null, 1);
 
-        var message = Assert.Throws<ArgumentException>(() => lora.SaveKohya(folder.In("mine.safetensors"))).Message;
+        var message = Assert.Throws<ArgumentException>(() => lora.SaveKohya(_folder.In("mine.safetensors"))).Message;
 
         Assert.Contains("- mid_block.resnets.0.conv1.base_layer.bias", message);
-        Assert.False(File.Exists(folder.In("mine.safetensors")));
+        Assert.False(File.Exists(_folder.In("mine.safetensors")));
     }
 
     [Fact]
@@ -223,7 +223,7 @@ public sealed class StableDiffusionLoraTests : IDisposable
     public void Loras_OnOnePipeline_LeaveItAsItWasWhenTheLastGoes()
     {
         var plain = Output();
-        var trainable = pipeline.UNet.parameters().Count(p => p.requires_grad);
+        var trainable = _pipeline.UNet.parameters().Count(p => p.requires_grad);
         var first = Trained("first");
         var alone = Output();
         var second = Trained("second");
@@ -232,22 +232,22 @@ public sealed class StableDiffusionLoraTests : IDisposable
         second.UNet!.Merge("second");
         second.Dispose();
         Assert.InRange(Fixtures.MaxDifference(alone, Output()), 0, 0);
-        Assert.DoesNotContain(pipeline.UNet.parameters(), p => p.requires_grad);
+        Assert.DoesNotContain(_pipeline.UNet.parameters(), p => p.requires_grad);
         first.Dispose();
         Assert.Equal(0, Fixtures.MaxDifference(plain, Output()));
-        Assert.Equal(trainable, pipeline.UNet.parameters().Count(p => p.requires_grad));
+        Assert.Equal(trainable, _pipeline.UNet.parameters().Count(p => p.requires_grad));
     }
 
     [Fact]
     public void Create_WithoutTextEncoder_TrainsTheUNetOnly()
     {
-        using var lora = StableDiffusionLora.Create(pipeline, "mine", UNetConfig, null, 1);
+        using var lora = StableDiffusionLora.Create(_pipeline, "mine", UNetConfig, null, 1);
 
         Assert.Null(lora.TextEncoder);
         Assert.Empty(lora.TextEncoderParameters);
         Assert.NotEmpty(lora.UNetParameters);
         Assert.Single(lora.Reports);
-        Assert.Contains(pipeline.TextEncoder.parameters(), p => p.requires_grad);
+        Assert.Contains(_pipeline.TextEncoder.parameters(), p => p.requires_grad);
     }
 
     private static void Save(StableDiffusionLora lora, string kind, string path)
@@ -278,20 +278,20 @@ public sealed class StableDiffusionLoraTests : IDisposable
 
     private StableDiffusionLora Trained(string name = "mine")
     {
-        var lora = StableDiffusionLora.Create(pipeline, name, UNetConfig, TextConfig, seed: 3);
+        var lora = StableDiffusionLora.Create(_pipeline, name, UNetConfig, TextConfig, seed: 3);
         Fill(lora);
         return lora;
     }
 
     private Tensor With(string path)
     {
-        using var lora = StableDiffusionLora.Load(pipeline, path);
+        using var lora = StableDiffusionLora.Load(_pipeline, path);
         return Output();
     }
 
     private Tensor Output()
     {
         using var noGrad = no_grad();
-        return pipeline.UNet.call(linspace(-1, 1, 3 * 8 * 8).view(1, 3, 8, 8).sin(), tensor(new long[] { 400 }), pipeline.EncodePrompts(["long hair"]));
+        return _pipeline.UNet.call(linspace(-1, 1, 3 * 8 * 8).view(1, 3, 8, 8).sin(), tensor(new long[] { 400 }), _pipeline.EncodePrompts(["long hair"]));
     }
 }

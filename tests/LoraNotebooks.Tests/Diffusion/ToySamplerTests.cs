@@ -26,12 +26,12 @@ public sealed class LcmSampler(SchedulerConfig config, int steps) : SigmaSampler
 /// <summary>Along timesteps: of the way to the estimate of x₀ each step goes as much as is its share, with η of the other answer, ε.</summary>
 public sealed class StraightSampler : Sampler
 {
-    private readonly double eta;
+    private readonly double _eta;
 
     public StraightSampler(SchedulerConfig config, int steps, double eta)
         : base(config)
     {
-        this.eta = eta;
+        _eta = eta;
         Timesteps = WholeTimesteps(steps);
     }
 
@@ -41,7 +41,7 @@ public sealed class StraightSampler : Sampler
         var (signal, sigma) = (Math.Sqrt(a), Math.Sqrt(1 - a));
         var original = Clip(Original(modelOutput, sample, signal, sigma));
         var next = sample + (original - sample) / (Timesteps.Count - step);
-        return next - eta * Noise(modelOutput, sample, signal, sigma);
+        return next - _eta * Noise(modelOutput, sample, signal, sigma);
     }
 }
 
@@ -50,11 +50,11 @@ public sealed class ToySamplerTests : IDisposable
 {
     private static readonly SchedulerConfig Schedule = SchedulerConfig.StableDiffusion with { PredictionType = PredictionType.Sample };
 
-    private readonly SamplerKind lcm = SamplerKind.Register(Lcm);
-    private readonly SamplerKind straight = SamplerKind.Register(
+    private readonly SamplerKind _lcm = SamplerKind.Register(Lcm);
+    private readonly SamplerKind _straight = SamplerKind.Register(
         new("Straight", static (config, steps, eta) => new StraightSampler(config, steps, eta)) { HasLevels = false, UsesEta = true });
 
-    private readonly TemporaryFolder folder = new();
+    private readonly TemporaryFolder _folder = new();
 
     private static SamplerDeclaration Lcm => new("Lcm", static (config, steps, _) => new LcmSampler(config, steps))
     {
@@ -68,16 +68,16 @@ public sealed class ToySamplerTests : IDisposable
 
     public void Dispose()
     {
-        SamplerKind.Unregister(lcm);
-        SamplerKind.Unregister(straight);
-        folder.Dispose();
+        SamplerKind.Unregister(_lcm);
+        SamplerKind.Unregister(_straight);
+        _folder.Dispose();
     }
 
     [Fact]
     public void Step_AlongNoiseLevels_IsTheFormula()
     {
         using var scope = NewDisposeScope();
-        using var sampler = Sampler.Create(Schedule, 3, lcm);
+        using var sampler = Sampler.Create(Schedule, 3, _lcm);
         var x = tensor(new[] { 1.5, -2 });
         for (var i = 0; i < 3; i++)
         {
@@ -94,7 +94,7 @@ public sealed class ToySamplerTests : IDisposable
     public void Step_AlongTimesteps_IsTheFormula()
     {
         using var scope = NewDisposeScope();
-        using var sampler = Sampler.Create(Schedule with { ClipSample = true }, 4, straight, eta: 0.5);
+        using var sampler = Sampler.Create(Schedule with { ClipSample = true }, 4, _straight, eta: 0.5);
         double a = new NoiseSchedule(Schedule).AlphasCumprod[751];
         Assert.Equal([751, 501, 251, 1], sampler.Timesteps);
 
@@ -113,9 +113,9 @@ public sealed class ToySamplerTests : IDisposable
     [InlineData("Consistency Exponential", SigmaSpacing.Exponential)]
     public void Parse_ItsNames_AreKnown(string name, SigmaSpacing? spacing)
     {
-        Assert.Equal(new SamplerChoice(lcm, spacing), SamplerChoice.Parse(name));
-        Assert.Equal(new SamplerChoice(lcm, spacing), SamplerChoice.Parse(SamplerChoice.Parse(name).ToString()));
-        Assert.Same(lcm, SamplerKind.Named(lcm.ToString()));
+        Assert.Equal(new SamplerChoice(_lcm, spacing), SamplerChoice.Parse(name));
+        Assert.Equal(new SamplerChoice(_lcm, spacing), SamplerChoice.Parse(SamplerChoice.Parse(name).ToString()));
+        Assert.Same(_lcm, SamplerKind.Named(_lcm.ToString()));
         Assert.Equal(["LCM", "Straight"], SamplerChoice.Names.TakeLast(2));
         Assert.EndsWith(
             "and all but DDIM, DDPM, PLMS, Straight also with Normal, Karras, Exponential after the name.",
@@ -136,7 +136,7 @@ public sealed class ToySamplerTests : IDisposable
         var latents = pipeline.Denoise(noise.Draw(), pipeline.EncodePrompts(["hair"]), null, own, 1, noise.Draw);
         Assert.Equal(RgbImage.FromTensor(pipeline.Decode(latents)[0]).Pixels.ToArray(), images[0].Pixels.ToArray());
         Assert.NotEqual(pipeline.Generate(options with { Sampler = SamplerKind.Euler })[0].Pixels.ToArray(), images[0].Pixels.ToArray());
-        Assert.Same(lcm, Sampler.KindOf(pipeline.Scheduler with { ClassName = "LCMScheduler" }));
+        Assert.Same(_lcm, Sampler.KindOf(pipeline.Scheduler with { ClassName = "LCMScheduler" }));
     }
 
     [Fact]
@@ -147,15 +147,15 @@ public sealed class ToySamplerTests : IDisposable
         var grid = new XyzGrid(settings, XyzAxis.Sampler("LCM, consistency karras, Euler"));
         Assert.Equal(["LCM", "LCM Karras", "Euler"], grid.X.Labels);
 
-        grid.Run(pipeline).Save(folder.Path);
+        grid.Run(pipeline).Save(_folder.Path);
 
-        Assert.Contains("    \"sampler\": \"Lcm\",\n", File.ReadAllText(folder.In("index.json")));
-        var entries = XyzIndex.Load(folder.Path);
-        Assert.Equal([lcm, lcm, SamplerKind.Euler], entries.Select(static entry => entry.Settings.Sampler));
+        Assert.Contains("    \"sampler\": \"Lcm\",\n", File.ReadAllText(_folder.In("index.json")));
+        var entries = XyzIndex.Load(_folder.Path);
+        Assert.Equal([_lcm, _lcm, SamplerKind.Euler], entries.Select(static entry => entry.Settings.Sampler));
         Assert.Equal([SigmaSpacing.Timesteps, SigmaSpacing.Karras, SigmaSpacing.Timesteps], entries.Select(static entry => entry.Settings.Spacing));
         using var renderer = new StableDiffusionRenderer(pipeline);
         Assert.All(entries, entry =>
-            Assert.Equal(RgbImage.Load(folder.In(entry.File)).Pixels.ToArray(), renderer.Render(entry.Settings, default).Pixels.ToArray()));
+            Assert.Equal(RgbImage.Load(_folder.In(entry.File)).Pixels.ToArray(), renderer.Render(entry.Settings, default).Pixels.ToArray()));
     }
 
     /// <summary>What makes no difference to it is what it declares, so that cells of one picture are painted once.</summary>
@@ -163,8 +163,8 @@ public sealed class ToySamplerTests : IDisposable
     public void Canonical_Settings_FollowTheDeclaration()
     {
         var settings = new XyzSettings { Prompt = "p", Spacing = SigmaSpacing.Karras, Eta = 0.5 };
-        Assert.Equal((SigmaSpacing.Karras, 0.0), Kept(lcm));
-        Assert.Equal((null, 0.5), Kept(straight));
+        Assert.Equal((SigmaSpacing.Karras, 0.0), Kept(_lcm));
+        Assert.Equal((null, 0.5), Kept(_straight));
 
         (SigmaSpacing?, double) Kept(SamplerKind kind)
         {
@@ -176,7 +176,7 @@ public sealed class ToySamplerTests : IDisposable
     [Fact]
     public void Json_OfOptions_HoldsTheNameAndIsReadBack()
     {
-        var options = new GenerationOptions { Prompt = "p", Sampler = lcm };
+        var options = new GenerationOptions { Prompt = "p", Sampler = _lcm };
         var json = JsonSerializer.Serialize(options);
         Assert.Contains("\"Sampler\":\"Lcm\"", json);
         Assert.Equal(options, JsonSerializer.Deserialize<GenerationOptions>(json));
@@ -185,12 +185,12 @@ public sealed class ToySamplerTests : IDisposable
     [Fact]
     public void Register_ASecondTime_ReplacesTheFirstInSettingsThatHoldIt()
     {
-        var settings = new GenerationOptions { Sampler = lcm };
-        Assert.Same(lcm, SamplerKind.Register(new("Lcm", static (config, steps, eta) => new StraightSampler(config, steps, eta)) { Title = "Half" }));
+        var settings = new GenerationOptions { Sampler = _lcm };
+        Assert.Same(_lcm, SamplerKind.Register(new("Lcm", static (config, steps, eta) => new StraightSampler(config, steps, eta)) { Title = "Half" }));
 
         using var sampler = Sampler.Create(Schedule, 3, settings.Sampler);
         Assert.IsType<StraightSampler>(sampler);
-        Assert.Equal("Half Karras", new SamplerChoice(lcm, SigmaSpacing.Karras).ToString());
+        Assert.Equal("Half Karras", new SamplerChoice(_lcm, SigmaSpacing.Karras).ToString());
         Assert.Equal(1, SamplerKind.All.Count(static kind => kind.Name == "Lcm"));
         Assert.Throws<FormatException>(static () => SamplerChoice.Parse("k_lcm"));
     }
@@ -205,8 +205,8 @@ public sealed class ToySamplerTests : IDisposable
         Refused("lcm: got the name 'lcm', but 'LCM' already is Lcm", Other with { Name = "lcm", Title = "Mine" });
         Refused("Other: Ddim already is what DDIMScheduler means, expected another class or none.", Other with { SchedulerClass = "DDIMScheduler" });
         Refused("Other: Lcm already is what LCMScheduler means", Other with { SchedulerClass = "LCMScheduler" });
-        Assert.Equal([lcm, straight], SamplerKind.All.Skip(15));
-        Assert.Same(lcm, SamplerKind.Register(Lcm));
+        Assert.Equal([_lcm, _straight], SamplerKind.All.Skip(15));
+        Assert.Same(_lcm, SamplerKind.Register(Lcm));
 
         static void Refused(string expected, SamplerDeclaration declaration) =>
             Assert.StartsWith(expected, Assert.Throws<ArgumentException>(() => SamplerKind.Register(declaration)).Message);
@@ -215,28 +215,28 @@ public sealed class ToySamplerTests : IDisposable
     [Fact]
     public void Unregister_ThenAnyUse_SaysThatItIsToBeRegisteredAgain()
     {
-        var settings = new XyzSettings { Prompt = "hair", Steps = 2, Sampler = lcm };
-        new XyzGrid(settings, XyzAxis.Seed(1)).Run(new Painter()).Save(folder.Path);
-        var options = JsonSerializer.Serialize(new GenerationOptions { Sampler = lcm });
+        var settings = new XyzSettings { Prompt = "hair", Steps = 2, Sampler = _lcm };
+        new XyzGrid(settings, XyzAxis.Seed(1)).Run(new Painter()).Save(_folder.Path);
+        var options = JsonSerializer.Serialize(new GenerationOptions { Sampler = _lcm });
 
-        SamplerKind.Unregister(lcm);
+        SamplerKind.Unregister(_lcm);
 
         const string expected = "The sampler Lcm was unregistered. Register it again by SamplerKind.Register, or take one of DpmPlusPlus2M, ";
-        Assert.StartsWith(expected, Assert.Throws<InvalidOperationException>(() => Sampler.Create(Schedule, 3, lcm)).Message);
+        Assert.StartsWith(expected, Assert.Throws<InvalidOperationException>(() => Sampler.Create(Schedule, 3, _lcm)).Message);
         Assert.StartsWith(expected, Assert.Single(settings.Validate()));
-        Assert.StartsWith($"Sampler: {expected}", Assert.Single(new GenerationOptions { Sampler = lcm }.Validate()));
+        Assert.StartsWith($"Sampler: {expected}", Assert.Single(new GenerationOptions { Sampler = _lcm }.Validate()));
         const string unknown = "Got the sampler 'Lcm', expected one of DpmPlusPlus2M, ";
         Assert.StartsWith(unknown, Assert.Throws<JsonException>(() => JsonSerializer.Deserialize<GenerationOptions>(options)).Message);
-        Assert.Contains(unknown, Assert.Throws<InvalidDataException>(() => XyzIndex.Load(folder.Path)).Message);
+        Assert.Contains(unknown, Assert.Throws<InvalidDataException>(() => XyzIndex.Load(_folder.Path)).Message);
         Assert.EndsWith(
             "One of your own is made known by SamplerKind.Register.",
             Assert.Throws<ArgumentException>(static () => SamplerKind.Named("Lcm")).Message);
         Assert.Throws<FormatException>(static () => SamplerChoice.Parse("LCM"));
 
         // Again it is the sampler that the settings hold.
-        Assert.Same(lcm, SamplerKind.Register(Lcm));
+        Assert.Same(_lcm, SamplerKind.Register(Lcm));
         Assert.Empty(settings.Validate());
-        Assert.Equal(settings with { Seed = 1 }, Assert.Single(XyzIndex.Load(folder.Path)).Settings);
+        Assert.Equal(settings with { Seed = 1 }, Assert.Single(XyzIndex.Load(_folder.Path)).Settings);
     }
 
     private sealed class Painter : IXyzRenderer

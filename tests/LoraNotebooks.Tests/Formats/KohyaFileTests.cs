@@ -13,16 +13,16 @@ public sealed class KohyaFileTests : IDisposable
 
     private static readonly LoraPart UNet = new("unet", "lora_unet", ["conv_in", "mid_block.attentions.0.proj_in", "mid_block.attentions.0.proj_out"]);
 
-    private readonly DisposeScope scope = NewDisposeScope();
-    private readonly TemporaryFolder folder = new();
-    private readonly string path;
+    private readonly DisposeScope _scope = NewDisposeScope();
+    private readonly TemporaryFolder _folder = new();
+    private readonly string _path;
 
-    public KohyaFileTests() => path = folder.In("a.safetensors");
+    public KohyaFileTests() => _path = _folder.In("a.safetensors");
 
     public void Dispose()
     {
-        folder.Dispose();
-        scope.Dispose();
+        _folder.Dispose();
+        _scope.Dispose();
     }
 
     /// <summary>1 MiB and 64 KiB are the window of the older hash; the file of upstream has only the facts of the training before the numbers.</summary>
@@ -40,7 +40,7 @@ public sealed class KohyaFileTests : IDisposable
             new Dictionary<string, double> { ["conv_in"] = 0.5 });
 
         KohyaFile.Write(
-            path,
+            _path,
             [(UNet, state)],
             new Dictionary<string, string>
             {
@@ -71,10 +71,10 @@ public sealed class KohyaFileTests : IDisposable
                 ("sshs_model_hash", model)
             ],
             tensors);
-        Assert.Equal(Sha(written), Sha(File.ReadAllBytes(path)));
-        Assert.Equal((model, Sha(written[0x100000..0x110000])[..8]), KohyaFile.Hashes(path));
-        Assert.NotEqual(legacy, KohyaFile.Hashes(path).Legacy);
-        Assert.Equal([path], Directory.GetFiles(folder.Path));
+        Assert.Equal(Sha(written), Sha(File.ReadAllBytes(_path)));
+        Assert.Equal((model, Sha(written[0x100000..0x110000])[..8]), KohyaFile.Hashes(_path));
+        Assert.NotEqual(legacy, KohyaFile.Hashes(_path).Legacy);
+        Assert.Equal([_path], Directory.GetFiles(_folder.Path));
     }
 
     [Theory]
@@ -88,11 +88,11 @@ public sealed class KohyaFileTests : IDisposable
         var data = new byte[length - 16];
         new Random(1).NextBytes(data);
         byte[] bytes = [.. BitConverter.GetBytes(8UL), .. "{}      "u8, .. data];
-        File.WriteAllBytes(path, bytes);
+        File.WriteAllBytes(_path, bytes);
 
         var legacy = Sha(bytes.Skip(0x100000).Take(inWindow))[..8];
-        Assert.Equal((Sha(data), legacy), KohyaHashes.OfLora(path));
-        Assert.Equal((Sha(bytes), legacy), KohyaHashes.OfCheckpoint(path));
+        Assert.Equal((Sha(data), legacy), KohyaHashes.OfLora(_path));
+        Assert.Equal((Sha(bytes), legacy), KohyaHashes.OfCheckpoint(_path));
         Assert.Equal(inWindow == 0, legacy == OfNothing);
     }
 
@@ -119,7 +119,7 @@ public sealed class KohyaFileTests : IDisposable
     {
         Write(new() { [$"conv_in.{part}"] = ones(2, 2) });
 
-        Assert.Contains($"lora_unet_conv_in.{expected}", SafetensorsFile.LoadAll(path).Keys);
+        Assert.Contains($"lora_unet_conv_in.{expected}", SafetensorsFile.LoadAll(_path).Keys);
     }
 
     /// <summary>PEFT's m, flat or of a convolution, has LyCORIS' dimensions there.</summary>
@@ -131,7 +131,7 @@ public sealed class KohyaFileTests : IDisposable
     {
         Write(new() { ["conv_in.lora_A.weight"] = ones(down), ["conv_in.lora_magnitude_vector"] = arange(4).to(ScalarType.Float32).reshape(stored) });
 
-        var magnitude = SafetensorsFile.LoadAll(path)["lora_unet_conv_in.dora_scale"];
+        var magnitude = SafetensorsFile.LoadAll(_path)["lora_unet_conv_in.dora_scale"];
         Assert.Equal(expected, magnitude.shape);
         Assert.Equal([0f, 1, 2, 3], magnitude.data<float>().ToArray());
     }
@@ -141,7 +141,7 @@ public sealed class KohyaFileTests : IDisposable
     {
         Write(new() { ["conv_in.lora_magnitude_vector"] = ones(1, 4, 1, 1) });
 
-        Assert.Equal([4L, 1, 1, 1], SafetensorsFile.LoadAll(path)["lora_unet_conv_in.dora_scale"].shape);
+        Assert.Equal([4L, 1, 1, 1], SafetensorsFile.LoadAll(_path)["lora_unet_conv_in.dora_scale"].shape);
     }
 
     /// <summary>Modules, dims and alphas as they are told; "Dynamic" where layers differ.</summary>
@@ -158,7 +158,7 @@ public sealed class KohyaFileTests : IDisposable
             new() { ["conv_in"] = alpha, ["mid_block.attentions.0.proj_in"] = otherAlpha },
             facts: new() { ["ss_network_dim"] = "99", ["ss_network_module"] = "none", ["ss_network_args"] = "{\"algo\":\"loha\"}" });
 
-        using var file = SafetensorsFile.Open(path);
+        using var file = SafetensorsFile.Open(_path);
         Assert.Equal((dim, noted, "networks.lora"), (file.Metadata["ss_network_dim"], file.Metadata["ss_network_alpha"], file.Metadata["ss_network_module"]));
         Assert.Equal("{\"algo\":\"loha\"}", file.Metadata["ss_network_args"]);
         Assert.Equal((float)otherAlpha, file.Load("lora_unet_mid_block_attentions_0_proj_in.alpha").item<float>());
@@ -169,7 +169,7 @@ public sealed class KohyaFileTests : IDisposable
     {
         Write(Pair("conv_in", 3));
 
-        using var file = SafetensorsFile.Open(path);
+        using var file = SafetensorsFile.Open(_path);
         Assert.Equal(("3.0", 3f), (file.Metadata["ss_network_alpha"], file.Load("lora_unet_conv_in.alpha").item<float>()));
         Assert.Equal(
             ["modelspec.hash_sha256", "ss_network_alpha", "ss_network_dim", "ss_network_module", "sshs_legacy_hash", "sshs_model_hash"],
@@ -194,7 +194,7 @@ public sealed class KohyaFileTests : IDisposable
     {
         Write(new() { [$"conv_in.{part}"] = ones(2, 2) }, facts: noted is null ? [] : new() { ["ss_network_args"] = noted });
 
-        using var file = SafetensorsFile.Open(path);
+        using var file = SafetensorsFile.Open(_path);
         Assert.Equal(("lycoris.kohya", expected), (file.Metadata["ss_network_module"], file.Metadata.GetValueOrDefault("ss_network_args")));
     }
 
@@ -203,7 +203,7 @@ public sealed class KohyaFileTests : IDisposable
     {
         Write(new() { ["conv_in.hada_w1_a"] = ones(2, 2), ["mid_block.attentions.0.proj_in.lokr_w2"] = ones(2, 2) });
 
-        using var file = SafetensorsFile.Open(path);
+        using var file = SafetensorsFile.Open(_path);
         Assert.Equal(("lycoris.kohya", false), (file.Metadata["ss_network_module"], file.Metadata.ContainsKey("ss_network_args")));
     }
 
@@ -217,9 +217,9 @@ public sealed class KohyaFileTests : IDisposable
         var tensors = new Dictionary<string, Tensor> { ["conv_in.lokr_w1"] = ones(2, 2), ["conv_in.lokr_w2"] = ones(2, 2) };
         var state = new LoraState(tensors, config: config is null ? null : System.Text.Json.Nodes.JsonNode.Parse(config)!.AsObject());
 
-        var error = Record.Exception(() => KohyaFile.Write(path, [(UNet, state)]));
+        var error = Record.Exception(() => KohyaFile.Write(_path, [(UNet, state)]));
 
-        Assert.Equal(holds, File.Exists(path));
+        Assert.Equal(holds, File.Exists(_path));
         Assert.Equal(
             holds
                 ? null
@@ -238,9 +238,9 @@ public sealed class KohyaFileTests : IDisposable
             ["conv_in.lokr_w2_b"] = ones(1, 2),
         };
 
-        KohyaFile.Write(path, [(UNet, new LoraState(tensors, config: System.Text.Json.Nodes.JsonNode.Parse("""{"r": 1, "alpha": 2}""")!.AsObject()))]);
+        KohyaFile.Write(_path, [(UNet, new LoraState(tensors, config: System.Text.Json.Nodes.JsonNode.Parse("""{"r": 1, "alpha": 2}""")!.AsObject()))]);
 
-        Assert.True(File.Exists(path));
+        Assert.True(File.Exists(_path));
     }
 
     /// <summary>Everything without a place is named, by ten names at most, and nothing is written.</summary>
@@ -258,7 +258,7 @@ public sealed class KohyaFileTests : IDisposable
         Assert.EndsWith(
             $":\n- bias\n- conv_in.bias\n{string.Join('\n', Enumerable.Range(0, 8).Select(static i => $"- no.such.{i}.lora_A.weight"))}\n- and 2 more",
             message);
-        Assert.Empty(Directory.GetFiles(folder.Path));
+        Assert.Empty(Directory.GetFiles(_folder.Path));
     }
 
     [Theory]
@@ -268,9 +268,9 @@ public sealed class KohyaFileTests : IDisposable
     {
         var tensors = Pair("conv_in", 2).ToDictionary(static pair => pair.Key, static pair => pair.Value.to(ScalarType.Float16));
 
-        KohyaFile.Write(path, [(UNet, new LoraState(tensors))], dtype: asked);
+        KohyaFile.Write(_path, [(UNet, new LoraState(tensors))], dtype: asked);
 
-        Assert.All(SafetensorsFile.LoadAll(path).Values, tensor => Assert.Equal(expected, tensor.dtype));
+        Assert.All(SafetensorsFile.LoadAll(_path).Values, tensor => Assert.Equal(expected, tensor.dtype));
     }
 
     [Fact]
@@ -283,10 +283,10 @@ public sealed class KohyaFileTests : IDisposable
         var message = Assert.Throws<InvalidDataException>(() => Write(tensors, new() { ["conv_in"] = double.PositiveInfinity }, ScalarType.Float16)).Message;
 
         Assert.Equal(
-            $"'{path}' was not written: 2 weights to be written have numbers that are not finite, expected finite ones. "
+            $"'{_path}' was not written: 2 weights to be written have numbers that are not finite, expected finite ones. "
                 + "The training diverged, or a file was damaged; take an earlier checkpoint:\n- conv_in.lora_A.weight\n- conv_in.alpha",
             message);
-        Assert.Empty(Directory.GetFiles(folder.Path));
+        Assert.Empty(Directory.GetFiles(_folder.Path));
     }
 
     [Fact]
@@ -298,10 +298,10 @@ public sealed class KohyaFileTests : IDisposable
         var message = Assert.Throws<ArgumentException>(() => Write(tensors, new() { ["conv_in"] = 70000 }, ScalarType.Float16)).Message;
 
         Assert.Equal(
-            $"'{path}' was not written: 2 weights would overflow to infinity, expected numbers that the type holds. Write bf16 or fp32:\n"
+            $"'{_path}' was not written: 2 weights would overflow to infinity, expected numbers that the type holds. Write bf16 or fp32:\n"
                 + "- conv_in.lora_B.weight (up to 1E+06, Float16)\n- conv_in.alpha (up to 7E+04, Float16)",
             message);
-        Assert.Empty(Directory.GetFiles(folder.Path));
+        Assert.Empty(Directory.GetFiles(_folder.Path));
     }
 
     private static Dictionary<string, Tensor> Pair(string module, int rank) =>
@@ -314,5 +314,5 @@ public sealed class KohyaFileTests : IDisposable
         Dictionary<string, double>? alphas = null,
         ScalarType? dtype = ScalarType.Float32,
         Dictionary<string, string>? facts = null) =>
-        KohyaFile.Write(path, [(UNet, new LoraState(tensors, alphas))], facts, dtype);
+        KohyaFile.Write(_path, [(UNet, new LoraState(tensors, alphas))], facts, dtype);
 }

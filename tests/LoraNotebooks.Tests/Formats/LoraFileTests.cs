@@ -14,13 +14,13 @@ public sealed class LoraFileTests : IDisposable
         new("text_encoder", "lora_te", ["text_model.encoder.layers.0.mlp.fc1"]),
     ];
 
-    private readonly DisposeScope scope = NewDisposeScope();
-    private readonly TemporaryFolder folder = new();
+    private readonly DisposeScope _scope = NewDisposeScope();
+    private readonly TemporaryFolder _folder = new();
 
     public void Dispose()
     {
-        folder.Dispose();
-        scope.Dispose();
+        _folder.Dispose();
+        _scope.Dispose();
     }
 
     [Fact]
@@ -57,7 +57,7 @@ public sealed class LoraFileTests : IDisposable
     [Fact]
     public void Read_OfADiffusersFile_GivesEachNetworkItsConfiguration()
     {
-        var path = folder.In(LoraFile.DiffusersName);
+        var path = _folder.In(LoraFile.DiffusersName);
         SafetensorsFile.Write(
             path,
             new Dictionary<string, Tensor>
@@ -72,7 +72,7 @@ public sealed class LoraFileTests : IDisposable
             new Dictionary<string, string> { ["lora_adapter_metadata"] = """{"unet.r": 2, "unet.lora_alpha": 3, "text_encoder_2.r": 9}""", ["format"] = "pt" });
 
         LoraFile? file = null;
-        var told = Heard.During(() => file = LoraFile.Read(folder.Path));
+        var told = Heard.During(() => file = LoraFile.Read(_folder.Path));
 
         Assert.Equal(LoraFileKind.Diffusers, file!.Kind);
         Assert.Equal("""{"r":2,"lora_alpha":3}""", file.States["unet"].Config!.ToJsonString());
@@ -89,7 +89,7 @@ public sealed class LoraFileTests : IDisposable
     [Fact]
     public void Read_ForAModelWithoutThatNetwork_LeavesItsWeightsOut()
     {
-        var path = folder.In("a.safetensors");
+        var path = _folder.In("a.safetensors");
         SafetensorsFile.Write(
             path,
             new Dictionary<string, Tensor>
@@ -188,13 +188,13 @@ public sealed class LoraFileTests : IDisposable
         }
 
         SafetensorsFile.Write(
-            folder.In("a.safetensors"),
+            _folder.In("a.safetensors"),
             tensors,
             config ? new Dictionary<string, string> { ["lora_adapter_metadata"] = """{"unet.r": 2}""" } : null);
 
         Heard.During(() =>
         {
-            using var file = LoraFile.Read(folder.In("a.safetensors"));
+            using var file = LoraFile.Read(_folder.In("a.safetensors"));
             Assert.Equal(notes, file.Notes.Count);
             Assert.Equal(LoraFileKind.Diffusers, file.Kind);
             Assert.All(
@@ -305,13 +305,13 @@ public sealed class LoraFileTests : IDisposable
     public void Read_OfAFolderWithoutALora_NamesEveryFileThatWouldBeOne()
     {
         Assert.Equal(
-            $"'{folder.Path}' holds no LoRA: expected unet/adapter_config.json or text_encoder/adapter_config.json, adapter_config.json or "
+            $"'{_folder.Path}' holds no LoRA: expected unet/adapter_config.json or text_encoder/adapter_config.json, adapter_config.json or "
                 + "pytorch_lora_weights.safetensors.",
-            Assert.Throws<FileNotFoundException>(() => LoraFile.Read(folder.Path, Model)).Message);
+            Assert.Throws<FileNotFoundException>(() => LoraFile.Read(_folder.Path, Model)).Message);
         Assert.Contains(
             "expected unet/adapter_config.json, adapter_config.json or pytorch_lora_weights",
-            Assert.Throws<FileNotFoundException>(() => LoraFile.Read(folder.Path)).Message);
-        Assert.Throws<FileNotFoundException>(() => LoraFile.Read(folder.In("none.safetensors")));
+            Assert.Throws<FileNotFoundException>(() => LoraFile.Read(_folder.Path)).Message);
+        Assert.Throws<FileNotFoundException>(() => LoraFile.Read(_folder.In("none.safetensors")));
     }
 
     /// <summary>A folder of one adapter is for the network that its names tell, or for the model's first.</summary>
@@ -327,9 +327,9 @@ public sealed class LoraFileTests : IDisposable
 
         Heard.During(() =>
         {
-            using var file = LoraFile.Read(folder.Path);
-            using var ofModel = LoraFile.Read(folder.Path, Model);
-            using var byWeights = LoraFile.Read(folder.In(PeftFolder.WeightsName));
+            using var file = LoraFile.Read(_folder.Path);
+            using var ofModel = LoraFile.Read(_folder.Path, Model);
+            using var byWeights = LoraFile.Read(_folder.In(PeftFolder.WeightsName));
             Assert.Equal((LoraFileKind.Peft, alone), (file.Kind, Assert.Single(file.States.Keys)));
             Assert.Equal(alone, Assert.Single(byWeights.States.Keys));
             Assert.Equal(forModel, Assert.Single(ofModel.States.Keys));
@@ -348,8 +348,8 @@ public sealed class LoraFileTests : IDisposable
         WritePeft("text_encoder", "encoder.layers.0.mlp.fc1");
         WritePeft("other", "layers.0.q");
 
-        using var file = LoraFile.Read(folder.Path);
-        using var ofModel = LoraFile.Read(folder.Path, Model);
+        using var file = LoraFile.Read(_folder.Path);
+        using var ofModel = LoraFile.Read(_folder.Path, Model);
 
         Assert.Equal(["other", "text_encoder", "unet"], file.States.Keys.Order(StringComparer.Ordinal));
         Assert.Equal(["unet", "text_encoder"], ofModel.States.Keys);
@@ -374,14 +374,14 @@ public sealed class LoraFileTests : IDisposable
         file.States[network].Tensors.OrderBy(static pair => pair.Key, StringComparer.Ordinal).Select(static pair => (pair.Key, pair.Value.max().item<float>()));
 
     private void WritePeft(string name, string module) => PeftFolder.Write(
-        folder.In(name),
+        _folder.In(name),
         new LoraState(
             new Dictionary<string, Tensor> { [$"{module}.lora_A.weight"] = ones(2, 3), [$"{module}.lora_B.weight"] = ones(4, 2) },
             config: new() { ["peft_type"] = "LORA", ["r"] = 2 }));
 
     private string Save(params (string Name, Tensor Tensor)[] tensors)
     {
-        var path = folder.In($"{Guid.NewGuid():N}.safetensors");
+        var path = _folder.In($"{Guid.NewGuid():N}.safetensors");
         SafetensorsFile.Write(path, tensors.ToDictionary(static pair => pair.Name, static pair => pair.Tensor));
         return path;
     }

@@ -7,9 +7,9 @@ namespace LoraNotebooks.Tests.Formats;
 /// <summary>What weights tell by themselves, and how what is strange is told.</summary>
 public sealed class LoraStateTests : IDisposable
 {
-    private readonly DisposeScope scope = NewDisposeScope();
+    private readonly DisposeScope _scope = NewDisposeScope();
 
-    public void Dispose() => scope.Dispose();
+    public void Dispose() => _scope.Dispose();
 
     [Theory]
     [InlineData("lora_A.weight", 3)]

@@ -9,13 +9,13 @@ namespace LoraNotebooks.Tests.Formats;
 /// <summary>PEFT's folder and diffusers' file, name by name.</summary>
 public sealed class PeftFolderTests : IDisposable
 {
-    private readonly DisposeScope scope = NewDisposeScope();
-    private readonly TemporaryFolder folder = new();
+    private readonly DisposeScope _scope = NewDisposeScope();
+    private readonly TemporaryFolder _folder = new();
 
     public void Dispose()
     {
-        folder.Dispose();
-        scope.Dispose();
+        _folder.Dispose();
+        _scope.Dispose();
     }
 
     [Fact]
@@ -30,12 +30,12 @@ public sealed class PeftFolderTests : IDisposable
             ["alpha_pattern"] = new JsonObject(),
         };
 
-        PeftFolder.Write(folder.Path, State(config, ("a.lora_A.weight", ones(2, 3)), ("a.lora_B.weight", zeros(4, 2)), ("b.base_layer.bias", ones(4))));
+        PeftFolder.Write(_folder.Path, State(config, ("a.lora_A.weight", ones(2, 3)), ("a.lora_B.weight", zeros(4, 2)), ("b.base_layer.bias", ones(4))));
 
         Assert.Equal(
             "{\n  \"alpha_pattern\": {},\n  \"inference_mode\": true,\n  \"peft_type\": \"LORA\",\n  \"r\": 2,\n  \"target_modules\": [\n    \"é\",\n"
                 + "    \"<q>\"\n  ]\n}",
-            File.ReadAllText(folder.In("adapter_config.json")));
+            File.ReadAllText(_folder.In("adapter_config.json")));
         Assert.False(config["inference_mode"]!.GetValue<bool>());
         Assert.Equal(
             RawSafetensors.Of(
@@ -45,9 +45,9 @@ public sealed class PeftFolderTests : IDisposable
                     ("base_model.model.a.lora_B.weight", "F32", [4, 2], new byte[32]),
                     ("base_model.model.b.base_layer.bias", "F32", [4], RawSafetensors.Bytes(1, 1, 1, 1)),
                 ]),
-            File.ReadAllBytes(folder.In("adapter_model.safetensors")));
-        Assert.True(PeftFolder.IsAt(folder.Path));
-        Assert.False(PeftFolder.IsAt(folder.In("elsewhere")));
+            File.ReadAllBytes(_folder.In("adapter_model.safetensors")));
+        Assert.True(PeftFolder.IsAt(_folder.Path));
+        Assert.False(PeftFolder.IsAt(_folder.In("elsewhere")));
     }
 
     [Theory]
@@ -57,11 +57,11 @@ public sealed class PeftFolderTests : IDisposable
     {
         var state = State(Config("LORA"), ("a.lora_A.weight", ones(2, 3, ScalarType.Float64)), ("a.lora_B.weight", ones(4, 2, ScalarType.Float64)));
 
-        PeftFolder.Write(folder.In("peft"), state, asked);
-        DiffusersLoraFile.Write(folder.In("d.safetensors"), [(new LoraPart("unet", "x", []), state)], asked);
+        PeftFolder.Write(_folder.In("peft"), state, asked);
+        DiffusersLoraFile.Write(_folder.In("d.safetensors"), [(new LoraPart("unet", "x", []), state)], asked);
 
         Assert.All(
-            SafetensorsFile.LoadAll(folder.In("peft", "adapter_model.safetensors")).Concat(SafetensorsFile.LoadAll(folder.In("d.safetensors"))),
+            SafetensorsFile.LoadAll(_folder.In("peft", "adapter_model.safetensors")).Concat(SafetensorsFile.LoadAll(_folder.In("d.safetensors"))),
             pair => Assert.Equal(expected, pair.Value.dtype));
     }
 
@@ -88,10 +88,10 @@ public sealed class PeftFolderTests : IDisposable
     [InlineData(null, "a.hada_t1", false)]
     public void Write_OfAPart_IsOnlyForTheMethodThatHasIt(string? type, string name, bool holds)
     {
-        var error = Record.Exception(() => PeftFolder.Write(folder.In("peft"), State(type is null ? [] : Config(type), (name, ones(2, 3)))));
+        var error = Record.Exception(() => PeftFolder.Write(_folder.In("peft"), State(type is null ? [] : Config(type), (name, ones(2, 3)))));
 
         Assert.Equal(holds ? null : $"PEFT's {type ?? "LORA"} adapters have no names for these; save as a kohya file:\n- {name} [2, 3]", error?.Message);
-        Assert.Equal(holds, Directory.Exists(folder.In("peft")));
+        Assert.Equal(holds, Directory.Exists(_folder.In("peft")));
     }
 
     /// <summary>LyCORIS' m, one number per output, becomes PEFT's: flat, or [1, out, 1, 1] of a convolution.</summary>
@@ -101,10 +101,10 @@ public sealed class PeftFolderTests : IDisposable
     public void Write_OfLycorisMagnitude_GivesPefts(long[] stored, long[] expected)
     {
         PeftFolder.Write(
-            folder.Path,
+            _folder.Path,
             State(Config("LORA"), ("a.lora_A.weight", ones(2, 3)), ("a.dora_scale", arange(3).to(ScalarType.Float32).reshape(stored))));
 
-        var magnitude = SafetensorsFile.LoadAll(folder.In("adapter_model.safetensors"))["base_model.model.a.lora_magnitude_vector"];
+        var magnitude = SafetensorsFile.LoadAll(_folder.In("adapter_model.safetensors"))["base_model.model.a.lora_magnitude_vector"];
         Assert.Equal(expected, magnitude.shape);
         Assert.Equal([0f, 1, 2], magnitude.data<float>().ToArray());
     }
@@ -116,7 +116,7 @@ public sealed class PeftFolderTests : IDisposable
         Assert.Contains(
             "- a.dora_scale [",
             Assert.Throws<ArgumentException>(() =>
-                PeftFolder.Write(folder.Path, State(Config("LORA"), ("a.lora_A.weight", ones(2, 3)), ("a.dora_scale", ones(stored))))).Message);
+                PeftFolder.Write(_folder.Path, State(Config("LORA"), ("a.lora_A.weight", ones(2, 3)), ("a.dora_scale", ones(stored))))).Message);
 
     [Fact]
     public void Write_OfMagnitudesForSomeLayers_IsRefused()
@@ -125,7 +125,7 @@ public sealed class PeftFolderTests : IDisposable
 
         Assert.EndsWith(
             "\n- lora_magnitude_vector of 1 of 2 layers; PEFT has it for all or for none",
-            Assert.Throws<ArgumentException>(() => PeftFolder.Write(folder.Path, state)).Message);
+            Assert.Throws<ArgumentException>(() => PeftFolder.Write(_folder.Path, state)).Message);
     }
 
     [Fact]
@@ -135,13 +135,13 @@ public sealed class PeftFolderTests : IDisposable
 
         Assert.EndsWith(
             $":\n{string.Join('\n', Enumerable.Range(0, 10).Select(static i => $"- m{i:00}.hada_t1 [1]"))}\n- and 2 more",
-            Assert.Throws<ArgumentException>(() => PeftFolder.Write(folder.Path, state)).Message);
+            Assert.Throws<ArgumentException>(() => PeftFolder.Write(_folder.Path, state)).Message);
     }
 
     [Fact]
     public void Write_WithoutAConfiguration_IsRefused() => Assert.Equal(
         "The adapter has no configuration, and PEFT needs one (adapter_config.json); without it α is lost.",
-        Assert.Throws<ArgumentException>(() => PeftFolder.Write(folder.Path, State(null, ("a.lora_A.weight", ones(1, 1))))).Message);
+        Assert.Throws<ArgumentException>(() => PeftFolder.Write(_folder.Path, State(null, ("a.lora_A.weight", ones(1, 1))))).Message);
 
     [Fact]
     public void Write_OfNumbersThatDoNotFit_WritesNeitherFile()
@@ -151,21 +151,21 @@ public sealed class PeftFolderTests : IDisposable
 
         Assert.Contains(
             "- a.lora_A.weight (up to 1E+06, Float16)",
-            Assert.Throws<ArgumentException>(() => PeftFolder.Write(folder.In("peft"), state, ScalarType.Float16)).Message);
+            Assert.Throws<ArgumentException>(() => PeftFolder.Write(_folder.In("peft"), state, ScalarType.Float16)).Message);
         Assert.Contains(
             "- unet.a.lora_A.weight (up to 1E+06, Float16)",
             Assert.Throws<ArgumentException>(() =>
-                DiffusersLoraFile.Write(folder.In("d.safetensors"), [(new LoraPart("unet", "x", []), state)], ScalarType.Float16)).Message);
+                DiffusersLoraFile.Write(_folder.In("d.safetensors"), [(new LoraPart("unet", "x", []), state)], ScalarType.Float16)).Message);
         Assert.Contains(
             "- unet.a.lora_A.weight",
-            Assert.Throws<InvalidDataException>(() => DiffusersLoraFile.Write(folder.In("d.safetensors"), [(new LoraPart("unet", "x", []), broken)])).Message);
-        Assert.Empty(Directory.GetFileSystemEntries(folder.Path));
+            Assert.Throws<InvalidDataException>(() => DiffusersLoraFile.Write(_folder.In("d.safetensors"), [(new LoraPart("unet", "x", []), broken)])).Message);
+        Assert.Empty(Directory.GetFileSystemEntries(_folder.Path));
     }
 
     [Fact]
     public void WriteDiffusers_OfSeveralNetworks_PutsTheirConfigurationsIntoTheMetadata()
     {
-        var path = folder.In("d.safetensors");
+        var path = _folder.In("d.safetensors");
 
         DiffusersLoraFile.Write(
             path,
@@ -195,7 +195,7 @@ public sealed class PeftFolderTests : IDisposable
             ("c.diff", ones(1)));
 
         LoraState? state = null;
-        var told = Heard.During(() => state = PeftFolder.Read(folder.Path));
+        var told = Heard.During(() => state = PeftFolder.Read(_folder.Path));
 
         Assert.Equal(
             [("a.lora_A.weight", 1f), ("a.lora_B.weight", 2f), ("b.lora_A.weight", 4f), ("b.lora_B.weight", 5f), ("head.weight", 3f)],
@@ -203,8 +203,8 @@ public sealed class PeftFolderTests : IDisposable
         Assert.Equal(2, (int)state.Config!["r"]!);
         Assert.Contains("left out 2 tensors (PEFT's names begin with 'base_model.model.'): c.alpha, strange.weight", told);
         Assert.Contains("left out 1 tensor (whole differences of weights and biases", told);
-        Assert.StartsWith($"'{folder.In("adapter_model.safetensors")}': ", told);
-        Assert.Contains("- unexpected: strange.weight", Assert.Throws<InvalidDataException>(() => PeftFolder.Read(folder.Path, strict: true)).Message);
+        Assert.StartsWith($"'{_folder.In("adapter_model.safetensors")}': ", told);
+        Assert.Contains("- unexpected: strange.weight", Assert.Throws<InvalidDataException>(() => PeftFolder.Read(_folder.Path, strict: true)).Message);
     }
 
     [Fact]
@@ -215,7 +215,7 @@ public sealed class PeftFolderTests : IDisposable
             ("base_model.model.a.lora_A.two.weight", ones(2, 3)),
             ("base_model.model.a.lora_B.one.weight", ones(4, 2)));
 
-        var message = Assert.Throws<InvalidDataException>(() => PeftFolder.Read(folder.Path)).Message;
+        var message = Assert.Throws<InvalidDataException>(() => PeftFolder.Read(_folder.Path)).Message;
 
         Assert.Contains(
             "- damaged: base_model.model.a.lora_A.two.weight (the file has this weight twice, maybe of two adapters; expected one adapter in a file)",
@@ -226,9 +226,9 @@ public sealed class PeftFolderTests : IDisposable
     [Fact]
     public void Read_OfAFolderThatLacksAFile_SaysWhich()
     {
-        Assert.Throws<FileNotFoundException>(() => PeftFolder.Read(folder.Path));
-        File.WriteAllText(folder.In("adapter_config.json"), "{}");
-        Assert.Contains("adapter_model.safetensors", Assert.Throws<FileNotFoundException>(() => PeftFolder.Read(folder.Path)).Message);
+        Assert.Throws<FileNotFoundException>(() => PeftFolder.Read(_folder.Path));
+        File.WriteAllText(_folder.In("adapter_config.json"), "{}");
+        Assert.Contains("adapter_model.safetensors", Assert.Throws<FileNotFoundException>(() => PeftFolder.Read(_folder.Path)).Message);
     }
 
     private static JsonObject Config(string type) => new() { ["peft_type"] = type };
@@ -238,7 +238,7 @@ public sealed class PeftFolderTests : IDisposable
 
     private void Save(params (string Name, Tensor Tensor)[] tensors)
     {
-        SafetensorsFile.Write(folder.In("adapter_model.safetensors"), tensors.ToDictionary(static pair => pair.Name, static pair => pair.Tensor));
-        File.WriteAllText(folder.In("adapter_config.json"), """{"r": 2}""");
+        SafetensorsFile.Write(_folder.In("adapter_model.safetensors"), tensors.ToDictionary(static pair => pair.Name, static pair => pair.Tensor));
+        File.WriteAllText(_folder.In("adapter_config.json"), """{"r": 2}""");
     }
 }

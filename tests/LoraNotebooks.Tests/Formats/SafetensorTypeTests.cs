@@ -9,13 +9,13 @@ namespace LoraNotebooks.Tests.Formats;
 /// <summary>Types of numbers that libtorch does not have: each value against the formula of the format, in float64.</summary>
 public sealed class SafetensorTypeTests : IDisposable
 {
-    private readonly TemporaryFolder folder = new();
-    private readonly TorchSharp.DisposeScope scope = NewDisposeScope();
+    private readonly TemporaryFolder _folder = new();
+    private readonly TorchSharp.DisposeScope _scope = NewDisposeScope();
 
     public void Dispose()
     {
-        scope.Dispose();
-        folder.Dispose();
+        _scope.Dispose();
+        _folder.Dispose();
     }
 
     [Theory]
@@ -81,7 +81,7 @@ public sealed class SafetensorTypeTests : IDisposable
     [InlineData("\n<!DOCTYPE html><html><body>Please log in</body></html>", "web page")]
     public void Open_OfAnotherKindOfFile_SaysWhatItIs(string content, string expected)
     {
-        var path = folder.In("other.safetensors");
+        var path = _folder.In("other.safetensors");
         File.WriteAllText(path, content);
 
         Assert.Contains(expected, Assert.Throws<InvalidDataException>(() => SafetensorsFile.Open(path)).Message);
@@ -93,7 +93,7 @@ public sealed class SafetensorTypeTests : IDisposable
     [InlineData(60)]
     public void Open_OfAHeaderWhoseLengthLooksLikeAnotherKindsMark_IsRead(int length)
     {
-        var path = folder.In("good.safetensors");
+        var path = _folder.In("good.safetensors");
         File.WriteAllBytes(
             path,
             [
@@ -136,7 +136,7 @@ public sealed class SafetensorTypeTests : IDisposable
         var header = Encoding.UTF8.GetBytes($$"""{"a": {"dtype":"{{type}}","shape":[{{count}}],"data_offsets":[0,{{data.Length}}] } }""");
         var length = new byte[8];
         BinaryPrimitives.WriteUInt64LittleEndian(length, (ulong)header.Length);
-        var path = folder.In($"{Guid.NewGuid():N}.safetensors");
+        var path = _folder.In($"{Guid.NewGuid():N}.safetensors");
         File.WriteAllBytes(path, [.. length, .. header, .. data]);
         return path;
     }

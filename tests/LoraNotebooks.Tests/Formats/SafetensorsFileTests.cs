@@ -7,9 +7,9 @@ namespace LoraNotebooks.Tests.Formats;
 
 public sealed class SafetensorsFileTests : IDisposable
 {
-    private readonly string folder = Directory.CreateTempSubdirectory("lora-safetensors").FullName;
+    private readonly string _folder = Directory.CreateTempSubdirectory("lora-safetensors").FullName;
 
-    public void Dispose() => Directory.Delete(folder, recursive: true);
+    public void Dispose() => Directory.Delete(_folder, recursive: true);
 
     public static TheoryData<string, string> LyingHeaders => new()
     {
@@ -41,7 +41,7 @@ public sealed class SafetensorsFileTests : IDisposable
             ["byte"] = arange(5, dtype: ScalarType.Byte),
             ["strided"] = randn([4, 6]).t(),
         };
-        var path = Path.Combine(folder, "a.safetensors");
+        var path = Path.Combine(_folder, "a.safetensors");
         SafetensorsFile.Write(path, tensors, new Dictionary<string, string> { ["format"] = "pt", ["captión"] = "\"quoted\"" });
 
         using var file = SafetensorsFile.Open(path);
@@ -56,7 +56,7 @@ public sealed class SafetensorsFileTests : IDisposable
             Assert.True(tensor.equal(read[name]).all().item<bool>(), name);
         }
 
-        var second = Path.Combine(folder, "b.safetensors");
+        var second = Path.Combine(_folder, "b.safetensors");
         SafetensorsFile.Write(second, read.Reverse().ToDictionary(), file.Metadata);
         Assert.Equal(File.ReadAllBytes(path), File.ReadAllBytes(second));
     }
@@ -89,10 +89,10 @@ public sealed class SafetensorsFileTests : IDisposable
     [Fact]
     public void Open_TruncatedAnywhere_IsAlwaysAClearError()
     {
-        var whole = Path.Combine(folder, "whole.safetensors");
+        var whole = Path.Combine(_folder, "whole.safetensors");
         SafetensorsFile.Write(whole, new Dictionary<string, Tensor> { ["a"] = randn([3]) });
         var bytes = File.ReadAllBytes(whole);
-        var path = Path.Combine(folder, "cut.safetensors");
+        var path = Path.Combine(_folder, "cut.safetensors");
         for (var length = 0; length < bytes.Length; length++)
         {
             File.WriteAllBytes(path, bytes[..length]);
@@ -103,7 +103,7 @@ public sealed class SafetensorsFileTests : IDisposable
     [Fact]
     public void Open_HugeHeaderLength_IsRefusedWithoutAllocating()
     {
-        var path = Path.Combine(folder, "huge.safetensors");
+        var path = Path.Combine(_folder, "huge.safetensors");
         var bytes = new byte[64];
         BinaryPrimitives.WriteUInt64LittleEndian(bytes, ulong.MaxValue);
         File.WriteAllBytes(path, bytes);
@@ -114,7 +114,7 @@ public sealed class SafetensorsFileTests : IDisposable
     [Fact]
     public void Write_FailingTensor_LeavesTheFormerFile()
     {
-        var path = Path.Combine(folder, "kept.safetensors");
+        var path = Path.Combine(_folder, "kept.safetensors");
         SafetensorsFile.Write(path, new Dictionary<string, Tensor> { ["a"] = ones([2]) });
         var before = File.ReadAllBytes(path);
         var disposed = ones([2]);
@@ -124,13 +124,13 @@ public sealed class SafetensorsFileTests : IDisposable
         Assert.ThrowsAny<Exception>(() => SafetensorsFile.Write(path, tensors));
 
         Assert.Equal(before, File.ReadAllBytes(path));
-        Assert.Single(Directory.GetFiles(folder));
+        Assert.Single(Directory.GetFiles(_folder));
     }
 
     [Fact]
     public void Load_UnknownName_NamesTheFile()
     {
-        var path = Path.Combine(folder, "names.safetensors");
+        var path = Path.Combine(_folder, "names.safetensors");
         SafetensorsFile.Write(path, new Dictionary<string, Tensor> { ["weight"] = ones([2]) });
         using var file = SafetensorsFile.Open(path);
 
@@ -139,7 +139,7 @@ public sealed class SafetensorsFileTests : IDisposable
 
     private string WriteRaw(byte[] header, int data)
     {
-        var path = Path.Combine(folder, Guid.NewGuid().ToString("N") + ".safetensors");
+        var path = Path.Combine(_folder, Guid.NewGuid().ToString("N") + ".safetensors");
         var bytes = new byte[8 + header.Length + data];
         BinaryPrimitives.WriteUInt64LittleEndian(bytes, (ulong)header.Length);
         header.CopyTo(bytes, 8);

@@ -10,12 +10,12 @@ public sealed class SafetensorsHeaderTests : IDisposable
     private const string Types = "BOOL, U8, I8, I16, I32, I64, F16, BF16, F32, F64, U16, U32, U64, F8_E4M3, F8_E5M2, F8_E4M3FNUZ, F8_E5M2FNUZ, F8_E8M0";
     private const string NeedsAll = "'a' needs dtype, shape and two data_offsets";
 
-    private readonly TemporaryFolder folder = new();
-    private readonly string path;
+    private readonly TemporaryFolder _folder = new();
+    private readonly string _path;
 
-    public SafetensorsHeaderTests() => path = folder.In("a.safetensors");
+    public SafetensorsHeaderTests() => _path = _folder.In("a.safetensors");
 
-    public void Dispose() => folder.Dispose();
+    public void Dispose() => _folder.Dispose();
 
     /// <summary>Header, and its fault beside 8 bytes of data.</summary>
     public static TheoryData<string, string> Faults => new()
@@ -81,9 +81,9 @@ public sealed class SafetensorsHeaderTests : IDisposable
     [MemberData(nameof(Faults))]
     public void Open_WithOneFault_SaysOnlyThat(string header, string fault)
     {
-        File.WriteAllBytes(path, RawSafetensors.Of(header, new byte[8]));
+        File.WriteAllBytes(_path, RawSafetensors.Of(header, new byte[8]));
 
-        Assert.Equal($"{path} has a faulty safetensors header: {fault}. Download or save the file again.", Refused());
+        Assert.Equal($"{_path} has a faulty safetensors header: {fault}. Download or save the file again.", Refused());
     }
 
     [Theory]
@@ -93,10 +93,10 @@ public sealed class SafetensorsHeaderTests : IDisposable
     [InlineData("", null)]
     public void Open_WithAHeaderThatIsNoHeader_SaysWhy(string header, string? reason)
     {
-        File.WriteAllBytes(path, RawSafetensors.Of(header, new byte[8]));
+        File.WriteAllBytes(_path, RawSafetensors.Of(header, new byte[8]));
 
         Assert.Matches(
-            $"^{RegexOf(path)} is not a safetensors file: its header cannot be read \\({(reason is null ? ".+" : RegexOf(reason))}\\)\\. "
+            $"^{RegexOf(_path)} is not a safetensors file: its header cannot be read \\({(reason is null ? ".+" : RegexOf(reason))}\\)\\. "
                 + "Download or save the file again\\.$",
             Refused());
     }
@@ -109,9 +109,9 @@ public sealed class SafetensorsHeaderTests : IDisposable
     [InlineData("""{"a":{"data_offsets":[0,8],"more":{},"shape":[1,1],"dtype":"I64"}}""")]
     public void Open_OfTensorsInAnyOrderAndEmptyOnes_ReadsThem(string header)
     {
-        File.WriteAllBytes(path, RawSafetensors.Of(header, new byte[8]));
+        File.WriteAllBytes(_path, RawSafetensors.Of(header, new byte[8]));
 
-        using var file = SafetensorsFile.Open(path);
+        using var file = SafetensorsFile.Open(_path);
 
         Assert.Empty(file.Metadata);
         Assert.Equal(8, file.Tensors.Values.Sum(static info => info.Length));
@@ -121,10 +121,10 @@ public sealed class SafetensorsHeaderTests : IDisposable
     [Fact]
     public void Open_WithManyFaults_NamesTenAndCountsTheRest()
     {
-        File.WriteAllBytes(path, RawSafetensors.Of($"{{{string.Join(',', Enumerable.Range(10, 13).Select(static i => $"\"t{i}\":1"))}}}", 1, 2));
+        File.WriteAllBytes(_path, RawSafetensors.Of($"{{{string.Join(',', Enumerable.Range(10, 13).Select(static i => $"\"t{i}\":1"))}}}", 1, 2));
 
         Assert.Equal(
-            $"{path} has a faulty safetensors header: "
+            $"{_path} has a faulty safetensors header: "
                 + $"{string.Join("; ", Enumerable.Range(10, 10).Select(static i => $"'t{i}' needs dtype, shape and two data_offsets"))}; and 3 more. "
                 + "Download or save the file again.",
             Refused());
@@ -134,13 +134,13 @@ public sealed class SafetensorsHeaderTests : IDisposable
     public void Open_OfTypesThatAreNotRead_NamesThemAndWhatIs()
     {
         File.WriteAllBytes(
-            path,
+            _path,
             RawSafetensors.Of(
                 """{"a":{"dtype":"F6_E3M2","shape":[4],"data_offsets":[0,3]},"b":{"dtype":"C64","shape":[1],"data_offsets":[0,5]}}""",
                 new byte[8]));
 
         Assert.Equal(
-            $"{path} holds numbers of types that are not supported here, though the file may be sound: F6_E3M2 ('a'), C64 ('b'). Expected {Types}; "
+            $"{_path} holds numbers of types that are not supported here, though the file may be sound: F6_E3M2 ('a'), C64 ('b'). Expected {Types}; "
                 + "convert the file to F16, BF16 or F32 with the tool that made it.",
             Refused());
     }
@@ -158,10 +158,10 @@ public sealed class SafetensorsHeaderTests : IDisposable
     [InlineData(new byte[] { (byte)'h', (byte)'<' }, null)]
     public void Open_ByTheFirstBytes_TellsOtherKindsApart(byte[] beginning, string? kind)
     {
-        File.WriteAllBytes(path, [.. beginning, .. Enumerable.Repeat((byte)'.', 12 - beginning.Length)]);
+        File.WriteAllBytes(_path, [.. beginning, .. Enumerable.Repeat((byte)'.', 12 - beginning.Length)]);
 
         Assert.StartsWith(
-            kind is null ? $"{path} is not a safetensors file or is truncated: its first 8 bytes announce" : $"'{path}' is no safetensors file but {kind}",
+            kind is null ? $"{_path} is not a safetensors file or is truncated: its first 8 bytes announce" : $"'{_path}' is no safetensors file but {kind}",
             Refused());
     }
 
@@ -170,10 +170,10 @@ public sealed class SafetensorsHeaderTests : IDisposable
     public void Open_WhereAHeaderBegins_NeverTakesItsLengthForAMark()
     {
         var beginning = Encoding.ASCII.GetBytes("PK\u0003\u0004\0\0\0\0{       ");
-        File.WriteAllBytes(path, beginning);
+        File.WriteAllBytes(_path, beginning);
 
         Assert.Equal(
-            $"{path} is not a safetensors file or is truncated: its first 8 bytes announce a header of {BitConverter.ToUInt64(beginning)} bytes, 8 bytes "
+            $"{_path} is not a safetensors file or is truncated: its first 8 bytes announce a header of {BitConverter.ToUInt64(beginning)} bytes, 8 bytes "
                 + "follow. Download or save the file again.",
             Refused());
     }
@@ -181,24 +181,24 @@ public sealed class SafetensorsHeaderTests : IDisposable
     [Fact]
     public void Open_OfTheSmallestFile_IsReadAndOneByteLessIsNot()
     {
-        File.WriteAllBytes(path, RawSafetensors.Of("{}"));
-        using (var file = SafetensorsFile.Open(path))
+        File.WriteAllBytes(_path, RawSafetensors.Of("{}"));
+        using (var file = SafetensorsFile.Open(_path))
         {
             Assert.Empty(file.Tensors);
         }
 
-        File.WriteAllBytes(path, RawSafetensors.Of("{"));
+        File.WriteAllBytes(_path, RawSafetensors.Of("{"));
 
-        Assert.Equal($"{path} has 9 bytes, a safetensors file has at least 10. Download or save the file again.", Refused());
+        Assert.Equal($"{_path} has 9 bytes, a safetensors file has at least 10. Download or save the file again.", Refused());
     }
 
     [Fact]
     public void Open_OfAHeaderOneByteLongerThanTheFile_IsRefused()
     {
-        File.WriteAllBytes(path, [.. BitConverter.GetBytes(3UL), (byte)'{', (byte)'}']);
+        File.WriteAllBytes(_path, [.. BitConverter.GetBytes(3UL), (byte)'{', (byte)'}']);
 
         Assert.Equal(
-            $"{path} is not a safetensors file or is truncated: its first 8 bytes announce a header of 3 bytes, 2 bytes follow. "
+            $"{_path} is not a safetensors file or is truncated: its first 8 bytes announce a header of 3 bytes, 2 bytes follow. "
                 + "Download or save the file again.",
             Refused());
     }
@@ -207,13 +207,13 @@ public sealed class SafetensorsHeaderTests : IDisposable
     [Fact]
     public void Open_OfAHeaderBeyondUpstreamsLimit_IsRefusedUnread()
     {
-        using (var stream = File.Create(path))
+        using (var stream = File.Create(_path))
         {
             stream.Write([.. BitConverter.GetBytes(100_000_001UL), (byte)'{', (byte)'}']);
             stream.SetLength(100_001_000);
         }
 
-        Assert.StartsWith($"{path} is not a safetensors file or is truncated: its first 8 bytes announce a header of 100000001 bytes", Refused());
+        Assert.StartsWith($"{_path} is not a safetensors file or is truncated: its first 8 bytes announce a header of 100000001 bytes", Refused());
     }
 
     /// <summary>A header of more than a megabyte is nothing special.</summary>
@@ -222,10 +222,10 @@ public sealed class SafetensorsHeaderTests : IDisposable
     {
         var names = Enumerable.Range(0, 4_000).Select(static i => $"{new string('n', 300)}.{i}").ToList();
         File.WriteAllBytes(
-            path,
+            _path,
             RawSafetensors.Of([("note", new string('x', 100_000))], [.. names.Select(static (name, i) => (name, "U8", new long[] { 1 }, new[] { (byte)i }))]));
 
-        using var file = SafetensorsFile.Open(path);
+        using var file = SafetensorsFile.Open(_path);
         using var last = file.Load(names[^1]);
 
         Assert.Equal((4_000, 100_000, (byte)(3_999 % 256)), (file.Tensors.Count, file.Metadata["note"].Length, last.item<byte>()));
@@ -233,10 +233,10 @@ public sealed class SafetensorsHeaderTests : IDisposable
 
     [Fact]
     public void Open_OfNothing_SaysWhatWasExpected() => Assert.Equal(
-        $"There is no safetensors file at {path}: expected one there. Check the path, or download the file.",
-        Assert.Throws<FileNotFoundException>(() => SafetensorsFile.Open(path)).Message);
+        $"There is no safetensors file at {_path}: expected one there. Check the path, or download the file.",
+        Assert.Throws<FileNotFoundException>(() => SafetensorsFile.Open(_path)).Message);
 
-    private string Refused() => Assert.Throws<InvalidDataException>(() => SafetensorsFile.Open(path)).Message;
+    private string Refused() => Assert.Throws<InvalidDataException>(() => SafetensorsFile.Open(_path)).Message;
 
     private static string RegexOf(string text) => System.Text.RegularExpressions.Regex.Escape(text);
 }

@@ -4,7 +4,7 @@ namespace LoraNotebooks.Tests.Foundation;
 internal sealed class FailingFile(string path, int failsAt, Action flushed)
     : FileStream(path, FileMode.CreateNew, FileAccess.Write, FileShare.None, bufferSize: 1)
 {
-    private int calls;
+    private int _calls;
 
     // Writes of spans come here, too.
     public override void Write(byte[] buffer, int offset, int count)
@@ -25,7 +25,7 @@ internal sealed class FailingFile(string path, int failsAt, Action flushed)
 
     private void Count()
     {
-        if (++calls == failsAt)
+        if (++_calls == failsAt)
         {
             throw new IOException("No space left on device");
         }

@@ -23,10 +23,10 @@ public sealed class ReaderFuzzTests(ITestOutputHelper output)
 
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(60);
 
-    private readonly List<string> failures = [];
-    private readonly Dictionary<string, Tally> tallies = [];
-    private string current = "";
-    private long progress;
+    private readonly List<string> _failures = [];
+    private readonly Dictionary<string, Tally> _tallies = [];
+    private string _current = "";
+    private long _progress;
 
     [Fact]
     public void Readers_DamagedFiles_EndInSuccessOrAClearError()
@@ -47,7 +47,7 @@ public sealed class ReaderFuzzTests(ITestOutputHelper output)
                 }
                 catch (Exception error)
                 {
-                    failures.Add($"{current}: {error}"); // of the harness itself, or of a sample that nothing has damaged
+                    _failures.Add($"{_current}: {error}"); // of the harness itself, or of a sample that nothing has damaged
                 }
             },
             SmallStack)
@@ -57,29 +57,29 @@ public sealed class ReaderFuzzTests(ITestOutputHelper output)
         var seen = 0L;
         while (!worker.Join(Patience))
         {
-            Assert.True(Interlocked.Read(ref progress) != seen, $"{current} did not end within {Patience.TotalSeconds} s.");
-            seen = Interlocked.Read(ref progress);
+            Assert.True(Interlocked.Read(ref _progress) != seen, $"{_current} did not end within {Patience.TotalSeconds} s.");
+            seen = Interlocked.Read(ref _progress);
         }
 
         Report(clock.Elapsed);
-        Assert.True(failures.Count == 0, string.Join("\n\n", failures));
-        Assert.True(tallies.Values.Sum(static tally => tally.Count) >= Mutations);
-        Assert.All(tallies, static pair => Assert.True(pair.Value.Refused > 0, $"{pair.Key}: no damage was refused, so the damages miss this reader."));
+        Assert.True(_failures.Count == 0, string.Join("\n\n", _failures));
+        Assert.True(_tallies.Values.Sum(static tally => tally.Count) >= Mutations);
+        Assert.All(_tallies, static pair => Assert.True(pair.Value.Refused > 0, $"{pair.Key}: no damage was refused, so the damages miss this reader."));
     }
 
     private void Fuzz(FuzzTarget target, int count)
     {
         var path = Path.Combine(target.Folder, target.File);
         var original = File.ReadAllBytes(path);
-        var tally = tallies.TryGetValue(target.Name, out var known) ? known : tallies[target.Name] = new Tally();
-        current = $"{target.Name}, undamaged";
+        var tally = _tallies.TryGetValue(target.Name, out var known) ? known : _tallies[target.Name] = new Tally();
+        _current = $"{target.Name}, undamaged";
         target.Read(target.Folder); // The sample itself is good, and what is made only once is made now.
-        for (var (i, most) = (0, failures.Count + FailuresPerTarget); i < count && failures.Count < most; i++)
+        for (var (i, most) = (0, _failures.Count + FailuresPerTarget); i < count && _failures.Count < most; i++)
         {
             // A seed from the name, so that a new target leaves the others' damages as they are.
             var seed = HashCode(target.Name) + 1_000_003 * Seed + i;
             var bytes = target.Mutate(new Random(seed), original);
-            current = $"{target.Name}, seed {seed}";
+            _current = $"{target.Name}, seed {seed}";
             File.WriteAllBytes(path, bytes);
             var size = FolderSize(target.Folder);
             if (i % AttemptsBetweenTrims == 0)
@@ -88,11 +88,11 @@ public sealed class ReaderFuzzTests(ITestOutputHelper output)
             }
 
             var attempt = Attempt.Run(target, path, size);
-            Interlocked.Increment(ref progress);
+            Interlocked.Increment(ref _progress);
             tally.Add(attempt);
             if (attempt.Fault(target, size) is { } fault)
             {
-                failures.Add($"{current}: {fault}\n{Excerpt(bytes)}");
+                _failures.Add($"{_current}: {fault}\n{Excerpt(bytes)}");
             }
         }
 
@@ -112,7 +112,7 @@ public sealed class ReaderFuzzTests(ITestOutputHelper output)
     private void Report(TimeSpan elapsed)
     {
         output.WriteLine("reader                                 mutations      read   refused   mean ms   most ms   most MB");
-        foreach (var (name, tally) in tallies)
+        foreach (var (name, tally) in _tallies)
         {
             output.WriteLine(string.Create(
                 CultureInfo.InvariantCulture,
@@ -121,7 +121,7 @@ public sealed class ReaderFuzzTests(ITestOutputHelper output)
 
         output.WriteLine(string.Create(
             CultureInfo.InvariantCulture,
-            $"{tallies.Values.Sum(static tally => tally.Count)} mutations of seed {Seed} in {elapsed.TotalSeconds:F1} s"));
+            $"{_tallies.Values.Sum(static tally => tally.Count)} mutations of seed {Seed} in {elapsed.TotalSeconds:F1} s"));
     }
 
     private sealed class Tally

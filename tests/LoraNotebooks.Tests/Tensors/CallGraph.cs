@@ -13,15 +13,15 @@ internal sealed class CallGraph
     private static readonly Dictionary<short, OpCode> OpCodesByValue = typeof(OpCodes).GetFields(BindingFlags.Public | BindingFlags.Static)
         .Select(static field => (OpCode)field.GetValue(null)!).ToDictionary(static code => code.Value);
 
-    private readonly MetadataReader metadata;
-    private readonly TypeNames types = new();
+    private readonly MetadataReader _metadata;
+    private readonly TypeNames _types = new();
 
     private CallGraph(PEReader image)
     {
-        metadata = image.GetMetadataReader();
-        foreach (var handle in metadata.MethodDefinitions)
+        _metadata = image.GetMetadataReader();
+        foreach (var handle in _metadata.MethodDefinitions)
         {
-            var address = metadata.GetMethodDefinition(handle).RelativeVirtualAddress;
+            var address = _metadata.GetMethodDefinition(handle).RelativeVirtualAddress;
             Calls[Name(handle)!] = address == 0 ? [] : [.. MethodsIn(image.GetMethodBody(address).GetILBytes()!).Select(Name).OfType<string>().Distinct()];
         }
     }
@@ -64,25 +64,25 @@ internal sealed class CallGraph
         switch (handle.Kind)
         {
             case HandleKind.MethodDefinition:
-                var method = metadata.GetMethodDefinition((MethodDefinitionHandle)handle);
-                return Name(types.GetTypeFromDefinition(metadata, method.GetDeclaringType(), 0), method.Name, method.DecodeSignature(types, null));
+                var method = _metadata.GetMethodDefinition((MethodDefinitionHandle)handle);
+                return Name(_types.GetTypeFromDefinition(_metadata, method.GetDeclaringType(), 0), method.Name, method.DecodeSignature(_types, null));
             case HandleKind.MethodSpecification:
-                return Name(metadata.GetMethodSpecification((MethodSpecificationHandle)handle).Method);
+                return Name(_metadata.GetMethodSpecification((MethodSpecificationHandle)handle).Method);
             default:
-                var member = metadata.GetMemberReference((MemberReferenceHandle)handle);
+                var member = _metadata.GetMemberReference((MemberReferenceHandle)handle);
                 var type = member.Parent.Kind switch
                 {
-                    HandleKind.TypeReference => types.GetTypeFromReference(metadata, (TypeReferenceHandle)member.Parent, 0),
-                    HandleKind.TypeDefinition => types.GetTypeFromDefinition(metadata, (TypeDefinitionHandle)member.Parent, 0),
-                    HandleKind.TypeSpecification => types.GetTypeFromSpecification(metadata, null, (TypeSpecificationHandle)member.Parent, 0),
+                    HandleKind.TypeReference => _types.GetTypeFromReference(_metadata, (TypeReferenceHandle)member.Parent, 0),
+                    HandleKind.TypeDefinition => _types.GetTypeFromDefinition(_metadata, (TypeDefinitionHandle)member.Parent, 0),
+                    HandleKind.TypeSpecification => _types.GetTypeFromSpecification(_metadata, null, (TypeSpecificationHandle)member.Parent, 0),
                     _ => null,
                 };
-                return type is null ? null : Name(type.Split('<')[0], member.Name, member.DecodeMethodSignature(types, null));
+                return type is null ? null : Name(type.Split('<')[0], member.Name, member.DecodeMethodSignature(_types, null));
         }
     }
 
     private string Name(string type, StringHandle name, MethodSignature<string> signature) =>
-        $"{type}::{metadata.GetString(name)}({string.Join(", ", signature.ParameterTypes)})";
+        $"{type}::{_metadata.GetString(name)}({string.Join(", ", signature.ParameterTypes)})";
 
     private sealed class TypeNames : ISignatureTypeProvider<string, object?>
     {

@@ -3,13 +3,13 @@ namespace LoraNotebooks.Tests.Tensors;
 /// <summary>Threads that do nothing but collect garbage, until they are disposed of.</summary>
 internal sealed class Collectors : IDisposable
 {
-    private readonly Thread[] threads;
-    private volatile bool isOver;
+    private readonly Thread[] _threads;
+    private volatile bool _isOver;
 
     public Collectors(int count)
     {
-        threads = [.. Enumerable.Range(0, count).Select(_ => new Thread(Collect) { IsBackground = true })];
-        foreach (var thread in threads)
+        _threads = [.. Enumerable.Range(0, count).Select(_ => new Thread(Collect) { IsBackground = true })];
+        foreach (var thread in _threads)
         {
             thread.Start();
         }
@@ -17,8 +17,8 @@ internal sealed class Collectors : IDisposable
 
     public void Dispose()
     {
-        isOver = true;
-        foreach (var thread in threads)
+        _isOver = true;
+        foreach (var thread in _threads)
         {
             thread.Join();
         }
@@ -26,7 +26,7 @@ internal sealed class Collectors : IDisposable
 
     private void Collect()
     {
-        while (!isOver)
+        while (!_isOver)
         {
             GC.Collect(0); // the scalars in question are young
         }

@@ -8,7 +8,7 @@ namespace LoraNotebooks.Tests.Tensors;
 /// <summary>Convolutions where libtorch's kernels are right, and where they are not: wrong ones are put in their place.</summary>
 public sealed class ConvolutionTests
 {
-    private readonly List<string> told = [];
+    private readonly List<string> _told = [];
 
     public static TheoryData<long, long, long, long, bool> Shapes()
     {
@@ -88,7 +88,7 @@ public sealed class ConvolutionTests
 
         Assert.Equal(1, calls);
         Assert.Empty(engine.GoneAround);
-        Assert.Empty(told);
+        Assert.Empty(_told);
     }
 
     [Fact]
@@ -104,8 +104,8 @@ public sealed class ConvolutionTests
         }
 
         Assert.Equal(Suspicion.PartialBlocks, engine.Findings.Suspicion);
-        Assert.Single(told);
-        Assert.DoesNotContain('\n', told[0]);
+        Assert.Single(_told);
+        Assert.DoesNotContain('\n', _told[0]);
     }
 
     [Fact]
@@ -179,18 +179,18 @@ public sealed class ConvolutionTests
         try
         {
             var sample = ConvolutionCase.Square(false, images: 2, inputs: 24, outputs: 24, side: 4, kernel: 3);
-            var first = new ConvolutionEngine(WrongForHalfBlocks, new ConvolutionVerdicts(file), null, told.Add);
+            var first = new ConvolutionEngine(WrongForHalfBlocks, new ConvolutionVerdicts(file), null, _told.Add);
             Assert.Equal(ConvolutionWay.Padded, first.Way(sample));
 
             // Kernels that would all fail the check are not asked again.
-            var next = new ConvolutionEngine((_, _, _, _) => throw new InvalidOperationException("asked"), new ConvolutionVerdicts(file), null, told.Add);
+            var next = new ConvolutionEngine((_, _, _, _) => throw new InvalidOperationException("asked"), new ConvolutionVerdicts(file), null, _told.Add);
             Assert.Equal(first.Findings.Wrong, next.Findings.Wrong);
             Assert.Equal(ConvolutionWay.Padded, next.Way(sample));
 
             File.WriteAllText(file, "{ half a fi");
             Assert.Equal(
                 Suspicion.None,
-                new ConvolutionEngine((x, w, _, g) => ConvolutionWays.Product(x, w, g), new ConvolutionVerdicts(file), null, told.Add).Findings.Suspicion);
+                new ConvolutionEngine((x, w, _, g) => ConvolutionWays.Product(x, w, g), new ConvolutionVerdicts(file), null, _told.Add).Findings.Suspicion);
         }
         finally
         {
@@ -208,9 +208,9 @@ public sealed class ConvolutionTests
             ("last", nn.Conv2d(32, 16, 1)));
         using (new AdaptedModel(model))
         {
-            Assert.Equal(2, told.Count);
-            Assert.StartsWith("libtorch computes 2 convolutions of this model wrong on this processor: first, wrong. ", told[1]);
-            Assert.Contains("ONEDNN_MAX_CPU_ISA=SSE41", told[1]);
+            Assert.Equal(2, _told.Count);
+            Assert.StartsWith("libtorch computes 2 convolutions of this model wrong on this processor: first, wrong. ", _told[1]);
+            Assert.Contains("ONEDNN_MAX_CPU_ISA=SSE41", _told[1]);
         }
     }
 
@@ -251,7 +251,7 @@ public sealed class ConvolutionTests
 
     private static bool AlmostEqual(Tensor expected, Tensor actual) => expected.allclose(actual, 1e-5, 1e-5);
 
-    private ConvolutionEngine Engine(ConvolutionKernel native, ConvolutionWay? forced = null) => new(native, new ConvolutionVerdicts(null), forced, told.Add);
+    private ConvolutionEngine Engine(ConvolutionKernel native, ConvolutionWay? forced = null) => new(native, new ConvolutionVerdicts(null), forced, _told.Add);
 
     /// <summary>As oneDNN 3.7.1 does on some processors: of a contiguous input of several images the last half-full block of channels is misplaced.</summary>
     private static Tensor WrongForHalfBlocks(Tensor x, Tensor weight, Tensor? bias, ConvolutionGeometry geometry)

@@ -12,30 +12,30 @@ namespace LoraNotebooks.Tests.Training;
 /// <summary>What an update leaves behind when it does not take place.</summary>
 public sealed class GradientStepTests : IDisposable
 {
-    private readonly UNet2DConditionModel unet = new(TinyModels.UNet with { InChannels = 3, OutChannels = 3, SampleSize = 8 }, new Generator(1));
-    private readonly AdaptedModel model;
-    private readonly IReadOnlyList<Parameter> parameters;
-    private readonly OptimizerRun optimizer;
-    private readonly DenoisingLoss loss;
-    private readonly GradientStep step;
-    private readonly double[] before;
+    private readonly UNet2DConditionModel _unet = new(TinyModels.UNet with { InChannels = 3, OutChannels = 3, SampleSize = 8 }, new Generator(1));
+    private readonly AdaptedModel _model;
+    private readonly IReadOnlyList<Parameter> _parameters;
+    private readonly OptimizerRun _optimizer;
+    private readonly DenoisingLoss _loss;
+    private readonly GradientStep _step;
+    private readonly double[] _before;
 
     public GradientStepTests()
     {
-        model = new AdaptedModel(unet);
-        model.Add("a", new LoraConfig { Rank = 2, Alpha = 2, TargetModules = ["to_q"] }, new Generator(2));
-        parameters = model.TrainableParameters("a");
-        optimizer = new OptimizerRun(new AdamWOptimizer(), [new ParameterGroup("unet", parameters, 0.1)]);
-        loss = new DenoisingLoss(unet, new NoiseSchedule(SchedulerConfig.StableDiffusion), new DiffusionTrainingConfig());
-        step = new GradientStep(optimizer, 1);
-        before = Weights();
+        _model = new AdaptedModel(_unet);
+        _model.Add("a", new LoraConfig { Rank = 2, Alpha = 2, TargetModules = ["to_q"] }, new Generator(2));
+        _parameters = _model.TrainableParameters("a");
+        _optimizer = new OptimizerRun(new AdamWOptimizer(), [new ParameterGroup("unet", _parameters, 0.1)]);
+        _loss = new DenoisingLoss(_unet, new NoiseSchedule(SchedulerConfig.StableDiffusion), new DiffusionTrainingConfig());
+        _step = new GradientStep(_optimizer, 1);
+        _before = Weights();
     }
 
     public void Dispose()
     {
-        optimizer.Dispose();
-        model.Dispose();
-        unet.Dispose();
+        _optimizer.Dispose();
+        _model.Dispose();
+        _unet.Dispose();
     }
 
     [Fact]
@@ -44,13 +44,13 @@ public sealed class GradientStepTests : IDisposable
         using var source = new CancellationTokenSource();
         var drawn = 0;
 
-        Assert.Throws<OperationCanceledException>(() => step.Take(3, number => loss.Of(Draw(number)), [0.1], source.Token));
+        Assert.Throws<OperationCanceledException>(() => _step.Take(3, number => _loss.Of(Draw(number)), [0.1], source.Token));
 
         Assert.Equal(1, drawn);
         Unchanged();
 
         // The next step knows nothing of it.
-        var fresh = step.Take(1, _ => loss.Of(Batch(5)), [0.1]);
+        var fresh = _step.Take(1, _ => _loss.Of(Batch(5)), [0.1]);
         Assert.Equal(fresh.GradientNorm, AnotherNorm(), 1e-6 * fresh.GradientNorm);
 
         DiffusionBatch Draw(int number)
@@ -63,7 +63,7 @@ public sealed class GradientStepTests : IDisposable
         static double AnotherNorm()
         {
             using var other = new GradientStepTests();
-            return other.step.Take(1, _ => other.loss.Of(Batch(5)), [0.1]).GradientNorm;
+            return other._step.Take(1, _ => other._loss.Of(Batch(5)), [0.1]).GradientNorm;
         }
     }
 
@@ -71,7 +71,7 @@ public sealed class GradientStepTests : IDisposable
     public void Take_CancelledBefore_DrawsNothing()
     {
         Assert.Throws<OperationCanceledException>(
-            () => step.Take(1, static _ => throw new NotSupportedException(), [0.1], new CancellationToken(canceled: true)));
+            () => _step.Take(1, static _ => throw new NotSupportedException(), [0.1], new CancellationToken(canceled: true)));
 
         Unchanged();
     }
@@ -81,7 +81,7 @@ public sealed class GradientStepTests : IDisposable
     {
         var drawn = new List<int>();
 
-        var result = step.Take(3, number => loss.Of(Draw(number)), [0.1]);
+        var result = _step.Take(3, number => _loss.Of(Draw(number)), [0.1]);
 
         Assert.Equal([0, 1], drawn);
         Assert.Equal((double.NaN, double.NaN, false), (result.Loss, result.GradientNorm, result.IsFinite));
@@ -97,7 +97,7 @@ public sealed class GradientStepTests : IDisposable
     [Fact]
     public void Take_BatchThatCannotBeDrawn_DropsWhatWasAccumulated()
     {
-        Assert.Throws<NotSupportedException>(() => step.Take(2, number => number == 0 ? loss.Of(Batch(0)) : throw new NotSupportedException(), [0.1]));
+        Assert.Throws<NotSupportedException>(() => _step.Take(2, number => number == 0 ? _loss.Of(Batch(0)) : throw new NotSupportedException(), [0.1]));
 
         Unchanged();
     }
@@ -108,12 +108,12 @@ public sealed class GradientStepTests : IDisposable
         var drawn = new List<Tensor>();
         using var scope = NewDisposeScope();
 
-        step.Take(2, number => loss.Of(Draw(number)), [0.1]);
+        _step.Take(2, number => _loss.Of(Draw(number)), [0.1]);
 
         Assert.Equal(8, drawn.Count);
         Assert.All(drawn, tensor => Assert.True(tensor.IsInvalid));
-        Assert.All(parameters, parameter => Assert.Null(parameter.grad));
-        Assert.Equal(1, optimizer.Steps);
+        Assert.All(_parameters, parameter => Assert.Null(parameter.grad));
+        Assert.Equal(1, _optimizer.Steps);
 
         DiffusionBatch Draw(int number)
         {
@@ -135,7 +135,7 @@ public sealed class GradientStepTests : IDisposable
     [Fact]
     public void Arguments_Missing_AreNamed()
     {
-        Assert.Equal("batch", Assert.Throws<ArgumentNullException>(() => loss.Of(null!)).ParamName);
+        Assert.Equal("batch", Assert.Throws<ArgumentNullException>(() => _loss.Of(null!)).ParamName);
     }
 
     private static DiffusionBatch Batch(int number)
@@ -150,10 +150,10 @@ public sealed class GradientStepTests : IDisposable
 
     private void Unchanged()
     {
-        Assert.Equal(before, Weights());
-        Assert.All(parameters, parameter => Assert.Null(parameter.grad));
-        Assert.Equal(0, optimizer.Steps);
+        Assert.Equal(_before, Weights());
+        Assert.All(_parameters, parameter => Assert.Null(parameter.grad));
+        Assert.Equal(0, _optimizer.Steps);
     }
 
-    private double[] Weights() => [.. parameters.SelectMany(PlainTraining.Numbers)];
+    private double[] Weights() => [.. _parameters.SelectMany(PlainTraining.Numbers)];
 }

@@ -19,19 +19,19 @@ internal sealed class PlainTraining(DiffusionTrainingConfig config, StableDiffus
     private const double Beta2 = 0.999;
     private const double Epsilon = 1e-8;
 
-    private readonly NoiseSchedule schedule = new(config.ZeroTerminalSnr ? pipeline.Scheduler with { RescaleBetasZeroSnr = true } : pipeline.Scheduler);
-    private readonly PlainNoise noise = new(config);
-    private readonly List<PlainParameter> parameters = [];
-    private readonly List<PlainUpdate> updates = [];
+    private readonly NoiseSchedule _schedule = new(config.ZeroTerminalSnr ? pipeline.Scheduler with { RescaleBetasZeroSnr = true } : pipeline.Scheduler);
+    private readonly PlainNoise _noise = new(config);
+    private readonly List<PlainParameter> _parameters = [];
+    private readonly List<PlainUpdate> _updates = [];
 
-    public IReadOnlyList<PlainUpdate> Updates => updates;
+    public IReadOnlyList<PlainUpdate> Updates => _updates;
 
     /// <summary>How far the weights of another run lie from those of this one, in parts of the way that they went.</summary>
     public double DistanceOf(IReadOnlyDictionary<string, double[]> others)
     {
-        Assert.Equal(parameters.Select(parameter => parameter.Name).Order(), others.Keys.Order());
+        Assert.Equal(_parameters.Select(parameter => parameter.Name).Order(), others.Keys.Order());
         var (distance, way) = (0d, 0d);
-        foreach (var parameter in parameters)
+        foreach (var parameter in _parameters)
         {
             for (var i = 0; i < parameter.Values.Length; i++)
             {
@@ -60,7 +60,7 @@ internal sealed class PlainTraining(DiffusionTrainingConfig config, StableDiffus
         foreach (var network in lora.Networks)
         {
             var rate = network.Name == "unet" ? config.UNetLearningRate : config.TextEncoderLearningRate!.Value;
-            parameters.AddRange(network.Model.NamedParameters(lora.Name).Select(pair =>
+            _parameters.AddRange(network.Model.NamedParameters(lora.Name).Select(pair =>
                 new PlainParameter(
                     $"{network.Name}.{pair.Name}",
                     pair.Parameter,
@@ -79,7 +79,7 @@ internal sealed class PlainTraining(DiffusionTrainingConfig config, StableDiffus
             int[][] batches = [.. dataset.EpochIndices(generator).Chunk(config.BatchSize)];
             for (var step = 0; step < stepsPerEpoch; step++)
             {
-                parameters.ForEach(parameter => parameter.Forget());
+                _parameters.ForEach(parameter => parameter.Forget());
                 var first = step * config.GradientAccumulation;
                 var count = Math.Min(config.GradientAccumulation, batchesPerEpoch - first);
                 var loss = 0d;
@@ -88,10 +88,10 @@ internal sealed class PlainTraining(DiffusionTrainingConfig config, StableDiffus
                     loss += Accumulate(lora, latents, batches[i], (epoch * batchesPerEpoch) + i, count);
                 }
 
-                var done = updates.Count;
+                var done = _updates.Count;
                 average = (0.98 * average) + (0.02 * loss);
                 var factor = Factor(done, stepsPerEpoch * config.Epochs);
-                updates.Add(new PlainUpdate(
+                _updates.Add(new PlainUpdate(
                     done + 1,
                     epoch + 1,
                     loss,
@@ -100,7 +100,7 @@ internal sealed class PlainTraining(DiffusionTrainingConfig config, StableDiffus
                     factor * config.UNetLearningRate,
                     config.TextEncoderLearningRate > 0 ? factor * config.TextEncoderLearningRate : null));
                 Bound(lora);
-                parameters.ForEach(parameter => parameter.Write());
+                _parameters.ForEach(parameter => parameter.Write());
             }
         }
     }
@@ -121,13 +121,13 @@ internal sealed class PlainTraining(DiffusionTrainingConfig config, StableDiffus
         var shape = LatentShape(indices.Length);
         var size = (int)(shape[1] * shape[2] * shape[3]);
         double[] clean = [.. indices.SelectMany(i => latents[i])];
-        var (epsilon, input, t) = noise.Draw(clean, shape, number, config.MaxTimestep ?? schedule.NumTrainTimesteps);
-        double[] signal = [.. t.Select(time => Math.Sqrt(schedule.AlphasCumprod[(int)time]))];
-        double[] sigma = [.. t.Select(time => Math.Sqrt(1 - (double)schedule.AlphasCumprod[(int)time]))];
+        var (epsilon, input, t) = _noise.Draw(clean, shape, number, config.MaxTimestep ?? _schedule.NumTrainTimesteps);
+        double[] signal = [.. t.Select(time => Math.Sqrt(_schedule.AlphasCumprod[(int)time]))];
+        double[] sigma = [.. t.Select(time => Math.Sqrt(1 - (double)_schedule.AlphasCumprod[(int)time]))];
         double[] noisy = [.. clean.Select((x, i) => (signal[i / size] * x) + (sigma[i / size] * input[i]))];
         double[] target =
         [
-            .. clean.Select((x, i) => schedule.PredictionType switch
+            .. clean.Select((x, i) => _schedule.PredictionType switch
             {
                 PredictionType.Epsilon => epsilon[i],
                 PredictionType.VPrediction => (signal[i / size] * epsilon[i]) - (sigma[i / size] * x),
@@ -145,17 +145,17 @@ internal sealed class PlainTraining(DiffusionTrainingConfig config, StableDiffus
             var (value, slope) = PlainLoss.Of(
                 config,
                 said[i] - target[i],
-                PlainLoss.Threshold(config, (double)schedule.AlphasCumprod[(int)t[image]], t[image], schedule.NumTrainTimesteps));
+                PlainLoss.Threshold(config, (double)_schedule.AlphasCumprod[(int)t[image]], t[image], _schedule.NumTrainTimesteps));
             var weight = PlainLoss.Weight(
                 config,
-                schedule.PredictionType,
-                (double)schedule.AlphasCumprod[(int)t[image]]) * WeightOf(dataset.Images[indices[image]]);
+                _schedule.PredictionType,
+                (double)_schedule.AlphasCumprod[(int)t[image]]) * WeightOf(dataset.Images[indices[image]]);
             loss += weight * value / said.Length / count;
             gradient[i] = weight * slope / said.Length / count;
         }
 
         (prediction * Floats(gradient, shape)).sum().backward();
-        parameters.ForEach(parameter => parameter.Collect());
+        _parameters.ForEach(parameter => parameter.Collect());
         return loss;
     }
 
@@ -164,9 +164,9 @@ internal sealed class PlainTraining(DiffusionTrainingConfig config, StableDiffus
     /// <summary>Clips, updates, and returns the norm before clipping.</summary>
     private double Descend(int steps, double factor)
     {
-        var norm = Math.Sqrt(parameters.Where(parameter => parameter.HasGradient).Sum(parameter => parameter.Gradient.Sum(g => g * g)));
+        var norm = Math.Sqrt(_parameters.Where(parameter => parameter.HasGradient).Sum(parameter => parameter.Gradient.Sum(g => g * g)));
         var clip = config.MaxGradientNorm is { } max && norm > max ? max / (norm + 1e-6) : 1;
-        foreach (var parameter in parameters.Where(parameter => parameter.HasGradient))
+        foreach (var parameter in _parameters.Where(parameter => parameter.HasGradient))
         {
             var rate = factor * parameter.Rate;
             for (var i = 0; i < parameter.Values.Length; i++)
@@ -191,8 +191,8 @@ internal sealed class PlainTraining(DiffusionTrainingConfig config, StableDiffus
             var settings = network.Model.GetConfig(lora.Name);
             foreach (var path in network.Model.GetLayers(lora.Name).Select(layer => layer.Path))
             {
-                var a = parameters.Single(parameter => parameter.Name == $"{network.Name}.{path}.lora_A.weight").Values;
-                var b = parameters.Single(parameter => parameter.Name == $"{network.Name}.{path}.lora_B.weight").Values;
+                var a = _parameters.Single(parameter => parameter.Name == $"{network.Name}.{path}.lora_A.weight").Values;
+                var b = _parameters.Single(parameter => parameter.Name == $"{network.Name}.{path}.lora_B.weight").Values;
                 var (rank, squares) = (settings.Rank, 0d);
                 var (rows, columns) = (b.Length / rank, a.Length / rank);
                 for (var cell = 0; cell < rows * columns; cell++)

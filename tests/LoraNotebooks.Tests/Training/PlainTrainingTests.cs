@@ -12,7 +12,7 @@ namespace LoraNotebooks.Tests.Training;
 /// <summary>Whole runs against <see cref="PlainTraining"/>: every option, and options together, in what each step tells and in the weights.</summary>
 public sealed class PlainTrainingTests(PlainTrainingTests.Models models) : IClassFixture<PlainTrainingTests.Models>, IDisposable
 {
-    private readonly TemporaryFolder folder = new();
+    private readonly TemporaryFolder _folder = new();
 
     private static readonly Dictionary<string, Case> Cases = new()
     {
@@ -113,7 +113,7 @@ public sealed class PlainTrainingTests(PlainTrainingTests.Models models) : IClas
 
     public static TheoryData<string> Names() => [.. Cases.Keys];
 
-    public void Dispose() => folder.Dispose();
+    public void Dispose() => _folder.Dispose();
 
     [Theory]
     [MemberData(nameof(Names))]
@@ -126,7 +126,7 @@ public sealed class PlainTrainingTests(PlainTrainingTests.Models models) : IClas
             Repeats = i == 1 ? 2 : 1,
             Origin = new ImageOrigin(40 + i, 30, 3, 5 + i),
         })).WithRegularization(new PreparedDataset(TinyRun.Dataset.Images.Skip(2).Reverse()));
-        var config = Cases[name].Change(TinyRun.Config(folder.Path) with
+        var config = Cases[name].Change(TinyRun.Config(_folder.Path) with
         {
             Epochs = 2,
             BatchSize = 5,
@@ -171,21 +171,21 @@ public sealed class PlainTrainingTests(PlainTrainingTests.Models models) : IClas
     /// <summary>The networks, which every run leaves as they are.</summary>
     public sealed class Models : IDisposable
     {
-        private readonly StableDiffusionPipeline plain = TinyPipeline.Create();
-        private readonly StableDiffusionPipeline xl = TinyPipeline.CreateXL();
+        private readonly StableDiffusionPipeline _plain = TinyPipeline.Create();
+        private readonly StableDiffusionPipeline _xl = TinyPipeline.CreateXL();
 
         internal StableDiffusionPipeline Of(Case @case)
         {
             var scheduler = TinyPipeline.Scheduler with { PredictionType = @case.Prediction, RescaleBetasZeroSnr = false };
             return @case.IsXL
-                ? new StableDiffusionPipeline(xl.Text, xl.UNet, xl.Vae, scheduler)
-                : new StableDiffusionPipeline(plain.Tokenizer, plain.TextEncoder, plain.UNet, plain.Vae, scheduler);
+                ? new StableDiffusionPipeline(_xl.Text, _xl.UNet, _xl.Vae, scheduler)
+                : new StableDiffusionPipeline(_plain.Tokenizer, _plain.TextEncoder, _plain.UNet, _plain.Vae, scheduler);
         }
 
         public void Dispose()
         {
-            plain.Dispose();
-            xl.Dispose();
+            _plain.Dispose();
+            _xl.Dispose();
         }
     }
 }

@@ -21,13 +21,13 @@ public sealed class RegularizationSetTests : IDisposable
         Generation = new() { Steps = 2, Seed = 7 }
     };
 
-    private readonly TemporaryFolder folder = new();
-    private readonly StableDiffusionPipeline pipeline = TinyPipeline.Create();
+    private readonly TemporaryFolder _folder = new();
+    private readonly StableDiffusionPipeline _pipeline = TinyPipeline.Create();
 
     public void Dispose()
     {
-        pipeline.Dispose();
-        folder.Dispose();
+        _pipeline.Dispose();
+        _folder.Dispose();
     }
 
     [Fact]
@@ -35,15 +35,15 @@ public sealed class RegularizationSetTests : IDisposable
     {
         var steps = new List<int>();
 
-        var images = RegularizationSet.OpenOrCreate(folder.In("class"), pipeline, Options, new Immediate<int>(steps.Add));
+        var images = RegularizationSet.OpenOrCreate(_folder.In("class"), _pipeline, Options, new Immediate<int>(steps.Add));
 
         Assert.Equal(["portrait", "portrait, long hair", "portrait", "portrait, long hair", "portrait"], images.Images.Select(image => image.Caption));
         Assert.Equal(["seed 7", "seed 10", "seed 8", "seed 11", "seed 9"], images.Images.Select(image => image.SourceFile));
         Assert.Equal([1, 2, 3, 4], steps);
-        var alone = pipeline.Generate(Options.Generation with { Prompt = "portrait, long hair", Seed = 11 })[0];
+        var alone = _pipeline.Generate(Options.Generation with { Prompt = "portrait, long hair", Seed = 11 })[0];
         StableDiffusionPipelineTests.AssertSame(alone.Pixels, images.Images[3].Image.Pixels);
-        Assert.Equal(images.ComputeHash(), PreparedDataset.Load(folder.In("class")).ComputeHash());
-        Assert.Empty(Directory.GetDirectories(folder.Path, "*.tmp"));
+        Assert.Equal(images.ComputeHash(), PreparedDataset.Load(_folder.In("class")).ComputeHash());
+        Assert.Empty(Directory.GetDirectories(_folder.Path, "*.tmp"));
     }
 
     /// <summary>Prompts, batch and total → the prompt and the seed of each image, and how often progress is told: once a step and batch.</summary>
@@ -64,7 +64,7 @@ public sealed class RegularizationSetTests : IDisposable
         };
         var steps = new List<int>();
 
-        var images = RegularizationSet.OpenOrCreate(folder.In("class"), pipeline, options, new Immediate<int>(steps.Add));
+        var images = RegularizationSet.OpenOrCreate(_folder.In("class"), _pipeline, options, new Immediate<int>(steps.Add));
 
         Assert.Equal(prompt.Select(p => texts[p]), images.Images.Select(static image => image.Caption));
         Assert.Equal(seeds.Select(static seed => $"seed {seed}"), images.Images.Select(static image => image.SourceFile));
@@ -72,7 +72,7 @@ public sealed class RegularizationSetTests : IDisposable
         Assert.Equal(Enumerable.Range(1, told), steps);
         for (var i = 0; i < count; i++)
         {
-            var alone = pipeline.Generate(options.Generation with { Prompt = texts[prompt[i]], Seed = seeds[i], Count = 1 })[0];
+            var alone = _pipeline.Generate(options.Generation with { Prompt = texts[prompt[i]], Seed = seeds[i], Count = 1 })[0];
             StableDiffusionPipelineTests.AssertSame(alone.Pixels, images.Images[i].Image.Pixels);
         }
 
@@ -84,57 +84,57 @@ public sealed class RegularizationSetTests : IDisposable
     [Fact]
     public void OpenOrCreate_RecordOfTheFolder_SaysHowItWasMade()
     {
-        Directory.CreateDirectory(folder.In("class"));
+        Directory.CreateDirectory(_folder.In("class"));
 
-        var images = RegularizationSet.OpenOrCreate(folder.In("class") + Path.DirectorySeparatorChar, pipeline, Options);
+        var images = RegularizationSet.OpenOrCreate(_folder.In("class") + Path.DirectorySeparatorChar, _pipeline, Options);
 
-        var record = JsonNode.Parse(File.ReadAllText(folder.In("class", RegularizationSet.RecordName)))!;
+        var record = JsonNode.Parse(File.ReadAllText(_folder.In("class", RegularizationSet.RecordName)))!;
         Assert.Equal(["options", "model", "data"], record.AsObject().Select(static pair => pair.Key));
         Assert.Equal(images.ComputeHash(), (string?)record["data"]);
         Assert.Equal(["portrait", "portrait, long hair"], record["options"]!["Prompts"]!.AsArray().Select(static text => (string)text!));
         Assert.Equal((5, 2, "Off"),
             ((int)record["options"]!["Count"]!, (int)record["options"]!["Generation"]!["Steps"]!,
             (string?)record["options"]!["Generation"]!["Reading"]!["Weighting"]));
-        var weights = string.Join('\n', pipeline.HashWeights().Select(static pair => $"{pair.Key} {pair.Value}"));
+        var weights = string.Join('\n', _pipeline.HashWeights().Select(static pair => $"{pair.Key} {pair.Value}"));
         Assert.Equal(
-            Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes($"{weights}\n{pipeline.Scheduler.ToJson().ToJsonString()}"))),
+            Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes($"{weights}\n{_pipeline.Scheduler.ToJson().ToJsonString()}"))),
             (string?)record["model"]);
-        Assert.Equal([folder.In("class")], Directory.GetFileSystemEntries(folder.Path));
+        Assert.Equal([_folder.In("class")], Directory.GetFileSystemEntries(_folder.Path));
     }
 
     [Fact]
     public void OpenOrCreate_EveryOptionChanged_IsToldAndNothingIsDrawn()
     {
-        RegularizationSet.OpenOrCreate(folder.In("class"), pipeline, Options);
-        var before = Directory.GetFiles(folder.In("class")).ToDictionary(static file => file, File.ReadAllBytes);
+        RegularizationSet.OpenOrCreate(_folder.In("class"), _pipeline, Options);
+        var before = Directory.GetFiles(_folder.In("class")).ToDictionary(static file => file, File.ReadAllBytes);
         var values = new Dictionary<string, object> { ["Eta"] = 0.5 };
         foreach (var name in Changes.Names(typeof(RegularizationOptions), typeof(GenerationOptions), typeof(PromptReading)))
         {
             var changed = Changes.With(Options, name, values);
 
             var error = Assert.Throws<InvalidDataException>(() =>
-                RegularizationSet.OpenOrCreate(folder.In("class"), pipeline, changed, new Immediate<int>(static _ => Assert.Fail("drawn"))));
+                RegularizationSet.OpenOrCreate(_folder.In("class"), _pipeline, changed, new Immediate<int>(static _ => Assert.Fail("drawn"))));
 
             Assert.StartsWith(
-                $"The images in {folder.In("class")} are not those of these settings. Delete the folder or give another one; "
+                $"The images in {_folder.In("class")} are not those of these settings. Delete the folder or give another one; "
                 + "to use the images as they are, read them with PreparedDataset.Load:\n- options: {",
                 error.Message,
                 StringComparison.Ordinal);
             Assert.Equal(2, error.Message.Split('\n').Length);
         }
 
-        Assert.Equal(before, Directory.GetFiles(folder.In("class")).ToDictionary(static file => file, File.ReadAllBytes));
+        Assert.Equal(before, Directory.GetFiles(_folder.In("class")).ToDictionary(static file => file, File.ReadAllBytes));
     }
 
     [Fact]
     public void OpenOrCreate_OtherScheduler_IsAnotherModel()
     {
-        RegularizationSet.OpenOrCreate(folder.In("class"), pipeline, Options);
-        var other = new StableDiffusionPipeline(pipeline.Tokenizer, pipeline.TextEncoder, pipeline.UNet, pipeline.Vae,
-            pipeline.Scheduler with { StepsOffset = 1 });
+        RegularizationSet.OpenOrCreate(_folder.In("class"), _pipeline, Options);
+        var other = new StableDiffusionPipeline(_pipeline.Tokenizer, _pipeline.TextEncoder, _pipeline.UNet, _pipeline.Vae,
+            _pipeline.Scheduler with { StepsOffset = 1 });
 
         Assert.Contains("\n- model: \"",
-            Assert.Throws<InvalidDataException>(() => RegularizationSet.OpenOrCreate(folder.In("class"), other, Options)).Message, StringComparison.Ordinal);
+            Assert.Throws<InvalidDataException>(() => RegularizationSet.OpenOrCreate(_folder.In("class"), other, Options)).Message, StringComparison.Ordinal);
     }
 
     [Theory]
@@ -143,22 +143,22 @@ public sealed class RegularizationSetTests : IDisposable
     [InlineData("[]")]
     public void OpenOrCreate_DamagedRecord_SaysWhatToDo(string text)
     {
-        RegularizationSet.OpenOrCreate(folder.In("class"), pipeline, Options);
-        File.WriteAllText(folder.In("class", RegularizationSet.RecordName), text);
+        RegularizationSet.OpenOrCreate(_folder.In("class"), _pipeline, Options);
+        File.WriteAllText(_folder.In("class", RegularizationSet.RecordName), text);
 
-        var message = Assert.Throws<InvalidDataException>(() => RegularizationSet.OpenOrCreate(folder.In("class"), pipeline, Options)).Message;
+        var message = Assert.Throws<InvalidDataException>(() => RegularizationSet.OpenOrCreate(_folder.In("class"), _pipeline, Options)).Message;
 
-        Assert.StartsWith($"regularization.json in {folder.In("class")} is damaged: ", message, StringComparison.Ordinal);
+        Assert.StartsWith($"regularization.json in {_folder.In("class")} is damaged: ", message, StringComparison.Ordinal);
         Assert.EndsWith(" Delete the folder, so that the images are drawn anew.", message, StringComparison.Ordinal);
     }
 
     [Fact]
     public void OpenOrCreate_EmptyRecord_LacksEverything()
     {
-        var images = RegularizationSet.OpenOrCreate(folder.In("class"), pipeline, Options);
-        File.WriteAllText(folder.In("class", RegularizationSet.RecordName), "{}");
+        var images = RegularizationSet.OpenOrCreate(_folder.In("class"), _pipeline, Options);
+        File.WriteAllText(_folder.In("class", RegularizationSet.RecordName), "{}");
 
-        var lines = Assert.Throws<InvalidDataException>(() => RegularizationSet.OpenOrCreate(folder.In("class"), pipeline, Options)).Message.Split('\n');
+        var lines = Assert.Throws<InvalidDataException>(() => RegularizationSet.OpenOrCreate(_folder.In("class"), _pipeline, Options)).Message.Split('\n');
 
         Assert.Equal(4, lines.Length);
         Assert.StartsWith("- options: none, here {", lines[1], StringComparison.Ordinal);
@@ -171,22 +171,22 @@ public sealed class RegularizationSetTests : IDisposable
     {
         var fill = new Immediate<int>(_ =>
         {
-            Directory.CreateDirectory(folder.In("class"));
-            File.WriteAllText(folder.In("class", "a.txt"), "mine");
+            Directory.CreateDirectory(_folder.In("class"));
+            File.WriteAllText(_folder.In("class", "a.txt"), "mine");
         });
 
-        Assert.ThrowsAny<IOException>(() => RegularizationSet.OpenOrCreate(folder.In("class"), pipeline, Options, fill));
+        Assert.ThrowsAny<IOException>(() => RegularizationSet.OpenOrCreate(_folder.In("class"), _pipeline, Options, fill));
 
-        Assert.Equal([folder.In("class", "a.txt")], Directory.GetFileSystemEntries(folder.In("class")));
-        Assert.Equal([folder.In("class")], Directory.GetFileSystemEntries(folder.Path));
+        Assert.Equal([_folder.In("class", "a.txt")], Directory.GetFileSystemEntries(_folder.In("class")));
+        Assert.Equal([_folder.In("class")], Directory.GetFileSystemEntries(_folder.Path));
     }
 
     [Fact]
     public void OpenOrCreate_NoFolderModelOrOptions_SaysWhich()
     {
-        Assert.Equal("folder", Assert.Throws<ArgumentNullException>(() => RegularizationSet.OpenOrCreate(null!, pipeline, Options)).ParamName);
+        Assert.Equal("folder", Assert.Throws<ArgumentNullException>(() => RegularizationSet.OpenOrCreate(null!, _pipeline, Options)).ParamName);
         Assert.Equal("pipeline", Assert.Throws<ArgumentNullException>(() => RegularizationSet.OpenOrCreate("x", null!, Options)).ParamName);
-        Assert.Equal("options", Assert.Throws<ArgumentNullException>(() => RegularizationSet.OpenOrCreate("x", pipeline, null!)).ParamName);
+        Assert.Equal("options", Assert.Throws<ArgumentNullException>(() => RegularizationSet.OpenOrCreate("x", _pipeline, null!)).ParamName);
     }
 
     [Theory]
@@ -210,12 +210,12 @@ public sealed class RegularizationSetTests : IDisposable
     [Fact]
     public void OpenOrCreate_SameAgain_ReadsTheFolderAndGivesTheSame()
     {
-        var first = RegularizationSet.OpenOrCreate(folder.In("class"), pipeline, Options);
+        var first = RegularizationSet.OpenOrCreate(_folder.In("class"), _pipeline, Options);
         var steps = new List<int>();
         var live = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
 
-        var second = RegularizationSet.OpenOrCreate(folder.In("class"), pipeline, Options, new Immediate<int>(steps.Add));
-        var elsewhere = RegularizationSet.OpenOrCreate(folder.In("again"), pipeline, Options);
+        var second = RegularizationSet.OpenOrCreate(_folder.In("class"), _pipeline, Options, new Immediate<int>(steps.Add));
+        var elsewhere = RegularizationSet.OpenOrCreate(_folder.In("again"), _pipeline, Options);
 
         Assert.Empty(steps);
         Assert.Equal(first.ComputeHash(), second.ComputeHash());
@@ -226,19 +226,19 @@ public sealed class RegularizationSetTests : IDisposable
     [Fact]
     public void OpenOrCreate_OtherOptionsModelOrImages_NamesEveryDifference()
     {
-        RegularizationSet.OpenOrCreate(folder.In("class"), pipeline, Options);
+        RegularizationSet.OpenOrCreate(_folder.In("class"), _pipeline, Options);
         using var other = TinyPipeline.Create(seed: 2);
         using (no_grad())
         {
             other.UNet.parameters().First().add_(1);
         }
 
-        File.WriteAllText(folder.In("class", "000001.txt"), "changed\n");
-        File.WriteAllText(folder.In("class", "metadata.jsonl"),
-            File.ReadAllText(folder.In("class", "metadata.jsonl")).Replace("\"000001.png\",\"text\":\"portrait, long hair\"",
+        File.WriteAllText(_folder.In("class", "000001.txt"), "changed\n");
+        File.WriteAllText(_folder.In("class", "metadata.jsonl"),
+            File.ReadAllText(_folder.In("class", "metadata.jsonl")).Replace("\"000001.png\",\"text\":\"portrait, long hair\"",
             "\"000001.png\",\"text\":\"changed\"", StringComparison.Ordinal));
 
-        var error = Assert.Throws<InvalidDataException>(() => RegularizationSet.OpenOrCreate(folder.In("class"), other, Options with { Count = 6 }));
+        var error = Assert.Throws<InvalidDataException>(() => RegularizationSet.OpenOrCreate(_folder.In("class"), other, Options with { Count = 6 }));
 
         Assert.Contains("- options: ", error.Message, StringComparison.Ordinal);
         Assert.Contains("- model: ", error.Message, StringComparison.Ordinal);
@@ -249,26 +249,26 @@ public sealed class RegularizationSetTests : IDisposable
     public void OpenOrCreate_OtherSecondTextEncoder_IsAnotherModel()
     {
         using var xl = TinyPipeline.CreateXL();
-        RegularizationSet.OpenOrCreate(folder.In("class"), xl, Options);
+        RegularizationSet.OpenOrCreate(_folder.In("class"), xl, Options);
         using (no_grad())
         {
             xl.TextEncoder2!.parameters().Last().add_(1);
         }
 
-        Assert.Contains("- model: ", Assert.Throws<InvalidDataException>(() => RegularizationSet.OpenOrCreate(folder.In("class"), xl, Options)).Message,
+        Assert.Contains("- model: ", Assert.Throws<InvalidDataException>(() => RegularizationSet.OpenOrCreate(_folder.In("class"), xl, Options)).Message,
             StringComparison.Ordinal);
     }
 
     [Fact]
     public void OpenOrCreate_FolderOfSomethingElse_LeavesItAlone()
     {
-        Directory.CreateDirectory(folder.In("photos"));
-        File.WriteAllText(folder.In("photos", "a.txt"), "mine");
+        Directory.CreateDirectory(_folder.In("photos"));
+        File.WriteAllText(_folder.In("photos", "a.txt"), "mine");
 
-        var error = Assert.Throws<IOException>(() => RegularizationSet.OpenOrCreate(folder.In("photos"), pipeline, Options));
+        var error = Assert.Throws<IOException>(() => RegularizationSet.OpenOrCreate(_folder.In("photos"), _pipeline, Options));
 
         Assert.Contains("no folder that was made here", error.Message, StringComparison.Ordinal);
-        Assert.Equal("mine", File.ReadAllText(folder.In("photos", "a.txt")));
+        Assert.Equal("mine", File.ReadAllText(_folder.In("photos", "a.txt")));
     }
 
     [Fact]
@@ -277,15 +277,15 @@ public sealed class RegularizationSetTests : IDisposable
         using var source = new CancellationTokenSource();
 
         Assert.Throws<OperationCanceledException>(() =>
-            RegularizationSet.OpenOrCreate(folder.In("class"), pipeline, Options, new Immediate<int>(_ => source.Cancel()), source.Token));
-        Assert.Empty(Directory.GetFileSystemEntries(folder.Path));
+            RegularizationSet.OpenOrCreate(_folder.In("class"), _pipeline, Options, new Immediate<int>(_ => source.Cancel()), source.Token));
+        Assert.Empty(Directory.GetFileSystemEntries(_folder.Path));
     }
 
     [Fact]
     public void OpenOrCreate_WrongOptions_NamesThemAll()
     {
         var error = Assert.Throws<ArgumentException>(() =>
-            RegularizationSet.OpenOrCreate(folder.In("class"), pipeline,
+            RegularizationSet.OpenOrCreate(_folder.In("class"), _pipeline,
             new RegularizationOptions { Prompts = [], Count = 0, Generation = new() { Steps = 0 } }));
 
         Assert.Contains("Prompts: got 0", error.Message, StringComparison.Ordinal);
@@ -296,9 +296,9 @@ public sealed class RegularizationSetTests : IDisposable
     [Fact]
     public void Train_OnSubjectAndItsClass_MixesBothInEveryEpoch()
     {
-        var dataset = TinyRun.Dataset.WithRegularization(RegularizationSet.OpenOrCreate(folder.In("class"), pipeline, Options));
+        var dataset = TinyRun.Dataset.WithRegularization(RegularizationSet.OpenOrCreate(_folder.In("class"), _pipeline, Options));
 
-        using var result = new LoraTrainer().Train(TinyRun.Config(folder.In("out")), pipeline, dataset);
+        using var result = new LoraTrainer().Train(TinyRun.Config(_folder.In("out")), _pipeline, dataset);
 
         Assert.Equal((10, 5), (result.Plan.ExamplesPerEpoch, result.Plan.RegularizationPerEpoch));
         Assert.All(result.Steps, step => Assert.True(double.IsFinite(step.Loss)));

@@ -47,9 +47,9 @@ public sealed class ResumeSettingsTests : IDisposable
         ["RescaleBetasZeroSnr"] = "rescale_betas_zero_snr",
     };
 
-    private readonly TemporaryFolder folder = new();
+    private readonly TemporaryFolder _folder = new();
 
-    public void Dispose() => folder.Dispose();
+    public void Dispose() => _folder.Dispose();
 
     [Fact]
     public void DifferencesInNumbers_EverySettingChanged_IsNamedUnlessItIsHarmless()
@@ -103,7 +103,7 @@ public sealed class ResumeSettingsTests : IDisposable
     {
         using var pipeline = TinyPipeline.Create();
         var data = TinyRun.First(2);
-        var config = TinyRun.Config(folder.In("straight")) with
+        var config = TinyRun.Config(_folder.In("straight")) with
         {
             BatchSize = 1,
             SamplePrompts = ["portrait"],
@@ -116,15 +116,15 @@ public sealed class ResumeSettingsTests : IDisposable
         using var straight = new LoraTrainer().Train(config, pipeline, data);
         straight.Dispose();
         using var source = new CancellationTokenSource();
-        config = config with { OutputFolder = folder.In("stopped") };
+        config = config with { OutputFolder = _folder.In("stopped") };
         using var first = new LoraTrainer().Train(config, pipeline, data, new Immediate<TrainingStep>(step => { if (step.Step == 3) { source.Cancel(); } }),
             source.Token);
         first.Dispose();
-        File.Copy(first.StateFile, folder.In("tiny-state.safetensors"));
+        File.Copy(first.StateFile, _folder.In("tiny-state.safetensors"));
 
         foreach (var (name, change) in Harmless)
         {
-            using var second = new LoraTrainer { ResumeFrom = folder.In("tiny-state.safetensors") }.Train(change(config), pipeline, data);
+            using var second = new LoraTrainer { ResumeFrom = _folder.In("tiny-state.safetensors") }.Train(change(config), pipeline, data);
 
             Assert.Equal(name == "Epochs" ? 3 : 5, second.Steps.Count);
             Assert.Equal(straight.Steps.Skip(3).Take(second.Steps.Count).Select(static step => (step.Loss, step.LearningRates["UNet"])), second.Steps
@@ -224,15 +224,15 @@ public sealed class ResumeSettingsTests : IDisposable
     public void TrainingBase_JsonAndBack_IsTheSame()
     {
         using var pipeline = TinyPipeline.CreateXL();
-        pipeline.Save(folder.In("base"));
-        using var saved = StableDiffusionPipeline.FromFolder(folder.In("base"));
+        pipeline.Save(_folder.In("base"));
+        using var saved = StableDiffusionPipeline.FromFolder(_folder.In("base"));
         var ours = DiffusionBase.Of(saved) with { HubName = "org/name@5", Adapters = ["unet: a × 1"] };
 
         var again = TrainingBase.FromJson(ours.ToJson().ToJsonString());
 
         Assert.Equal(ours.ToJson().ToJsonString(), again.ToJson().ToJsonString());
         Assert.Empty(ours.DifferencesFrom(again));
-        Assert.Equal((folder.In("base"), "org/name@5", "Float32"), (again.Source, again.HubName, again.Type));
+        Assert.Equal((_folder.In("base"), "org/name@5", "Float32"), (again.Source, again.HubName, again.Type));
         Assert.Equal(["source", "hubName", "type", "weights", "settings", "adapters"], ours.ToJson().Select(static pair => pair.Key));
         Assert.Equal(saved.HashWeights(), again.Weights);
         Assert.Equal(ours.Settings, again.Settings);

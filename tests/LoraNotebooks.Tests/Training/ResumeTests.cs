@@ -12,19 +12,19 @@ namespace LoraNotebooks.Tests.Training;
 /// <summary>What a run that goes on carries over, what it refuses, and what a late fault leaves behind.</summary>
 public sealed class ResumeTests : IDisposable
 {
-    private readonly TemporaryFolder folder = new();
-    private readonly StableDiffusionPipeline pipeline = TinyPipeline.Create();
+    private readonly TemporaryFolder _folder = new();
+    private readonly StableDiffusionPipeline _pipeline = TinyPipeline.Create();
 
     public void Dispose()
     {
-        pipeline.Dispose();
-        folder.Dispose();
+        _pipeline.Dispose();
+        _folder.Dispose();
     }
 
     [Fact]
     public void Resume_MoreEpochsTwice_CarriesStepsLossesRunsAndCheckpointsOver()
     {
-        var config = TinyRun.Config(folder.Path) with { Epochs = 2, SaveEveryEpochs = 1, ClipSkip = 2, TextEncoderLearningRate = 1e-3 };
+        var config = TinyRun.Config(_folder.Path) with { Epochs = 2, SaveEveryEpochs = 1, ClipSkip = 2, TextEncoderLearningRate = 1e-3 };
         var state = Train(config, null).StateFile;
         Train(config with { Epochs = 4 }, state);
         var last = Train(config with { Epochs = 5 }, state);
@@ -52,7 +52,7 @@ public sealed class ResumeTests : IDisposable
     [Fact]
     public void Resume_FewerEpochsThanAreDone_IsRefusedAndNothingIsOverwritten()
     {
-        var config = TinyRun.Config(folder.Path) with { Epochs = 3 };
+        var config = TinyRun.Config(_folder.Path) with { Epochs = 3 };
         var first = Train(config, null);
         var before = (File.ReadAllText(first.RecordFile), File.ReadAllBytes(first.StateFile));
 
@@ -61,7 +61,7 @@ public sealed class ResumeTests : IDisposable
         Assert.Contains("9 steps are done, the plan has 3. Give 3 epochs or more", message, StringComparison.Ordinal);
         Assert.Equal(before.Item1, File.ReadAllText(first.RecordFile));
         Assert.Equal(before.Item2, File.ReadAllBytes(first.StateFile));
-        Assert.True(pipeline.UNet.parameters().First().requires_grad);
+        Assert.True(_pipeline.UNet.parameters().First().requires_grad);
     }
 
     [Theory]
@@ -73,7 +73,7 @@ public sealed class ResumeTests : IDisposable
     [InlineData(ScheduleKind.InverseSqrt, 2, false)]
     public void Resume_OtherEpochs_WarnsWhereTheRatesHangOnThem(ScheduleKind kind, double warmup, bool expected)
     {
-        var config = TinyRun.Config(folder.Path) with { Epochs = 3, Schedule = new() { Kind = kind, Warmup = warmup } };
+        var config = TinyRun.Config(_folder.Path) with { Epochs = 3, Schedule = new() { Kind = kind, Warmup = warmup } };
         using var source = new CancellationTokenSource();
         var stopped = Train(config, null, new Immediate<TrainingStep>(step => { if (step.Step == 2) { source.Cancel(); } }), source.Token);
 
@@ -89,7 +89,7 @@ public sealed class ResumeTests : IDisposable
         {
             var warning = $"Epochs: 3 when the 2 steps of the state were taken, here 2: the rates of {kind} hang on the number of steps, "
                 + "so that this run is not the one of that many epochs from the start. Train anew where that matters.";
-            Assert.Equal([.. ((DiffusionTrainingConfig)result.Config).PlanFor(TinyRun.Dataset, pipeline).Warnings, warning], result.Warnings);
+            Assert.Equal([.. ((DiffusionTrainingConfig)result.Config).PlanFor(TinyRun.Dataset, _pipeline).Warnings, warning], result.Warnings);
             Assert.Contains($"Training tiny: {warning}{Environment.NewLine}", told, StringComparison.Ordinal);
         }
 
@@ -100,13 +100,13 @@ public sealed class ResumeTests : IDisposable
     [Fact]
     public void Resume_OtherNoiseScheduleOrScaleOfLatents_IsRefusedByName()
     {
-        var config = TinyRun.Config(folder.Path) with { Epochs = 1 };
+        var config = TinyRun.Config(_folder.Path) with { Epochs = 1 };
         var state = Train(config, null).StateFile;
         using var other = new StableDiffusionPipeline(
-            pipeline.Tokenizer,
-            pipeline.TextEncoder,
-            pipeline.UNet,
-            pipeline.Vae,
+            _pipeline.Tokenizer,
+            _pipeline.TextEncoder,
+            _pipeline.UNet,
+            _pipeline.Vae,
             TinyPipeline.Scheduler with { PredictionType = PredictionType.Epsilon, RescaleBetasZeroSnr = false });
 
         var message = Assert.Throws<InvalidDataException>(() => new LoraTrainer { ResumeFrom = state }.Train(config, other, TinyRun.Dataset)).Message;
@@ -119,15 +119,15 @@ public sealed class ResumeTests : IDisposable
     [Fact]
     public void Train_LateFaultOfAListener_KeepsWhatWasLearnt()
     {
-        var config = TinyRun.Config(folder.Path);
-        var straight = Train(config with { OutputFolder = folder.In("straight") }, null);
+        var config = TinyRun.Config(_folder.Path);
+        var straight = Train(config with { OutputFolder = _folder.In("straight") }, null);
         var fault = new Immediate<TrainingStep>(static step => { if (step.Step == 7) { throw new NotSupportedException("the listener is broken"); } });
 
         var told = Heard.During(() => Assert.Throws<NotSupportedException>(() => Train(config, null, fault)));
-        var resumed = Train(config, folder.In("tiny-state.safetensors"));
+        var resumed = Train(config, _folder.In("tiny-state.safetensors"));
 
         Assert.Contains("ended at step 7 by a fault", told, StringComparison.Ordinal);
-        Assert.True(File.Exists(folder.In("tiny-step00000007.safetensors")));
+        Assert.True(File.Exists(_folder.In("tiny-step00000007.safetensors")));
         Assert.Equal([8, 9, 10, 11, 12], resumed.Steps.Select(static step => step.Step));
         Assert.Equal(straight.Steps.Skip(7).Select(static step => step.Loss), resumed.Steps.Select(static step => step.Loss));
         Assert.Equal(12, Record(resumed)["steps"]!.AsArray().Count);
@@ -136,19 +136,19 @@ public sealed class ResumeTests : IDisposable
     [Fact]
     public void Train_Diverged_LeavesARecordOfTheStepsBefore()
     {
-        var config = TinyRun.Config(folder.Path);
+        var config = TinyRun.Config(_folder.Path);
         var poison = new Immediate<TrainingStep>(step =>
         {
             if (step.Step == 4)
             {
                 using var noGradient = torch.no_grad();
-                pipeline.UNet.get_parameter("conv_out.bias")!.fill_(float.NaN);
+                _pipeline.UNet.get_parameter("conv_out.bias")!.fill_(float.NaN);
             }
         });
 
         var error = Assert.Throws<TrainingDivergedException>(() => Train(config, null, poison));
 
-        var record = JsonNode.Parse(File.ReadAllText(folder.In("tiny-run.json")))!;
+        var record = JsonNode.Parse(File.ReadAllText(_folder.In("tiny-run.json")))!;
         Assert.Equal(4, record["steps"]!.AsArray().Count);
         Assert.Equal(4, record["losses"]!.AsArray().Count);
         Assert.Equal(4, record["runs"]![0]!["lastStep"]!.GetValue<int>());
@@ -158,14 +158,14 @@ public sealed class ResumeTests : IDisposable
     [Fact]
     public void Train_AdapterThatKohyasFilesCannotHold_IsFoundBeforeTheFirstStep()
     {
-        var config = TinyRun.Config(folder.Path);
+        var config = TinyRun.Config(_folder.Path);
         config = config with { UNetLora = config.UNetLora with { ModulesToSave = ["conv_out"] } };
         var steps = 0;
 
         Assert.Throws<ArgumentException>(() => Train(config, null, new Immediate<TrainingStep>(_ => steps++)));
 
         Assert.Equal(0, steps);
-        Assert.Empty(Directory.GetFiles(folder.Path));
+        Assert.Empty(Directory.GetFiles(_folder.Path));
     }
 
     [Theory]
@@ -174,7 +174,7 @@ public sealed class ResumeTests : IDisposable
     public void Train_TextEncoderAlone_LeavesTheUNetAndItsFilesHoldTheTextEncoderOnly(bool isXL)
     {
         using var model = isXL ? TinyPipeline.CreateXL() : TinyPipeline.Create();
-        var config = TinyRun.Config(folder.Path) with { UNetLearningRate = 0, TextEncoderLearningRate = 0.05, Precision = TrainingPrecision.BFloat16 };
+        var config = TinyRun.Config(_folder.Path) with { UNetLearningRate = 0, TextEncoderLearningRate = 0.05, Precision = TrainingPrecision.BFloat16 };
         using var result = new LoraTrainer().Train(config, model, TinyRun.Dataset);
 
         Assert.Null(result.Lora.UNet);
@@ -191,10 +191,10 @@ public sealed class ResumeTests : IDisposable
 
         var options = new GenerationOptions { Prompt = "long hair", Steps = 2 };
         var trained = model.Generate(options)[0].Pixels.ToArray();
-        result.Lora.SavePeft(folder.In("peft"));
+        result.Lora.SavePeft(_folder.In("peft"));
         result.Dispose();
         Assert.NotEqual(trained, model.Generate(options)[0].Pixels.ToArray());
-        foreach (var path in (string[])[result.File, folder.In("peft")])
+        foreach (var path in (string[])[result.File, _folder.In("peft")])
         {
             using var loaded = StableDiffusionLora.Load(model, path, "loaded");
             Assert.Equal(trained, model.Generate(options)[0].Pixels.ToArray());
@@ -217,7 +217,7 @@ public sealed class ResumeTests : IDisposable
     {
         var tags = string.Join(", ", Enumerable.Repeat("long hair", 8));
         var data = new PreparedDataset(TinyRun.Dataset.Images.Select((image, i) => i < 2 ? image with { Caption = tags } : image));
-        var config = TinyRun.Config(folder.Path) with
+        var config = TinyRun.Config(_folder.Path) with
         {
             TextEncoderLora = new DiffusionTrainingConfig().TextEncoderLora,
             Epochs = 1,
@@ -239,16 +239,16 @@ public sealed class ResumeTests : IDisposable
         Assert.All(result.Warnings, warning => Assert.Contains(warning, told, StringComparison.Ordinal));
         Assert.Equal(result.Warnings.Count, told.Split(Environment.NewLine, StringSplitOptions.RemoveEmptyEntries).Length);
         Assert.Equal(result.Warnings, Record(result)["warnings"]!.AsArray().Select(static warning => warning!.GetValue<string>()));
-        Assert.Equal(result.Warnings, config.PlanFor(data, pipeline).Warnings);
+        Assert.Equal(result.Warnings, config.PlanFor(data, _pipeline).Warnings);
         Assert.DoesNotContain(
-            (config with { Reading = new() { MaxTokenLength = 23 } }).PlanFor(data, pipeline).Warnings,
+            (config with { Reading = new() { MaxTokenLength = 23 } }).PlanFor(data, _pipeline).Warnings,
             static warning => warning.Contains("captions longer", StringComparison.Ordinal));
     }
 
     [Fact]
     public void Train_IntoTheFilesOfAnotherRun_SaysSo()
     {
-        var config = TinyRun.Config(folder.Path) with { Epochs = 1 };
+        var config = TinyRun.Config(_folder.Path) with { Epochs = 1 };
         var told = Heard.During(() => Train(config, null));
         var again = Heard.During(() => Train(config, null));
         var resumed = Heard.During(() => Train(
@@ -264,10 +264,10 @@ public sealed class ResumeTests : IDisposable
     public void Plan_CaptionsWithWeightsThatWeighNothing_AreTold()
     {
         var data = new PreparedDataset(TinyRun.Dataset.Images.Select(static image => image with { Caption = "(hair:1.3)" }));
-        var config = TinyRun.Config(folder.Path) with { TextEncoderLora = new DiffusionTrainingConfig().TextEncoderLora };
+        var config = TinyRun.Config(_folder.Path) with { TextEncoderLora = new DiffusionTrainingConfig().TextEncoderLora };
 
-        Assert.Contains("(hair:1.3) is text here", Assert.Single(config.PlanFor(data, pipeline).Warnings), StringComparison.Ordinal);
-        Assert.Empty((config with { Reading = new() { Weighting = PromptWeighting.Scale } }).PlanFor(data, pipeline).Warnings);
+        Assert.Contains("(hair:1.3) is text here", Assert.Single(config.PlanFor(data, _pipeline).Warnings), StringComparison.Ordinal);
+        Assert.Empty((config with { Reading = new() { Weighting = PromptWeighting.Scale } }).PlanFor(data, _pipeline).Warnings);
     }
 
     [Fact]
@@ -281,7 +281,7 @@ public sealed class ResumeTests : IDisposable
                 "a.png")));
 
         var warning = Assert.Single(
-            (TinyRun.Config(folder.Path) with { TextEncoderLora = new DiffusionTrainingConfig().TextEncoderLora }).PlanFor(data, pipeline).Warnings);
+            (TinyRun.Config(_folder.Path) with { TextEncoderLora = new DiffusionTrainingConfig().TextEncoderLora }).PlanFor(data, _pipeline).Warnings);
 
         Assert.StartsWith("14 captions longer", warning, StringComparison.Ordinal);
         Assert.Contains("i09:", warning, StringComparison.Ordinal);
@@ -297,7 +297,7 @@ public sealed class ResumeTests : IDisposable
         PreparedDataset? data = null)
     {
         config = config with { TextEncoderLora = config.TrainsTextEncoder ? config.TextEncoderLora : new DiffusionTrainingConfig().TextEncoderLora };
-        using var result = new LoraTrainer { ResumeFrom = state }.Train(config, pipeline, data ?? TinyRun.Dataset, progress, token);
+        using var result = new LoraTrainer { ResumeFrom = state }.Train(config, _pipeline, data ?? TinyRun.Dataset, progress, token);
         return result;
     }
 

@@ -9,13 +9,13 @@ namespace LoraNotebooks.Tests.Training;
 /// <summary>When files are written and pictures drawn, what is in them by then, and how a run ends that does not reach its end.</summary>
 public sealed class RunEndingsTests : IDisposable
 {
-    private readonly TemporaryFolder folder = new();
-    private readonly StableDiffusionPipeline pipeline = TinyPipeline.Create();
+    private readonly TemporaryFolder _folder = new();
+    private readonly StableDiffusionPipeline _pipeline = TinyPipeline.Create();
 
     public void Dispose()
     {
-        pipeline.Dispose();
-        folder.Dispose();
+        _pipeline.Dispose();
+        _folder.Dispose();
     }
 
     [Theory]
@@ -40,7 +40,7 @@ public sealed class RunEndingsTests : IDisposable
         var steps = 0;
         var trainer = new LoraTrainer { Samples = new Immediate<TrainingSample>(picture => drawn.Add((picture.Epoch, steps))) };
 
-        using var result = trainer.Train(config, pipeline, TinyRun.First(1), new Immediate<TrainingStep>(_ => steps++));
+        using var result = trainer.Train(config, _pipeline, TinyRun.First(1), new Immediate<TrainingStep>(_ => steps++));
 
         string[] adapters = [.. checkpoints.Select(static name => name + ".safetensors"), "tiny.safetensors"];
         Assert.Equal(adapters, result.Checkpoints.Select(Path.GetFileName));
@@ -71,19 +71,19 @@ public sealed class RunEndingsTests : IDisposable
         {
             if (step.Step == 6)
             {
-                Assert.Empty(Directory.GetFiles(folder.Path));
+                Assert.Empty(Directory.GetFiles(_folder.Path));
             }
             else if (step.Step == 7)
             {
-                record = JsonNode.Parse(File.ReadAllText(folder.In("tiny-run.json")));
-                weights = RunFiles.Numbers(folder.In("tiny-000002.safetensors"));
-                state = RunFiles.Metadata(folder.In("tiny-state.safetensors"));
-                losses = RunFiles.Numbers(folder.In("tiny-state.safetensors"), "losses");
+                record = JsonNode.Parse(File.ReadAllText(_folder.In("tiny-run.json")));
+                weights = RunFiles.Numbers(_folder.In("tiny-000002.safetensors"));
+                state = RunFiles.Metadata(_folder.In("tiny-state.safetensors"));
+                losses = RunFiles.Numbers(_folder.In("tiny-state.safetensors"), "losses");
                 files = Files();
             }
         });
 
-        using var result = new LoraTrainer().Train(config, pipeline, TinyRun.Dataset, look);
+        using var result = new LoraTrainer().Train(config, _pipeline, TinyRun.Dataset, look);
         result.Dispose();
 
         Assert.Equal(["tiny-000002.safetensors", "tiny-run.json", "tiny-state.safetensors"], files.Order(StringComparer.Ordinal));
@@ -100,7 +100,7 @@ public sealed class RunEndingsTests : IDisposable
         Assert.Equal(("6", "2"), (RunFiles.Metadata(result.Checkpoints[0])["ss_steps"], RunFiles.Metadata(result.Checkpoints[0])["ss_epoch"]));
 
         // The same run to there gives the same weights.
-        var there = Stopped(config with { OutputFolder = folder.In("there"), SaveEveryEpochs = null, SampleEveryEpochs = null }, 6);
+        var there = Stopped(config with { OutputFolder = _folder.In("there"), SaveEveryEpochs = null, SampleEveryEpochs = null }, 6);
         Assert.Equal(RunFiles.Numbers(there.File), weights);
     }
 
@@ -138,7 +138,7 @@ public sealed class RunEndingsTests : IDisposable
             }),
         };
 
-        using var result = trainer.Train(config, pipeline, TinyRun.First(2),
+        using var result = trainer.Train(config, _pipeline, TinyRun.First(2),
             new Immediate<TrainingStep>(taken => { if (taken.Step == step) { source.Cancel(); } }), source.Token);
 
         Assert.Equal(cancelled, result.WasCancelled);
@@ -174,11 +174,11 @@ public sealed class RunEndingsTests : IDisposable
             Samples = new Immediate<TrainingSample>(sample => { if (sample.Epoch > 0 && ++drawn == picture) { source.Cancel(); } }),
         };
         var stopped = trainer.Train(
-            config, pipeline, TinyRun.First(2), new Immediate<TrainingStep>(taken => { if (picture == 0 && taken.Step == 2) { source.Cancel(); } }), source.Token);
+            config, _pipeline, TinyRun.First(2), new Immediate<TrainingStep>(taken => { if (picture == 0 && taken.Step == 2) { source.Cancel(); } }), source.Token);
         stopped.Dispose();
         var epoch = picture < 3 ? 1 : 2;
 
-        using var result = new LoraTrainer { ResumeFrom = stopped.StateFile }.Train(config, pipeline, TinyRun.First(2));
+        using var result = new LoraTrainer { ResumeFrom = stopped.StateFile }.Train(config, _pipeline, TinyRun.First(2));
 
         (int, string)[] again = isWhole ? [] : [(epoch, "portrait"), (epoch, "long hair")];
         (int, string)[] rest = epoch == 1 ? [(2, "portrait"), (2, "long hair")] : [];
@@ -191,7 +191,7 @@ public sealed class RunEndingsTests : IDisposable
         var config = Config() with { GradientAccumulation = 2 };
         using var source = new CancellationTokenSource();
         var passes = 0;
-        var hook = pipeline.UNet.register_forward_hook((_, _, _, _, output) =>
+        var hook = _pipeline.UNet.register_forward_hook((_, _, _, _, output) =>
         {
             // The first batch of the third step: passes 1, 2 and 3 are those of the first epoch.
             if (output.requires_grad && ++passes == 4)
@@ -201,13 +201,13 @@ public sealed class RunEndingsTests : IDisposable
 
             return output;
         });
-        using var result = new LoraTrainer().Train(config, pipeline, TinyRun.Dataset, cancellationToken: source.Token);
+        using var result = new LoraTrainer().Train(config, _pipeline, TinyRun.Dataset, cancellationToken: source.Token);
         hook.remove();
         var weights = RunFiles.Numbers(result.File);
         result.Dispose();
 
         Assert.Equal((2, 4, true), (result.Steps.Count, passes, result.WasCancelled));
-        Assert.Equal(RunFiles.Numbers(Stopped(config with { OutputFolder = folder.In("there") }, 2).File), weights);
+        Assert.Equal(RunFiles.Numbers(Stopped(config with { OutputFolder = _folder.In("there") }, 2).File), weights);
     }
 
     [Fact]
@@ -216,9 +216,9 @@ public sealed class RunEndingsTests : IDisposable
         var listener = new Immediate<TrainingStep>(static step => { if (step.Step == 2) { throw new OperationCanceledException("of another"); } });
 
         Assert.Equal("of another",
-            Assert.Throws<OperationCanceledException>(() => new LoraTrainer().Train(Config(), pipeline, TinyRun.Dataset, listener)).Message);
+            Assert.Throws<OperationCanceledException>(() => new LoraTrainer().Train(Config(), _pipeline, TinyRun.Dataset, listener)).Message);
 
-        var record = JsonNode.Parse(File.ReadAllText(folder.In("tiny-run.json")))!;
+        var record = JsonNode.Parse(File.ReadAllText(_folder.In("tiny-run.json")))!;
         Assert.Equal((false, "of another"), ((bool)record["wasCancelled"]!, (string?)record["fault"]));
     }
 
@@ -227,19 +227,19 @@ public sealed class RunEndingsTests : IDisposable
     [InlineData("a checkpoint that cannot be written", "tiny-000001.safetensors", 3)]
     public void Train_CheckpointThatCannotBeWritten_EndsTheRunWithWhatWasLearnt(string because, string file, int steps)
     {
-        Directory.CreateDirectory(folder.In(file, because));
+        Directory.CreateDirectory(_folder.In(file, because));
         var config = Config() with { SaveEveryEpochs = 1 };
 
-        var told = Heard.During(() => Assert.ThrowsAny<SystemException>(() => new LoraTrainer().Train(config, pipeline, TinyRun.Dataset)));
+        var told = Heard.During(() => Assert.ThrowsAny<SystemException>(() => new LoraTrainer().Train(config, _pipeline, TinyRun.Dataset)));
 
-        Assert.True(File.Exists(folder.In($"tiny-step{steps:D8}.safetensors")));
-        Assert.Equal($"{steps}", RunFiles.Metadata(folder.In("tiny-state.safetensors"))["steps"]);
+        Assert.True(File.Exists(_folder.In($"tiny-step{steps:D8}.safetensors")));
+        Assert.Equal($"{steps}", RunFiles.Metadata(_folder.In("tiny-state.safetensors"))["steps"]);
         Assert.DoesNotContain(Files(), static name => name.EndsWith(".tmp", StringComparison.Ordinal) || name.Contains("rehearsal", StringComparison.Ordinal));
-        var (adapter, state) = (folder.In("tiny-step00000003.safetensors"), folder.In("tiny-state.safetensors"));
+        var (adapter, state) = (_folder.In("tiny-step00000003.safetensors"), _folder.In("tiny-state.safetensors"));
         var kept = $"Training tiny ended at step {steps} by a fault; what was learnt is in '{adapter}', to go on from in '{state}'";
         Assert.Contains(kept + (file == "tiny-run.json" ? ", but its record could not be written: " : $".{Environment.NewLine}"), told,
             StringComparison.Ordinal);
-        Assert.All(pipeline.UNet.parameters(), static parameter => Assert.True(parameter.requires_grad));
+        Assert.All(_pipeline.UNet.parameters(), static parameter => Assert.True(parameter.requires_grad));
     }
 
     [Fact]
@@ -249,17 +249,17 @@ public sealed class RunEndingsTests : IDisposable
         {
             if (step.Step == 2)
             {
-                Directory.CreateDirectory(folder.In("tiny-state.safetensors", "in the way"));
+                Directory.CreateDirectory(_folder.In("tiny-state.safetensors", "in the way"));
                 throw new NotSupportedException("the first fault");
             }
         });
 
         var told = Heard.During(() =>
             Assert.Equal("the first fault",
-            Assert.Throws<NotSupportedException>(() => new LoraTrainer().Train(Config(), pipeline, TinyRun.Dataset, breaking)).Message));
+            Assert.Throws<NotSupportedException>(() => new LoraTrainer().Train(Config(), _pipeline, TinyRun.Dataset, breaking)).Message));
 
         Assert.Contains("Training tiny ended at step 2 by a fault; what was learnt could not be written: ", told, StringComparison.Ordinal);
-        Assert.Empty(Directory.GetFiles(folder.Path));
+        Assert.Empty(Directory.GetFiles(_folder.Path));
     }
 
     [Fact]
@@ -272,9 +272,9 @@ public sealed class RunEndingsTests : IDisposable
             { if (sample.Epoch == 2) { throw new NotSupportedException("no pictures"); } })
         };
 
-        Assert.Throws<NotSupportedException>(() => trainer.Train(config, pipeline, TinyRun.Dataset));
+        Assert.Throws<NotSupportedException>(() => trainer.Train(config, _pipeline, TinyRun.Dataset));
 
-        var record = JsonNode.Parse(File.ReadAllText(folder.In("tiny-run.json")))!;
+        var record = JsonNode.Parse(File.ReadAllText(_folder.In("tiny-run.json")))!;
         Assert.Equal((false, "no pictures", 6), ((bool)record["wasCancelled"]!, (string?)record["fault"], RunFiles.Steps(record).Length));
         Assert.Equal(["tiny-run.json", "tiny-state.safetensors", "tiny-step00000006.safetensors"], Files().Order(StringComparer.Ordinal));
     }
@@ -285,13 +285,13 @@ public sealed class RunEndingsTests : IDisposable
     public void Train_FaultBeforeTheFirstStep_WritesNothing(bool resumes)
     {
         var state = resumes ? Stopped(Config(), 5).StateFile : null;
-        var before = Directory.GetFiles(folder.Path).ToDictionary(static file => file, File.ReadAllBytes);
-        pipeline.UNet.register_forward_hook(static (_, _, _, _, output) => output.requires_grad ? throw new NotSupportedException("no step") : output);
+        var before = Directory.GetFiles(_folder.Path).ToDictionary(static file => file, File.ReadAllBytes);
+        _pipeline.UNet.register_forward_hook(static (_, _, _, _, output) => output.requires_grad ? throw new NotSupportedException("no step") : output);
 
-        Assert.Throws<NotSupportedException>(() => new LoraTrainer { ResumeFrom = state }.Train(Config(), pipeline, TinyRun.Dataset));
+        Assert.Throws<NotSupportedException>(() => new LoraTrainer { ResumeFrom = state }.Train(Config(), _pipeline, TinyRun.Dataset));
 
-        Assert.Equal(before, Directory.GetFiles(folder.Path).ToDictionary(static file => file, File.ReadAllBytes));
-        Assert.All(pipeline.UNet.parameters(), static parameter => Assert.True(parameter.requires_grad));
+        Assert.Equal(before, Directory.GetFiles(_folder.Path).ToDictionary(static file => file, File.ReadAllBytes));
+        Assert.All(_pipeline.UNet.parameters(), static parameter => Assert.True(parameter.requires_grad));
     }
 
     [Theory]
@@ -300,32 +300,32 @@ public sealed class RunEndingsTests : IDisposable
     public void Train_Diverged_NamesTheStepAndTheLastCheckpointAndTakesTheLoraOff(int? save)
     {
         var options = new GenerationOptions { Prompt = "portrait", Steps = 1 };
-        var before = pipeline.Generate(options)[0].Pixels.ToArray();
+        var before = _pipeline.Generate(options)[0].Pixels.ToArray();
         var isBroken = false;
-        pipeline.UNet.register_forward_hook((_, _, _, _, output) => isBroken ? output * float.NaN : output);
+        _pipeline.UNet.register_forward_hook((_, _, _, _, output) => isBroken ? output * float.NaN : output);
         var poison = new Immediate<TrainingStep>(step => isBroken = step.Step == 7);
 
         var error = Assert.Throws<TrainingDivergedException>(() =>
-            new LoraTrainer().Train(Config() with { SaveEveryEpochs = save }, pipeline, TinyRun.Dataset, poison));
+            new LoraTrainer().Train(Config() with { SaveEveryEpochs = save }, _pipeline, TinyRun.Dataset, poison));
 
         isBroken = false;
-        var last = save is null ? null : folder.In("tiny-000002.safetensors");
+        var last = save is null ? null : _folder.In("tiny-000002.safetensors");
         Assert.Equal((8, last), (error.Step, error.LastCheckpoint));
         Assert.Equal(
             "Training stopped at step 8: got loss NaN and gradient norm NaN, expected finite numbers. The step was not taken. "
             + "Lower the learning rate, add warm-up, keep MaxGradientNorm at 1, or load the pipeline in float32. "
             + (last is null ? "No checkpoint was written before; set SaveEveryEpochs to have one." : $"The last good checkpoint is {last}."),
             error.Message);
-        var record = JsonNode.Parse(File.ReadAllText(folder.In("tiny-run.json")))!;
+        var record = JsonNode.Parse(File.ReadAllText(_folder.In("tiny-run.json")))!;
         Assert.Equal((7, false), (RunFiles.Steps(record).Length, (bool)record["wasCancelled"]!));
         string[] files = save is null ? ["tiny-run.json"] : ["tiny-000001.safetensors", "tiny-000002.safetensors", "tiny-run.json", "tiny-state.safetensors"];
         Assert.Equal(files, Files().Order(StringComparer.Ordinal));
-        Assert.Equal(before, pipeline.Generate(options)[0].Pixels.ToArray());
+        Assert.Equal(before, _pipeline.Generate(options)[0].Pixels.ToArray());
         if (save is not null)
         {
             // The run goes on from its last checkpoint; what its record tells of later steps is not told twice.
-            using var resumed = new LoraTrainer { ResumeFrom = folder.In("tiny-state.safetensors") }.Train(Config() with { SaveEveryEpochs = save },
-                pipeline, TinyRun.Dataset);
+            using var resumed = new LoraTrainer { ResumeFrom = _folder.In("tiny-state.safetensors") }.Train(Config() with { SaveEveryEpochs = save },
+                _pipeline, TinyRun.Dataset);
             Assert.Equal(Enumerable.Range(1, 12), RunFiles.Steps(RunFiles.Record(resumed)));
             Assert.Equal([7, 8, 9, 10, 11, 12], resumed.Steps.Select(static step => step.Step));
             Assert.Equal(12, RunFiles.Record(resumed)["losses"]!.AsArray().Count);
@@ -336,15 +336,15 @@ public sealed class RunEndingsTests : IDisposable
     public void Train_OverEarlierFiles_PutsNewOnesInTheirPlaces()
     {
         var config = Config() with { Epochs = 2, SaveEveryEpochs = 1 };
-        using (new LoraTrainer().Train(config, pipeline, TinyRun.Dataset))
+        using (new LoraTrainer().Train(config, _pipeline, TinyRun.Dataset))
         {
         }
 
         // Who reads a file while another takes its place reads the earlier one to its end.
-        var earlier = Directory.GetFiles(folder.Path).ToDictionary(static path => path, File.ReadAllBytes);
+        var earlier = Directory.GetFiles(_folder.Path).ToDictionary(static path => path, File.ReadAllBytes);
         var readers = earlier.Keys
             .ToDictionary(static path => path, static path => new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete));
-        using (new LoraTrainer().Train(config with { UNetLearningRate = 2e-3 }, pipeline, TinyRun.Dataset))
+        using (new LoraTrainer().Train(config with { UNetLearningRate = 2e-3 }, _pipeline, TinyRun.Dataset))
         {
         }
 
@@ -366,13 +366,13 @@ public sealed class RunEndingsTests : IDisposable
     public void Train_WeightsBeforeTheFirstStep_AreThoseOfTheSeed()
     {
         var config = Config() with { TextEncoderLearningRate = 1e-3, Schedule = new() { Kind = ScheduleKind.PiecewiseConstant, Pieces = [new(0)] } };
-        using var result = new LoraTrainer().Train(config, pipeline, TinyRun.Dataset);
+        using var result = new LoraTrainer().Train(config, _pipeline, TinyRun.Dataset);
         result.Dispose();
 
-        using var lora = StableDiffusionLora.Create(pipeline, "tiny", config.UNetLora, config.TextEncoderLora,
+        using var lora = StableDiffusionLora.Create(_pipeline, "tiny", config.UNetLora, config.TextEncoderLora,
             new TrainingSeeds(3).Derive(RandomUse.Weights));
-        lora.SaveKohya(folder.In("begun.safetensors"));
-        Assert.Equal(RunFiles.Numbers(folder.In("begun.safetensors")), RunFiles.Numbers(result.File));
+        lora.SaveKohya(_folder.In("begun.safetensors"));
+        Assert.Equal(RunFiles.Numbers(_folder.In("begun.safetensors")), RunFiles.Numbers(result.File));
     }
 
     [Fact]
@@ -380,10 +380,10 @@ public sealed class RunEndingsTests : IDisposable
     {
         var trainer = new LoraTrainer();
 
-        Assert.Equal("config", Assert.Throws<ArgumentNullException>(() => trainer.Train(null!, pipeline, TinyRun.Dataset)).ParamName);
+        Assert.Equal("config", Assert.Throws<ArgumentNullException>(() => trainer.Train(null!, _pipeline, TinyRun.Dataset)).ParamName);
         Assert.Equal("pipeline", Assert.Throws<ArgumentNullException>(() => trainer.Train(Config(), null!, TinyRun.Dataset)).ParamName);
-        Assert.Equal("dataset", Assert.Throws<ArgumentNullException>(() => trainer.Train(Config(), pipeline, null!)).ParamName);
-        Assert.Empty(Directory.GetFiles(folder.Path));
+        Assert.Equal("dataset", Assert.Throws<ArgumentNullException>(() => trainer.Train(Config(), _pipeline, null!)).ParamName);
+        Assert.Empty(Directory.GetFiles(_folder.Path));
     }
 
     [Fact]
@@ -396,7 +396,7 @@ public sealed class RunEndingsTests : IDisposable
         {
             var listened = Console.Error;
             Console.SetError(told);
-            using var result = new LoraTrainer().Train(config, pipeline, TinyRun.Dataset,
+            using var result = new LoraTrainer().Train(config, _pipeline, TinyRun.Dataset,
                 new Immediate<TrainingStep>(step => before = step.Step == 1 ? told.ToString() : before));
             Console.SetError(listened);
         });
@@ -406,14 +406,14 @@ public sealed class RunEndingsTests : IDisposable
         Assert.Equal($"Training tiny: SaveEveryEpochs is 9, but there are 4 epochs: only the final file is written{Environment.NewLine}", before);
     }
 
-    private DiffusionTrainingConfig Config() => TinyRun.Config(folder.Path);
+    private DiffusionTrainingConfig Config() => TinyRun.Config(_folder.Path);
 
-    private string[] Files() => [.. Directory.GetFiles(folder.Path).Select(static path => Path.GetFileName(path))];
+    private string[] Files() => [.. Directory.GetFiles(_folder.Path).Select(static path => Path.GetFileName(path))];
 
     private TrainingResult Stopped(DiffusionTrainingConfig config, int step)
     {
         using var source = new CancellationTokenSource();
-        using var result = new LoraTrainer().Train(config, pipeline, TinyRun.Dataset,
+        using var result = new LoraTrainer().Train(config, _pipeline, TinyRun.Dataset,
             new Immediate<TrainingStep>(taken => { if (taken.Step == step) { source.Cancel(); } }), source.Token);
         return result;
     }

@@ -11,14 +11,14 @@ namespace LoraNotebooks.Tests.Training;
 /// <summary>The numbers that a run tells, beside a clock that moves by hand.</summary>
 public sealed class RunNumbersTests : IDisposable
 {
-    private readonly TemporaryFolder folder = new();
-    private readonly StableDiffusionPipeline pipeline = TinyPipeline.Create();
-    private readonly HandClock clock = new();
+    private readonly TemporaryFolder _folder = new();
+    private readonly StableDiffusionPipeline _pipeline = TinyPipeline.Create();
+    private readonly HandClock _clock = new();
 
     public void Dispose()
     {
-        pipeline.Dispose();
-        folder.Dispose();
+        _pipeline.Dispose();
+        _folder.Dispose();
     }
 
     /// <summary>
@@ -28,7 +28,7 @@ public sealed class RunNumbersTests : IDisposable
     [Fact]
     public void Train_TimeAndSpeed_AreThoseOfTheSteps()
     {
-        var config = TinyRun.Config(folder.Path) with
+        var config = TinyRun.Config(_folder.Path) with
         {
             Epochs = 2,
             GradientAccumulation = 2,
@@ -38,22 +38,22 @@ public sealed class RunNumbersTests : IDisposable
             SampleOptions = new() { Steps = 1, Guidance = 1 },
         };
         var (passes, samples) = (0, 0);
-        pipeline.UNet.register_forward_hook((_, _, _, _, output) =>
+        _pipeline.UNet.register_forward_hook((_, _, _, _, output) =>
         {
-            clock.Pass(output.requires_grad ? ++passes : 0);
+            _clock.Pass(output.requires_grad ? ++passes : 0);
             return output;
         });
         var trainer = new LoraTrainer
         {
-            Clock = clock,
+            Clock = _clock,
             Samples = new Immediate<TrainingSample>(_ =>
             {
                 samples++;
-                clock.Pass(100);
+                _clock.Pass(100);
             }),
         };
 
-        using var result = trainer.Train(config, pipeline, TinyRun.Dataset, new Immediate<TrainingStep>(_ => clock.Pass(1000)));
+        using var result = trainer.Train(config, _pipeline, TinyRun.Dataset, new Immediate<TrainingStep>(_ => _clock.Pass(1000)));
 
         // Steps take 1+2, 3, 4+5 and 6 seconds.
         double[] seconds = [3, 3, 9, 6];
@@ -89,12 +89,12 @@ public sealed class RunNumbersTests : IDisposable
     [Fact]
     public void SpeedMeter_MoreStepsThanItsWindow_ForgetsTheOldest()
     {
-        var meter = new SpeedMeter(clock);
+        var meter = new SpeedMeter(_clock);
         for (var step = 1; step <= 120; step++)
         {
-            clock.Pass(7);
+            _clock.Pass(7);
             meter.Start();
-            clock.Pass(step);
+            _clock.Pass(step);
             meter.Stop(2 * step + 1);
 
             var (time, images, count) = (0.0, 0, 0);
@@ -113,19 +113,19 @@ public sealed class RunNumbersTests : IDisposable
     [InlineData(true)]
     public void Train_RatesAndAverages_FollowTheirFormulas(bool resumes)
     {
-        var config = TinyRun.Config(folder.Path) with { TextEncoderLearningRate = 4e-4 };
+        var config = TinyRun.Config(_folder.Path) with { TextEncoderLearningRate = 4e-4 };
         var steps = new List<TrainingStep>();
         string? state = null;
         if (resumes)
         {
             using var source = new CancellationTokenSource();
-            using var first = new LoraTrainer().Train(config, pipeline, TinyRun.Dataset,
+            using var first = new LoraTrainer().Train(config, _pipeline, TinyRun.Dataset,
                 new Immediate<TrainingStep>(step => { if (step.Step == 5) { source.Cancel(); } }), source.Token);
             steps.AddRange(first.Steps);
             state = first.StateFile;
         }
 
-        using var result = new LoraTrainer { ResumeFrom = state }.Train(config, pipeline, TinyRun.Dataset);
+        using var result = new LoraTrainer { ResumeFrom = state }.Train(config, _pipeline, TinyRun.Dataset);
         steps.AddRange(result.Steps);
 
         Assert.Equal(12, steps.Count);
@@ -151,10 +151,10 @@ public sealed class RunNumbersTests : IDisposable
     {
         var images = TinyRun.Dataset.Images;
         var data = new PreparedDataset([images[0] with { Repeats = 2, LossWeight = 0.5 }]).WithRegularization(new PreparedDataset([images[1], images[2]]));
-        var config = TinyRun.Config(folder.Path) with { Epochs = 1, SaveEveryEpochs = 3 };
-        var basis = DiffusionBase.Of(pipeline).ToJson().ToJsonString();
+        var config = TinyRun.Config(_folder.Path) with { Epochs = 1, SaveEveryEpochs = 3 };
+        var basis = DiffusionBase.Of(_pipeline).ToJson().ToJsonString();
 
-        using var result = new LoraTrainer().Train(config, pipeline, data);
+        using var result = new LoraTrainer().Train(config, _pipeline, data);
 
         var record = RunFiles.Record(result);
         Assert.Equal(
@@ -179,7 +179,7 @@ public sealed class RunNumbersTests : IDisposable
             ],
             record["data"]!["images"]!.AsArray().Select(static image => image!.ToJsonString()));
         Assert.Equal(basis, record["base"]!.ToJsonString());
-        Assert.Equal(pipeline.Scheduler.ToJson().ToJsonString(), record["scheduler"]!.ToJsonString());
+        Assert.Equal(_pipeline.Scheduler.ToJson().ToJsonString(), record["scheduler"]!.ToJsonString());
         Assert.Equal(config.ToJson().ToJsonString(), record["config"]!.ToJsonString());
         Assert.Equal(
             ["step", "totalSteps", "epoch", "totalEpochs", "loss", "smoothedLoss", "learningRates", "metrics", "gradientNorm", "seconds",
@@ -202,7 +202,7 @@ public sealed class RunNumbersTests : IDisposable
     [Fact]
     public void Train_Result_TellsTheRun()
     {
-        var config = TinyRun.Config(folder.Path) with
+        var config = TinyRun.Config(_folder.Path) with
         {
             SaveEveryEpochs = 3,
             SampleEveryEpochs = 4,
@@ -212,19 +212,19 @@ public sealed class RunNumbersTests : IDisposable
         config = config with { UNetLora = config.UNetLora with { Dropout = 0.5 } };
         var samples = new List<TrainingSample>();
 
-        using var result = new LoraTrainer { Samples = new Immediate<TrainingSample>(samples.Add) }.Train(config, pipeline, TinyRun.Dataset);
+        using var result = new LoraTrainer { Samples = new Immediate<TrainingSample>(samples.Add) }.Train(config, _pipeline, TinyRun.Dataset);
 
         Assert.Same(config, result.Config);
-        Assert.Equal(config.PlanFor(TinyRun.Dataset, pipeline).ToString(), result.Plan.ToString());
+        Assert.Equal(config.PlanFor(TinyRun.Dataset, _pipeline).ToString(), result.Plan.ToString());
         Assert.Equal(samples, result.Samples);
         Assert.Equal([(0, 5L), (0, 6L), (0, 7L), (4, 5L), (4, 6L), (4, 7L)], samples.Select(static sample => (sample.Epoch, sample.Seed)));
         for (var i = 0; i < 3; i++)
         {
-            var alone = pipeline.Generate(config.SampleOptions with { Prompt = "portrait", Seed = 5 + i, Count = 1 })[0];
+            var alone = _pipeline.Generate(config.SampleOptions with { Prompt = "portrait", Seed = 5 + i, Count = 1 })[0];
             StableDiffusionPipelineTests.AssertSame(alone.Pixels, ((PictureSample)samples[3 + i]).Image.Pixels);
         }
 
-        Assert.Equal((folder.In("tiny-state.safetensors"), folder.In("tiny-run.json"), folder.In("tiny.safetensors")),
+        Assert.Equal((_folder.In("tiny-state.safetensors"), _folder.In("tiny-run.json"), _folder.In("tiny.safetensors")),
             (result.StateFile, result.RecordFile, result.File));
         Assert.Equal("tiny", result.Lora.Name);
         Assert.Empty(result.UntrainedLayers);

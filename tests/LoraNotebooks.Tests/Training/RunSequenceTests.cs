@@ -10,13 +10,13 @@ namespace LoraNotebooks.Tests.Training;
 /// <summary>Which batch each forward pass of a run is given, and what the run says of it.</summary>
 public sealed class RunSequenceTests : IDisposable
 {
-    private readonly TemporaryFolder folder = new();
-    private readonly StableDiffusionPipeline pipeline = TinyPipeline.Create();
+    private readonly TemporaryFolder _folder = new();
+    private readonly StableDiffusionPipeline _pipeline = TinyPipeline.Create();
 
     public void Dispose()
     {
-        pipeline.Dispose();
-        folder.Dispose();
+        _pipeline.Dispose();
+        _folder.Dispose();
     }
 
     /// <summary>
@@ -34,7 +34,7 @@ public sealed class RunSequenceTests : IDisposable
         var data = new PreparedDataset([images[0], images[1] with { Repeats = 2 },
             images[2] with { LossWeight = 3 }]).WithRegularization(new PreparedDataset(images.Skip(3)));
         data = new PreparedDataset(data.Images.Select(static (image, i) => i == 0 ? image with { Repeats = 2 } : image));
-        var config = TinyRun.Config(folder.Path);
+        var config = TinyRun.Config(_folder.Path);
         config = config with
         {
             Epochs = 3,
@@ -50,7 +50,7 @@ public sealed class RunSequenceTests : IDisposable
         };
         using var scope = NewDisposeScope();
         var passes = new List<(double[] Input, long[] Timesteps, double[] Text, double[] Output)>();
-        var hook = pipeline.UNet.register_forward_hook((_, input, timesteps, text, output) =>
+        var hook = _pipeline.UNet.register_forward_hook((_, input, timesteps, text, output) =>
         {
             // Attaching the adapter asks the network once which layers it runs.
             if (output.requires_grad)
@@ -60,16 +60,16 @@ public sealed class RunSequenceTests : IDisposable
 
             return output;
         });
-        var result = new LoraTrainer().Train(config, pipeline, data);
+        var result = new LoraTrainer().Train(config, _pipeline, data);
         hook.remove();
 
         using (result)
         {
             // Nothing is dropped any more.
             var options = new GenerationOptions { Prompt = "long hair", Steps = 1 };
-            Assert.Equal(pipeline.Generate(options)[0].Pixels.ToArray(), pipeline.Generate(options)[0].Pixels.ToArray());
-            var schedule = new NoiseSchedule(pipeline.Scheduler);
-            using var set = new TrainingSet(pipeline, config, data, schedule, default);
+            Assert.Equal(_pipeline.Generate(options)[0].Pixels.ToArray(), _pipeline.Generate(options)[0].Pixels.ToArray());
+            var schedule = new NoiseSchedule(_pipeline.Scheduler);
+            using var set = new TrainingSet(_pipeline, config, data, schedule, default);
             Assert.Equal((9, 5, 3, 9), (data.ImagesPerEpoch, result.Plan.BatchesPerEpoch, result.Plan.StepsPerEpoch, result.Steps.Count));
             Assert.Equal(15, passes.Count);
             for (var epoch = 0; epoch < 3; epoch++)
@@ -91,7 +91,7 @@ public sealed class RunSequenceTests : IDisposable
                     if (number >= 2)
                     {
                         Close(Numbers(batch.Text.HiddenStates), text);
-                        Close(Numbers(pipeline.UNet.call(noisy, batch.Timesteps, batch.Text)), output);
+                        Close(Numbers(_pipeline.UNet.call(noisy, batch.Timesteps, batch.Text)), output);
                     }
 
                     losses[b] = Loss(schedule, batch, output);
@@ -108,7 +108,7 @@ public sealed class RunSequenceTests : IDisposable
     public void Train_RateOfAStep_IsAppliedInThatStep()
     {
         double[] factors = [0, 0, 1, 0, 1, 1, 0, 0, 0, 1, 0, 1];
-        var config = TinyRun.Config(folder.Path) with
+        var config = TinyRun.Config(_folder.Path) with
         {
             Epochs = 12,
             SaveEveryEpochs = 1,
@@ -119,18 +119,18 @@ public sealed class RunSequenceTests : IDisposable
                 Pieces = [.. factors.Select((factor, i) => new RatePiece(factor, i + 1)).Take(11), new(1)]
             },
         };
-        using (var begun = StableDiffusionLora.Create(pipeline, "tiny", config.UNetLora, config.TextEncoderLora,
+        using (var begun = StableDiffusionLora.Create(_pipeline, "tiny", config.UNetLora, config.TextEncoderLora,
             new TrainingSeeds(3).Derive(RandomUse.Weights)))
         {
-            begun.SaveKohya(folder.In("begun.safetensors"));
+            begun.SaveKohya(_folder.In("begun.safetensors"));
         }
 
-        using var result = new LoraTrainer().Train(config, pipeline, TinyRun.First(1));
+        using var result = new LoraTrainer().Train(config, _pipeline, TinyRun.First(1));
 
         // One step an epoch, and a file after each.
         Assert.Equal(factors.Select(static factor => (factor * 1e-3, factor * 5e-4)), result.Steps
             .Select(static step => (step.LearningRates["UNet"], step.LearningRates["text encoder"])));
-        var last = folder.In("begun.safetensors");
+        var last = _folder.In("begun.safetensors");
         foreach (var (factor, file) in factors.Zip(result.Checkpoints))
         {
             foreach (var network in (string[])["lora_unet_", "lora_te_"])

@@ -10,22 +10,22 @@ namespace LoraNotebooks.Tests.Training;
 /// <summary>What a task costs that is written in a notebook: a record of settings and a class. Everything else is the loop's.</summary>
 public sealed class ToyTaskTests : IDisposable
 {
-    private readonly TemporaryFolder folder = new();
+    private readonly TemporaryFolder _folder = new();
 
-    public void Dispose() => folder.Dispose();
+    public void Dispose() => _folder.Dispose();
 
     /// <summary>A frozen network of two layers shall learn y = x₁ − x₂ by a LoRA beside its first layer.</summary>
     public sealed class DifferenceTask : TrainingTask<AdaptedModel>
     {
-        private readonly DifferenceConfig config;
-        private readonly Tensor x;
+        private readonly DifferenceConfig _config;
+        private readonly Tensor _x;
 
         public DifferenceTask(DifferenceConfig config, nn.Module<Tensor, Tensor> network)
             : base(config)
         {
-            (this.config, Network) = (config, network);
+            (_config, Network) = (config, network);
             using var generator = Seeds.Generator(RandomUse.Weights);
-            x = randn([10, 2], generator: generator).DetachFromDisposeScope();
+            _x = randn([10, 2], generator: generator).DetachFromDisposeScope();
             Lora = new AdaptedModel(network);
             Lora.Add(config.Name, config.Lora, generator);
         }
@@ -34,14 +34,14 @@ public sealed class ToyTaskTests : IDisposable
 
         public override AdaptedModel Lora { get; }
 
-        public override IReadOnlyList<TrainedNetwork> Networks => [new("model", Lora, config.Name, config.LearningRate)];
+        public override IReadOnlyList<TrainedNetwork> Networks => [new("model", Lora, _config.Name, _config.LearningRate)];
 
         public override int Examples => 10;
 
         public override Tensor Loss(TrainingBatch batch)
         {
             using var scope = NewDisposeScope();
-            var rows = x.index_select(0, tensor(batch.Examples.Select(static i => (long)i).ToArray()));
+            var rows = _x.index_select(0, tensor(batch.Examples.Select(static i => (long)i).ToArray()));
             var error = Network.call(rows).squeeze(1) - (rows.select(1, 0) - rows.select(1, 1));
             batch.Note("largest error", error.abs().max().item<float>());
             return error.square().mean().MoveToOuterDisposeScope();
@@ -90,7 +90,7 @@ public sealed class ToyTaskTests : IDisposable
         using var result = new LoraTrainer().Train(new DifferenceTask(Config("toy") with { SaveEveryEpochs = 20 }, network));
         using var input = randn(5, 2);
         var expected = PlainTraining.Numbers(network.call(input));
-        Assert.Equal([folder.In("toy-000020"), folder.In("toy")], result.Checkpoints);
+        Assert.Equal([_folder.In("toy-000020"), _folder.In("toy")], result.Checkpoints);
         Assert.True(PeftFolder.IsAt(result.File));
         result.Dispose();
 
@@ -160,7 +160,7 @@ public sealed class ToyTaskTests : IDisposable
         new()
         {
             Name = name,
-            OutputFolder = folder.Path,
+            OutputFolder = _folder.Path,
             Epochs = 40,
             BatchSize = 4,
             Lora = Lora,

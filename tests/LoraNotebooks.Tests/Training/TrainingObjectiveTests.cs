@@ -16,7 +16,7 @@ namespace LoraNotebooks.Tests.Training;
 /// </summary>
 public sealed class TrainingObjectiveTests(TrainingObjectiveTests.EmbeddedBase embedded) : IClassFixture<TrainingObjectiveTests.EmbeddedBase>, IDisposable
 {
-    private readonly TemporaryFolder folder = new();
+    private readonly TemporaryFolder _folder = new();
 
     private static readonly Dictionary<string, Func<DiffusionTrainingConfig, DiffusionTrainingConfig>> Options = new()
     {
@@ -38,7 +38,7 @@ public sealed class TrainingObjectiveTests(TrainingObjectiveTests.EmbeddedBase e
 
     public static TheoryData<string> RandomNames() => [.. Options.Keys.Except(["v-like", "zero terminal SNR", "text encoder"])];
 
-    public void Dispose() => folder.Dispose();
+    public void Dispose() => _folder.Dispose();
 
     [Theory]
     [InlineData("v-like")]
@@ -52,7 +52,7 @@ public sealed class TrainingObjectiveTests(TrainingObjectiveTests.EmbeddedBase e
         var pipeline = With(embedded.Pipeline, embedded.Pipeline.Scheduler with { RescaleBetasZeroSnr = false, PredictionType = prediction });
         var size = pipeline.NativeSize / 2;
         var dataset = Pictures(4, size).WithRegularization(Pictures(4, size));
-        var plain = new DiffusionTrainingConfig { Name = "base", OutputFolder = folder.Path, Epochs = 2, BatchSize = 2, UNetLearningRate = 1e-3, Seed = 5 };
+        var plain = new DiffusionTrainingConfig { Name = "base", OutputFolder = _folder.Path, Epochs = 2, BatchSize = 2, UNetLearningRate = 1e-3, Seed = 5 };
         var live = new List<long>();
 
         var losses = Losses(pipeline, dataset, Options[option](plain), live);
@@ -68,7 +68,7 @@ public sealed class TrainingObjectiveTests(TrainingObjectiveTests.EmbeddedBase e
     {
         using var pipeline = TinyPipeline.Create();
         var dataset = TinyRun.Dataset.WithRegularization(TinyRun.Dataset);
-        var config = Options[option](TinyRun.Config(folder.In("straight"))) with { TextEncoderLearningRate = 1e-3 };
+        var config = Options[option](TinyRun.Config(_folder.In("straight"))) with { TextEncoderLearningRate = 1e-3 };
         var straight = Losses(pipeline, dataset, config, null);
         using var source = new CancellationTokenSource();
         var stop = new Immediate<TrainingStep>(step =>
@@ -79,7 +79,7 @@ public sealed class TrainingObjectiveTests(TrainingObjectiveTests.EmbeddedBase e
             }
         });
 
-        var interrupted = config with { OutputFolder = folder.In("stopped") };
+        var interrupted = config with { OutputFolder = _folder.In("stopped") };
         using var first = new LoraTrainer().Train(interrupted, pipeline, dataset, stop, source.Token);
         first.Dispose();
         using var second = new LoraTrainer { ResumeFrom = first.StateFile }.Train(interrupted, pipeline, dataset);
@@ -92,7 +92,7 @@ public sealed class TrainingObjectiveTests(TrainingObjectiveTests.EmbeddedBase e
     public void Train_ClipSkip_ReachesTheTextEncoderUpToTheLayerThatIsUsed()
     {
         using var pipeline = TinyPipeline.Create();
-        var config = TinyRun.Config(folder.Path) with { TextEncoderLearningRate = 1e-3, ClipSkip = 2 };
+        var config = TinyRun.Config(_folder.Path) with { TextEncoderLearningRate = 1e-3, ClipSkip = 2 };
 
         using var result = new LoraTrainer().Train(config, pipeline, TinyRun.Dataset);
 
@@ -110,7 +110,7 @@ public sealed class TrainingObjectiveTests(TrainingObjectiveTests.EmbeddedBase e
     public void Train_LoraPlus_MovesBThatMuchFasterInTheFirstStep()
     {
         using var pipeline = TinyPipeline.Create();
-        var config = TinyRun.Config(folder.Path) with
+        var config = TinyRun.Config(_folder.Path) with
         {
             Epochs = 1,
             BatchSize = 5,
@@ -134,7 +134,7 @@ public sealed class TrainingObjectiveTests(TrainingObjectiveTests.EmbeddedBase e
     public void Train_ScaleWeightNorms_HoldsAtTheEndOfEveryRun()
     {
         using var pipeline = TinyPipeline.Create();
-        var config = TinyRun.Config(folder.Path) with { UNetLearningRate = 0.1, TextEncoderLearningRate = 0.1, ScaleWeightNorms = 0.2 };
+        var config = TinyRun.Config(_folder.Path) with { UNetLearningRate = 0.1, TextEncoderLearningRate = 0.1, ScaleWeightNorms = 0.2 };
 
         using var result = new LoraTrainer().Train(config, pipeline, TinyRun.Dataset);
 
@@ -149,7 +149,7 @@ public sealed class TrainingObjectiveTests(TrainingObjectiveTests.EmbeddedBase e
     public void Train_LossWeightOfZero_LearnsNothingFromTheImage()
     {
         using var pipeline = TinyPipeline.Create();
-        var config = TinyRun.Config(folder.Path) with { PriorLossWeight = 0, BatchSize = 10, Epochs = 1 };
+        var config = TinyRun.Config(_folder.Path) with { PriorLossWeight = 0, BatchSize = 10, Epochs = 1 };
         var other = new PreparedDataset(TinyRun.Dataset.Images.Reverse().Select((image, i) => image with { Name = $"other{i}" }));
 
         var losses = Losses(pipeline, TinyRun.Dataset.WithRegularization(TinyRun.Dataset), config, null);
@@ -162,7 +162,7 @@ public sealed class TrainingObjectiveTests(TrainingObjectiveTests.EmbeddedBase e
     public void Train_Files_TellEveryOption()
     {
         using var pipeline = TinyPipeline.Create();
-        var config = TinyRun.Config(folder.Path) with
+        var config = TinyRun.Config(_folder.Path) with
         {
             Epochs = 1,
             LossType = LossType.SmoothL1,
@@ -217,11 +217,11 @@ public sealed class TrainingObjectiveTests(TrainingObjectiveTests.EmbeddedBase e
     {
         using var pipeline = TinyPipeline.Create();
         var noise = With(pipeline, pipeline.Scheduler with { PredictionType = PredictionType.Epsilon, RescaleBetasZeroSnr = false });
-        var config = TinyRun.Config(folder.Path) with { ScaleVPredLossLikeNoisePred = true, ZeroTerminalSnr = true, MaxTimestep = 5000 };
+        var config = TinyRun.Config(_folder.Path) with { ScaleVPredLossLikeNoisePred = true, ZeroTerminalSnr = true, MaxTimestep = 5000 };
 
         var forNoise = Assert.Throws<ArgumentException>(() => new LoraTrainer().Train(config, noise, TinyRun.Dataset)).Message;
         var forVelocity = Assert.Throws<ArgumentException>(
-            () => new LoraTrainer().Train(TinyRun.Config(folder.Path) with { VPredLikeLoss = 1 }, pipeline, TinyRun.Dataset)).Message;
+            () => new LoraTrainer().Train(TinyRun.Config(_folder.Path) with { VPredLikeLoss = 1 }, pipeline, TinyRun.Dataset)).Message;
 
         Assert.Contains("ScaleVPredLossLikeNoisePred: got true for a model that predicts Epsilon", forNoise, StringComparison.Ordinal);
         Assert.Contains("ZeroTerminalSnr: got true", forNoise, StringComparison.Ordinal);

@@ -12,13 +12,13 @@ namespace LoraNotebooks.Tests.Training;
 /// <summary>What the images of a batch are, and what stands beside them, from plain loops.</summary>
 public sealed class TrainingSetTests : IDisposable
 {
-    private readonly TemporaryFolder folder = new();
-    private readonly StableDiffusionPipeline pipeline = Shifted();
+    private readonly TemporaryFolder _folder = new();
+    private readonly StableDiffusionPipeline _pipeline = Shifted();
 
     public void Dispose()
     {
-        pipeline.Dispose();
-        folder.Dispose();
+        _pipeline.Dispose();
+        _folder.Dispose();
     }
 
     [Theory]
@@ -34,7 +34,7 @@ public sealed class TrainingSetTests : IDisposable
         Assert.Equal([3, 3, 8, 8], batch.Latents.shape);
         for (var i = 0; i < images.Length; i++)
         {
-            var (mean, logVariance) = pipeline.Vae.Encode(TinyRun.Dataset.Pixels([images[i]]));
+            var (mean, logVariance) = _pipeline.Vae.Encode(TinyRun.Dataset.Pixels([images[i]]));
             using var generator = new Generator((ulong)new TrainingSeeds(3).Derive(RandomUse.Latents, images[i]));
             var (m, v, e) = (Numbers(mean), Numbers(logVariance), Numbers(randn(mean.shape, generator: generator)));
             var latents = Numbers(batch.Latents[i]);
@@ -74,7 +74,7 @@ public sealed class TrainingSetTests : IDisposable
             Assert.Equal(5, text.HiddenStates.size(0));
             for (var i = 0; i < indices.Length; i++)
             {
-                Close(pipeline.Text.Encode([drawn[i]], 2, reading).HiddenStates[0], text.HiddenStates[i]);
+                Close(_pipeline.Text.Encode([drawn[i]], 2, reading).HiddenStates[0], text.HiddenStates[i]);
             }
         }
 
@@ -105,7 +105,7 @@ public sealed class TrainingSetTests : IDisposable
 
         var batch = set.Draw([0, 1], 6);
 
-        var source = new TrainingNoiseSource(Config() with { IpNoiseGamma = 0.1 }, new NoiseSchedule(pipeline.Scheduler), new TrainingSeeds(3));
+        var source = new TrainingNoiseSource(Config() with { IpNoiseGamma = 0.1 }, new NoiseSchedule(_pipeline.Scheduler), new TrainingSeeds(3));
         var (noise, input, timesteps) = source.Draw(batch.Latents, 6);
         Assert.Equal(Numbers(noise), Numbers(batch.Noise));
         Assert.Equal(Numbers(input!), Numbers(batch.InputNoise!));
@@ -147,7 +147,7 @@ public sealed class TrainingSetTests : IDisposable
     {
         using (no_grad())
         {
-            pipeline.Vae.get_parameter("quant_conv.bias")!.fill_(float.PositiveInfinity);
+            _pipeline.Vae.get_parameter("quant_conv.bias")!.fill_(float.PositiveInfinity);
         }
 
         var error = Assert.Throws<ArgumentException>(() => Set(Config(), TinyRun.Dataset));
@@ -168,7 +168,7 @@ public sealed class TrainingSetTests : IDisposable
             source.Cancel();
         }
 
-        var encoder = (nn.Module<Tensor, Tensor>)pipeline.Vae.named_children().First(static pair => pair.name == "encoder").module;
+        var encoder = (nn.Module<Tensor, Tensor>)_pipeline.Vae.named_children().First(static pair => pair.name == "encoder").module;
         encoder.register_forward_hook((_, _, y) =>
         {
             if (++encoded == images)
@@ -180,7 +180,7 @@ public sealed class TrainingSetTests : IDisposable
         });
 
         Assert.Throws<OperationCanceledException>(() =>
-            new TrainingSet(pipeline, Config(), TinyRun.Dataset, new NoiseSchedule(pipeline.Scheduler), source.Token));
+            new TrainingSet(_pipeline, Config(), TinyRun.Dataset, new NoiseSchedule(_pipeline.Scheduler), source.Token));
         Assert.Equal(images, encoded);
     }
 
@@ -199,10 +199,10 @@ public sealed class TrainingSetTests : IDisposable
         return new PreparedDataset([images[0], images[1] with { Repeats = 3 }, images[2]]).WithRegularization(new PreparedDataset(images.Skip(3)));
     }
 
-    private DiffusionTrainingConfig Config() => TinyRun.Config(folder.Path);
+    private DiffusionTrainingConfig Config() => TinyRun.Config(_folder.Path);
 
     private TrainingSet Set(DiffusionTrainingConfig config, PreparedDataset data) =>
-        new(pipeline, config, data, new NoiseSchedule(pipeline.Scheduler), default);
+        new(_pipeline, config, data, new NoiseSchedule(_pipeline.Scheduler), default);
 
     private static double[] Numbers(Tensor tensor) => tensor.detach().to(float64).contiguous().data<double>().ToArray();
 

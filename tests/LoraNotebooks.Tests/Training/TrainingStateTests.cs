@@ -11,13 +11,13 @@ namespace LoraNotebooks.Tests.Training;
 /// <summary>What the files that a run goes on from hold, and what is said of those that it cannot go on from.</summary>
 public sealed class TrainingStateTests : IDisposable
 {
-    private readonly TemporaryFolder folder = new();
-    private readonly StableDiffusionPipeline pipeline = TinyPipeline.Create();
+    private readonly TemporaryFolder _folder = new();
+    private readonly StableDiffusionPipeline _pipeline = TinyPipeline.Create();
 
     public void Dispose()
     {
-        pipeline.Dispose();
-        folder.Dispose();
+        _pipeline.Dispose();
+        _folder.Dispose();
     }
 
     [Fact]
@@ -32,7 +32,7 @@ public sealed class TrainingStateTests : IDisposable
         Assert.Equal("3", metadata["steps"]);
         Assert.Equal(config.ToJson().ToJsonString(), metadata["config"]);
         Assert.Equal(TinyRun.Dataset.ComputeHash(), metadata["data_hash"]);
-        Assert.Equal(DiffusionBase.Of(pipeline).ToJson().ToJsonString(), metadata["base_model"]);
+        Assert.Equal(DiffusionBase.Of(_pipeline).ToJson().ToJsonString(), metadata["base_model"]);
         Assert.Equal((1, 3), ((int)JsonNode.Parse(metadata["runs"])![0]!["firstStep"]!, (int)JsonNode.Parse(metadata["runs"])![0]!["lastStep"]!));
         var tensors = SafetensorsFile.LoadAll(result.StateFile);
         Assert.Equal(["first_moment", "losses", "second_moment", "weights"], tensors.Keys.Order(StringComparer.Ordinal));
@@ -67,9 +67,9 @@ public sealed class TrainingStateTests : IDisposable
     {
         var state = Train(Config() with { Epochs = 1 }, null).StateFile;
         RunFiles.Change(state, "data_hash", "abc");
-        var theirs = DiffusionBase.Of(pipeline) with { Adapters = ["other"] };
+        var theirs = DiffusionBase.Of(_pipeline) with { Adapters = ["other"] };
         RunFiles.Change(state, "base_model", theirs.ToJson().ToJsonString());
-        var before = Directory.GetFiles(folder.Path).ToDictionary(static file => file, File.ReadAllBytes);
+        var before = Directory.GetFiles(_folder.Path).ToDictionary(static file => file, File.ReadAllBytes);
 
         var error = Assert.Throws<InvalidDataException>(() => Train(Config() with { Seed = 4 }, state));
 
@@ -77,7 +77,7 @@ public sealed class TrainingStateTests : IDisposable
             $"'{state}' is of a run with other settings, so that it cannot be resumed with these. Take its settings, data and base model, or start anew:\n"
             + $"- Seed: 3, here 4\n- data: hash abc, here {TinyRun.Dataset.ComputeHash()}\n- adapters beside the base model: other, here none",
             error.Message);
-        Assert.Equal(before, Directory.GetFiles(folder.Path).ToDictionary(static file => file, File.ReadAllBytes));
+        Assert.Equal(before, Directory.GetFiles(_folder.Path).ToDictionary(static file => file, File.ReadAllBytes));
     }
 
     [Fact]
@@ -111,13 +111,13 @@ public sealed class TrainingStateTests : IDisposable
     public void Resume_AllStepsAreDone_WritesTheFinalFileAndTakesNone()
     {
         var state = Stopped(6);
-        var weights = RunFiles.Numbers(folder.In("tiny-step00000006.safetensors"));
+        var weights = RunFiles.Numbers(_folder.In("tiny-step00000006.safetensors"));
 
         var result = Train(Config() with { Epochs = 2 }, state);
 
         Assert.Empty(result.Steps);
         Assert.False(result.WasCancelled);
-        Assert.Equal(folder.In("tiny.safetensors"), result.File);
+        Assert.Equal(_folder.In("tiny.safetensors"), result.File);
         Assert.Equal(weights, RunFiles.Numbers(result.File));
         Assert.Equal(Enumerable.Range(1, 6), RunFiles.Steps(RunFiles.Record(result)));
     }
@@ -131,7 +131,7 @@ public sealed class TrainingStateTests : IDisposable
         var config = JsonNode.Parse(RunFiles.Metadata(state)["config"])!.AsObject();
         config.Remove("Epochs");
         RunFiles.Change(state, "config", config.ToJsonString());
-        File.Delete(folder.In("tiny-run.json"));
+        File.Delete(_folder.In("tiny-run.json"));
 
         var result = Train(Config() with { Epochs = 3 }, state);
 
@@ -146,15 +146,15 @@ public sealed class TrainingStateTests : IDisposable
     [Fact]
     public void Resume_FromAStateElsewhere_TellsWhatItsRecordToldAndThatOthersAreReplaced()
     {
-        Train(Config() with { OutputFolder = folder.In("out"), Epochs = 1 }, null);
+        Train(Config() with { OutputFolder = _folder.In("out"), Epochs = 1 }, null);
         var state = Stopped(5);
         string told = "", own = "";
         TrainingResult? result = null;
 
-        told = Heard.During(() => result = Train(Config() with { OutputFolder = folder.In("out") }, state));
-        own = Heard.During(() => Train(Config(), Path.Combine(folder.Path, ".", "tiny-state.safetensors")));
+        told = Heard.During(() => result = Train(Config() with { OutputFolder = _folder.In("out") }, state));
+        own = Heard.During(() => Train(Config(), Path.Combine(_folder.Path, ".", "tiny-state.safetensors")));
 
-        Assert.Contains($"'{folder.In("out")}' has files of an earlier run called tiny; they are replaced. Give another Name or OutputFolder to keep both.",
+        Assert.Contains($"'{_folder.In("out")}' has files of an earlier run called tiny; they are replaced. Give another Name or OutputFolder to keep both.",
             told, StringComparison.Ordinal);
         Assert.Equal("", own);
         Assert.Equal(Enumerable.Range(1, 12), RunFiles.Steps(RunFiles.Record(result!)));
@@ -166,20 +166,20 @@ public sealed class TrainingStateTests : IDisposable
     public void EarlierRecord_Beside_TakesTheStepsBeforeOne()
     {
         File.WriteAllText(
-            folder.In("a-run.json"),
+            _folder.In("a-run.json"),
             """{"steps":[{"step":1,"loss":5},{"step":2,"loss":6},{"step":3,"loss":7}],"checkpoints":["x","y"],"untrainedLayers":["z"]}""");
-        File.WriteAllText(folder.In("bare-run.json"), """{"steps":[]}""");
+        File.WriteAllText(_folder.In("bare-run.json"), """{"steps":[]}""");
 
-        var earlier = EarlierRecord.Beside(folder.In("a-state"), "-state", "-run.json", 3);
-        var bare = EarlierRecord.Beside(folder.In("bare-state"), "-state", "-run.json", 3);
+        var earlier = EarlierRecord.Beside(_folder.In("a-state"), "-state", "-run.json", 3);
+        var bare = EarlierRecord.Beside(_folder.In("bare-state"), "-state", "-run.json", 3);
 
         Assert.Equal(["""{"step":1,"loss":5}""", """{"step":2,"loss":6}"""], earlier.Steps.Select(static step => step.ToJsonString()));
         Assert.Equal(["x", "y"], earlier.Checkpoints);
         Assert.Equal(["z"], earlier.UntrainedLayers);
         Assert.Equal((0, 0, 0), (bare.Steps.Count, bare.Checkpoints.Count, bare.UntrainedLayers.Count));
-        Assert.Same(EarlierRecord.None, EarlierRecord.Beside(folder.In("b-state"), "-state", "-run.json", 3));
-        Assert.Same(EarlierRecord.None, EarlierRecord.Beside(folder.In("a-other"), "-state", "-run.json", 3));
-        Assert.Same(EarlierRecord.None, EarlierRecord.Beside(folder.In("a"), "-state", "-run.json", 3));
+        Assert.Same(EarlierRecord.None, EarlierRecord.Beside(_folder.In("b-state"), "-state", "-run.json", 3));
+        Assert.Same(EarlierRecord.None, EarlierRecord.Beside(_folder.In("a-other"), "-state", "-run.json", 3));
+        Assert.Same(EarlierRecord.None, EarlierRecord.Beside(_folder.In("a"), "-state", "-run.json", 3));
     }
 
     [Theory]
@@ -195,13 +195,13 @@ public sealed class TrainingStateTests : IDisposable
     [InlineData("""{"steps":[{"step":1.5}]}""")]
     public void EarlierRecord_FileThatIsNone_SaysWhatToDo(string text)
     {
-        File.WriteAllText(folder.In("a-run.json"), text);
+        File.WriteAllText(_folder.In("a-run.json"), text);
 
-        var error = Assert.Throws<InvalidDataException>(() => EarlierRecord.Beside(folder.In("a-state"), "-state", "-run.json", 3));
+        var error = Assert.Throws<InvalidDataException>(() => EarlierRecord.Beside(_folder.In("a-state"), "-state", "-run.json", 3));
 
-        Assert.StartsWith($"'{folder.In("a-run.json")}' is not the record of a run: got ", error.Message, StringComparison.Ordinal);
+        Assert.StartsWith($"'{_folder.In("a-run.json")}' is not the record of a run: got ", error.Message, StringComparison.Ordinal);
         Assert.EndsWith(
-            $" Expected the file that was written with '{folder.In("a-state")}', whose steps the new record goes on with. "
+            $" Expected the file that was written with '{_folder.In("a-state")}', whose steps the new record goes on with. "
             + "Restore it, or move it away to go on without them.",
             error.Message,
             StringComparison.Ordinal);
@@ -223,19 +223,19 @@ public sealed class TrainingStateTests : IDisposable
     }
 
     private DiffusionTrainingConfig Config() =>
-        TinyRun.Config(folder.Path) with { Schedule = new() { Kind = ScheduleKind.Constant }, TextEncoderLora = new DiffusionTrainingConfig().TextEncoderLora };
+        TinyRun.Config(_folder.Path) with { Schedule = new() { Kind = ScheduleKind.Constant }, TextEncoderLora = new DiffusionTrainingConfig().TextEncoderLora };
 
     private string Stopped(int step)
     {
         using var source = new CancellationTokenSource();
-        using var result = new LoraTrainer().Train(Config(), pipeline, TinyRun.Dataset,
+        using var result = new LoraTrainer().Train(Config(), _pipeline, TinyRun.Dataset,
             new Immediate<TrainingStep>(taken => { if (taken.Step == step) { source.Cancel(); } }), source.Token);
         return result.StateFile;
     }
 
     private TrainingResult Train(DiffusionTrainingConfig config, string? state)
     {
-        using var result = new LoraTrainer { ResumeFrom = state }.Train(config, pipeline, TinyRun.Dataset);
+        using var result = new LoraTrainer { ResumeFrom = state }.Train(config, _pipeline, TinyRun.Dataset);
         return result;
     }
 }

@@ -48,13 +48,13 @@ internal sealed record MagnitudeLayout(string Name, int Axis, long[] Shape)
 /// </remarks>
 internal sealed class DoraLayer : AdapterLayer
 {
-    private readonly WeightLayer baseLayer;
-    private readonly MagnitudeLayout magnitude;
+    private readonly WeightLayer _baseLayer;
+    private readonly MagnitudeLayout _magnitude;
 
     public DoraLayer(WeightLayer baseLayer, LowRankLayer update, MagnitudeLayout magnitude)
         : base(baseLayer.Path)
     {
-        (this.baseLayer, Update, this.magnitude) = (baseLayer, update, magnitude);
+        (_baseLayer, Update, _magnitude) = (baseLayer, update, magnitude);
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         update.Register(magnitude.Name, Length(baseLayer.OriginalWeight.to(ScalarType.Float32)).reshape(magnitude.Shape), baseLayer.Weight.device);
@@ -83,10 +83,10 @@ internal sealed class DoraLayer : AdapterLayer
     public override Tensor WeightDelta()
     {
         using var scope = NewDisposeScope();
-        var W = baseLayer.OriginalWeight.to(ScalarType.Float32);
+        var W = _baseLayer.OriginalWeight.to(ScalarType.Float32);
         var V = W.Plus(Update.WeightDelta());
         var n = Length(V.detach());
-        var m = Parameters[magnitude.Name].view(n.shape);
+        var m = Parameters[_magnitude.Name].view(n.shape);
         return ((m / n * V) - W).MoveToOuterDisposeScope();
     }
 
@@ -101,10 +101,10 @@ internal sealed class DoraLayer : AdapterLayer
     {
         using var scope = NewDisposeScope();
         var dropped = x.is_floating_point() ? Update.Dropout(x) : x;
-        var part = baseLayer.Apply(dropped, WeightDelta().to(y.dtype));
+        var part = _baseLayer.Apply(dropped, WeightDelta().to(y.dtype));
         if (BiasDelta() is { } bias)
         {
-            part = part.Plus(baseLayer.AlongChannels(bias.to(y.dtype), y.dim()));
+            part = part.Plus(_baseLayer.AlongChannels(bias.to(y.dtype), y.dim()));
         }
 
         return y.Plus(part, times: weight).MoveToOuterDisposeScope();
@@ -118,6 +118,6 @@ internal sealed class DoraLayer : AdapterLayer
 
     /// <summary>The norm over all axes but that of m, which stay with size 1.</summary>
     private Tensor Length(Tensor V) => V.Squared()
-        .sum([.. Enumerable.Range(0, (int)V.dim()).Where(axis => axis != magnitude.Axis).Select(static axis => (long)axis)], keepdim: true)
+        .sum([.. Enumerable.Range(0, (int)V.dim()).Where(axis => axis != _magnitude.Axis).Select(static axis => (long)axis)], keepdim: true)
         .sqrt();
 }

@@ -140,17 +140,17 @@ internal sealed record LokrLayout : LayerLayout
 /// <remarks>Source: Yeh et al. 2023 (LyCORIS, arXiv:2309.14859); KohakuBlueleaf/LyCORIS, modules/lokr.py; huggingface/peft, tuners/lokr.</remarks>
 internal sealed class LokrLayer : LowRankLayer
 {
-    private readonly LokrLayout layout;
-    private readonly long[] inner;
+    private readonly LokrLayout _layout;
+    private readonly long[] _inner;
 
     public LokrLayer(WeightLayer baseLayer, LokrLayout layout, Generator generator)
         : base(baseLayer, layout)
     {
-        this.layout = layout;
+        _layout = layout;
         var (shape, r) = (baseLayer.Weight.shape, (long)Rank);
         var (out1, in1) = layout.Outer;
         long[] kernel = shape[2..];
-        inner = [shape[0] / out1, shape[1] / in1, .. kernel];
+        _inner = [shape[0] / out1, shape[1] / in1, .. kernel];
         if (layout.OuterIsWhole)
         {
             RegisterZero(("lokr_w1", [out1, in1]));
@@ -163,15 +163,15 @@ internal sealed class LokrLayer : LowRankLayer
 
         if (layout.InnerIsWhole)
         {
-            RegisterDrawn(generator, ("lokr_w2", inner));
+            RegisterDrawn(generator, ("lokr_w2", _inner));
         }
         else if (layout.HasCore)
         {
-            RegisterDrawn(generator, ("lokr_w2_a", [r, inner[0]]), ("lokr_w2_b", [r, inner[1]]), ("lokr_t2", [r, r, .. kernel]));
+            RegisterDrawn(generator, ("lokr_w2_a", [r, _inner[0]]), ("lokr_w2_b", [r, _inner[1]]), ("lokr_t2", [r, r, .. kernel]));
         }
         else
         {
-            RegisterDrawn(generator, ("lokr_w2_a", [inner[0], r]), ("lokr_w2_b", [r, inner[1..].Aggregate(1L, static (product, size) => product * size)]));
+            RegisterDrawn(generator, ("lokr_w2_a", [_inner[0], r]), ("lokr_w2_b", [r, _inner[1..].Aggregate(1L, static (product, size) => product * size)]));
         }
     }
 
@@ -179,11 +179,11 @@ internal sealed class LokrLayer : LowRankLayer
     public override Tensor WeightDelta()
     {
         using var scope = NewDisposeScope();
-        var W1 = layout.OuterIsWhole ? Parameters["lokr_w1"] : Parameters["lokr_w1_a"].matmul(Parameters["lokr_w1_b"]);
-        var W2 = layout.InnerIsWhole ? Parameters["lokr_w2"]
+        var W1 = _layout.OuterIsWhole ? Parameters["lokr_w1"] : Parameters["lokr_w1_a"].matmul(Parameters["lokr_w1_b"]);
+        var W2 = _layout.InnerIsWhole ? Parameters["lokr_w2"]
             : Layout.HasCore ? Tucker(Parameters["lokr_t2"], Parameters["lokr_w2_a"], Parameters["lokr_w2_b"])
-            : Parameters["lokr_w2_a"].matmul(Parameters["lokr_w2_b"]).view(inner);
-        var ones = Enumerable.Repeat(1L, inner.Length - 2);
+            : Parameters["lokr_w2_a"].matmul(Parameters["lokr_w2_b"]).view(_inner);
+        var ones = Enumerable.Repeat(1L, _inner.Length - 2);
         return kron(W1.view([.. W1.shape, .. ones]), W2).Times(Scale).view(BaseLayer.Weight.shape).MoveToOuterDisposeScope();
     }
 

@@ -101,18 +101,18 @@ public sealed record LoraMethod : AdapterMethod
 /// <remarks>Source: Hu et al. 2021 (arXiv:2106.09685), section 4.1; huggingface/peft, tuners/lora/layer.py.</remarks>
 internal abstract class LoraLayer : LowRankLayer
 {
-    private readonly double dropout;
-    private readonly Generator dropoutGenerator;
+    private readonly double _dropout;
+    private readonly Generator _dropoutGenerator;
 
     protected LoraLayer(WeightLayer baseLayer, LayerLayout layout, LoraConfig config, Generator generator)
         : base(baseLayer, layout)
     {
-        dropout = config.Dropout;
+        _dropout = config.Dropout;
         using var seed = randint(long.MaxValue, 1, ScalarType.Int64, generator: generator);
 
         // A model without memory, of which only sizes are asked, has no random numbers of its own.
         var device = baseLayer.Weight.device;
-        dropoutGenerator = new Generator((ulong)seed.item<long>(), device.type == DeviceType.META ? CPU : device);
+        _dropoutGenerator = new Generator((ulong)seed.item<long>(), device.type == DeviceType.META ? CPU : device);
     }
 
     /// <summary>A.</summary>
@@ -140,7 +140,7 @@ internal abstract class LoraLayer : LowRankLayer
     /// <summary>Δb = s·b.</summary>
     public override Tensor? BiasDelta() => BiasOfB is { } bias ? bias.Times(Scale) : null;
 
-    internal override void SeedDropout(long seed) => dropoutGenerator.manual_seed(seed);
+    internal override void SeedDropout(long seed) => _dropoutGenerator.manual_seed(seed);
 
     /// <summary>
     /// Draws A and sets B (and its bias) to zero. All sizes of A but the first make n, the inputs of one output; B's first size is the number of outputs.
@@ -174,18 +174,18 @@ internal abstract class LoraLayer : LowRankLayer
     /// <summary>Zeroes inputs with probability p and scales the others by 1/(1 − p), in training.</summary>
     protected internal override Tensor Dropout(Tensor x)
     {
-        if (!Training || dropout == 0)
+        if (!Training || _dropout == 0)
         {
             return x;
         }
 
-        var keep = empty_like(x).bernoulli_(1 - dropout, dropoutGenerator);
-        return x * keep.Over_(1 - dropout);
+        var keep = empty_like(x).bernoulli_(1 - _dropout, _dropoutGenerator);
+        return x * keep.Over_(1 - _dropout);
     }
 
     protected override void Dispose(bool disposing)
     {
-        dropoutGenerator.Dispose();
+        _dropoutGenerator.Dispose();
         base.Dispose(disposing);
     }
 }
@@ -231,12 +231,12 @@ internal sealed class LoraLinear : LoraLayer
 /// <remarks>With groups, A and B are grouped like W, so that the update can be merged; upstream leaves A whole there and cannot merge.</remarks>
 internal sealed class LoraConv2d : LoraLayer
 {
-    private readonly Conv2dLayer baseLayer;
+    private readonly Conv2dLayer _baseLayer;
 
     public LoraConv2d(Conv2dLayer baseLayer, LayerLayout layout, LoraConfig config, Generator generator)
         : base(baseLayer, layout, config, generator)
     {
-        this.baseLayer = baseLayer;
+        _baseLayer = baseLayer;
         var groups = baseLayer.Groups;
         if (Rank % groups != 0)
         {
@@ -253,17 +253,17 @@ internal sealed class LoraConv2d : LoraLayer
     public override Tensor WeightDelta()
     {
         using var scope = NewDisposeScope();
-        var a = A.view(baseLayer.Groups, Rank / baseLayer.Groups, -1);
-        var b = B.view(baseLayer.Groups, -1, Rank / baseLayer.Groups);
-        return b.matmul(a).Times(Scale).view(baseLayer.Weight.shape).MoveToOuterDisposeScope();
+        var a = A.view(_baseLayer.Groups, Rank / _baseLayer.Groups, -1);
+        var b = B.view(_baseLayer.Groups, -1, Rank / _baseLayer.Groups);
+        return b.matmul(a).Times(Scale).view(_baseLayer.Weight.shape).MoveToOuterDisposeScope();
     }
 
     /// <summary>y + w·s·(B ∗ (A ∗ dropout(x))).</summary>
     public override Tensor Add(Tensor y, Tensor x, double weight)
     {
         using var scope = NewDisposeScope();
-        var h = baseLayer.Apply(Dropout(x), A.to(x.dtype));
-        var part = CheckedConvolution.Apply(h, B.to(x.dtype), BiasOfB?.to(x.dtype), ConvolutionGeometry.Square() with { Groups = baseLayer.Groups });
+        var h = _baseLayer.Apply(Dropout(x), A.to(x.dtype));
+        var part = CheckedConvolution.Apply(h, B.to(x.dtype), BiasOfB?.to(x.dtype), ConvolutionGeometry.Square() with { Groups = _baseLayer.Groups });
 
         // In place: a convolution with a frozen weight needs its input for the backward pass, not its output.
         y.Plus_(part, times: weight * Scale);
@@ -274,12 +274,12 @@ internal sealed class LoraConv2d : LoraLayer
 /// <summary>LoRA beside an embedding: A is [r, vocabulary], B is [dimension, r]. Here A starts at zero and B ~ N(0, 1).</summary>
 internal sealed class LoraEmbedding : LoraLayer
 {
-    private readonly EmbeddingLayer baseLayer;
+    private readonly EmbeddingLayer _baseLayer;
 
     public LoraEmbedding(EmbeddingLayer baseLayer, LayerLayout layout, LoraConfig config, Generator generator)
         : base(baseLayer, layout, config, generator)
     {
-        this.baseLayer = baseLayer;
+        _baseLayer = baseLayer;
         using var scope = NewDisposeScope();
         var W = baseLayer.Weight;
         RequireHeld(NameOfA, [Rank, W.size(0)]);
@@ -303,7 +303,7 @@ internal sealed class LoraEmbedding : LoraLayer
     public override Tensor Add(Tensor y, Tensor x, double weight)
     {
         using var scope = NewDisposeScope();
-        var h = baseLayer.Rows(A.t(), x).to(y.dtype);
+        var h = _baseLayer.Rows(A.t(), x).to(y.dtype);
         y.Plus_(h.matmul(B.to(y.dtype).t()), times: weight * Scale);
         return y;
     }

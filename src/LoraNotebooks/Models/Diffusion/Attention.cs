@@ -8,8 +8,8 @@ namespace LoraNotebooks.Models.Diffusion;
 /// <remarks>Source: Vaswani et al. 2017, section 3.2; diffusers, models/attention_processor.py, <c>Attention</c>.</remarks>
 public sealed class Attention : Module<Tensor, Tensor, Tensor>
 {
-    private readonly int heads;
-    private readonly bool upcast;
+    private readonly int _heads;
+    private readonly bool _upcast;
     private readonly Module<Tensor, Tensor> to_q;
     private readonly Module<Tensor, Tensor> to_k;
     private readonly Module<Tensor, Tensor> to_v;
@@ -26,8 +26,8 @@ public sealed class Attention : Module<Tensor, Tensor, Tensor>
         : base(nameof(Attention))
     {
         var inner = heads * headDimension;
-        this.heads = heads;
-        this.upcast = upcast;
+        _heads = heads;
+        _upcast = upcast;
         to_q = Layers.Linear(queryDimension, inner, hasBias: false);
         to_k = Layers.Linear(contextDimension, inner, hasBias: false);
         to_v = Layers.Linear(contextDimension, inner, hasBias: false);
@@ -42,7 +42,7 @@ public sealed class Attention : Module<Tensor, Tensor, Tensor>
     public override Tensor forward(Tensor x, Tensor context)
     {
         using var scope = NewDisposeScope();
-        var attended = ScaledDotProduct.Attend(to_q.call(x), to_k.call(context), to_v.call(context), heads, upcast);
+        var attended = ScaledDotProduct.Attend(to_q.call(x), to_k.call(context), to_v.call(context), _heads, _upcast);
         var y = to_out[0].call(attended);
         return (((Dropout)to_out[1]).p > 0 ? to_out[1].call(y) : y).MoveToOuterDisposeScope();
     }

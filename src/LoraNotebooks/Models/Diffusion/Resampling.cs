@@ -8,7 +8,7 @@ namespace LoraNotebooks.Models.Diffusion;
 public sealed class Downsample2D : Module<Tensor, Tensor>
 {
     private readonly Module<Tensor, Tensor> conv;
-    private readonly bool padFarSideOnly;
+    private readonly bool _padFarSideOnly;
 
     /// <summary>Creates the convolution.</summary>
     /// <param name="channels">C, the number of channels in and out.</param>
@@ -16,7 +16,7 @@ public sealed class Downsample2D : Module<Tensor, Tensor>
     public Downsample2D(int channels, int padding)
         : base(nameof(Downsample2D))
     {
-        padFarSideOnly = padding == 0;
+        _padFarSideOnly = padding == 0;
         conv = Layers.Conv2d(channels, channels, kernel_size: 3, stride: 2, padding: padding);
         RegisterComponents();
     }
@@ -26,7 +26,7 @@ public sealed class Downsample2D : Module<Tensor, Tensor>
     /// <returns>[N, C, H/2, W/2].</returns>
     public override Tensor forward(Tensor input)
     {
-        if (!padFarSideOnly)
+        if (!_padFarSideOnly)
         {
             return conv.call(input);
         }

@@ -13,7 +13,7 @@ public sealed class Transformer2DModel : Module<Tensor, Tensor, Tensor>
 {
     private const double NormEpsilon = 1e-6;
 
-    private readonly bool linearProjection;
+    private readonly bool _linearProjection;
     private readonly Module<Tensor, Tensor> norm;
     private readonly Module<Tensor, Tensor> proj_in;
     private readonly ModuleList<BasicTransformerBlock> transformer_blocks;
@@ -27,12 +27,12 @@ public sealed class Transformer2DModel : Module<Tensor, Tensor, Tensor>
     {
         ArgumentNullException.ThrowIfNull(options);
         var inner = options.Heads * (channels / options.Heads);
-        linearProjection = options.UseLinearProjection;
+        _linearProjection = options.UseLinearProjection;
         norm = Layers.GroupNorm(options.NormGroups, channels, NormEpsilon);
-        proj_in = linearProjection ? Layers.Linear(channels, inner) : Layers.Conv2d(channels, inner, kernel_size: 1);
+        proj_in = _linearProjection ? Layers.Linear(channels, inner) : Layers.Conv2d(channels, inner, kernel_size: 1);
         transformer_blocks = ModuleList(
             Enumerable.Range(0, options.Layers).Select(_ => new BasicTransformerBlock(inner, options)).ToArray());
-        proj_out = linearProjection ? Layers.Linear(inner, channels) : Layers.Conv2d(inner, channels, kernel_size: 1);
+        proj_out = _linearProjection ? Layers.Linear(inner, channels) : Layers.Conv2d(inner, channels, kernel_size: 1);
         RegisterComponents();
     }
 
@@ -45,13 +45,13 @@ public sealed class Transformer2DModel : Module<Tensor, Tensor, Tensor>
         using var scope = NewDisposeScope();
         var shape = x.shape;
         var h = norm.call(x);
-        h = linearProjection ? proj_in.call(ToTokens(h)) : ToTokens(proj_in.call(h));
+        h = _linearProjection ? proj_in.call(ToTokens(h)) : ToTokens(proj_in.call(h));
         foreach (var block in transformer_blocks)
         {
             h = block.call(h, context);
         }
 
-        h = linearProjection ? ToPixels(proj_out.call(h), shape) : proj_out.call(ToPixels(h, shape));
+        h = _linearProjection ? ToPixels(proj_out.call(h), shape) : proj_out.call(ToPixels(h, shape));
         return h.Plus(x).MoveToOuterDisposeScope();
     }
 
@@ -85,7 +85,7 @@ public sealed record TransformerOptions(
 /// <remarks>Source: diffusers, models/attention.py, <c>BasicTransformerBlock</c> with layer norm.</remarks>
 public sealed class BasicTransformerBlock : Module<Tensor, Tensor, Tensor>
 {
-    private readonly bool onlyCrossAttention;
+    private readonly bool _onlyCrossAttention;
     private readonly Module<Tensor, Tensor> norm1;
     private readonly Attention attn1;
     private readonly Module<Tensor, Tensor> norm2;
@@ -100,10 +100,10 @@ public sealed class BasicTransformerBlock : Module<Tensor, Tensor, Tensor>
         : base(nameof(BasicTransformerBlock))
     {
         ArgumentNullException.ThrowIfNull(options);
-        onlyCrossAttention = options.OnlyCrossAttention;
+        _onlyCrossAttention = options.OnlyCrossAttention;
         var (heads, text) = (options.Heads, options.CrossAttentionDimension);
         norm1 = Layers.LayerNorm(dimension);
-        attn1 = new Attention(dimension, onlyCrossAttention ? text : dimension, heads, dimension / heads, options.UpcastAttention, options.Dropout);
+        attn1 = new Attention(dimension, _onlyCrossAttention ? text : dimension, heads, dimension / heads, options.UpcastAttention, options.Dropout);
         norm2 = Layers.LayerNorm(dimension);
         attn2 = new Attention(dimension, text, heads, dimension / heads, options.UpcastAttention, options.Dropout);
         norm3 = Layers.LayerNorm(dimension);
@@ -119,7 +119,7 @@ public sealed class BasicTransformerBlock : Module<Tensor, Tensor, Tensor>
     {
         using var scope = NewDisposeScope();
         var h = norm1.call(x);
-        x = attn1.call(h, onlyCrossAttention ? context : h).Plus(x);
+        x = attn1.call(h, _onlyCrossAttention ? context : h).Plus(x);
         x = attn2.call(norm2.call(x), context).Plus(x);
         return ff.call(norm3.call(x)).Plus(x).MoveToOuterDisposeScope();
     }

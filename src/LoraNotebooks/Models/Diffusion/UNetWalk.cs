@@ -13,8 +13,8 @@ internal sealed class UNetWalk(UNetConfig config, TensorLedger ledger, ScalarTyp
     private const int GatedExpansion = 8;
     private const int Expansion = 4;
 
-    private double batch;
-    private double textTokens;
+    private double _batch;
+    private double _textTokens;
 
     /// <summary>A prediction.</summary>
     /// <param name="images">N.</param>
@@ -24,11 +24,11 @@ internal sealed class UNetWalk(UNetConfig config, TensorLedger ledger, ScalarTyp
     /// <param name="trainsText">Whether gradients reach the text: its hidden states, and in SDXL the pooled one.</param>
     public void Run(int images, int height, int width, int text, bool trainsText = false)
     {
-        (batch, textTokens) = (images, text);
+        (_batch, _textTokens) = (images, text);
         using var scope = Ledger.NewScope();
         var channels = config.BlockOutChannels;
         double timeSize = 4.0 * channels[0];
-        var context = Ledger.Input(batch * textTokens * config.CrossAttentionDim[0], trainsText);
+        var context = Ledger.Input(_batch * _textTokens * config.CrossAttentionDim[0], trainsText);
         var time = Embedding("time_embedding", channels[0], timeSize);
         if (config.HasAddedConditions)
         {
@@ -38,7 +38,7 @@ internal sealed class UNetWalk(UNetConfig config, TensorLedger ledger, ScalarTyp
 
         time = Activation(time);
         var sizes = Sizes(height, width);
-        var x = Convolution("conv_in", Ledger.Input(batch * config.InChannels * height * width), Pixels(sizes[0]), channels[0]);
+        var x = Convolution("conv_in", Ledger.Input(_batch * config.InChannels * height * width), Pixels(sizes[0]), channels[0]);
         var skips = new Stack<(LedgerEntry Entry, double Channels)>();
         skips.Push((x, channels[0]));
         for (var level = 0; level < channels.Count; level++)
@@ -68,7 +68,7 @@ internal sealed class UNetWalk(UNetConfig config, TensorLedger ledger, ScalarTyp
         double own = config.BlockOutChannels[level], above = config.BlockOutChannels[Math.Max(level - 1, 0)];
         for (var i = 0; i < config.LayersPerBlock[level]; i++)
         {
-            x = Resnet($"{path}.resnets.{i}", x, i == 0 ? above : own, own, Pixels(sizes[level]), time, batch);
+            x = Resnet($"{path}.resnets.{i}", x, i == 0 ? above : own, own, Pixels(sizes[level]), time, _batch);
             x = Transformer($"{path}.attentions.{i}", x, own, config.DownTransformer(level), context, sizes[level]);
             skips.Push((scope.Out(x), own));
         }
@@ -86,9 +86,9 @@ internal sealed class UNetWalk(UNetConfig config, TensorLedger ledger, ScalarTyp
     {
         using var scope = Ledger.NewScope();
         double channels = config.BlockOutChannels[^1];
-        x = Resnet("mid_block.resnets.0", x, channels, channels, Pixels(size), time, batch);
+        x = Resnet("mid_block.resnets.0", x, channels, channels, Pixels(size), time, _batch);
         x = Transformer("mid_block.attentions.0", x, channels, config.MidTransformer(), context, size);
-        return scope.Out(Resnet("mid_block.resnets.1", x, channels, channels, Pixels(size), time, batch));
+        return scope.Out(Resnet("mid_block.resnets.1", x, channels, channels, Pixels(size), time, _batch));
     }
 
     private LedgerEntry Up(
@@ -106,7 +106,7 @@ internal sealed class UNetWalk(UNetConfig config, TensorLedger ledger, ScalarTyp
         {
             var skip = skips.Pop();
             var joined = Ledger.Make(x.Numbers + skip.Entry.Numbers, x, skip.Entry);
-            x = Resnet($"{path}.resnets.{i}", joined, joined.Numbers / Pixels(sizes[level]), own, Pixels(sizes[level]), time, batch);
+            x = Resnet($"{path}.resnets.{i}", joined, joined.Numbers / Pixels(sizes[level]), own, Pixels(sizes[level]), time, _batch);
             x = Transformer($"{path}.attentions.{i}", x, own, config.UpTransformer(level), context, sizes[level]);
         }
 
@@ -140,10 +140,10 @@ internal sealed class UNetWalk(UNetConfig config, TensorLedger ledger, ScalarTyp
         using var scope = Ledger.NewScope();
         var h = Norm($"{path}.norm1", x);
         x = options.OnlyCrossAttention
-            ? Sum(Attention($"{path}.attn1", h, context, size, options.Heads, batch, tokens, textTokens, options.UpcastAttention), x)
-            : Sum(Attention($"{path}.attn1", h, h, size, options.Heads, batch, tokens, tokens, options.UpcastAttention), x);
-        x = Sum(Attention($"{path}.attn2", Norm($"{path}.norm2", x), context, size, options.Heads, batch, tokens, textTokens, options.UpcastAttention), x);
-        return scope.Out(Sum(FeedForward($"{path}.ff", Norm($"{path}.norm3", x), size, batch * tokens), x));
+            ? Sum(Attention($"{path}.attn1", h, context, size, options.Heads, _batch, tokens, _textTokens, options.UpcastAttention), x)
+            : Sum(Attention($"{path}.attn1", h, h, size, options.Heads, _batch, tokens, tokens, options.UpcastAttention), x);
+        x = Sum(Attention($"{path}.attn2", Norm($"{path}.norm2", x), context, size, options.Heads, _batch, tokens, _textTokens, options.UpcastAttention), x);
+        return scope.Out(Sum(FeedForward($"{path}.ff", Norm($"{path}.norm3", x), size, _batch * tokens), x));
     }
 
     /// <summary>a ⊙ gelu(b): both halves and gelu(b) are read by the backward pass.</summary>
@@ -157,13 +157,13 @@ internal sealed class UNetWalk(UNetConfig config, TensorLedger ledger, ScalarTyp
 
     private LedgerEntry Embedding(string path, double features, double size, bool isTrained = false)
     {
-        var h = Linear($"{path}.linear_1", Ledger.Input(batch * features, isTrained), batch, size);
-        return Linear($"{path}.linear_2", Activation(h), batch, size);
+        var h = Linear($"{path}.linear_1", Ledger.Input(_batch * features, isTrained), _batch, size);
+        return Linear($"{path}.linear_2", Activation(h), _batch, size);
     }
 
     private LedgerEntry Sum(LedgerEntry a, LedgerEntry b) => Ledger.Make(a.Numbers, a, b);
 
-    private double Pixels((int Height, int Width) size) => batch * size.Height * size.Width;
+    private double Pixels((int Height, int Width) size) => _batch * size.Height * size.Width;
 
     /// <summary>The latents' size at each level; halving rounds up.</summary>
     private (int Height, int Width)[] Sizes(int height, int width)

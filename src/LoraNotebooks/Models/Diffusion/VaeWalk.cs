@@ -10,8 +10,8 @@ namespace LoraNotebooks.Models.Diffusion;
 /// <param name="device">Where they are.</param>
 internal sealed class VaeWalk(AutoencoderKLConfig config, TensorLedger ledger, ScalarType type, DeviceType device) : DiffusionWalk(ledger, type, device)
 {
-    private readonly int lowest = config.BlockOutChannels.Count - 1;
-    private double batch;
+    private readonly int _lowest = config.BlockOutChannels.Count - 1;
+    private double _batch;
 
     /// <summary>Pixels to latents.</summary>
     /// <param name="images">N.</param>
@@ -19,16 +19,16 @@ internal sealed class VaeWalk(AutoencoderKLConfig config, TensorLedger ledger, S
     /// <param name="width">Their width.</param>
     public void Encode(int images, int height, int width)
     {
-        batch = images;
+        _batch = images;
         using var scope = Ledger.NewScope();
         var channels = config.BlockOutChannels;
         var x = Convolution("encoder.conv_in", Ledger.Input(Pixels(height, width) * config.InChannels), Pixels(height, width), channels[0]);
-        for (var level = 0; level <= lowest; level++)
+        for (var level = 0; level <= _lowest; level++)
         {
             x = Down(level, x, height >> level, width >> level);
         }
 
-        var (bottomHeight, bottomWidth) = (height >> lowest, width >> lowest);
+        var (bottomHeight, bottomWidth) = (height >> _lowest, width >> _lowest);
         x = Norm("encoder.conv_norm_out", Middle("encoder.mid_block", x, bottomHeight, bottomWidth));
         x = Convolution("encoder.conv_out", Activation(x), Pixels(bottomHeight, bottomWidth), 2 * config.LatentChannels);
         if (config.UseQuantConv)
@@ -43,9 +43,9 @@ internal sealed class VaeWalk(AutoencoderKLConfig config, TensorLedger ledger, S
     /// <param name="width">Their width.</param>
     public void Decode(int images, int height, int width)
     {
-        batch = images;
+        _batch = images;
         using var scope = Ledger.NewScope();
-        var (bottomHeight, bottomWidth) = (height >> lowest, width >> lowest);
+        var (bottomHeight, bottomWidth) = (height >> _lowest, width >> _lowest);
         var x = Ledger.Input(Pixels(bottomHeight, bottomWidth) * config.LatentChannels);
         if (config.UsePostQuantConv)
         {
@@ -54,7 +54,7 @@ internal sealed class VaeWalk(AutoencoderKLConfig config, TensorLedger ledger, S
 
         x = Convolution("decoder.conv_in", x, Pixels(bottomHeight, bottomWidth), config.BlockOutChannels[^1]);
         x = Middle("decoder.mid_block", x, bottomHeight, bottomWidth);
-        for (var level = lowest; level >= 0; level--)
+        for (var level = _lowest; level >= 0; level--)
         {
             x = Up(level, x, height, width);
         }
@@ -69,10 +69,10 @@ internal sealed class VaeWalk(AutoencoderKLConfig config, TensorLedger ledger, S
         double above = config.BlockOutChannels[Math.Max(level - 1, 0)], own = config.BlockOutChannels[level];
         for (var i = 0; i < config.LayersPerBlock; i++)
         {
-            x = Resnet($"{path}.resnets.{i}", x, i == 0 ? above : own, own, Pixels(height, width), null, batch);
+            x = Resnet($"{path}.resnets.{i}", x, i == 0 ? above : own, own, Pixels(height, width), null, _batch);
         }
 
-        if (level < lowest)
+        if (level < _lowest)
         {
             // Padded at the right and the bottom, which is a copy.
             x = Convolution($"{path}.downsamplers.0.conv", Ledger.Make(Pixels(height + 1, width + 1) * own, x), Pixels(height / 2, width / 2), own);
@@ -84,11 +84,11 @@ internal sealed class VaeWalk(AutoencoderKLConfig config, TensorLedger ledger, S
     private LedgerEntry Up(int level, LedgerEntry x, int height, int width)
     {
         using var scope = Ledger.NewScope();
-        var path = $"decoder.up_blocks.{lowest - level}";
-        double below = config.BlockOutChannels[Math.Min(level + 1, lowest)], own = config.BlockOutChannels[level];
+        var path = $"decoder.up_blocks.{_lowest - level}";
+        double below = config.BlockOutChannels[Math.Min(level + 1, _lowest)], own = config.BlockOutChannels[level];
         for (var i = 0; i <= config.LayersPerBlock; i++)
         {
-            x = Resnet($"{path}.resnets.{i}", x, i == 0 ? below : own, own, Pixels(height >> level, width >> level), null, batch);
+            x = Resnet($"{path}.resnets.{i}", x, i == 0 ? below : own, own, Pixels(height >> level, width >> level), null, _batch);
         }
 
         return scope.Out(level == 0 ? x : Upsample($"{path}.upsamplers.0", x, own, Pixels(height >> (level - 1), width >> (level - 1))));
@@ -99,15 +99,15 @@ internal sealed class VaeWalk(AutoencoderKLConfig config, TensorLedger ledger, S
         using var scope = Ledger.NewScope();
         double channels = config.BlockOutChannels[^1];
         var pixels = Pixels(height, width);
-        x = Resnet($"{path}.resnets.0", x, channels, channels, pixels, null, batch);
+        x = Resnet($"{path}.resnets.0", x, channels, channels, pixels, null, _batch);
         if (config.MidBlockAddAttention)
         {
             var h = Norm($"{path}.attentions.0.group_norm", x);
-            x = Ledger.Make(x.Numbers, x, Attention($"{path}.attentions.0", h, h, channels, heads: 1, batch, pixels / batch, pixels / batch));
+            x = Ledger.Make(x.Numbers, x, Attention($"{path}.attentions.0", h, h, channels, heads: 1, _batch, pixels / _batch, pixels / _batch));
         }
 
-        return scope.Out(Resnet($"{path}.resnets.1", x, channels, channels, pixels, null, batch));
+        return scope.Out(Resnet($"{path}.resnets.1", x, channels, channels, pixels, null, _batch));
     }
 
-    private double Pixels(int height, int width) => batch * height * width;
+    private double Pixels(int height, int width) => _batch * height * width;
 }

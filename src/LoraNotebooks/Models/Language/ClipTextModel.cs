@@ -168,26 +168,26 @@ internal sealed class ClipTextTransformer : Module<Tensor, Tensor>
     private readonly ClipTextEmbeddings embeddings;
     private readonly ClipEncoder encoder;
     private readonly Module<Tensor, Tensor> final_layer_norm;
-    private readonly int layers;
+    private readonly int _layers;
 
     public ClipTextTransformer(ClipTextConfig config)
         : base(nameof(ClipTextTransformer))
     {
-        layers = config.NumHiddenLayers;
+        _layers = config.NumHiddenLayers;
         embeddings = new ClipTextEmbeddings(config);
         encoder = new ClipEncoder(config);
         final_layer_norm = Layers.LayerNorm(config.HiddenSize, config.LayerNormEps);
         RegisterComponents();
     }
 
-    public override Tensor forward(Tensor inputIds) => Run(inputIds, layers, normalize: true);
+    public override Tensor forward(Tensor inputIds) => Run(inputIds, _layers, normalize: true);
 
     /// <summary>The states after some layers as they are, and those after all layers and the final norm.</summary>
     public (Tensor Hidden, Tensor Last) RunTapped(Tensor inputIds, int layerCount)
     {
         using var scope = NewDisposeScope();
         var hidden = encoder.Run(embeddings.call(inputIds), 0, layerCount);
-        var last = final_layer_norm.call(encoder.Run(hidden, layerCount, layers));
+        var last = final_layer_norm.call(encoder.Run(hidden, layerCount, _layers));
         return (hidden.MoveToOuterDisposeScope(), last.MoveToOuterDisposeScope());
     }
 
@@ -282,7 +282,7 @@ internal sealed class ClipEncoderLayer : Module<Tensor, Tensor, Tensor>
 /// <summary>Masked multi-head self-attention: W_o·softmax(QKᵀ/√d + mask)·V.</summary>
 internal sealed class ClipAttention : Module<Tensor, Tensor, Tensor>
 {
-    private readonly int heads;
+    private readonly int _heads;
     private readonly Module<Tensor, Tensor> k_proj;
     private readonly Module<Tensor, Tensor> v_proj;
     private readonly Module<Tensor, Tensor> q_proj;
@@ -291,7 +291,7 @@ internal sealed class ClipAttention : Module<Tensor, Tensor, Tensor>
     public ClipAttention(ClipTextConfig config)
         : base(nameof(ClipAttention))
     {
-        heads = config.NumAttentionHeads;
+        _heads = config.NumAttentionHeads;
         k_proj = Layers.Linear(config.HiddenSize, config.HiddenSize);
         v_proj = Layers.Linear(config.HiddenSize, config.HiddenSize);
         q_proj = Layers.Linear(config.HiddenSize, config.HiddenSize);
@@ -303,18 +303,18 @@ internal sealed class ClipAttention : Module<Tensor, Tensor, Tensor>
     {
         using var scope = NewDisposeScope();
         var (batch, length, width) = (hidden.size(0), hidden.size(1), hidden.size(2));
-        var d = width / heads;
+        var d = width / _heads;
         var q = SplitHeads(q_proj.call(hidden));
         var k = SplitHeads(k_proj.call(hidden));
         var v = SplitHeads(v_proj.call(hidden));
 
         // mask + QKᵀ/√d in one pass. In TorchSharp the matrices come first and the added tensor last.
         var weights = q.baddbmm(k.transpose(1, 2), mask, beta: 1, alpha: (float)(1 / Math.Sqrt(d))).softmax(-1);
-        var attended = weights.bmm(v).view(batch, heads, length, d).transpose(1, 2).reshape(batch, length, width);
+        var attended = weights.bmm(v).view(batch, _heads, length, d).transpose(1, 2).reshape(batch, length, width);
         return out_proj.call(attended).MoveToOuterDisposeScope();
 
         // [N, T, heads·d] → [N·heads, T, d]
-        Tensor SplitHeads(Tensor tokens) => tokens.view(batch, length, heads, d).transpose(1, 2).reshape(batch * heads, length, d);
+        Tensor SplitHeads(Tensor tokens) => tokens.view(batch, length, _heads, d).transpose(1, 2).reshape(batch * _heads, length, d);
     }
 }
 
@@ -323,12 +323,12 @@ internal sealed class ClipMlp : Module<Tensor, Tensor>
 {
     private readonly Module<Tensor, Tensor> fc1;
     private readonly Module<Tensor, Tensor> fc2;
-    private readonly bool quick;
+    private readonly bool _quick;
 
     public ClipMlp(ClipTextConfig config)
         : base(nameof(ClipMlp))
     {
-        quick = config.HiddenAct == "quick_gelu";
+        _quick = config.HiddenAct == "quick_gelu";
         fc1 = Layers.Linear(config.HiddenSize, config.IntermediateSize);
         fc2 = Layers.Linear(config.IntermediateSize, config.HiddenSize);
         RegisterComponents();
@@ -340,7 +340,7 @@ internal sealed class ClipMlp : Module<Tensor, Tensor>
         var h = fc1.call(hidden);
 
         // quick_gelu is Hendrycks and Gimpel's approximation x·σ(1.702x) (arXiv:1606.08415).
-        var activated = quick ? h * h.Times(1.702).sigmoid() : functional.gelu(h);
+        var activated = _quick ? h * h.Times(1.702).sigmoid() : functional.gelu(h);
         return fc2.call(activated).MoveToOuterDisposeScope();
     }
 }

@@ -7,18 +7,18 @@ internal sealed class ClipTextWalk(ClipTextConfig config, TensorLedger ledger) :
 {
     private const string Prefix = "text_model.encoder.layers";
 
-    private double rows;
-    private double scores;
+    private double _rows;
+    private double _scores;
 
     /// <summary>The hidden states of texts.</summary>
     /// <param name="texts">N.</param>
     /// <param name="tokens">T.</param>
     public void Run(int texts, int tokens)
     {
-        rows = (double)texts * tokens;
-        scores = rows * tokens * config.NumAttentionHeads;
+        _rows = (double)texts * tokens;
+        _scores = _rows * tokens * config.NumAttentionHeads;
         using var scope = Ledger.NewScope();
-        var x = Ledger.Input(rows * config.HiddenSize);
+        var x = Ledger.Input(_rows * config.HiddenSize);
         for (var i = 0; i < config.NumHiddenLayers; i++)
         {
             x = Layer($"{Prefix}.{i}", x);
@@ -44,13 +44,13 @@ internal sealed class ClipTextWalk(ClipTextConfig config, TensorLedger ledger) :
     {
         using var scope = Ledger.NewScope();
         var (q, k, v) = (Heads("q_proj"), Heads("k_proj"), Heads("v_proj"));
-        var weights = Ledger.Make(scores, Ledger.MakeSaving(scores, q, k));
+        var weights = Ledger.Make(_scores, Ledger.MakeSaving(_scores, q, k));
         var attended = Ledger.MakeSaving(q.Numbers, weights, v);
-        return scope.Out(Linear($"{path}.out_proj", Ledger.Make(attended.Numbers, attended), rows, config.HiddenSize));
+        return scope.Out(Linear($"{path}.out_proj", Ledger.Make(attended.Numbers, attended), _rows, config.HiddenSize));
 
         LedgerEntry Heads(string name)
         {
-            var tokens = Linear($"{path}.{name}", x, rows, config.HiddenSize);
+            var tokens = Linear($"{path}.{name}", x, _rows, config.HiddenSize);
             return Ledger.Make(tokens.Numbers, tokens);
         }
     }
@@ -58,9 +58,9 @@ internal sealed class ClipTextWalk(ClipTextConfig config, TensorLedger ledger) :
     private LedgerEntry Mlp(string path, LedgerEntry x)
     {
         using var scope = Ledger.NewScope();
-        var h = Linear($"{path}.fc1", x, rows, config.IntermediateSize);
+        var h = Linear($"{path}.fc1", x, _rows, config.IntermediateSize);
         var activated = config.HiddenAct == "quick_gelu" ? Gated(h) : Activation(h);
-        return scope.Out(Linear($"{path}.fc2", activated, rows, config.HiddenSize));
+        return scope.Out(Linear($"{path}.fc2", activated, _rows, config.HiddenSize));
     }
 
     /// <summary>x·σ(1.702·x).</summary>

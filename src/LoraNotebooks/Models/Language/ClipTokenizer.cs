@@ -25,28 +25,28 @@ public sealed class ClipTokenizer
     private const int ByteSymbols = 512; // 256 bytes, and the same 256 at the end of a word
     private const int CachedWords = 65536;
 
-    private readonly Dictionary<string, int> vocabulary;
-    private readonly Dictionary<int, string> tokens = [];
-    private readonly IReadOnlyList<(string Left, string Right)> merges;
-    private readonly Dictionary<(string Left, string Right), int> ranks;
-    private readonly ClipTokenizerConfig config;
-    private readonly ConcurrentDictionary<string, int[]> cache = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, int> _vocabulary;
+    private readonly Dictionary<int, string> _tokens = [];
+    private readonly IReadOnlyList<(string Left, string Right)> _merges;
+    private readonly Dictionary<(string Left, string Right), int> _ranks;
+    private readonly ClipTokenizerConfig _config;
+    private readonly ConcurrentDictionary<string, int[]> _cache = new(StringComparer.Ordinal);
 
     private ClipTokenizer(Dictionary<string, int> vocabulary, IReadOnlyList<(string Left, string Right)> merges, ClipTokenizerConfig config)
     {
-        this.vocabulary = vocabulary;
-        this.merges = merges;
-        this.config = config;
-        ranks = [];
+        _vocabulary = vocabulary;
+        _merges = merges;
+        _config = config;
+        _ranks = [];
         for (var i = 0; i < merges.Count; i++)
         {
-            ranks.TryAdd(merges[i], i);
+            _ranks.TryAdd(merges[i], i);
         }
 
         VocabularySize = vocabulary.Values.Max() + 1;
         foreach (var (token, id) in vocabulary)
         {
-            tokens[id] = token;
+            _tokens[id] = token;
         }
 
         BosTokenId = vocabulary[config.Bos.Content];
@@ -56,7 +56,7 @@ public sealed class ClipTokenizer
     }
 
     /// <summary>The length, in tokens, to which <see cref="Encode"/> pads and truncates (upstream's <c>model_max_length</c>; 77 for CLIP).</summary>
-    public int ModelMaxLength => config.ModelMaxLength;
+    public int ModelMaxLength => _config.ModelMaxLength;
 
     /// <summary>The number of rows that a text encoder's token embedding needs: the highest id plus one.</summary>
     public int VocabularySize { get; }
@@ -112,9 +112,9 @@ public sealed class ClipTokenizer
     /// <summary>This tokenizer with another padding token.</summary>
     /// <param name="token">A token of the vocabulary; OpenCLIP pads with <c>!</c>, whose id is 0.</param>
     /// <exception cref="ArgumentException">The vocabulary has no such token.</exception>
-    public ClipTokenizer PaddedWith(string token) => vocabulary.ContainsKey(token)
-        ? new ClipTokenizer(vocabulary, merges, config with { Pad = new(token, false) })
-        : throw new ArgumentException($"Got the padding token '{token}', expected one of the vocabulary's {vocabulary.Count} tokens.", nameof(token));
+    public ClipTokenizer PaddedWith(string token) => _vocabulary.ContainsKey(token)
+        ? new ClipTokenizer(_vocabulary, _merges, _config with { Pad = new(token, false) })
+        : throw new ArgumentException($"Got the padding token '{token}', expected one of the vocabulary's {_vocabulary.Count} tokens.", nameof(token));
 
     /// <summary>Learns a small vocabulary from captions: each frequent word becomes one token, any other text splits into pieces down to bytes.</summary>
     /// <param name="corpus">The texts; a word counts as often as it occurs.</param>
@@ -172,18 +172,18 @@ public sealed class ClipTokenizer
         var ids = new List<long> { BosTokenId };
 
         // As upstream: tokens that are matched as they stand first, the others in the normalized text between them.
-        foreach (var (raw, rawSpecial) in SpecialToken.Split(text, config.SpecialTokens.Where(token => !token.Normalized)))
+        foreach (var (raw, rawSpecial) in SpecialToken.Split(text, _config.SpecialTokens.Where(token => !token.Normalized)))
         {
             if (rawSpecial)
             {
-                ids.Add(vocabulary[raw]);
+                ids.Add(_vocabulary[raw]);
                 continue;
             }
 
-            var normalized = ClipPreTokenizer.Normalize(raw, config.LowerCase);
-            foreach (var (piece, special) in SpecialToken.Split(normalized, config.SpecialTokens.Where(token => token.Normalized)))
+            var normalized = ClipPreTokenizer.Normalize(raw, _config.LowerCase);
+            foreach (var (piece, special) in SpecialToken.Split(normalized, _config.SpecialTokens.Where(token => token.Normalized)))
             {
-                ids.AddRange(special ? [vocabulary[piece]] : ClipPreTokenizer.Split(piece).SelectMany(EncodeWord).Select(id => (long)id));
+                ids.AddRange(special ? [_vocabulary[piece]] : ClipPreTokenizer.Split(piece).SelectMany(EncodeWord).Select(id => (long)id));
             }
         }
 
@@ -197,14 +197,14 @@ public sealed class ClipTokenizer
     public string Decode(IEnumerable<long> ids)
     {
         ArgumentNullException.ThrowIfNull(ids);
-        var special = config.SpecialTokens.Select(token => token.Content).ToHashSet(StringComparer.Ordinal);
+        var special = _config.SpecialTokens.Select(token => token.Content).ToHashSet(StringComparer.Ordinal);
         return BytePairEncoding.Text(ids.Select(Token).Where(token => !special.Contains(token)));
     }
 
     /// <summary>The vocabulary's entry for an id, as it stands in <c>vocab.json</c>.</summary>
     /// <param name="id">An id from 0 to <see cref="VocabularySize"/> − 1.</param>
     /// <exception cref="ArgumentOutOfRangeException">The id is not in the vocabulary.</exception>
-    public string Token(long id) => id >= 0 && id < VocabularySize && tokens.TryGetValue((int)id, out var token)
+    public string Token(long id) => id >= 0 && id < VocabularySize && _tokens.TryGetValue((int)id, out var token)
         ? token
         : throw new ArgumentOutOfRangeException(nameof(id), id, $"Expected an id of the vocabulary, 0 to {VocabularySize - 1}.");
 
@@ -213,24 +213,24 @@ public sealed class ClipTokenizer
     public void Save(string folder)
     {
         Directory.CreateDirectory(folder);
-        var entries = new JsonObject(vocabulary.OrderBy(entry => entry.Value).Select(entry => KeyValuePair.Create(entry.Key, (JsonNode?)entry.Value)));
+        var entries = new JsonObject(_vocabulary.OrderBy(entry => entry.Value).Select(entry => KeyValuePair.Create(entry.Key, (JsonNode?)entry.Value)));
         AtomicFile.WriteAllText(Path.Combine(folder, "vocab.json"), entries.ToJsonString(ClipTokenizerConfig.Unescaped));
-        var lines = merges.Select(pair => $"{pair.Left} {pair.Right}\n");
+        var lines = _merges.Select(pair => $"{pair.Left} {pair.Right}\n");
         AtomicFile.WriteAllText(Path.Combine(folder, "merges.txt"), $"#version: 0.2\n{string.Concat(lines)}");
-        config.Save(folder);
+        _config.Save(folder);
     }
 
     private int[] EncodeWord(string word)
     {
-        if (cache.TryGetValue(word, out var known))
+        if (_cache.TryGetValue(word, out var known))
         {
             return known;
         }
 
-        int[] ids = [.. BytePairEncoding.Merge(word, ranks).Select(symbol => vocabulary.GetValueOrDefault(symbol, (int)UnknownTokenId))];
-        if (cache.Count < CachedWords)
+        int[] ids = [.. BytePairEncoding.Merge(word, _ranks).Select(symbol => _vocabulary.GetValueOrDefault(symbol, (int)UnknownTokenId))];
+        if (_cache.Count < CachedWords)
         {
-            cache.TryAdd(word, ids);
+            _cache.TryAdd(word, ids);
         }
 
         return ids;

@@ -86,19 +86,19 @@ internal sealed class Gpt2Block : Module<Tensor, AttentionMask, Tensor>
 /// <summary>Masked multi-head self-attention, with one projection for queries, keys and values.</summary>
 internal sealed class Gpt2Attention : Module<Tensor, AttentionMask, Tensor>
 {
-    private readonly int heads;
-    private readonly bool upcast;
-    private readonly double scale;
+    private readonly int _heads;
+    private readonly bool _upcast;
+    private readonly double _scale;
     private readonly Module<Tensor, Tensor> c_attn;
     private readonly Module<Tensor, Tensor> c_proj;
 
     public Gpt2Attention(Gpt2Config config, int layer)
         : base(nameof(Gpt2Attention))
     {
-        (heads, upcast) = (config.NumAttentionHeads, config.ReorderAndUpcastAttn);
+        (_heads, _upcast) = (config.NumAttentionHeads, config.ReorderAndUpcastAttn);
 
         // Beyond the usual 1/√d, which the attention itself has.
-        scale = (config.ScaleAttnWeights ? 1 : Math.Sqrt(config.HiddenSize / heads)) / (config.ScaleAttnByInverseLayerIdx ? layer + 1 : 1);
+        _scale = (config.ScaleAttnWeights ? 1 : Math.Sqrt(config.HiddenSize / _heads)) / (config.ScaleAttnByInverseLayerIdx ? layer + 1 : 1);
         c_attn = Layers.TransposedLinear(config.HiddenSize, 3L * config.HiddenSize);
         c_proj = Layers.TransposedLinear(config.HiddenSize, config.HiddenSize);
         RegisterComponents();
@@ -108,22 +108,22 @@ internal sealed class Gpt2Attention : Module<Tensor, AttentionMask, Tensor>
     {
         using var scope = NewDisposeScope();
         var parts = c_attn.call(x).chunk(3, -1);
-        var (q, k, v) = (scale == 1 ? parts[0] : parts[0].Times(scale), parts[1], parts[2]);
-        return c_proj.call(ScaledDotProduct.Attend(q, k, v, heads, upcast, mask)).MoveToOuterDisposeScope();
+        var (q, k, v) = (_scale == 1 ? parts[0] : parts[0].Times(_scale), parts[1], parts[2]);
+        return c_proj.call(ScaledDotProduct.Attend(q, k, v, _heads, _upcast, mask)).MoveToOuterDisposeScope();
     }
 }
 
 /// <summary>The feed-forward part: W₂·act(W₁·x).</summary>
 internal sealed class Gpt2Mlp : Module<Tensor, Tensor>
 {
-    private readonly string activation;
+    private readonly string _activation;
     private readonly Module<Tensor, Tensor> c_fc;
     private readonly Module<Tensor, Tensor> c_proj;
 
     public Gpt2Mlp(Gpt2Config config)
         : base(nameof(Gpt2Mlp))
     {
-        activation = config.HiddenAct;
+        _activation = config.HiddenAct;
         c_fc = Layers.TransposedLinear(config.HiddenSize, config.InnerSize);
         c_proj = Layers.TransposedLinear(config.InnerSize, config.HiddenSize);
         RegisterComponents();
@@ -132,6 +132,6 @@ internal sealed class Gpt2Mlp : Module<Tensor, Tensor>
     public override Tensor forward(Tensor x)
     {
         using var scope = NewDisposeScope();
-        return c_proj.call(Activation.Apply(activation, c_fc.call(x))).MoveToOuterDisposeScope();
+        return c_proj.call(Activation.Apply(_activation, c_fc.call(x))).MoveToOuterDisposeScope();
     }
 }

@@ -9,12 +9,12 @@ namespace LoraNotebooks.Models.Language;
 /// <remarks>Source: kohya-ss/sd-scripts, library/strategy_base.py (<c>_get_input_ids</c>) and strategy_sd.py (<c>encode_tokens_with_weights</c>).</remarks>
 public sealed class PromptTokens
 {
-    private readonly long[] ids;
-    private readonly float[] weights;
-    private readonly PromptWeighting weighting;
+    private readonly long[] _ids;
+    private readonly float[] _weights;
+    private readonly PromptWeighting _weighting;
 
     private PromptTokens(int count, int chunks, int length, long[] ids, float[] weights, PromptWeighting weighting) =>
-        (Count, Chunks, Length, this.ids, this.weights, this.weighting) = (count, chunks, length, ids, weights, weighting);
+        (Count, Chunks, Length, _ids, _weights, _weighting) = (count, chunks, length, ids, weights, weighting);
 
     /// <summary>N, the number of prompts.</summary>
     public int Count { get; }
@@ -26,10 +26,10 @@ public sealed class PromptTokens
     public int Length { get; }
 
     /// <summary>The ids of all chunks, [N·n, L] row by row.</summary>
-    public IReadOnlyList<long> Ids => ids;
+    public IReadOnlyList<long> Ids => _ids;
 
     /// <summary>The weight of each place of the joined states, [N, n·(L−2)+2] row by row; 1 at begin, end and padding.</summary>
-    public IReadOnlyList<float> Weights => weights;
+    public IReadOnlyList<float> Weights => _weights;
 
     /// <summary>Reads prompts.</summary>
     /// <param name="tokenizer">The tokenizer of the encoder that will see them.</param>
@@ -78,7 +78,7 @@ public sealed class PromptTokens
     /// <summary>The ids as the encoder takes them.</summary>
     /// <param name="device">Where they are wanted.</param>
     /// <returns>int64 [N·n, L].</returns>
-    public Tensor ToTensor(Device device) => tensor(ids, [Count * Chunks, Length], device: device);
+    public Tensor ToTensor(Device device) => tensor(_ids, [Count * Chunks, Length], device: device);
 
     /// <summary>Joins the states of the chunks and weighs them; gradients pass.</summary>
     /// <param name="states">What the encoder made of <see cref="ToTensor"/>, [N·n, L, D].</param>
@@ -103,14 +103,14 @@ public sealed class PromptTokens
 
     private Tensor Weigh(Tensor states)
     {
-        if (weighting == PromptWeighting.Off)
+        if (_weighting == PromptWeighting.Off)
         {
             return states;
         }
 
         // z' = w·z, and with the mean kept z'·mean(z)/mean(z') over all of a prompt's numbers
-        var weighted = states * tensor(weights, [Count, states.size(1), 1], device: states.device).to(states.dtype);
-        return weighting == PromptWeighting.Scale ? weighted : weighted * (Mean(states) / Mean(weighted)).to(states.dtype);
+        var weighted = states * tensor(_weights, [Count, states.size(1), 1], device: states.device).to(states.dtype);
+        return _weighting == PromptWeighting.Scale ? weighted : weighted * (Mean(states) / Mean(weighted)).to(states.dtype);
 
         static Tensor Mean(Tensor z) => z.to(ScalarType.Float32).mean([1, 2], keepdim: true);
     }

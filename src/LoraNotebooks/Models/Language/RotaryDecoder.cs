@@ -8,7 +8,7 @@ namespace LoraNotebooks.Models.Language;
 /// <summary>Embeddings, layers and final norm of Llama and Qwen2: upstream's <c>LlamaModel</c> and <c>Qwen2Model</c>.</summary>
 internal sealed class RotaryDecoder : CausalDecoder
 {
-    private readonly RotaryDecoderConfig config;
+    private readonly RotaryDecoderConfig _config;
     private readonly Module<Tensor, Tensor> embed_tokens;
     private readonly ModuleList<RotaryDecoderLayer> layers;
     private readonly Module<Tensor, Tensor> norm;
@@ -17,7 +17,7 @@ internal sealed class RotaryDecoder : CausalDecoder
         : base(nameof(RotaryDecoder))
     {
         config.ThrowIfInvalid();
-        this.config = config;
+        _config = config;
         embed_tokens = Layers.Embedding(config.VocabSize, config.HiddenSize);
         layers = ModuleList(Enumerable.Range(0, config.NumHiddenLayers).Select(_ => new RotaryDecoderLayer(config)).ToArray());
         norm = Layers.RmsNorm(config.HiddenSize, config.RmsNormEps);
@@ -30,12 +30,12 @@ internal sealed class RotaryDecoder : CausalDecoder
     {
         using var scope = NewDisposeScope();
         var hidden = embed_tokens.call(inputIds);
-        var (cos, sin) = RotaryEmbedding.Angles(config.Rotary, positions, config.HeadSize, hidden.dtype);
+        var (cos, sin) = RotaryEmbedding.Angles(_config.Rotary, positions, _config.HeadSize, hidden.dtype);
 
         // Layers of one window share a mask.
-        var masks = Enumerable.Range(0, config.NumHiddenLayers).Select(config.WindowOf).Distinct()
+        var masks = Enumerable.Range(0, _config.NumHiddenLayers).Select(_config.WindowOf).Distinct()
             .ToDictionary(static window => window ?? 0, window => AttentionMask.Causal(hidden, attentionMask, window));
-        return norm.call(RunLayers(hidden, layers, (layer, i, h) => layer.call(h, cos, sin, masks[config.WindowOf(i) ?? 0]), tap)).MoveToOuterDisposeScope();
+        return norm.call(RunLayers(hidden, layers, (layer, i, h) => layer.call(h, cos, sin, masks[_config.WindowOf(i) ?? 0]), tap)).MoveToOuterDisposeScope();
     }
 }
 
@@ -69,9 +69,9 @@ internal sealed class RotaryDecoderLayer : Module<Tensor, Tensor, Tensor, Attent
 /// <remarks>Source: Ainslie et al. 2023 (arXiv:2305.13245), section 2.2; transformers, models/llama/modeling_llama.py, <c>LlamaAttention</c>.</remarks>
 internal sealed class RotaryAttention : Module<Tensor, Tensor, Tensor, AttentionMask, Tensor>
 {
-    private readonly int heads;
-    private readonly int groups;
-    private readonly int d;
+    private readonly int _heads;
+    private readonly int _groups;
+    private readonly int _d;
     private readonly Module<Tensor, Tensor> q_proj;
     private readonly Module<Tensor, Tensor> k_proj;
     private readonly Module<Tensor, Tensor> v_proj;
@@ -80,11 +80,11 @@ internal sealed class RotaryAttention : Module<Tensor, Tensor, Tensor, Attention
     public RotaryAttention(RotaryDecoderConfig config)
         : base(nameof(RotaryAttention))
     {
-        (heads, groups, d) = (config.NumAttentionHeads, config.KeyValueHeads, config.HeadSize);
-        q_proj = Layers.Linear(config.HiddenSize, heads * d, config.HasQueryKeyValueBias);
-        k_proj = Layers.Linear(config.HiddenSize, groups * d, config.HasQueryKeyValueBias);
-        v_proj = Layers.Linear(config.HiddenSize, groups * d, config.HasQueryKeyValueBias);
-        o_proj = Layers.Linear(heads * d, config.HiddenSize, config.HasOutputBias);
+        (_heads, _groups, _d) = (config.NumAttentionHeads, config.KeyValueHeads, config.HeadSize);
+        q_proj = Layers.Linear(config.HiddenSize, _heads * _d, config.HasQueryKeyValueBias);
+        k_proj = Layers.Linear(config.HiddenSize, _groups * _d, config.HasQueryKeyValueBias);
+        v_proj = Layers.Linear(config.HiddenSize, _groups * _d, config.HasQueryKeyValueBias);
+        o_proj = Layers.Linear(_heads * _d, config.HiddenSize, config.HasOutputBias);
         RegisterComponents();
     }
 
@@ -92,13 +92,13 @@ internal sealed class RotaryAttention : Module<Tensor, Tensor, Tensor, Attention
     {
         using var scope = NewDisposeScope();
         var (batch, length) = (hidden.size(0), hidden.size(1));
-        var q = RotaryEmbedding.Turn(q_proj.call(hidden).view(batch, length, heads, d), cos, sin).flatten(2);
-        var k = ForEachHead(RotaryEmbedding.Turn(k_proj.call(hidden).view(batch, length, groups, d), cos, sin));
-        var v = ForEachHead(v_proj.call(hidden).view(batch, length, groups, d));
-        return o_proj.call(ScaledDotProduct.Attend(q, k, v, heads, upcast: false, mask)).MoveToOuterDisposeScope();
+        var q = RotaryEmbedding.Turn(q_proj.call(hidden).view(batch, length, _heads, _d), cos, sin).flatten(2);
+        var k = ForEachHead(RotaryEmbedding.Turn(k_proj.call(hidden).view(batch, length, _groups, _d), cos, sin));
+        var v = ForEachHead(v_proj.call(hidden).view(batch, length, _groups, _d));
+        return o_proj.call(ScaledDotProduct.Attend(q, k, v, _heads, upcast: false, mask)).MoveToOuterDisposeScope();
 
         // [N, T, groups, d] → [N, T, heads·d], each group's head as often as it has query heads.
-        Tensor ForEachHead(Tensor x) => x.unsqueeze(3).expand(batch, length, groups, heads / groups, d).reshape(batch, length, heads * d);
+        Tensor ForEachHead(Tensor x) => x.unsqueeze(3).expand(batch, length, _groups, _heads / _groups, _d).reshape(batch, length, _heads * _d);
     }
 }
 
@@ -106,7 +106,7 @@ internal sealed class RotaryAttention : Module<Tensor, Tensor, Tensor, Attention
 /// <remarks>Source: Shazeer 2020 (arXiv:2002.05202), section 2, SwiGLU.</remarks>
 internal sealed class GatedMlp : Module<Tensor, Tensor>
 {
-    private readonly string activation;
+    private readonly string _activation;
     private readonly Module<Tensor, Tensor> gate_proj;
     private readonly Module<Tensor, Tensor> up_proj;
     private readonly Module<Tensor, Tensor> down_proj;
@@ -114,7 +114,7 @@ internal sealed class GatedMlp : Module<Tensor, Tensor>
     public GatedMlp(RotaryDecoderConfig config)
         : base(nameof(GatedMlp))
     {
-        activation = config.HiddenAct;
+        _activation = config.HiddenAct;
         gate_proj = Layers.Linear(config.HiddenSize, config.IntermediateSize, config.HasMlpBias);
         up_proj = Layers.Linear(config.HiddenSize, config.IntermediateSize, config.HasMlpBias);
         down_proj = Layers.Linear(config.IntermediateSize, config.HiddenSize, config.HasMlpBias);
@@ -124,6 +124,6 @@ internal sealed class GatedMlp : Module<Tensor, Tensor>
     public override Tensor forward(Tensor hidden)
     {
         using var scope = NewDisposeScope();
-        return down_proj.call(Activation.Apply(activation, gate_proj.call(hidden)) * up_proj.call(hidden)).MoveToOuterDisposeScope();
+        return down_proj.call(Activation.Apply(_activation, gate_proj.call(hidden)) * up_proj.call(hidden)).MoveToOuterDisposeScope();
     }
 }

@@ -25,8 +25,8 @@ internal sealed class OriginalCheckpoint(SafetensorsFile file)
     private const string VPredictionMark = "v_pred";
     private const string ZeroSnrMark = "ztsnr";
 
-    private readonly HashSet<string> used = new(StringComparer.Ordinal);
-    private readonly List<string> faults = [];
+    private readonly HashSet<string> _used = new(StringComparer.Ordinal);
+    private readonly List<string> _faults = [];
 
     public string Path => file.Path;
 
@@ -94,16 +94,16 @@ internal sealed class OriginalCheckpoint(SafetensorsFile file)
             var place = name(parameter);
             if (!Has(place.Key))
             {
-                faults.Add($"missing: {place.Key} ({network.GetName()}'s {parameter} {Shapes.Text(tensor.shape)})");
+                _faults.Add($"missing: {place.Key} ({network.GetName()}'s {parameter} {Shapes.Text(tensor.shape)})");
                 continue;
             }
 
-            used.Add(place.Key);
+            _used.Add(place.Key);
             var source = place.In(file);
             sources[parameter] = source;
             if (!source.Shape.SequenceEqual(tensor.shape))
             {
-                faults.Add(
+                _faults.Add(
                     $"wrong shape: {place.Key} is {Shapes.Text(file.Tensors[place.Key].Shape)}, "
                         + $"expected values for {network.GetName()}'s {parameter} {Shapes.Text(tensor.shape)}");
             }
@@ -113,7 +113,7 @@ internal sealed class OriginalCheckpoint(SafetensorsFile file)
     }
 
     /// <summary>Notes tensors that the model has and does not use.</summary>
-    public void Ignore(string prefix) => used.UnionWith(file.Tensors.Keys.Where(key => key.StartsWith(prefix, StringComparison.Ordinal)));
+    public void Ignore(string prefix) => _used.UnionWith(file.Tensors.Keys.Where(key => key.StartsWith(prefix, StringComparison.Ordinal)));
 
     /// <summary>
     /// Refuses what did not fit, and tensors of the networks that nothing asked for. Others are no part of
@@ -122,8 +122,8 @@ internal sealed class OriginalCheckpoint(SafetensorsFile file)
     /// <exception cref="InvalidDataException">There is something to refuse; then all that is strange is told.</exception>
     public void ThrowIfUnfit()
     {
-        var unknown = file.Tensors.Keys.Where(key => !used.Contains(key) && !IsNotNeeded(key)).Order(StringComparer.Ordinal).ToList();
-        if (faults.Count == 0 && !unknown.Exists(IsOfNetwork))
+        var unknown = file.Tensors.Keys.Where(key => !_used.Contains(key) && !IsNotNeeded(key)).Order(StringComparer.Ordinal).ToList();
+        if (_faults.Count == 0 && !unknown.Exists(IsOfNetwork))
         {
             if (unknown.Count > 0)
             {
@@ -134,13 +134,13 @@ internal sealed class OriginalCheckpoint(SafetensorsFile file)
             return;
         }
 
-        faults.AddRange(unknown.Select(key => $"unknown: {key} {Shapes.Text(file.Tensors[key].Shape)}"));
-        if (faults.Count > 0)
+        _faults.AddRange(unknown.Select(key => $"unknown: {key} {Shapes.Text(file.Tensors[key].Shape)}"));
+        if (_faults.Count > 0)
         {
-            faults.Sort(StringComparer.Ordinal);
+            _faults.Sort(StringComparer.Ordinal);
             throw new InvalidDataException(
                 $"'{Path}' does not fit the Stable Diffusion model that its shapes or the given configurations describe, "
-                    + $"{Listing.Count(faults.Count, "fault")}:\n{Listing.Lines(faults)}\nExpected the tensors of one UNet, one autoencoder and "
+                    + $"{Listing.Count(_faults.Count, "fault")}:\n{Listing.Lines(_faults)}\nExpected the tensors of one UNet, one autoencoder and "
                     + "their text encoders, all under the original names. If it is another kind of model, use its folder in diffusers layout.");
         }
     }

@@ -27,12 +27,12 @@ internal sealed class OriginalText
 
     private static readonly string[] Projections = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"];
 
-    private readonly OriginalCheckpoint checkpoint;
-    private readonly string prefix;
-    private readonly bool isOpen;
+    private readonly OriginalCheckpoint _checkpoint;
+    private readonly string _prefix;
+    private readonly bool _isOpen;
 
     private OriginalText(OriginalCheckpoint checkpoint, string prefix, bool isOpen) =>
-        (this.checkpoint, this.prefix, this.isOpen) = (checkpoint, prefix, isOpen);
+        (_checkpoint, _prefix, _isOpen) = (checkpoint, prefix, isOpen);
 
     /// <summary>Whether a tensor belongs to a text encoder.</summary>
     public static bool IsOfText(string key) => Prefixes.Any(prefix => key.StartsWith(prefix, StringComparison.Ordinal));
@@ -55,31 +55,31 @@ internal sealed class OriginalText
     }
 
     /// <summary>Whether this is OpenCLIP alone, as in Stable Diffusion 2.x.</summary>
-    public bool IsOfSd2 => isOpen && prefix.StartsWith(Prefixes[0], StringComparison.Ordinal);
+    public bool IsOfSd2 => _isOpen && _prefix.StartsWith(Prefixes[0], StringComparison.Ordinal);
 
     /// <summary>The architecture by the shapes; heads of size 64, as all of CLIP's text encoders have.</summary>
     /// <exception cref="InvalidDataException">Tensors that tell it are missing or of strange shapes.</exception>
     public ClipTextConfig Infer()
     {
-        var layers = checkpoint.Count(i => Layer(i) + (isOpen ? ".ln_1.weight" : ".layer_norm1.weight"));
+        var layers = _checkpoint.Count(i => Layer(i) + (_isOpen ? ".ln_1.weight" : ".layer_norm1.weight"));
 
         // Stable Diffusion 2.x was trained on the states before the last of ViT-H's layers; its encoder there has one less.
         var used = IsOfSd2 && layers == LayersOfViTH ? layers - 1 : layers;
         var tokens = Place("text_model.embeddings.token_embedding.weight").Key;
-        var width = checkpoint.Size(tokens, 1);
-        var hasProjection = isOpen && !IsOfSd2;
+        var width = _checkpoint.Size(tokens, 1);
+        var hasProjection = _isOpen && !IsOfSd2;
         return new ClipTextConfig
         {
-            VocabSize = checkpoint.Size(tokens, 0),
+            VocabSize = _checkpoint.Size(tokens, 0),
             HiddenSize = width,
             NumHiddenLayers = used,
             NumAttentionHeads = Math.Max(width / HeadSize, 1),
-            IntermediateSize = checkpoint.Size(Layer(0) + (isOpen ? ".mlp.c_fc.weight" : ".mlp.fc1.weight"), 0),
-            MaxPositionEmbeddings = checkpoint.Size(Place("text_model.embeddings.position_embedding.weight").Key, 0),
+            IntermediateSize = _checkpoint.Size(Layer(0) + (_isOpen ? ".mlp.c_fc.weight" : ".mlp.fc1.weight"), 0),
+            MaxPositionEmbeddings = _checkpoint.Size(Place("text_model.embeddings.position_embedding.weight").Key, 0),
             EosTokenId = HighestIdEnds,
-            HiddenAct = isOpen ? "gelu" : "quick_gelu",
+            HiddenAct = _isOpen ? "gelu" : "quick_gelu",
             HasProjection = hasProjection,
-            ProjectionDim = hasProjection ? checkpoint.Size(Place("text_projection.weight").Key, ^1) : width,
+            ProjectionDim = hasProjection ? _checkpoint.Size(Place("text_projection.weight").Key, ^1) : width,
         };
     }
 
@@ -88,43 +88,43 @@ internal sealed class OriginalText
     {
         if (IsOfSd2)
         {
-            checkpoint.Ignore(Layer(config.NumHiddenLayers) + ".");
+            _checkpoint.Ignore(Layer(config.NumHiddenLayers) + ".");
         }
     }
 
     /// <summary>Where a parameter is.</summary>
     public OriginalTensor Place(string parameter)
     {
-        if (!isOpen)
+        if (!_isOpen)
         {
-            var plain = prefix + parameter;
+            var plain = _prefix + parameter;
 
             // Files of an older transformers lack the inner prefix.
             return new(
-                checkpoint.Has(plain)
+                _checkpoint.Has(plain)
                     ? plain
-                    : prefix + parameter.Replace(TextModel, "", StringComparison.Ordinal) is var older && checkpoint.Has(older) ? older : plain);
+                    : _prefix + parameter.Replace(TextModel, "", StringComparison.Ordinal) is var older && _checkpoint.Has(older) ? older : plain);
         }
 
         switch (parameter)
         {
             case "text_projection.weight":
-                return checkpoint.Has(prefix + parameter) ? new(prefix + parameter) : new(prefix + "text_projection", OriginalForm.Transposed);
+                return _checkpoint.Has(_prefix + parameter) ? new(_prefix + parameter) : new(_prefix + "text_projection", OriginalForm.Transposed);
             case "text_model.embeddings.token_embedding.weight":
-                return new(prefix + "token_embedding.weight");
+                return new(_prefix + "token_embedding.weight");
             case "text_model.embeddings.position_embedding.weight":
-                return new(prefix + "positional_embedding");
+                return new(_prefix + "positional_embedding");
         }
 
         var (module, kind) = (parameter[..parameter.LastIndexOf('.')], parameter[(parameter.LastIndexOf('.') + 1)..]);
         if (module == "text_model.final_layer_norm")
         {
-            return new($"{prefix}ln_final.{kind}");
+            return new($"{_prefix}ln_final.{kind}");
         }
 
         // text_model.encoder.layers.<number>.<part>
         var pieces = module.Split('.', 5);
-        var layer = $"{prefix}transformer.resblocks.{pieces[3]}";
+        var layer = $"{_prefix}transformer.resblocks.{pieces[3]}";
         var third = Array.IndexOf(Projections, pieces[4]);
         return third >= 0
             ? new($"{layer}.attn.in_proj_{kind}", OriginalForm.Third, third)
@@ -133,7 +133,7 @@ internal sealed class OriginalText
 
     private string Layer(int number)
     {
-        var path = isOpen ? $"{prefix}transformer.resblocks.{number}" : $"{prefix}text_model.encoder.layers.{number}";
-        return isOpen || checkpoint.HasAny(prefix + TextModel) ? path : path.Replace(TextModel, "", StringComparison.Ordinal);
+        var path = _isOpen ? $"{_prefix}transformer.resblocks.{number}" : $"{_prefix}text_model.encoder.layers.{number}";
+        return _isOpen || _checkpoint.HasAny(_prefix + TextModel) ? path : path.Replace(TextModel, "", StringComparison.Ordinal);
     }
 }

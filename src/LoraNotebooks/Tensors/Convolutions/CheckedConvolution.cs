@@ -21,11 +21,11 @@ public static class CheckedConvolution
     /// <summary>Counts up where samples or ways change, so that older verdicts are not taken for today's.</summary>
     private const int VerdictsVersion = 1;
 
-    private static Lazy<ConvolutionEngine> engine = new(static () =>
+    private static Lazy<ConvolutionEngine> s_engine = new(static () =>
         new ConvolutionEngine(ConvolutionWays.Native, new ConvolutionVerdicts(VerdictsFile()), ForcedWay(), Notice.Tell));
 
     /// <summary>What computes this process's convolutions.</summary>
-    internal static ConvolutionEngine Engine => engine.Value;
+    internal static ConvolutionEngine Engine => s_engine.Value;
 
     /// <summary>y = W ∗ x + b, differentiable in all three.</summary>
     /// <param name="x">Images, [N, in, H, W].</param>
@@ -81,9 +81,9 @@ public static class CheckedConvolution
     /// <summary>Puts another engine in place until the result is disposed, for tests of wrong kernels.</summary>
     internal static IDisposable Use(ConvolutionEngine other)
     {
-        var before = engine;
-        engine = new Lazy<ConvolutionEngine>(other);
-        return new Restore(() => engine = before);
+        var before = s_engine;
+        s_engine = new Lazy<ConvolutionEngine>(other);
+        return new Restore(() => s_engine = before);
     }
 
     private static ConvolutionWay? ForcedWay()

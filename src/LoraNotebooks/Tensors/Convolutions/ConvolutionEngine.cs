@@ -18,9 +18,9 @@ internal sealed class ConvolutionEngine(ConvolutionKernel native, ConvolutionVer
     /// <summary>Half of the vectors of AVX2, in numbers of float32.</summary>
     private const long SmallBlock = 8;
 
-    private readonly ConcurrentDictionary<ConvolutionCase, ConvolutionWay> ways = new();
-    private readonly Lock gate = new();
-    private volatile ConvolutionFindings? findings;
+    private readonly ConcurrentDictionary<ConvolutionCase, ConvolutionWay> _ways = new();
+    private readonly Lock _gate = new();
+    private volatile ConvolutionFindings? _findings;
 
     /// <summary>Tells the user something, in one line.</summary>
     public Action<string> Tell => tell;
@@ -29,10 +29,10 @@ internal sealed class ConvolutionEngine(ConvolutionKernel native, ConvolutionVer
     public ConvolutionWay? Forced => forced;
 
     /// <summary>What the self-check found; it runs at the first question, unless this machine's result is kept.</summary>
-    public ConvolutionFindings Findings => findings ?? Check();
+    public ConvolutionFindings Findings => _findings ?? Check();
 
     /// <summary>The cases that this process computes another way than libtorch's, and which.</summary>
-    public IReadOnlyDictionary<ConvolutionCase, ConvolutionWay> GoneAround => ways.Where(static pair => pair.Value != ConvolutionWay.Native).ToDictionary();
+    public IReadOnlyDictionary<ConvolutionCase, ConvolutionWay> GoneAround => _ways.Where(static pair => pair.Value != ConvolutionWay.Native).ToDictionary();
 
     /// <summary>y = W ∗ x + b.</summary>
     /// <param name="x">Images, [N, in, H, W].</param>
@@ -51,7 +51,7 @@ internal sealed class ConvolutionEngine(ConvolutionKernel native, ConvolutionVer
     {
         ConvolutionWay.Padded => of.IsWhole ? ConvolutionWay.Native : of.Geometry.Groups > 1 ? ConvolutionWay.Product : ConvolutionWay.Padded,
         { } way => way,
-        null when Findings.Suspicion == Suspicion.All || (Findings.Suspicion == Suspicion.PartialBlocks && !of.IsWhole) => ways.GetOrAdd(of, Decide),
+        null when Findings.Suspicion == Suspicion.All || (Findings.Suspicion == Suspicion.PartialBlocks && !of.IsWhole) => _ways.GetOrAdd(of, Decide),
         _ => ConvolutionWay.Native,
     };
 
@@ -98,9 +98,9 @@ internal sealed class ConvolutionEngine(ConvolutionKernel native, ConvolutionVer
 
     private ConvolutionFindings Check()
     {
-        lock (gate)
+        lock (_gate)
         {
-            if (findings is null)
+            if (_findings is null)
             {
                 var found = store.Findings ?? ConvolutionCheck.Run(native);
                 store.Keep(found);
@@ -111,10 +111,10 @@ internal sealed class ConvolutionEngine(ConvolutionKernel native, ConvolutionVer
                             + "they and their like are computed another way, so results are right ('lora-notebooks doctor' tells more).");
                 }
 
-                findings = found;
+                _findings = found;
             }
 
-            return findings;
+            return _findings;
         }
     }
 

@@ -9,8 +9,8 @@ internal sealed class ConvolutionVerdicts(string? path)
 {
     private static readonly JsonSerializerOptions Json = new() { WriteIndented = true, Converters = { new JsonStringEnumConverter() } };
 
-    private readonly Lock gate = new();
-    private Content? content;
+    private readonly Lock _gate = new();
+    private Content? _content;
 
     /// <summary>What the self-check found here, if it ran before.</summary>
     public ConvolutionFindings? Findings => Read().Findings;
@@ -32,17 +32,17 @@ internal sealed class ConvolutionVerdicts(string? path)
 
     private Content Read()
     {
-        lock (gate)
+        lock (_gate)
         {
-            return content ??= FromFile();
+            return _content ??= FromFile();
         }
     }
 
     private void Write(Func<Content, Content> change)
     {
-        lock (gate)
+        lock (_gate)
         {
-            content = change(content ?? FromFile());
+            _content = change(_content ?? FromFile());
             if (path is null)
             {
                 return;
@@ -51,7 +51,7 @@ internal sealed class ConvolutionVerdicts(string? path)
             // Another process may have written other verdicts in the meantime. Lost ones are found again.
             try
             {
-                AtomicFile.WriteAllText(path, JsonSerializer.Serialize(content, Json));
+                AtomicFile.WriteAllText(path, JsonSerializer.Serialize(_content, Json));
             }
             catch (Exception error) when (error is IOException or UnauthorizedAccessException)
             {

@@ -25,7 +25,7 @@ public sealed record DiffusionBatch(Tensor Latents, Tensor Noise, Tensor Timeste
 /// <remarks>Source: Ho et al. 2020 (arXiv:2006.11239), algorithm 1; kohya-ss/sd-scripts, train_network.py, <c>process_batch</c>.</remarks>
 public sealed class DenoisingLoss(UNet2DConditionModel unet, NoiseSchedule schedule, DiffusionTrainingConfig config)
 {
-    private ScalarType? typeInMemory;
+    private ScalarType? _typeInMemory;
 
     /// <summary>
     /// The mean over the batch of w·w<sub>t</sub>·mean(ℓ(model(x<sub>t</sub>, t, c) − target)),
@@ -38,7 +38,7 @@ public sealed class DenoisingLoss(UNet2DConditionModel unet, NoiseSchedule sched
         ArgumentNullException.ThrowIfNull(batch);
         using var scope = NewDisposeScope();
         var (clean, noise, t, text) = batch;
-        var dtype = typeInMemory ??= unet.parameters().First().dtype;
+        var dtype = _typeInMemory ??= unet.parameters().First().dtype;
         var noisy = schedule.AddNoise(clean, batch.InputNoise ?? noise, t);
         var target = schedule.Target(clean, noise, t);
         var prediction = unet.call(noisy.to(dtype), t, text.To(dtype)).to(ScalarType.Float32);

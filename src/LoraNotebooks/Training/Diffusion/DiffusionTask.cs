@@ -16,13 +16,13 @@ public sealed class DiffusionTask : TrainingTask<StableDiffusionLora>
     /// <summary>What the text encoder's learning rate is called in reports and charts, in SDXL that of both.</summary>
     public const string TextEncoderRate = "text encoder";
 
-    private readonly DiffusionTrainingConfig config;
-    private readonly StableDiffusionPipeline pipeline;
-    private readonly PreparedDataset dataset;
-    private readonly TrainingPlan plan;
-    private readonly TrainingSet set;
-    private readonly DenoisingLoss loss;
-    private readonly Lazy<string> dataHash;
+    private readonly DiffusionTrainingConfig _config;
+    private readonly StableDiffusionPipeline _pipeline;
+    private readonly PreparedDataset _dataset;
+    private readonly TrainingPlan _plan;
+    private readonly TrainingSet _set;
+    private readonly DenoisingLoss _loss;
+    private readonly Lazy<string> _dataHash;
 
     /// <summary>Encodes the images, and captions that stay the same, and attaches the adapters.</summary>
     /// <param name="config">The settings.</param>
@@ -38,13 +38,13 @@ public sealed class DiffusionTask : TrainingTask<StableDiffusionLora>
         CancellationToken cancellationToken = default)
         : base(config)
     {
-        (this.config, this.pipeline, this.dataset) = (config, pipeline, dataset);
-        plan = config.PlanFor(dataset, pipeline);
+        (_config, _pipeline, _dataset) = (config, pipeline, dataset);
+        _plan = config.PlanFor(dataset, pipeline);
         var schedule = config.NoiseScheduleFor(pipeline.Scheduler);
-        loss = new DenoisingLoss(pipeline.UNet, schedule, config);
+        _loss = new DenoisingLoss(pipeline.UNet, schedule, config);
         Base = DiffusionBase.Of(pipeline);
-        dataHash = new(() => dataset.ComputeHash(withOrigins: pipeline.UNet.Config.HasAddedConditions));
-        set = new TrainingSet(pipeline, config, dataset, schedule, cancellationToken);
+        _dataHash = new(() => dataset.ComputeHash(withOrigins: pipeline.UNet.Config.HasAddedConditions));
+        _set = new TrainingSet(pipeline, config, dataset, schedule, cancellationToken);
         try
         {
             var seed = Seeds.Derive(RandomUse.Weights);
@@ -57,7 +57,7 @@ public sealed class DiffusionTask : TrainingTask<StableDiffusionLora>
         }
         catch
         {
-            set.Dispose();
+            _set.Dispose();
             throw;
         }
 
@@ -71,45 +71,45 @@ public sealed class DiffusionTask : TrainingTask<StableDiffusionLora>
     public override IReadOnlyList<TrainedNetwork> Networks { get; }
 
     /// <inheritdoc/>
-    public override int Examples => dataset.Count;
+    public override int Examples => _dataset.Count;
 
     /// <inheritdoc/>
-    public override string Unit => plan.Unit;
+    public override string Unit => _plan.Unit;
 
     /// <inheritdoc/>
-    public override string DataHash => dataHash.Value;
+    public override string DataHash => _dataHash.Value;
 
     /// <inheritdoc/>
     public override TrainingBase Base { get; }
 
     /// <inheritdoc/>
-    public override IEnumerable<nn.Module> Modules => base.Modules.Append(pipeline.UNet);
+    public override IEnumerable<nn.Module> Modules => base.Modules.Append(_pipeline.UNet);
 
     /// <inheritdoc/>
     public override string FileEnding => ".safetensors";
 
     /// <inheritdoc/>
-    public override TrainingPlan Plan() => plan;
+    public override TrainingPlan Plan() => _plan;
 
     /// <inheritdoc/>
-    public override IReadOnlyList<int> Order(Generator generator) => dataset.EpochIndices(generator);
+    public override IReadOnlyList<int> Order(Generator generator) => _dataset.EpochIndices(generator);
 
     /// <inheritdoc/>
     public override Tensor Loss(TrainingBatch batch)
     {
         ArgumentNullException.ThrowIfNull(batch);
-        return loss.Of(set.Draw(batch.Examples, batch.Number));
+        return _loss.Of(_set.Draw(batch.Examples, batch.Number));
     }
 
     /// <inheritdoc/>
     public override IEnumerable<TrainingSample> Samples(int epoch, CancellationToken cancellationToken)
     {
         // The plan has told what is not seen of them.
-        pipeline.Text.MarkTold([.. config.SamplePrompts, config.SampleOptions.NegativePrompt], config.SampleOptions.Reading);
-        foreach (var prompt in config.SamplePrompts)
+        _pipeline.Text.MarkTold([.. _config.SamplePrompts, _config.SampleOptions.NegativePrompt], _config.SampleOptions.Reading);
+        foreach (var prompt in _config.SamplePrompts)
         {
-            var options = config.SampleOptions with { Prompt = prompt };
-            foreach (var (index, image) in pipeline.Generate(options, cancellationToken).Index())
+            var options = _config.SampleOptions with { Prompt = prompt };
+            foreach (var (index, image) in _pipeline.Generate(options, cancellationToken).Index())
             {
                 yield return new PictureSample(epoch, prompt, options.Seed + index, image);
             }
@@ -120,9 +120,9 @@ public sealed class DiffusionTask : TrainingTask<StableDiffusionLora>
     public override void Describe(JsonObject record)
     {
         ArgumentNullException.ThrowIfNull(record);
-        record["data"]!["images"] = RecordJson.Of(dataset.Images.Select(static image =>
+        record["data"]!["images"] = RecordJson.Of(_dataset.Images.Select(static image =>
             new { image.Name, image.Caption, image.Repeats, image.IsRegularization, image.LossWeight, image.Origin }));
-        record["scheduler"] = pipeline.Scheduler.ToJson();
+        record["scheduler"] = _pipeline.Scheduler.ToJson();
     }
 
     /// <summary>Writes kohya's file, with what is known of the training.</summary>
@@ -130,16 +130,16 @@ public sealed class DiffusionTask : TrainingTask<StableDiffusionLora>
     public override void Save(string path, TrainingFileFacts facts)
     {
         ArgumentNullException.ThrowIfNull(facts);
-        Lora.SaveKohya(path, KohyaTrainingFacts.Of(config, dataset, facts));
+        Lora.SaveKohya(path, KohyaTrainingFacts.Of(_config, _dataset, facts));
     }
 
     /// <inheritdoc/>
-    public override void Release() => set.Dispose();
+    public override void Release() => _set.Dispose();
 
     /// <inheritdoc/>
     public override void Dispose()
     {
-        set.Dispose();
+        _set.Dispose();
         Lora.Dispose();
     }
 

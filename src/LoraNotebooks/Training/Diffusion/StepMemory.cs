@@ -18,22 +18,22 @@ internal sealed class StepMemory
     /// <summary>Gradients, and all of them in a row: see <see cref="Optimizers.OptimizerRun.Step"/>.</summary>
     private const int GradientCopies = 2;
 
-    private readonly PipelineOutline model;
-    private readonly DiffusionTrainingConfig config;
-    private readonly MemoryPlanOptions options;
-    private readonly DeviceType device;
-    private readonly Dictionary<string, LayerCompanion> unetCompanions;
-    private readonly IReadOnlyList<Dictionary<string, LayerCompanion>> textCompanions;
-    private readonly List<long[]> trainedShapes = [];
+    private readonly PipelineOutline _model;
+    private readonly DiffusionTrainingConfig _config;
+    private readonly MemoryPlanOptions _options;
+    private readonly DeviceType _device;
+    private readonly Dictionary<string, LayerCompanion> _unetCompanions;
+    private readonly IReadOnlyList<Dictionary<string, LayerCompanion>> _textCompanions;
+    private readonly List<long[]> _trainedShapes = [];
 
     /// <summary>Counts weights and adapters.</summary>
     /// <exception cref="ArgumentException">The adapter's settings do not fit the networks.</exception>
     public StepMemory(PipelineOutline model, DiffusionTrainingConfig config, MemoryPlanOptions options)
     {
-        (this.model, this.config, this.options) = (model, config, options);
-        device = options.Device?.type ?? DeviceType.CPU;
+        (_model, _config, _options) = (model, config, options);
+        _device = options.Device?.type ?? DeviceType.CPU;
         var (unet, unetCompanions) = Count("unet", () => new UNet2DConditionModel(model.UNet), config.TrainsUNet ? config.UNetLora : null);
-        this.unetCompanions = unetCompanions;
+        _unetCompanions = unetCompanions;
         var (vae, _) = Count("vae", () => new AutoencoderKL(model.Vae), null);
         var texts = model.TextEncoders
             .Select((text, i) => Count(
@@ -41,7 +41,7 @@ internal sealed class StepMemory
                 () => new ClipTextModel(text),
                 config.TrainsTextEncoder ? config.TextEncoderLora : null))
             .ToList();
-        textCompanions = [.. texts.Select(static text => text.Companions)];
+        _textCompanions = [.. texts.Select(static text => text.Companions)];
         Components = [unet, vae, .. texts.Select(static text => text.Component)];
     }
 
@@ -53,23 +53,24 @@ internal sealed class StepMemory
     /// <summary>What a type and a resolution need.</summary>
     public MemoryNeed Need(ScalarType type, int resolution)
     {
-        var vaeType = model.Vae.TypeInMemory(type);
-        var trainingType = config.Precision == TrainingPrecision.BFloat16 ? ScalarType.BFloat16 : type;
-        var sample = config.SampleOptions;
+        var vaeType = _model.Vae.TypeInMemory(type);
+        var trainingType = _config.Precision == TrainingPrecision.BFloat16 ? ScalarType.BFloat16 : type;
+        var sample = _config.SampleOptions;
         var images = Math.Min(sample.Count, sample.BatchSize);
         return new MemoryNeed(type, resolution)
         {
             Weights = Components.Select((component, i) => component.Parameters * (i == VaeIndex ? vaeType : type).ElementSize()).Sum(),
-            Adapter = (config.Optimizer.HasEvaluationWeights ? 2 : 1) * MasterSize * Trained
-                + config.Optimizer.StateBytes(trainedShapes)
+            Adapter = (_config.Optimizer.HasEvaluationWeights ? 2 : 1) * MasterSize * Trained
+                + _config.Optimizer.StateBytes(_trainedShapes)
                 + Lowered(type, trainingType),
-            Update = (GradientCopies + config.Optimizer.WorkingCopies) * MasterSize * Trained,
+            Update = (GradientCopies + _config.Optimizer.WorkingCopies) * MasterSize * Trained,
             TrainingStep = TrainingStep(trainingType, resolution),
-            Encoding = Walked(vaeType, ledger => new VaeWalk(model.Vae, ledger, vaeType, device).Encode(1, resolution, resolution)),
+            Encoding = Walked(vaeType, ledger => new VaeWalk(_model.Vae, ledger, vaeType, _device).Encode(1, resolution, resolution)),
             DrawingStep = Walked(
                 type,
-                ledger => UNetWalk(ledger, type).Run(sample.Guidance == 1 ? images : 2 * images, Latents(resolution), Latents(resolution), options.TextTokens)),
-            Decoding = Walked(vaeType, ledger => new VaeWalk(model.Vae, ledger, vaeType, device).Decode(images, resolution, resolution)),
+                ledger => UNetWalk(ledger, type)
+                    .Run(sample.Guidance == 1 ? images : 2 * images, Latents(resolution), Latents(resolution), _options.TextTokens)),
+            Decoding = Walked(vaeType, ledger => new VaeWalk(_model.Vae, ledger, vaeType, _device).Decode(images, resolution, resolution)),
         };
     }
 
@@ -77,26 +78,26 @@ internal sealed class StepMemory
     private long TrainingStep(ScalarType type, int resolution)
     {
         var ledger = new TensorLedger(type.ElementSize(), recordsGradients: true);
-        if (config.TrainsTextEncoder)
+        if (_config.TrainsTextEncoder)
         {
-            foreach (var (text, companions) in model.TextEncoders.Zip(textCompanions))
+            foreach (var (text, companions) in _model.TextEncoders.Zip(_textCompanions))
             {
-                new ClipTextWalk(text, ledger) { Companion = Find(companions) }.Run(config.BatchSize, options.TextTokens);
+                new ClipTextWalk(text, ledger) { Companion = Find(companions) }.Run(_config.BatchSize, _options.TextTokens);
             }
         }
 
-        UNetWalk(ledger, type).Run(config.BatchSize, Latents(resolution), Latents(resolution), options.TextTokens, config.TrainsTextEncoder);
+        UNetWalk(ledger, type).Run(_config.BatchSize, Latents(resolution), Latents(resolution), _options.TextTokens, _config.TrainsTextEncoder);
         return (long)(ledger.Peak + 2 * ledger.Largest);
     }
 
-    private UNetWalk UNetWalk(TensorLedger ledger, ScalarType type) => new(model.UNet, ledger, type, device) { Companion = Find(unetCompanions) };
+    private UNetWalk UNetWalk(TensorLedger ledger, ScalarType type) => new(_model.UNet, ledger, type, _device) { Companion = Find(_unetCompanions) };
 
     /// <summary>The copies of weights that <see cref="Loop.LoweredPrecision"/> keeps while the networks are in a smaller type.</summary>
     private long Lowered(ScalarType type, ScalarType trainingType) => type == trainingType ? 0
-        : Components.Where((_, i) => i == UNetIndex || (i > VaeIndex && config.TrainsTextEncoder))
+        : Components.Where((_, i) => i == UNetIndex || (i > VaeIndex && _config.TrainsTextEncoder))
             .Sum(component => component.Parameters * trainingType.ElementSize());
 
-    private int Latents(int resolution) => resolution / model.DownsamplingFactor;
+    private int Latents(int resolution) => resolution / _model.DownsamplingFactor;
 
     private static long Walked(ScalarType type, Action<TensorLedger> walk)
     {
@@ -123,7 +124,7 @@ internal sealed class StepMemory
         using var generator = new Generator(0);
         using var adapted = new AdaptedModel(network);
         adapted.Add(name, lora, generator);
-        trainedShapes.AddRange(adapted.TrainableParameters(name).Select(static parameter => parameter.shape));
+        _trainedShapes.AddRange(adapted.TrainableParameters(name).Select(static parameter => parameter.shape));
         var report = adapted.Report(name);
         var companions = new Dictionary<string, LayerCompanion>(StringComparer.Ordinal);
         foreach (var row in report.Rows)

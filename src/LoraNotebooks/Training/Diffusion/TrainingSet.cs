@@ -8,16 +8,16 @@ namespace LoraNotebooks.Training.Diffusion;
 /// <summary>A dataset as the loop wants it: latents computed once, captions encoded once where that is possible, batches drawn by seed.</summary>
 internal sealed class TrainingSet : IDisposable
 {
-    private readonly StableDiffusionPipeline pipeline;
-    private readonly DiffusionTrainingConfig config;
-    private readonly PreparedDataset dataset;
-    private readonly TrainingSeeds seeds;
-    private readonly Device device;
-    private readonly TrainingNoiseSource noise;
-    private readonly Tensor latents;
-    private readonly Tensor? weights;
-    private readonly Tensor? timeIds;
-    private readonly Dictionary<string, Conditioning> encodedCaptions = new(StringComparer.Ordinal);
+    private readonly StableDiffusionPipeline _pipeline;
+    private readonly DiffusionTrainingConfig _config;
+    private readonly PreparedDataset _dataset;
+    private readonly TrainingSeeds _seeds;
+    private readonly Device _device;
+    private readonly TrainingNoiseSource _noise;
+    private readonly Tensor _latents;
+    private readonly Tensor? _weights;
+    private readonly Tensor? _timeIds;
+    private readonly Dictionary<string, Conditioning> _encodedCaptions = new(StringComparer.Ordinal);
 
     /// <summary>Encodes the images, and the captions where they stay the same and the text encoder is frozen.</summary>
     /// <exception cref="ArgumentException">The images' size does not fit the autoencoder, or their latents are not finite.</exception>
@@ -29,10 +29,10 @@ internal sealed class TrainingSet : IDisposable
         NoiseSchedule schedule,
         CancellationToken cancellationToken)
     {
-        (this.pipeline, this.config, this.dataset) = (pipeline, config, dataset);
-        seeds = new TrainingSeeds(config.Seed);
-        noise = new TrainingNoiseSource(config, schedule, seeds);
-        device = pipeline.UNet.parameters().First().device;
+        (_pipeline, _config, _dataset) = (pipeline, config, dataset);
+        _seeds = new TrainingSeeds(config.Seed);
+        _noise = new TrainingNoiseSource(config, schedule, _seeds);
+        _device = pipeline.UNet.parameters().First().device;
         RequireSize(dataset, pipeline.Vae.DownsamplingFactor);
 
         using var scope = NewDisposeScope();
@@ -43,15 +43,15 @@ internal sealed class TrainingSet : IDisposable
             foreach (var caption in dataset.Images.Select(image => image.Caption).Append("").Distinct())
             {
                 cancellationToken.ThrowIfCancellationRequested();
-                encodedCaptions[caption] = pipeline.Text.Encode([caption], config.ClipSkip, config.Reading);
+                _encodedCaptions[caption] = pipeline.Text.Encode([caption], config.ClipSkip, config.Reading);
             }
         }
 
-        latents = stack(encoded).DetachFromDisposeScope();
-        timeIds = pipeline.TimeIds(dataset.Images.Select(SizesOf))?.DetachFromDisposeScope();
+        _latents = stack(encoded).DetachFromDisposeScope();
+        _timeIds = pipeline.TimeIds(dataset.Images.Select(SizesOf))?.DetachFromDisposeScope();
         float[] counts = [.. dataset.Images.Select(image => (float)(image.LossWeight * (image.IsRegularization ? config.PriorLossWeight : 1)))];
-        weights = Array.TrueForAll(counts, count => count == 1) ? null : tensor(counts, device: device).DetachFromDisposeScope();
-        foreach (var caption in encodedCaptions.Values)
+        _weights = Array.TrueForAll(counts, count => count == 1) ? null : tensor(counts, device: _device).DetachFromDisposeScope();
+        foreach (var caption in _encodedCaptions.Values)
         {
             caption.DetachFromDisposeScope();
         }
@@ -63,11 +63,11 @@ internal sealed class TrainingSet : IDisposable
     public DiffusionBatch Draw(IReadOnlyList<int> indices, long number)
     {
         using var scope = NewDisposeScope();
-        var rows = tensor(indices.Select(i => (long)i).ToArray(), device: device);
-        var text = EncodeCaptions(indices, number) with { TimeIds = timeIds?.index_select(0, rows) };
+        var rows = tensor(indices.Select(i => (long)i).ToArray(), device: _device);
+        var text = EncodeCaptions(indices, number) with { TimeIds = _timeIds?.index_select(0, rows) };
         using var noGradient = no_grad();
-        var clean = latents.index_select(0, rows);
-        var (epsilon, input, timesteps) = noise.Draw(clean, number);
+        var clean = _latents.index_select(0, rows);
+        var (epsilon, input, timesteps) = _noise.Draw(clean, number);
         return new DiffusionBatch(
             clean.MoveToOuterDisposeScope(),
             epsilon.MoveToOuterDisposeScope(),
@@ -75,16 +75,16 @@ internal sealed class TrainingSet : IDisposable
             text.MoveToOuterDisposeScope())
         {
             InputNoise = input?.MoveToOuterDisposeScope(),
-            Weights = weights?.index_select(0, rows).MoveToOuterDisposeScope(),
+            Weights = _weights?.index_select(0, rows).MoveToOuterDisposeScope(),
         };
     }
 
     public void Dispose()
     {
-        latents.Dispose();
-        weights?.Dispose();
-        timeIds?.Dispose();
-        foreach (var caption in encodedCaptions.Values)
+        _latents.Dispose();
+        _weights?.Dispose();
+        _timeIds?.Dispose();
+        foreach (var caption in _encodedCaptions.Values)
         {
             caption.Dispose();
         }
@@ -99,31 +99,31 @@ internal sealed class TrainingSet : IDisposable
     {
         cancellationToken.ThrowIfCancellationRequested();
         using var scope = NewDisposeScope();
-        var weights = pipeline.Vae.parameters().First();
-        var distribution = pipeline.Vae.Encode(dataset.Pixels([index]).to(weights.dtype).to(weights.device));
-        using var generator = seeds.Generator(RandomUse.Latents, index);
-        var encoded = config.SampleLatents
+        var weights = _pipeline.Vae.parameters().First();
+        var distribution = _pipeline.Vae.Encode(_dataset.Pixels([index]).to(weights.dtype).to(weights.device));
+        using var generator = _seeds.Generator(RandomUse.Latents, index);
+        var encoded = _config.SampleLatents
             ? distribution.Sample(randn(distribution.Mean.shape, generator: generator).to(weights.dtype).to(weights.device))
             : distribution.Mean;
-        var scaled = pipeline.Vae.ScaleLatents(encoded.to(ScalarType.Float32)).squeeze(0).to(device);
+        var scaled = _pipeline.Vae.ScaleLatents(encoded.to(ScalarType.Float32)).squeeze(0).to(_device);
         return scaled.isfinite().all().item<bool>()
             ? scaled.MoveToOuterDisposeScope()
             : throw new ArgumentException(
-                $"{dataset.Images[index].Name}: got latents that are not finite from the autoencoder. Load the pipeline in float32, or remove the image.");
+                $"{_dataset.Images[index].Name}: got latents that are not finite from the autoencoder. Load the pipeline in float32, or remove the image.");
     }
 
     /// <summary>What the text encoder makes of captions, with its graph where it trains; without sizes, in which images of one caption may differ.</summary>
     private Conditioning EncodeCaptions(IReadOnlyList<int> indices, long number)
     {
-        using var generator = seeds.Generator(RandomUse.Captions, number);
-        string[] captions = [.. indices.Select(i => config.Captions.Draw(dataset.Images[i].Caption, generator))];
-        if (encodedCaptions.Count > 0)
+        using var generator = _seeds.Generator(RandomUse.Captions, number);
+        string[] captions = [.. indices.Select(i => _config.Captions.Draw(_dataset.Images[i].Caption, generator))];
+        if (_encodedCaptions.Count > 0)
         {
-            return Conditioning.Concat([.. captions.Select(caption => encodedCaptions[caption])]);
+            return Conditioning.Concat([.. captions.Select(caption => _encodedCaptions[caption])]);
         }
 
-        using var gradient = set_grad_enabled(config.TrainsTextEncoder);
-        return pipeline.Text.Encode(captions, config.ClipSkip, config.Reading);
+        using var gradient = set_grad_enabled(_config.TrainsTextEncoder);
+        return _pipeline.Text.Encode(captions, _config.ClipSkip, _config.Reading);
     }
 
     private static void RequireSize(PreparedDataset dataset, int factor)

@@ -5,17 +5,17 @@ internal sealed class LossCurve
 {
     private const double Beta = 0.98;
 
-    private readonly List<double> losses = [];
-    private double average;
+    private readonly List<double> _losses = [];
+    private double _average;
 
-    public IReadOnlyList<double> Losses => losses;
+    public IReadOnlyList<double> Losses => _losses;
 
     /// <summary>Adds a loss and returns the average.</summary>
     public double Add(double loss)
     {
-        losses.Add(loss);
-        average = (Beta * average) + ((1 - Beta) * loss);
-        return average / (1 - Math.Pow(Beta, losses.Count));
+        _losses.Add(loss);
+        _average = (Beta * _average) + ((1 - Beta) * loss);
+        return _average / (1 - Math.Pow(Beta, _losses.Count));
     }
 }
 
@@ -25,21 +25,21 @@ internal sealed class SpeedMeter(TimeProvider clock)
 {
     private const int Window = 50;
 
-    private readonly Queue<(double Seconds, int Examples)> recent = new();
-    private long started;
+    private readonly Queue<(double Seconds, int Examples)> _recent = new();
+    private long _started;
 
-    public double SecondsPerStep => recent.Average(step => step.Seconds);
+    public double SecondsPerStep => _recent.Average(step => step.Seconds);
 
-    public double ExamplesPerSecond => recent.Sum(step => step.Examples) / recent.Sum(step => step.Seconds);
+    public double ExamplesPerSecond => _recent.Sum(step => step.Examples) / _recent.Sum(step => step.Seconds);
 
-    public void Start() => started = clock.GetTimestamp();
+    public void Start() => _started = clock.GetTimestamp();
 
     public void Stop(int examples)
     {
-        recent.Enqueue((clock.GetElapsedTime(started).TotalSeconds, examples));
-        if (recent.Count > Window)
+        _recent.Enqueue((clock.GetElapsedTime(_started).TotalSeconds, examples));
+        if (_recent.Count > Window)
         {
-            recent.Dequeue();
+            _recent.Dequeue();
         }
     }
 }

@@ -6,7 +6,7 @@ namespace LoraNotebooks.Training.Loop;
 /// <summary>Puts frozen networks into another number format for a while and gives their weights back bit for bit.</summary>
 internal sealed class LoweredPrecision : IDisposable
 {
-    private readonly List<(nn.Module Module, ScalarType Type, Dictionary<string, Tensor> Weights)> originals = [];
+    private readonly List<(nn.Module Module, ScalarType Type, Dictionary<string, Tensor> Weights)> _originals = [];
 
     /// <summary>Converts networks; those that have the format already stay as they are.</summary>
     public LoweredPrecision(ScalarType type, params IEnumerable<nn.Module> modules)
@@ -21,7 +21,7 @@ internal sealed class LoweredPrecision : IDisposable
 
             using (no_grad())
             {
-                originals.Add((module, current, module.state_dict().ToDictionary(pair => pair.Key, pair => pair.Value.clone().DetachFromDisposeScope())));
+                _originals.Add((module, current, module.state_dict().ToDictionary(pair => pair.Key, pair => pair.Value.clone().DetachFromDisposeScope())));
                 module.to(type);
             }
         }
@@ -30,7 +30,7 @@ internal sealed class LoweredPrecision : IDisposable
     public void Dispose()
     {
         using var noGradient = no_grad();
-        foreach (var (module, type, weights) in originals)
+        foreach (var (module, type, weights) in _originals)
         {
             module.to(type);
             foreach (var (name, weight) in module.state_dict())
@@ -40,6 +40,6 @@ internal sealed class LoweredPrecision : IDisposable
             }
         }
 
-        originals.Clear();
+        _originals.Clear();
     }
 }

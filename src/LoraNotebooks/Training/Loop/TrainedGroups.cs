@@ -9,14 +9,14 @@ namespace LoraNotebooks.Training.Loop;
 /// <remarks>Source of LoRA+: Hayou et al. 2024 (arXiv:2402.12354), section 4.</remarks>
 internal sealed class TrainedGroups
 {
-    private readonly TrainingConfig config;
-    private readonly IReadOnlyList<TrainedNetwork> networks;
-    private readonly List<double> rates = [];
-    private readonly List<ParameterGroup> groups = [];
+    private readonly TrainingConfig _config;
+    private readonly IReadOnlyList<TrainedNetwork> _networks;
+    private readonly List<double> _rates = [];
+    private readonly List<ParameterGroup> _groups = [];
 
     public TrainedGroups(TrainingConfig config, IReadOnlyList<TrainedNetwork> networks)
     {
-        (this.config, this.networks) = (config, networks);
+        (_config, _networks) = (config, networks);
         foreach (var network in networks)
         {
             var parameters = network.Model.NamedParameters(network.Adapter)
@@ -30,20 +30,20 @@ internal sealed class TrainedGroups
     }
 
     /// <summary>The groups, as the optimizer takes them.</summary>
-    public IReadOnlyList<ParameterGroup> Groups => groups;
+    public IReadOnlyList<ParameterGroup> Groups => _groups;
 
     /// <summary>η of each group in a step.</summary>
     /// <param name="step">The number of steps taken before.</param>
     /// <param name="totalSteps">The number of steps of the run.</param>
-    public IReadOnlyList<double> Rates(int step, int totalSteps) => [.. rates.Select(rate => config.Schedule.Rate(step, totalSteps, rate))];
+    public IReadOnlyList<double> Rates(int step, int totalSteps) => [.. _rates.Select(rate => _config.Schedule.Rate(step, totalSteps, rate))];
 
     /// <summary>η of the networks in a step by what their rates are called; of LoRA+ that of A.</summary>
     public IReadOnlyDictionary<string, double> NetworkRates(int step, int totalSteps)
     {
         var named = new OrderedDictionary<string, double>(StringComparer.Ordinal);
-        foreach (var network in networks)
+        foreach (var network in _networks)
         {
-            named.TryAdd(network.RateName, config.Schedule.Rate(step, totalSteps, network.LearningRate));
+            named.TryAdd(network.RateName, _config.Schedule.Rate(step, totalSteps, network.LearningRate));
         }
 
         return named;
@@ -56,7 +56,7 @@ internal sealed class TrainedGroups
         var among = new HashSet<Parameter>(parameters, ReferenceEqualityComparer.Instance);
         return
         [
-            .. from network in networks
+            .. from network in _networks
                from layer in network.Model.GetLayers(network.Adapter)
                let trained = layer.Parameters.Values.Where(static parameter => parameter.requires_grad).ToList()
                where trained.Count > 0 && trained.TrueForAll(among.Contains)
@@ -68,8 +68,8 @@ internal sealed class TrainedGroups
     {
         if (parameters.Count > 0)
         {
-            groups.Add(new ParameterGroup(name, parameters, config.WeightDecay));
-            rates.Add(rate);
+            _groups.Add(new ParameterGroup(name, parameters, _config.WeightDecay));
+            _rates.Add(rate);
         }
     }
 }

@@ -13,21 +13,21 @@ internal sealed class TrainingFiles
     private const string StateEnding = "-state.safetensors";
     private const string RecordEnding = "-run.json";
 
-    private readonly TrainingTask task;
-    private readonly TrainingConfig config;
-    private readonly TrainingPlan plan;
-    private readonly TimeProvider clock;
-    private readonly DateTimeOffset started;
-    private readonly List<string> checkpoints = [];
-    private IReadOnlyList<double> losses = [];
-    private JsonArray earlierRuns = [];
-    private EarlierRecord earlier = EarlierRecord.None;
-    private int firstStep = 1;
+    private readonly TrainingTask _task;
+    private readonly TrainingConfig _config;
+    private readonly TrainingPlan _plan;
+    private readonly TimeProvider _clock;
+    private readonly DateTimeOffset _started;
+    private readonly List<string> _checkpoints = [];
+    private IReadOnlyList<double> _losses = [];
+    private JsonArray _earlierRuns = [];
+    private EarlierRecord _earlier = EarlierRecord.None;
+    private int _firstStep = 1;
 
     public TrainingFiles(TrainingTask task, TrainingPlan plan, TimeProvider clock) =>
-        (this.task, config, this.plan, this.clock, started) = (task, task.Config, plan, clock, clock.GetUtcNow());
+        (_task, _config, _plan, _clock, _started) = (task, task.Config, plan, clock, clock.GetUtcNow());
 
-    public IReadOnlyList<string> Checkpoints => checkpoints;
+    public IReadOnlyList<string> Checkpoints => _checkpoints;
 
     public string StateFile => FileNamed(StateEnding);
 
@@ -38,11 +38,11 @@ internal sealed class TrainingFiles
 
     /// <summary>The adapter after some epochs, and the state to resume from.</summary>
     public void SaveCheckpoint(int epochs, int steps, OptimizerRun optimizer, LossCurve curve) =>
-        Save(FileNamed($"-{epochs:D6}{task.FileEnding}"), steps, optimizer, curve);
+        Save(FileNamed($"-{epochs:D6}{_task.FileEnding}"), steps, optimizer, curve);
 
     /// <summary>The adapter at the end of the run, or, where steps are missing, at the step at which it was stopped.</summary>
     public void SaveFinal(int steps, OptimizerRun optimizer, LossCurve curve) =>
-        Save(FileNamed((steps < plan.TotalSteps ? $"-step{steps:D8}" : "") + task.FileEnding), steps, optimizer, curve);
+        Save(FileNamed((steps < _plan.TotalSteps ? $"-step{steps:D8}" : "") + _task.FileEnding), steps, optimizer, curve);
 
     /// <summary>Tells that files of an earlier run of this name will be replaced; one that is resumed goes on in them.</summary>
     public void TellReplaced(string? resumedFrom)
@@ -50,7 +50,7 @@ internal sealed class TrainingFiles
         if (File.Exists(RecordFile) && (resumedFrom is null || Path.GetFullPath(resumedFrom) != StateFile))
         {
             Notice.Tell(
-                $"'{config.OutputFolder}' has files of an earlier run called {config.Name}; they are replaced. "
+                $"'{_config.OutputFolder}' has files of an earlier run called {_config.Name}; they are replaced. "
                     + "Give another Name or OutputFolder to keep both.");
         }
     }
@@ -58,8 +58,8 @@ internal sealed class TrainingFiles
     /// <summary>Finds before training what could not be written after it: a folder that is read-only, an adapter for which the format has no names.</summary>
     public void Rehearse()
     {
-        var path = FileNamed("-rehearsal" + task.FileEnding);
-        task.Save(path, new TrainingFileFacts(plan, 0, started, started));
+        var path = FileNamed("-rehearsal" + _task.FileEnding);
+        _task.Save(path, new TrainingFileFacts(_plan, 0, _started, _started));
         if (Directory.Exists(path))
         {
             Directory.Delete(path, recursive: true);
@@ -74,10 +74,10 @@ internal sealed class TrainingFiles
     /// </summary>
     public (IReadOnlyList<double> Losses, int Epochs) LoadState(string path, OptimizerRun optimizer)
     {
-        (losses, var epochs, SampledEpochs, earlierRuns) = TrainingState.Load(path, optimizer, task, plan);
-        firstStep = losses.Count + 1;
-        earlier = EarlierRecord.Beside(path, StateEnding, RecordEnding, firstStep);
-        return (losses, epochs);
+        (_losses, var epochs, SampledEpochs, _earlierRuns) = TrainingState.Load(path, optimizer, _task, _plan);
+        _firstStep = _losses.Count + 1;
+        _earlier = EarlierRecord.Beside(path, StateEnding, RecordEnding, _firstStep);
+        return (_losses, epochs);
     }
 
     /// <summary>
@@ -90,38 +90,38 @@ internal sealed class TrainingFiles
         bool wasCancelled,
         string? fault = null)
     {
-        var later = steps.Where(step => step.Step > losses.Count).Select(static step => step.Loss).ToList();
+        var later = steps.Where(step => step.Step > _losses.Count).Select(static step => step.Loss).ToList();
         var record = new JsonObject
         {
-            ["name"] = config.Name,
-            ["seed"] = config.Seed,
-            ["started"] = started,
-            ["written"] = clock.GetUtcNow(),
+            ["name"] = _config.Name,
+            ["seed"] = _config.Seed,
+            ["started"] = _started,
+            ["written"] = _clock.GetUtcNow(),
             ["wasCancelled"] = wasCancelled,
             ["fault"] = fault,
             ["warnings"] = RecordJson.Of(warnings),
-            ["plan"] = RecordJson.Of(plan),
-            ["data"] = new JsonObject { ["hash"] = task.DataHash },
-            ["base"] = task.Base.ToJson(),
-            ["config"] = config.ToJson(),
-            ["runs"] = Runs(losses.Count + later.Count),
-            ["checkpoints"] = RecordJson.Of(earlier.Checkpoints.Concat(checkpoints.Select(static path => Path.GetFileName(path)!)).Distinct()),
-            ["untrainedLayers"] = RecordJson.Of(steps.Count > 0 ? untrainedLayers : earlier.UntrainedLayers),
-            ["losses"] = RecordJson.Of(losses.Concat(later)),
-            ["steps"] = new JsonArray([.. earlier.Steps.Select(static step => step.DeepClone()), .. steps.Select(RecordJson.Of)]),
+            ["plan"] = RecordJson.Of(_plan),
+            ["data"] = new JsonObject { ["hash"] = _task.DataHash },
+            ["base"] = _task.Base.ToJson(),
+            ["config"] = _config.ToJson(),
+            ["runs"] = Runs(_losses.Count + later.Count),
+            ["checkpoints"] = RecordJson.Of(_earlier.Checkpoints.Concat(_checkpoints.Select(static path => Path.GetFileName(path)!)).Distinct()),
+            ["untrainedLayers"] = RecordJson.Of(steps.Count > 0 ? untrainedLayers : _earlier.UntrainedLayers),
+            ["losses"] = RecordJson.Of(_losses.Concat(later)),
+            ["steps"] = new JsonArray([.. _earlier.Steps.Select(static step => step.DeepClone()), .. steps.Select(RecordJson.Of)]),
         };
-        task.Describe(record);
+        _task.Describe(record);
         AtomicFile.Write(RecordFile, stream => RecordJson.Write(stream, record));
     }
 
     private void Save(string path, int steps, OptimizerRun optimizer, LossCurve curve)
     {
         using var scope = NewDisposeScope();
-        losses = [.. curve.Losses];
-        TrainingState.Save(StateFile, optimizer, losses, SampledEpochs, task, Runs(losses.Count));
+        _losses = [.. curve.Losses];
+        TrainingState.Save(StateFile, optimizer, _losses, SampledEpochs, _task, Runs(_losses.Count));
         optimizer.UseEvaluationWeights();
-        task.Save(path, new TrainingFileFacts(plan, steps, started, clock.GetUtcNow()));
-        checkpoints.Add(path);
+        _task.Save(path, new TrainingFileFacts(_plan, steps, _started, _clock.GetUtcNow()));
+        _checkpoints.Add(path);
     }
 
     /// <summary>The runs that took the steps so far, this one last.</summary>
@@ -129,12 +129,12 @@ internal sealed class TrainingFiles
     {
         var run = new
         {
-            FirstStep = firstStep,
+            FirstStep = _firstStep,
             LastStep = lastStep,
-            Started = started,
-            Written = clock.GetUtcNow(),
+            Started = _started,
+            Written = _clock.GetUtcNow(),
             Machine = Machine.Here(),
-            Device = task.Networks[0].Model.BaseModel.parameters().First().device.ToString(),
+            Device = _task.Networks[0].Model.BaseModel.parameters().First().device.ToString(),
             Versions = new
             {
                 LoraNotebooks = Version(typeof(TrainingFiles)),
@@ -143,10 +143,10 @@ internal sealed class TrainingFiles
                 System = RuntimeInformation.RuntimeIdentifier,
             },
         };
-        return [.. earlierRuns.Select(static earlier => earlier!.DeepClone()), RecordJson.Of(run)];
+        return [.. _earlierRuns.Select(static earlier => earlier!.DeepClone()), RecordJson.Of(run)];
     }
 
-    private string FileNamed(string ending) => Path.GetFullPath(Path.Combine(config.OutputFolder, config.Name + ending));
+    private string FileNamed(string ending) => Path.GetFullPath(Path.Combine(_config.OutputFolder, _config.Name + ending));
 
     private static string Version(Type type) =>
         type.Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion ?? type.Assembly.GetName().Version!.ToString();

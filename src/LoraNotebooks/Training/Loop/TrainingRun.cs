@@ -13,65 +13,65 @@ internal sealed class TrainingRun : IDisposable
     /// </summary>
     private const int StepsPerCollection = 100;
 
-    private readonly TrainingTask task;
-    private readonly TrainingConfig config;
-    private readonly TrainingPlan plan;
-    private readonly IReadOnlyList<TrainedNetwork> networks;
-    private readonly bool drops;
-    private readonly IProgress<TrainingSample>? sampleProgress;
-    private readonly IProgress<TrainingStep>? progress;
-    private readonly TrainedGroups groups;
-    private readonly OptimizerRun optimizer;
-    private readonly GradientStep gradientStep;
-    private readonly TrainingFiles files;
-    private readonly LossCurve curve = new();
-    private readonly SpeedMeter speed;
-    private readonly TimeProvider clock;
-    private readonly long began;
-    private readonly List<TrainingStep> steps = [];
-    private readonly List<TrainingSample> samples = [];
-    private IReadOnlyList<int[]> batches = [];
-    private IReadOnlyList<string> untrainedLayers = [];
-    private IReadOnlyList<string> warnings;
-    private int done;
+    private readonly TrainingTask _task;
+    private readonly TrainingConfig _config;
+    private readonly TrainingPlan _plan;
+    private readonly IReadOnlyList<TrainedNetwork> _networks;
+    private readonly bool _drops;
+    private readonly IProgress<TrainingSample>? _sampleProgress;
+    private readonly IProgress<TrainingStep>? _progress;
+    private readonly TrainedGroups _groups;
+    private readonly OptimizerRun _optimizer;
+    private readonly GradientStep _gradientStep;
+    private readonly TrainingFiles _files;
+    private readonly LossCurve _curve = new();
+    private readonly SpeedMeter _speed;
+    private readonly TimeProvider _clock;
+    private readonly long _began;
+    private readonly List<TrainingStep> _steps = [];
+    private readonly List<TrainingSample> _samples = [];
+    private IReadOnlyList<int[]> _batches = [];
+    private IReadOnlyList<string> _untrainedLayers = [];
+    private IReadOnlyList<string> _warnings;
+    private int _done;
 
     public TrainingRun(TrainingTask task, IProgress<TrainingSample>? sampleProgress, IProgress<TrainingStep>? progress, TimeProvider clock)
     {
-        (this.task, config, plan, networks) = (task, task.Config, task.Plan(), task.Networks);
-        (this.sampleProgress, this.progress) = (sampleProgress, progress);
-        (this.clock, began, speed) = (clock, clock.GetTimestamp(), new SpeedMeter(clock));
-        warnings = plan.Warnings;
-        drops = networks.Any(static network => network.Model.GetConfig(network.Adapter).Dropout > 0);
-        groups = new TrainedGroups(config, networks);
-        optimizer = new OptimizerRun(config.Optimizer, groups.Groups);
-        gradientStep = new GradientStep(optimizer, config.MaxGradientNorm);
-        files = new TrainingFiles(task, plan, clock);
-        files.Rehearse();
+        (_task, _config, _plan, _networks) = (task, task.Config, task.Plan(), task.Networks);
+        (_sampleProgress, _progress) = (sampleProgress, progress);
+        (_clock, _began, _speed) = (clock, clock.GetTimestamp(), new SpeedMeter(clock));
+        _warnings = _plan.Warnings;
+        _drops = _networks.Any(static network => network.Model.GetConfig(network.Adapter).Dropout > 0);
+        _groups = new TrainedGroups(_config, _networks);
+        _optimizer = new OptimizerRun(_config.Optimizer, _groups.Groups);
+        _gradientStep = new GradientStep(_optimizer, _config.MaxGradientNorm);
+        _files = new TrainingFiles(task, _plan, clock);
+        _files.Rehearse();
     }
 
     /// <summary>Takes weights, the optimizer's states, step and losses of a stopped run, if there is one to go on from.</summary>
     public void Resume(string? stateFile)
     {
-        files.TellReplaced(stateFile);
+        _files.TellReplaced(stateFile);
         if (stateFile is null)
         {
             return;
         }
 
-        var (losses, epochs) = files.LoadState(stateFile, optimizer);
+        var (losses, epochs) = _files.LoadState(stateFile, _optimizer);
         foreach (var loss in losses)
         {
-            curve.Add(loss);
+            _curve.Add(loss);
         }
 
-        done = losses.Count;
+        _done = losses.Count;
         if (RatesChange(epochs))
         {
-            warnings =
+            _warnings =
             [
-                .. warnings,
-                $"Epochs: {epochs} when the {Listing.Count(done, "step")} of the state were taken, here {plan.Epochs}: "
-                + $"the rates of {config.Schedule.Kind} hang on the number of steps, "
+                .. _warnings,
+                $"Epochs: {epochs} when the {Listing.Count(_done, "step")} of the state were taken, here {_plan.Epochs}: "
+                + $"the rates of {_config.Schedule.Kind} hang on the number of steps, "
                 + "so that this run is not the one of that many epochs from the start. Train anew where that matters.",
             ];
         }
@@ -83,44 +83,44 @@ internal sealed class TrainingRun : IDisposable
     public TrainingResult<TLora> Execute<TLora>(TrainingTask<TLora> owner, CancellationToken cancellationToken)
     {
         var wasCancelled = false;
-        var before = done;
-        foreach (var warning in warnings)
+        var before = _done;
+        foreach (var warning in _warnings)
         {
-            Notice.Tell($"Training {config.Name}: {warning}");
+            Notice.Tell($"Training {_config.Name}: {warning}");
         }
 
         try
         {
-            if (done == 0)
+            if (_done == 0)
             {
                 DrawSamples(0, cancellationToken);
             }
-            else if (done % plan.StepsPerEpoch == 0 && files.SampledEpochs < done / plan.StepsPerEpoch)
+            else if (_done % _plan.StepsPerEpoch == 0 && _files.SampledEpochs < _done / _plan.StepsPerEpoch)
             {
                 // The run that is resumed was stopped before or among the samples of its last epoch.
-                FinishSamples(done / plan.StepsPerEpoch, cancellationToken);
+                FinishSamples(_done / _plan.StepsPerEpoch, cancellationToken);
             }
 
-            while (done < plan.TotalSteps)
+            while (_done < _plan.TotalSteps)
             {
                 TakeStep(cancellationToken);
-                if (done % plan.StepsPerEpoch == 0)
+                if (_done % _plan.StepsPerEpoch == 0)
                 {
-                    FinishEpoch(done / plan.StepsPerEpoch, cancellationToken);
+                    FinishEpoch(_done / _plan.StepsPerEpoch, cancellationToken);
                 }
             }
         }
-        catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested && done > 0)
+        catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested && _done > 0)
         {
-            wasCancelled = done < plan.TotalSteps;
+            wasCancelled = _done < _plan.TotalSteps;
         }
         catch (TrainingDivergedException fault)
         {
             // The weights are finite, but no good any more; the record shows how it came to that.
-            files.WriteRecord(steps, untrainedLayers, warnings, wasCancelled: false, fault.Message);
+            _files.WriteRecord(_steps, _untrainedLayers, _warnings, wasCancelled: false, fault.Message);
             throw;
         }
-        catch (Exception fault) when (done > before)
+        catch (Exception fault) when (_done > before)
         {
             // A sample that cannot be drawn or a listener that throws does not take away what was learnt.
             Rescue(fault);
@@ -128,92 +128,92 @@ internal sealed class TrainingRun : IDisposable
         }
 
         SetTraining(false);
-        files.SaveFinal(done, optimizer, curve);
-        files.WriteRecord(steps, untrainedLayers, warnings, wasCancelled);
+        _files.SaveFinal(_done, _optimizer, _curve);
+        _files.WriteRecord(_steps, _untrainedLayers, _warnings, wasCancelled);
         return new TrainingResult<TLora>
         {
             Task = owner,
             Lora = owner.Lora,
-            Config = config,
-            Plan = plan,
-            Steps = steps,
-            Samples = samples,
-            UntrainedLayers = untrainedLayers,
-            Warnings = warnings,
-            Checkpoints = files.Checkpoints,
-            StateFile = files.StateFile,
-            RecordFile = files.RecordFile,
+            Config = _config,
+            Plan = _plan,
+            Steps = _steps,
+            Samples = _samples,
+            UntrainedLayers = _untrainedLayers,
+            Warnings = _warnings,
+            Checkpoints = _files.Checkpoints,
+            StateFile = _files.StateFile,
+            RecordFile = _files.RecordFile,
             WasCancelled = wasCancelled,
-            Seconds = clock.GetElapsedTime(began).TotalSeconds,
+            Seconds = _clock.GetElapsedTime(_began).TotalSeconds,
         };
     }
 
-    public void Dispose() => optimizer.Dispose();
+    public void Dispose() => _optimizer.Dispose();
 
     private void Rescue(Exception fault)
     {
         var unwritten = "what was learnt";
         try
         {
-            files.SaveFinal(done, optimizer, curve);
-            var kept = $"what was learnt is in '{files.Checkpoints[^1]}', to go on from in '{files.StateFile}'";
+            _files.SaveFinal(_done, _optimizer, _curve);
+            var kept = $"what was learnt is in '{_files.Checkpoints[^1]}', to go on from in '{_files.StateFile}'";
             unwritten = kept + ", but its record";
-            files.WriteRecord(steps, untrainedLayers, warnings, wasCancelled: false, fault.Message);
-            Notice.Tell($"Training {config.Name} ended at step {done} by a fault; {kept}.");
+            _files.WriteRecord(_steps, _untrainedLayers, _warnings, wasCancelled: false, fault.Message);
+            Notice.Tell($"Training {_config.Name} ended at step {_done} by a fault; {kept}.");
         }
         catch (Exception second) when (second is IOException or UnauthorizedAccessException)
         {
-            Notice.Tell($"Training {config.Name} ended at step {done} by a fault; {unwritten} could not be written: {second.Message}");
+            Notice.Tell($"Training {_config.Name} ended at step {_done} by a fault; {unwritten} could not be written: {second.Message}");
         }
     }
 
     private void TakeStep(CancellationToken cancellationToken)
     {
-        var (epoch, stepOfEpoch) = Math.DivRem(done, plan.StepsPerEpoch);
-        if (stepOfEpoch == 0 || batches.Count == 0)
+        var (epoch, stepOfEpoch) = Math.DivRem(_done, _plan.StepsPerEpoch);
+        if (stepOfEpoch == 0 || _batches.Count == 0)
         {
-            batches = Batches(epoch);
+            _batches = Batches(epoch);
         }
 
-        speed.Start();
+        _speed.Start();
         SetTraining(true);
-        optimizer.UseTrainingWeights();
-        var first = stepOfEpoch * config.GradientAccumulation;
-        var count = Math.Min(config.GradientAccumulation, batches.Count - first);
+        _optimizer.UseTrainingWeights();
+        var first = stepOfEpoch * _config.GradientAccumulation;
+        var count = Math.Min(_config.GradientAccumulation, _batches.Count - first);
         var metrics = new MeanMetrics();
-        var update = gradientStep.Take(count, i => Loss(epoch, first + i, metrics), groups.Rates(done, plan.TotalSteps), cancellationToken);
+        var update = _gradientStep.Take(count, i => Loss(epoch, first + i, metrics), _groups.Rates(_done, _plan.TotalSteps), cancellationToken);
         if (!update.IsFinite)
         {
-            throw new TrainingDivergedException(done + 1, update, files.Checkpoints.LastOrDefault());
+            throw new TrainingDivergedException(_done + 1, update, _files.Checkpoints.LastOrDefault());
         }
 
-        if (steps.Count == 0)
+        if (_steps.Count == 0)
         {
-            untrainedLayers = groups.LayersOf(optimizer.WithoutGradient);
+            _untrainedLayers = _groups.LayersOf(_optimizer.WithoutGradient);
         }
 
         BoundWeights();
-        var rates = groups.NetworkRates(done, plan.TotalSteps);
-        done++;
-        speed.Stop(batches.Skip(first).Take(count).Sum(batch => batch.Length));
-        steps.Add(new TrainingStep
+        var rates = _groups.NetworkRates(_done, _plan.TotalSteps);
+        _done++;
+        _speed.Stop(_batches.Skip(first).Take(count).Sum(batch => batch.Length));
+        _steps.Add(new TrainingStep
         {
-            Step = done,
-            TotalSteps = plan.TotalSteps,
+            Step = _done,
+            TotalSteps = _plan.TotalSteps,
             Epoch = epoch + 1,
-            TotalEpochs = plan.Epochs,
+            TotalEpochs = _plan.Epochs,
             Loss = update.Loss,
-            SmoothedLoss = curve.Add(update.Loss),
+            SmoothedLoss = _curve.Add(update.Loss),
             LearningRates = rates,
             Metrics = metrics.Means,
             GradientNorm = update.GradientNorm,
-            Seconds = clock.GetElapsedTime(began).TotalSeconds,
-            Unit = plan.Unit,
-            ExamplesPerSecond = speed.ExamplesPerSecond,
-            SecondsLeft = speed.SecondsPerStep * (plan.TotalSteps - done),
+            Seconds = _clock.GetElapsedTime(_began).TotalSeconds,
+            Unit = _plan.Unit,
+            ExamplesPerSecond = _speed.ExamplesPerSecond,
+            SecondsLeft = _speed.SecondsPerStep * (_plan.TotalSteps - _done),
         });
-        progress?.Report(steps[^1]);
-        if (done % StepsPerCollection == 0)
+        _progress?.Report(_steps[^1]);
+        if (_done % StepsPerCollection == 0)
         {
             GC.Collect();
         }
@@ -222,45 +222,45 @@ internal sealed class TrainingRun : IDisposable
     /// <summary>Whether the steps of a plan of other epochs have other learning rates.</summary>
     private bool RatesChange(int epochs)
     {
-        var total = plan.StepsPerEpoch * epochs;
-        return epochs != plan.Epochs
-            && Enumerable.Range(0, Math.Min(total, plan.TotalSteps))
-                .Any(step => config.Schedule.Rate(step, total, 1) != config.Schedule.Rate(step, plan.TotalSteps, 1));
+        var total = _plan.StepsPerEpoch * epochs;
+        return epochs != _plan.Epochs
+            && Enumerable.Range(0, Math.Min(total, _plan.TotalSteps))
+                .Any(step => _config.Schedule.Rate(step, total, 1) != _config.Schedule.Rate(step, _plan.TotalSteps, 1));
     }
 
     private void BoundWeights()
     {
-        if (config.ScaleWeightNorms is { } maxNorm)
+        if (_config.ScaleWeightNorms is { } maxNorm)
         {
-            MaxNormRegularization.Apply(networks.SelectMany(static network => network.Model.GetLayers(network.Adapter)), maxNorm);
+            MaxNormRegularization.Apply(_networks.SelectMany(static network => network.Model.GetLayers(network.Adapter)), maxNorm);
         }
     }
 
     /// <summary>The batches of an epoch as indices of examples, in an order of its own.</summary>
     private IReadOnlyList<int[]> Batches(int epoch)
     {
-        using var generator = task.Seeds.Generator(RandomUse.Order, epoch);
-        return [.. task.Order(generator).Chunk(config.BatchSize)];
+        using var generator = _task.Seeds.Generator(RandomUse.Order, epoch);
+        return [.. _task.Order(generator).Chunk(_config.BatchSize)];
     }
 
     private Tensor Loss(int epoch, int batchOfEpoch, MeanMetrics metrics)
     {
-        var number = ((long)epoch * plan.BatchesPerEpoch) + batchOfEpoch;
-        if (drops)
+        var number = ((long)epoch * _plan.BatchesPerEpoch) + batchOfEpoch;
+        if (_drops)
         {
-            var seed = task.Seeds.Derive(RandomUse.Dropout, number);
-            AdaptedModel.SeedDropout(networks.Select(static network => (network.Model, network.Adapter)), seed);
+            var seed = _task.Seeds.Derive(RandomUse.Dropout, number);
+            AdaptedModel.SeedDropout(_networks.Select(static network => (network.Model, network.Adapter)), seed);
         }
 
-        var batch = new TrainingBatch(batches[batchOfEpoch], number, task.Seeds);
-        var loss = task.Loss(batch);
+        var batch = new TrainingBatch(_batches[batchOfEpoch], number, _task.Seeds);
+        var loss = _task.Loss(batch);
         metrics.Add(batch.Metrics);
         return loss;
     }
 
     private void SetTraining(bool isTraining)
     {
-        foreach (var network in networks)
+        foreach (var network in _networks)
         {
             if (isTraining)
             {
@@ -275,10 +275,10 @@ internal sealed class TrainingRun : IDisposable
 
     private void FinishEpoch(int epochs, CancellationToken cancellationToken)
     {
-        if (config.SaveEveryEpochs is { } saveEvery && epochs % saveEvery == 0 && epochs < plan.Epochs)
+        if (_config.SaveEveryEpochs is { } saveEvery && epochs % saveEvery == 0 && epochs < _plan.Epochs)
         {
-            files.SaveCheckpoint(epochs, done, optimizer, curve);
-            files.WriteRecord(steps, untrainedLayers, warnings, wasCancelled: false);
+            _files.SaveCheckpoint(epochs, _done, _optimizer, _curve);
+            _files.WriteRecord(_steps, _untrainedLayers, _warnings, wasCancelled: false);
         }
 
         FinishSamples(epochs, cancellationToken);
@@ -286,26 +286,26 @@ internal sealed class TrainingRun : IDisposable
 
     private void FinishSamples(int epochs, CancellationToken cancellationToken)
     {
-        if (config.SampleEveryEpochs is { } sampleEvery && epochs % sampleEvery == 0)
+        if (_config.SampleEveryEpochs is { } sampleEvery && epochs % sampleEvery == 0)
         {
             DrawSamples(epochs, cancellationToken);
-            files.SampledEpochs = epochs;
+            _files.SampledEpochs = epochs;
         }
     }
 
     private void DrawSamples(int epochs, CancellationToken cancellationToken)
     {
-        if (config.SampleEveryEpochs is null)
+        if (_config.SampleEveryEpochs is null)
         {
             return;
         }
 
         SetTraining(false);
-        optimizer.UseEvaluationWeights();
-        foreach (var sample in task.Samples(epochs, cancellationToken))
+        _optimizer.UseEvaluationWeights();
+        foreach (var sample in _task.Samples(epochs, cancellationToken))
         {
-            samples.Add(sample);
-            sampleProgress?.Report(sample);
+            _samples.Add(sample);
+            _sampleProgress?.Report(sample);
         }
     }
 }

@@ -14,10 +14,10 @@ public static class OptimizerRegister
     ];
 
     private static readonly Lock Changing = new();
-    private static IReadOnlyDictionary<string, Type> types = Own.ToDictionary(Optimizer.NameOf, StringComparer.Ordinal);
+    private static IReadOnlyDictionary<string, Type> s_types = Own.ToDictionary(Optimizer.NameOf, StringComparer.Ordinal);
 
     /// <summary>The names, sorted.</summary>
-    public static IReadOnlyList<string> Names => [.. types.Keys.Order(StringComparer.Ordinal)];
+    public static IReadOnlyList<string> Names => [.. s_types.Keys.Order(StringComparer.Ordinal)];
 
     /// <summary>
     /// Makes an optimizer known, so that settings that name it can be read.
@@ -36,11 +36,11 @@ public static class OptimizerRegister
 
         lock (Changing)
         {
-            types = new Dictionary<string, Type>(types, StringComparer.Ordinal) { [name] = typeof(T) };
+            s_types = new Dictionary<string, Type>(s_types, StringComparer.Ordinal) { [name] = typeof(T) };
         }
     }
 
-    internal static Type Find(string? name) => name is not null && types.TryGetValue(name, out var type) ? type : throw new JsonException(
+    internal static Type Find(string? name) => name is not null && s_types.TryGetValue(name, out var type) ? type : throw new JsonException(
         $"Optimizer: got {(name is null ? "no name" : $"'{name}'")}, expected one of {string.Join(", ", Names)}. "
             + "One of your own is made known by OptimizerRegister.Add.");
 }

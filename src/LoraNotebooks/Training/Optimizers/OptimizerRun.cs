@@ -9,10 +9,10 @@ namespace LoraNotebooks.Training.Optimizers;
 public sealed class OptimizerRun : IDisposable
 {
     private const string Weights = "weights";
-    private readonly Optimizer optimizer;
-    private readonly ParameterStore store;
-    private readonly Dictionary<string, Tensor> states;
-    private Tensor? trainingWeights;
+    private readonly Optimizer _optimizer;
+    private readonly ParameterStore _store;
+    private readonly Dictionary<string, Tensor> _states;
+    private Tensor? _trainingWeights;
 
     /// <summary>Starts. The parameters keep their values; their memory moves into a common buffer.</summary>
     /// <param name="optimizer">The rule.</param>
@@ -29,9 +29,9 @@ public sealed class OptimizerRun : IDisposable
     internal OptimizerRun(Optimizer optimizer, IReadOnlyList<ParameterGroup> groups, bool allowsLowerTypes)
     {
         ArgumentNullException.ThrowIfNull(optimizer);
-        this.optimizer = optimizer;
-        store = new ParameterStore(groups, allowsLowerTypes);
-        List<StateTensor> declared = [.. optimizer.States(store.Shapes)];
+        _optimizer = optimizer;
+        _store = new ParameterStore(groups, allowsLowerTypes);
+        List<StateTensor> declared = [.. optimizer.States(_store.Shapes)];
         string[] wrong = [.. declared
             .Select(static state => state.Name)
             .Concat([Weights, TrainingState.Losses])
@@ -40,7 +40,7 @@ public sealed class OptimizerRun : IDisposable
             .Select(static name => name.Key)];
         if (wrong.Length > 0)
         {
-            store.Dispose();
+            _store.Dispose();
             throw new ArgumentException(
                 $"Got states of {optimizer.Name} called {string.Join(", ", wrong)}, "
                     + $"expected a name for each that is neither {Weights} nor {TrainingState.Losses}, which the state's file has of its own.",
@@ -49,12 +49,14 @@ public sealed class OptimizerRun : IDisposable
 
         using var scope = NewDisposeScope();
         using var noGradient = no_grad();
-        states = declared.ToDictionary(static state => state.Name, state => zeros([.. state.Shape], state.Type, store.Weights.device).DetachFromDisposeScope());
-        optimizer.Start(store.Weights, states);
+        _states = declared.ToDictionary(
+            static state => state.Name,
+            state => zeros([.. state.Shape], state.Type, _store.Weights.device).DetachFromDisposeScope());
+        optimizer.Start(_store.Weights, _states);
     }
 
     /// <summary>The groups, in the order of the learning rates that <see cref="Step"/> takes.</summary>
-    public IReadOnlyList<ParameterGroup> Groups => store.Groups;
+    public IReadOnlyList<ParameterGroup> Groups => _store.Groups;
 
     /// <summary>t, the number of steps taken.</summary>
     public long Steps { get; private set; }
@@ -78,7 +80,7 @@ public sealed class OptimizerRun : IDisposable
             throw new ArgumentException($"Got {learningRates.Count} learning rates, expected {Groups.Count}, one for each group.", nameof(learningRates));
         }
 
-        if (trainingWeights is not null)
+        if (_trainingWeights is not null)
         {
             throw new InvalidOperationException(
                 "The parameters hold the weights for evaluation, whose gradients train nothing. Call UseTrainingWeights before the forward pass.");
@@ -86,54 +88,54 @@ public sealed class OptimizerRun : IDisposable
 
         using var scope = NewDisposeScope();
         using var noGradient = no_grad();
-        var (gradient, stretches) = store.GatherGradients();
-        WithoutGradient = store.WithoutGradient;
+        var (gradient, stretches) = _store.GatherGradients();
+        WithoutGradient = _store.WithoutGradient;
         var norm = ParameterStore.Clip(gradient, maxNorm);
         if (float.IsFinite(norm))
         {
             Steps++;
-            optimizer.Update(new OptimizerStep(store, states, Steps, gradient, stretches, learningRates));
-            store.Publish();
+            _optimizer.Update(new OptimizerStep(_store, _states, Steps, gradient, stretches, learningRates));
+            _store.Publish();
         }
 
         return norm;
     }
 
     /// <summary>Forgets the gradients, so that the next backward pass starts anew.</summary>
-    public void ClearGradients() => store.ClearGradients();
+    public void ClearGradients() => _store.ClearGradients();
 
     /// <summary>
     /// Puts the optimizer's weights for evaluation into the parameters, for drawing and writing, where it has such; calling it again changes nothing.
     /// </summary>
     public void UseEvaluationWeights()
     {
-        if (optimizer.HasEvaluationWeights && trainingWeights is null)
+        if (_optimizer.HasEvaluationWeights && _trainingWeights is null)
         {
             using var scope = NewDisposeScope();
             using var noGradient = no_grad();
-            trainingWeights = store.Weights.clone().DetachFromDisposeScope();
-            store.Weights.copy_(optimizer.EvaluationWeights(trainingWeights, states));
-            store.Publish();
+            _trainingWeights = _store.Weights.clone().DetachFromDisposeScope();
+            _store.Weights.copy_(_optimizer.EvaluationWeights(_trainingWeights, _states));
+            _store.Publish();
         }
     }
 
     /// <summary>Puts the weights that train back, to the bit.</summary>
     public void UseTrainingWeights()
     {
-        if (trainingWeights is not null)
+        if (_trainingWeights is not null)
         {
             using var noGradient = no_grad();
-            store.Weights.copy_(trainingWeights);
-            store.Publish();
-            trainingWeights.Dispose();
-            trainingWeights = null;
+            _store.Weights.copy_(_trainingWeights);
+            _store.Publish();
+            _trainingWeights.Dispose();
+            _trainingWeights = null;
         }
     }
 
     /// <summary>Copies of everything that the next step needs: weights [P], all parameters in a row, and the optimizer's states by name.</summary>
     public Dictionary<string, Tensor> State() => Targets().ToDictionary(
         static target => target.Name,
-        target => (target.Name == Weights ? trainingWeights ?? target.Target : target.Target).clone());
+        target => (target.Name == Weights ? _trainingWeights ?? target.Target : target.Target).clone());
 
     /// <summary>Continues from a saved state; the parameters take its weights.</summary>
     /// <param name="state">What <see cref="State"/> gave.</param>
@@ -163,7 +165,7 @@ public sealed class OptimizerRun : IDisposable
             target.copy_(state[name].reshape(target.shape));
         }
 
-        store.Publish();
+        _store.Publish();
 
         Steps = steps;
     }
@@ -171,13 +173,13 @@ public sealed class OptimizerRun : IDisposable
     /// <summary>Frees the states; the parameters stay as they are.</summary>
     public void Dispose()
     {
-        store.Dispose();
-        trainingWeights?.Dispose();
-        foreach (var state in states.Values)
+        _store.Dispose();
+        _trainingWeights?.Dispose();
+        foreach (var state in _states.Values)
         {
             state.Dispose();
         }
     }
 
-    private IEnumerable<(string Name, Tensor Target)> Targets() => states.Select(static state => (state.Key, state.Value)).Prepend((Weights, store.Weights));
+    private IEnumerable<(string Name, Tensor Target)> Targets() => _states.Select(static state => (state.Key, state.Value)).Prepend((Weights, _store.Weights));
 }

@@ -5,7 +5,7 @@ namespace LoraNotebooks.Training.Optimizers;
 /// <summary>What an optimizer's formula computes with in one step; gradients are off, and tensors made on the way are freed after it.</summary>
 public sealed class OptimizerStep
 {
-    private readonly IReadOnlyDictionary<string, Tensor> states;
+    private readonly IReadOnlyDictionary<string, Tensor> _states;
 
     internal OptimizerStep(
         ParameterStore store,
@@ -15,7 +15,7 @@ public sealed class OptimizerStep
         List<ParameterStore.Stretch> stretches,
         IReadOnlyList<double> learningRates)
     {
-        this.states = states;
+        _states = states;
         (Number, Shapes) = (number, store.Shapes);
         Stretches = [.. stretches.Select(stretch => new ParameterStretch(
             this,
@@ -41,22 +41,22 @@ public sealed class OptimizerStep
     /// <summary>A state, whole. Change it in place.</summary>
     /// <param name="state">A name of <see cref="Optimizer.States"/>.</param>
     /// <exception cref="ArgumentException">The optimizer has no such state.</exception>
-    public Tensor this[string state] => states.TryGetValue(state, out var found) ? found
+    public Tensor this[string state] => _states.TryGetValue(state, out var found) ? found
         : throw new ArgumentException(
-            $"Got the state '{state}', expected one that the optimizer declares: {string.Join(", ", states.Keys)}. Add it to States.",
+            $"Got the state '{state}', expected one that the optimizer declares: {string.Join(", ", _states.Keys)}. Add it to States.",
             nameof(state));
 }
 
 /// <summary>Neighbouring parameters of one group that all have a gradient, in a row of n numbers.</summary>
 public sealed class ParameterStretch
 {
-    private readonly OptimizerStep step;
-    private readonly ParameterStore.Stretch place;
-    private readonly long all;
+    private readonly OptimizerStep _step;
+    private readonly ParameterStore.Stretch _place;
+    private readonly long _all;
 
     internal ParameterStretch(OptimizerStep step, ParameterStore.Stretch place, Tensor weights, Tensor gradient, double learningRate, double weightDecay)
     {
-        (this.step, this.place, all) = (step, place, weights.numel());
+        (_step, _place, _all) = (step, place, weights.numel());
         Weights = weights.narrow(0, place.Weight, place.Length);
         Gradient = gradient.narrow(0, place.Gradient, place.Length);
         (LearningRate, WeightDecay) = (learningRate, weightDecay);
@@ -77,10 +77,11 @@ public sealed class ParameterStretch
     /// <summary>This stretch's part [n] of a state that has one number for each weight.</summary>
     /// <param name="state">A name of <see cref="Optimizer.States"/>.</param>
     /// <exception cref="ArgumentException">There is no such state, or it has another shape than the weights in a row.</exception>
-    public Tensor this[string state] => step[state] is var found && found.shape is [var length] && length == all ? found.narrow(0, place.Weight, place.Length)
+    public Tensor this[string state] => _step[state] is var found && found.shape is [var length] && length == _all
+        ? found.narrow(0, _place.Weight, _place.Length)
         : throw new ArgumentException(
-            $"Got the state '{state}' of shape [{string.Join(", ", step[state].shape)}], "
-                + $"expected one number for each of the {all} weights. Take it whole, from the step.",
+            $"Got the state '{state}' of shape [{string.Join(", ", _step[state].shape)}], "
+                + $"expected one number for each of the {_all} weights. Take it whole, from the step.",
             nameof(state));
 
     /// <summary>The parameters one by one, in their own shapes.</summary>
@@ -89,12 +90,12 @@ public sealed class ParameterStretch
         get
         {
             var offset = 0L;
-            for (var i = place.Parameters.Start.Value; i < place.Parameters.End.Value; i++)
+            for (var i = _place.Parameters.Start.Value; i < _place.Parameters.End.Value; i++)
             {
-                var (shape, length) = (step.Shapes[i], step.Shapes[i].Aggregate(1L, static (product, size) => product * size));
+                var (shape, length) = (_step.Shapes[i], _step.Shapes[i].Aggregate(1L, static (product, size) => product * size));
                 yield return new ParameterView(
                     i,
-                    place.Weight + offset,
+                    _place.Weight + offset,
                     Weights.narrow(0, offset, length).view(shape),
                     Gradient.narrow(0, offset, length).view(shape));
                 offset += length;

@@ -16,9 +16,9 @@ public sealed record ParameterGroup(string Name, IReadOnlyList<Parameter> Parame
 /// </remarks>
 internal sealed class ParameterStore : IDisposable
 {
-    private readonly Parameter[] parameters;
-    private readonly int[] groupOf;
-    private readonly Tensor[] masters = [];
+    private readonly Parameter[] _parameters;
+    private readonly int[] _groupOf;
+    private readonly Tensor[] _masters = [];
 
     /// <summary>The parameters keep their values; their memory moves into <see cref="Weights"/>.</summary>
     /// <param name="groups">The groups; no parameter may be in two of them.</param>
@@ -31,16 +31,16 @@ internal sealed class ParameterStore : IDisposable
     {
         ArgumentNullException.ThrowIfNull(groups);
         Groups = groups;
-        parameters = [.. groups.SelectMany(group => group.Parameters)];
-        groupOf = [.. groups.SelectMany((group, index) => Enumerable.Repeat(index, group.Parameters.Count))];
-        if (parameters.Length == 0)
+        _parameters = [.. groups.SelectMany(group => group.Parameters)];
+        _groupOf = [.. groups.SelectMany((group, index) => Enumerable.Repeat(index, group.Parameters.Count))];
+        if (_parameters.Length == 0)
         {
             throw new ArgumentException(
                 "Got no parameters, expected at least one. Check that the adapter was attached and has target modules.",
                 nameof(groups));
         }
 
-        var lower = Array.Find(parameters, static parameter => parameter.dtype != ScalarType.Float32);
+        var lower = Array.Find(_parameters, static parameter => parameter.dtype != ScalarType.Float32);
         if (lower is { } wrong && !allowsLowerTypes)
         {
             throw new ArgumentException(
@@ -52,15 +52,15 @@ internal sealed class ParameterStore : IDisposable
         using var scope = NewDisposeScope();
         using var noGradient = no_grad();
         // Not parameters_to_vector: it cannot take a convolution's weights that lie with the channels last.
-        Weights = InARow([.. parameters.Select(static parameter => parameter.reshape(-1).to(ScalarType.Float32))]).DetachFromDisposeScope();
+        Weights = InARow([.. _parameters.Select(static parameter => parameter.reshape(-1).to(ScalarType.Float32))]).DetachFromDisposeScope();
         if (lower is null)
         {
-            nn.utils.vector_to_parameters(Weights, parameters);
+            nn.utils.vector_to_parameters(Weights, _parameters);
         }
         else
         {
-            var parts = Weights.split([.. parameters.Select(static parameter => parameter.numel())]);
-            masters = [.. parts.Zip(parameters, static (part, parameter) => part.view(parameter.shape).DetachFromDisposeScope())];
+            var parts = Weights.split([.. _parameters.Select(static parameter => parameter.numel())]);
+            _masters = [.. parts.Zip(_parameters, static (part, parameter) => part.view(parameter.shape).DetachFromDisposeScope())];
         }
     }
 
@@ -71,31 +71,31 @@ internal sealed class ParameterStore : IDisposable
     public Tensor Weights { get; }
 
     /// <summary>The parameters' shapes, in the order of the row.</summary>
-    public IReadOnlyList<long[]> Shapes => [.. parameters.Select(static parameter => parameter.shape)];
+    public IReadOnlyList<long[]> Shapes => [.. _parameters.Select(static parameter => parameter.shape)];
 
     /// <summary>The parameters that have no gradient.</summary>
-    public IReadOnlyList<Parameter> WithoutGradient => [.. parameters.Where(static parameter => parameter.grad is null)];
+    public IReadOnlyList<Parameter> WithoutGradient => [.. _parameters.Where(static parameter => parameter.grad is null)];
 
     /// <summary>A copy of all gradients in a row, and the stretches of neighbouring parameters of one group that have some.</summary>
     /// <exception cref="InvalidOperationException">No parameter has a gradient.</exception>
     public (Tensor Gradient, List<Stretch> Stretches) GatherGradients()
     {
-        var gradients = new List<Tensor>(parameters.Length);
+        var gradients = new List<Tensor>(_parameters.Length);
         var stretches = new List<Stretch>(Groups.Count);
         var (weight, gradient) = (0L, 0L);
-        for (var i = 0; i < parameters.Length; i++)
+        for (var i = 0; i < _parameters.Length; i++)
         {
-            var length = parameters[i].numel();
-            if (parameters[i].grad is { } found)
+            var length = _parameters[i].numel();
+            if (_parameters[i].grad is { } found)
             {
                 gradients.Add(found.reshape(-1).to(ScalarType.Float32));
-                if (stretches.Count > 0 && stretches[^1] is var last && last.Group == groupOf[i] && last.Weight + last.Length == weight)
+                if (stretches.Count > 0 && stretches[^1] is var last && last.Group == _groupOf[i] && last.Weight + last.Length == weight)
                 {
                     stretches[^1] = last with { Length = last.Length + length, Parameters = last.Parameters.Start..(i + 1) };
                 }
                 else
                 {
-                    stretches.Add(new Stretch(groupOf[i], weight, gradient, length, i..(i + 1)));
+                    stretches.Add(new Stretch(_groupOf[i], weight, gradient, length, i..(i + 1)));
                 }
 
                 gradient += length;
@@ -128,7 +128,7 @@ internal sealed class ParameterStore : IDisposable
     /// <summary>Rounds the masters into the parameters, where they are copies; call it after each change of <see cref="Weights"/>.</summary>
     public void Publish()
     {
-        foreach (var (parameter, master) in parameters.Zip(masters))
+        foreach (var (parameter, master) in _parameters.Zip(_masters))
         {
             parameter.copy_(master);
         }
@@ -137,7 +137,7 @@ internal sealed class ParameterStore : IDisposable
     /// <summary>Forgets the gradients, so that the next backward pass starts anew.</summary>
     public void ClearGradients()
     {
-        foreach (var parameter in parameters)
+        foreach (var parameter in _parameters)
         {
             parameter.grad = null;
         }
@@ -146,7 +146,7 @@ internal sealed class ParameterStore : IDisposable
     /// <summary>Gives the row up; the parameters stay as they are.</summary>
     public void Dispose()
     {
-        Array.ForEach(masters, static master => master.Dispose());
+        Array.ForEach(_masters, static master => master.Dispose());
         Weights.Dispose();
     }
 

@@ -11,13 +11,13 @@ namespace LoraNotebooks.Tests.Adapters.Methods;
 /// <summary>The register of methods: what each must say, and that one line is enough for a method of a user's own.</summary>
 public sealed class AdapterMethodTests : IDisposable
 {
-    private readonly ScaledRows rows = AdapterMethod.Register(new ScaledRows());
-    private readonly TemporaryFolder folder = new();
+    private readonly ScaledRows _rows = AdapterMethod.Register(new ScaledRows());
+    private readonly TemporaryFolder _folder = new();
 
     public void Dispose()
     {
-        AdapterMethod.Unregister(rows);
-        folder.Dispose();
+        AdapterMethod.Unregister(_rows);
+        _folder.Dispose();
     }
 
     /// <summary>What a method writes is read back, in both dialects, and its factors are each other's counterparts.</summary>
@@ -68,8 +68,8 @@ public sealed class AdapterMethodTests : IDisposable
     {
         using var scope = NewDisposeScope();
         using var pipeline = TinyPipeline.Create();
-        pipeline.Save(folder.In("base"));
-        var config = new LoraConfig { Method = rows, Rank = 2, Alpha = 3, TargetModules = ["to_q"] };
+        pipeline.Save(_folder.In("base"));
+        var config = new LoraConfig { Method = _rows, Rank = 2, Alpha = 3, TargetModules = ["to_q"] };
         using var lora = StableDiffusionLora.Create(pipeline, "mine", config, null, seed: 1);
         var layer = (LowRankLayer)lora.UNet!.GetLayers("mine")[0];
 
@@ -83,14 +83,14 @@ public sealed class AdapterMethodTests : IDisposable
 
         var expected = layer.WeightDelta().detach();
         Assert.True(expected.abs().sum().item<float>() > 0);
-        lora.SaveKohya(folder.In("mine.safetensors"));
-        lora.SavePeft(folder.In("peft"));
+        lora.SaveKohya(_folder.In("mine.safetensors"));
+        lora.SavePeft(_folder.In("peft"));
         var trained = lora.Reports.Single().Parameters;
-        Assert.Equal(trained, MemoryPlan.For(PipelineOutline.Read(folder.In("base")), new DiffusionTrainingConfig { UNetLora = config }).Trained);
-        Assert.Contains(SafetensorsFile.LoadAll(folder.In("mine.safetensors")).Keys, static key => key.EndsWith("_to_q.rows_up", StringComparison.Ordinal));
+        Assert.Equal(trained, MemoryPlan.For(PipelineOutline.Read(_folder.In("base")), new DiffusionTrainingConfig { UNetLora = config }).Trained);
+        Assert.Contains(SafetensorsFile.LoadAll(_folder.In("mine.safetensors")).Keys, static key => key.EndsWith("_to_q.rows_up", StringComparison.Ordinal));
         lora.Dispose();
 
-        Assert.All([folder.In("mine.safetensors"), folder.In("peft")], path =>
+        Assert.All([_folder.In("mine.safetensors"), _folder.In("peft")], path =>
         {
             var inspection = LoraInspection.Of(path);
             Assert.False(inspection.IsStrange);
@@ -127,7 +127,7 @@ public sealed class AdapterMethodTests : IDisposable
     {
         var config = new LoraConfig
         {
-            Method = rows,
+            Method = _rows,
             TargetModules = ["to_q"],
             Dropout = 0.5,
             UseRsLora = true,
@@ -150,7 +150,7 @@ public sealed class AdapterMethodTests : IDisposable
         Assert.Contains(
             "ScaleWeightNorms: got 1 with UNetLora of Rows",
             Assert.Single(
-                new DiffusionTrainingConfig { ScaleWeightNorms = 1, UNetLora = new LoraConfig { Method = rows, TargetModules = ["to_q"] } }.Validate()));
+                new DiffusionTrainingConfig { ScaleWeightNorms = 1, UNetLora = new LoraConfig { Method = _rows, TargetModules = ["to_q"] } }.Validate()));
     }
 
     [Fact]
@@ -164,7 +164,7 @@ public sealed class AdapterMethodTests : IDisposable
         Assert.Equal(
             "X: other methods already have tensors of the names hada_t1, expected names of its own.",
             Assert.Throws<ArgumentException>(() => LoraNames.Add(new LoraDialect("X", "x", [new("hada_t1")]))).Message);
-        Assert.Same(rows, AdapterMethod.Register(rows));
+        Assert.Same(_rows, AdapterMethod.Register(_rows));
         Assert.Equal(before, AdapterMethod.All);
         Assert.StartsWith(
             "Got method 'no', expected one of Lora, Loha, Lokr, Rows.",

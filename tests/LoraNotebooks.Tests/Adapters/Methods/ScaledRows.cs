@@ -31,16 +31,16 @@ internal sealed record ScaledRows : AdapterMethod
 
     private sealed class Layer : LowRankLayer
     {
-        private readonly Func<Tensor> shared;
+        private readonly Func<Tensor> _shared;
 
         public Layer(AdapterSite site)
             : base(site.Layer, site.Layout)
         {
             var inputs = site.Layer.Weight.size(1);
-            shared = () => site.Shared.Get($"P, {Rank}×{inputs}", site.Layer.Weight.device, () => eye(Rank, inputs));
+            _shared = () => site.Shared.Get($"P, {Rank}×{inputs}", site.Layer.Weight.device, () => eye(Rank, inputs));
             RegisterZero(("rows_R", [Rank, site.Layer.Weight.size(0)]));
         }
 
-        public override Tensor WeightDelta() => Parameters["rows_R"].t().matmul(shared()).Times(Scale);
+        public override Tensor WeightDelta() => Parameters["rows_R"].t().matmul(_shared()).Times(Scale);
     }
 }

@@ -11,13 +11,13 @@ public sealed class LoraExtractionTests : IDisposable
 {
     private const string Weight = "down_blocks.0.attentions.0.proj_in.weight";
 
-    private readonly DisposeScope scope = NewDisposeScope();
-    private readonly TemporaryFolder folder = new();
+    private readonly DisposeScope _scope = NewDisposeScope();
+    private readonly TemporaryFolder _folder = new();
 
     public void Dispose()
     {
-        folder.Dispose();
-        scope.Dispose();
+        _folder.Dispose();
+        _scope.Dispose();
     }
 
     /// <summary>Differences of known singular values: the rank keeps the largest, the error is the share of the rest.</summary>
@@ -32,9 +32,9 @@ public sealed class LoraExtractionTests : IDisposable
         Save("tuned", new() { [Weight] = ones(4, 3) + line, ["conv_in.weight"] = ones(2, 2, 1, 3) + conv, ["same.weight"] = ones(2, 2) });
 
         var report = LoraExtraction.Extract(
-            folder.In("base"),
-            folder.In("tuned"),
-            folder.In("my lora.safetensors"),
+            _folder.In("base"),
+            _folder.In("tuned"),
+            _folder.In("my lora.safetensors"),
             new RankChoice { Rank = 2, ConvolutionRank = 1 });
 
         Assert.Empty(report.LeftOut);
@@ -42,7 +42,7 @@ public sealed class LoraExtractionTests : IDisposable
             [("unet", "conv_in", 2, 1), ("unet", "down_blocks.0.attentions.0.proj_in", 3, 2)],
             report.Layers.Select(static fit => (fit.Network, fit.Module, fit.OldRank, fit.Rank)));
         Assert.Equal([(10.0, 0.6), (13.0, 3.0 / 13)], report.Layers.Select(static fit => (Math.Round(fit.Norm, 4), fit.RelativeError)), new Close());
-        using var file = LoraFile.Read(folder.In("my lora.safetensors"));
+        using var file = LoraFile.Read(_folder.In("my lora.safetensors"));
         var state = file.States["unet"];
         line[3, 2] = tensor(0f);
         conv[1, 0, 0, 0] = tensor(0f);
@@ -71,9 +71,9 @@ public sealed class LoraExtractionTests : IDisposable
         Save("tuned", weights.ToDictionary(static pair => pair.Key, static pair => pair.Value + 1));
 
         var report = LoraExtraction.Extract(
-            folder.In("base"),
-            folder.In("tuned"),
-            folder.In("out"),
+            _folder.In("base"),
+            _folder.In("tuned"),
+            _folder.In("out"),
             new RankChoice { Rank = 1 },
             new LoraWriting { Kind = LoraFileKind.Peft, DType = ScalarType.Float16 });
 
@@ -82,14 +82,14 @@ public sealed class LoraExtractionTests : IDisposable
             report.LeftOut);
         Assert.Equal("down_blocks.0.attentions.0.proj_in", Assert.Single(report.Layers).Module);
         Assert.All(
-            SafetensorsFile.LoadAll(folder.In("out", "unet", PeftFolder.WeightsName)).Values,
+            SafetensorsFile.LoadAll(_folder.In("out", "unet", PeftFolder.WeightsName)).Values,
             static tensor => Assert.Equal(ScalarType.Float16, tensor.dtype));
         Save("only", weights.ToDictionary(static pair => pair.Key, static pair => pair.Key == Weight ? pair.Value : pair.Value + 1));
         Assert.Equal(
-            $"No layer of '{folder.In("only")}' differs from '{folder.In("base")}'; only unet: conv_in.bias, unet: down_blocks.0.table, unet: "
+            $"No layer of '{_folder.In("only")}' differs from '{_folder.In("base")}'; only unet: conv_in.bias, unet: down_blocks.0.table, unet: "
                 + "embeddings.token.weight do, which a LoRA cannot hold. Nothing was written.",
             Refused("base", "only"));
-        Assert.Equal($"No layer of '{folder.In("base")}' differs from '{folder.In("base")}'. Nothing was written.", Refused("base", "base"));
+        Assert.Equal($"No layer of '{_folder.In("base")}' differs from '{_folder.In("base")}'. Nothing was written.", Refused("base", "base"));
     }
 
     /// <summary>Of whole models those networks that both have.</summary>
@@ -104,9 +104,9 @@ public sealed class LoraExtractionTests : IDisposable
             Save(Path.Combine(model, "vae"), new() { ["c.weight"] = full(2, 2, add) });
         }
 
-        var report = LoraExtraction.Extract(folder.In("base"), folder.In("tuned"), folder.In("out.safetensors"), new RankChoice { Rank = 1 });
-        Directory.Delete(folder.In("tuned", "text_encoder"), recursive: true);
-        var without = LoraExtraction.Extract(folder.In("base"), folder.In("tuned"), folder.In("out.safetensors"), new RankChoice { Rank = 1 });
+        var report = LoraExtraction.Extract(_folder.In("base"), _folder.In("tuned"), _folder.In("out.safetensors"), new RankChoice { Rank = 1 });
+        Directory.Delete(_folder.In("tuned", "text_encoder"), recursive: true);
+        var without = LoraExtraction.Extract(_folder.In("base"), _folder.In("tuned"), _folder.In("out.safetensors"), new RankChoice { Rank = 1 });
 
         Assert.Equal(["unet", "text_encoder", "text_encoder_2"], report.Layers.Select(static layer => layer.Network));
         Assert.Equal(["unet", "text_encoder_2"], without.Layers.Select(static layer => layer.Network));
@@ -121,9 +121,9 @@ public sealed class LoraExtractionTests : IDisposable
         Save("base", new() { [$"down_blocks.1.attentions.0.transformer_blocks.{block}.attn1.to_q.weight"] = zeros(2, 2) });
         Save("tuned", new() { [$"down_blocks.1.attentions.0.transformer_blocks.{block}.attn1.to_q.weight"] = ones(2, 2) });
 
-        LoraExtraction.Extract(folder.In("base"), folder.In("tuned"), folder.In("out.safetensors"), new RankChoice { Rank = 1 });
+        LoraExtraction.Extract(_folder.In("base"), _folder.In("tuned"), _folder.In("out.safetensors"), new RankChoice { Rank = 1 });
 
-        Assert.Contains(expected, SafetensorsFile.LoadAll(folder.In("out.safetensors")).Keys);
+        Assert.Contains(expected, SafetensorsFile.LoadAll(_folder.In("out.safetensors")).Keys);
     }
 
     [Fact]
@@ -134,17 +134,17 @@ public sealed class LoraExtractionTests : IDisposable
 
         Assert.Equal(
             "text_encoder",
-            Assert.Single(LoraExtraction.Extract(folder.In("a"), folder.In("b"), folder.In("out.safetensors"), new RankChoice { Rank = 1 }).Layers).Network);
+            Assert.Single(LoraExtraction.Extract(_folder.In("a"), _folder.In("b"), _folder.In("out.safetensors"), new RankChoice { Rank = 1 }).Layers).Network);
         Assert.Equal(
             "text_encoder",
             Assert.Single(LoraExtraction.Extract(
-                folder.In("a", "model.safetensors"),
-                folder.In("b", "model.safetensors"),
-                folder.In("out.safetensors"),
+                _folder.In("a", "model.safetensors"),
+                _folder.In("b", "model.safetensors"),
+                _folder.In("out.safetensors"),
                 new RankChoice { Rank = 1 }).Layers).Network);
         Save("strange", new() { ["d"] = ones(1), ["c"] = ones(1), ["b"] = ones(1), ["a"] = ones(1) });
         Assert.Equal(
-            $"'{folder.In("strange")}' is neither a UNet nor a text encoder in diffusers' names: its names begin like 'a', 'b', 'c'. "
+            $"'{_folder.In("strange")}' is neither a UNet nor a text encoder in diffusers' names: its names begin like 'a', 'b', 'c'. "
                 + "Convert an original checkpoint to a model folder first.",
             Refused("strange", "strange"));
     }
@@ -161,25 +161,25 @@ public sealed class LoraExtractionTests : IDisposable
         Save("whole", new() { [Weight] = ones(2, 2), ["other.weight"] = zeros(2, 2) });
         Save("two-of-them", new() { [Weight] = ones(2, 2) }, "a.safetensors");
         Save("two-of-them", new() { [Weight] = ones(2, 2) }, "b.safetensors");
-        Directory.CreateDirectory(folder.In("empty"));
+        Directory.CreateDirectory(_folder.In("empty"));
 
         Assert.Equal(
             2,
-            Assert.Single(LoraExtraction.Extract(folder.In("base"), folder.In("tuned"), folder.In("out.safetensors"), new RankChoice { Rank = 1 }).Layers).Norm,
+            Assert.Single(LoraExtraction.Extract(_folder.In("base"), _folder.In("tuned"), _folder.In("out.safetensors"), new RankChoice { Rank = 1 }).Layers).Norm,
             5);
         Assert.Equal(
             "other",
             Assert.Single(
-                LoraExtraction.Extract(folder.In("whole"), folder.In("shards"), folder.In("out.safetensors"), new RankChoice { Rank = 1 }).Layers).Module);
+                LoraExtraction.Extract(_folder.In("whole"), _folder.In("shards"), _folder.In("out.safetensors"), new RankChoice { Rank = 1 }).Layers).Module);
         Assert.Equal(
-            $"'{folder.In("two-of-them")}' has several weight files (a.safetensors, b.safetensors), expected one, or shards of one.",
+            $"'{_folder.In("two-of-them")}' has several weight files (a.safetensors, b.safetensors), expected one, or shards of one.",
             Refused("two-of-them", "base"));
         foreach (var missing in new[] { "empty", "nowhere" })
         {
             Assert.Equal(
-                $"'{folder.In(missing)}' has no .safetensors weights; expected a model folder with unet/ and text_encoder/, or the folder of one network.",
+                $"'{_folder.In(missing)}' has no .safetensors weights; expected a model folder with unet/ and text_encoder/, or the folder of one network.",
                 Assert.Throws<FileNotFoundException>(() =>
-                    LoraExtraction.Extract(folder.In(missing), folder.In("base"), folder.In("none"), new RankChoice { Rank = 1 })).Message);
+                    LoraExtraction.Extract(_folder.In(missing), _folder.In("base"), _folder.In("none"), new RankChoice { Rank = 1 })).Message);
         }
     }
 
@@ -191,14 +191,14 @@ public sealed class LoraExtractionTests : IDisposable
         Save("broken", new() { [Weight] = full(2, 2, float.NaN), ["a.weight"] = zeros(2, 2), ["c.weight"] = zeros(2, 2) });
 
         Assert.Equal(
-            $"The models are not of one architecture (3 faults):\n- only in '{folder.In("base")}': a.weight\n- only in '{folder.In("tuned")}': b.weight\n"
+            $"The models are not of one architecture (3 faults):\n- only in '{_folder.In("base")}': a.weight\n- only in '{_folder.In("tuned")}': b.weight\n"
                 + "- other shapes: c.weight is [2, 2] and [2, 3]",
             Refused("base", "tuned"));
         Assert.Equal($"unet: '{Weight}' has numbers that are not finite in one of the models.", Refused("base", "broken"));
         Assert.Contains(
             "Rank: got 0",
             Assert.Throws<ArgumentException>(() =>
-                LoraExtraction.Extract(folder.In("base"), folder.In("base"), folder.In("none"), new RankChoice { Rank = 0 })).Message);
+                LoraExtraction.Extract(_folder.In("base"), _folder.In("base"), _folder.In("none"), new RankChoice { Rank = 0 })).Message);
     }
 
     private sealed class Close : IEqualityComparer<(double, double)>
@@ -214,11 +214,11 @@ public sealed class LoraExtractionTests : IDisposable
     private string Refused(string baseModel, string tuned)
     {
         var message = Assert.Throws<InvalidDataException>(() =>
-            LoraExtraction.Extract(folder.In(baseModel), folder.In(tuned), folder.In("none"), new RankChoice { Rank = 1 })).Message;
-        Assert.False(Path.Exists(folder.In("none")));
+            LoraExtraction.Extract(_folder.In(baseModel), _folder.In(tuned), _folder.In("none"), new RankChoice { Rank = 1 })).Message;
+        Assert.False(Path.Exists(_folder.In("none")));
         return message;
     }
 
     private void Save(string name, Dictionary<string, Tensor> tensors, string file = "model.safetensors") =>
-        SafetensorsFile.Write(folder.In(name, file), tensors);
+        SafetensorsFile.Write(_folder.In(name, file), tensors);
 }

@@ -14,15 +14,15 @@ public sealed class LoraFileToolsTests : IDisposable
     private const string Conv = "mid_block.resnets.0.conv1";
     private const string Token = "text_model.embeddings.token_embedding";
 
-    private readonly DisposeScope scope = NewDisposeScope();
-    private readonly TemporaryFolder folder = new();
-    private readonly Generator generator = new(13);
+    private readonly DisposeScope _scope = NewDisposeScope();
+    private readonly TemporaryFolder _folder = new();
+    private readonly Generator _generator = new(13);
 
     public void Dispose()
     {
-        generator.Dispose();
-        folder.Dispose();
-        scope.Dispose();
+        _generator.Dispose();
+        _folder.Dispose();
+        _scope.Dispose();
     }
 
     /// <summary>Σ wᵢ·sᵢ·Bᵢ·Aᵢ of layers that some or all of the files have.</summary>
@@ -32,15 +32,15 @@ public sealed class LoraFileToolsTests : IDisposable
         var a = Kohya("a", Both(2, 3), new() { [Line] = 1, [Conv] = 6 });
         var b = Kohya("b", Pair(Line, 1), []);
 
-        var fits = LoraMerging.Merge([(a, 0.5), (b, -2)], folder.In("sum.safetensors"));
+        var fits = LoraMerging.Merge([(a, 0.5), (b, -2)], _folder.In("sum.safetensors"));
 
-        var (first, second, sum) = (Products(a), Products(b), Products(folder.In("sum.safetensors")));
+        var (first, second, sum) = (Products(a), Products(b), Products(_folder.In("sum.safetensors")));
         Assert.Equal(first.Keys.Order(StringComparer.Ordinal), sum.Keys.Order(StringComparer.Ordinal));
         AssertClose(first[Line].Map(i => (0.5 * first[Line][i]) - (2 * second[Line][i])), sum[Line]);
         AssertClose(first[Conv].Map(i => 0.5 * first[Conv][i]), sum[Conv]);
         Assert.Equal([("unet", Line, 3, 3), ("unet", Conv, 3, 3)], fits.Select(static fit => (fit.Network, fit.Module, fit.OldRank, fit.Rank)));
         Assert.All(fits, fit => Assert.Equal((Norm(sum[fit.Module]), 0), (fit.Norm, fit.RelativeError), new Close()));
-        using var file = LoraFile.Read(folder.In("sum.safetensors"));
+        using var file = LoraFile.Read(_folder.In("sum.safetensors"));
         Assert.All(file.States["unet"].Alphas, static alpha => Assert.Equal(3, alpha.Value));
         Assert.Equal([3L, 3, 3, 3], file.States["unet"].Tensors[$"{Conv}.lora_A.weight"].shape);
         Assert.Equal([4L, 3, 1, 1], file.States["unet"].Tensors[$"{Conv}.lora_B.weight"].shape);
@@ -55,11 +55,11 @@ public sealed class LoraFileToolsTests : IDisposable
 
         var fits = LoraMerging.Merge(
             [(a, 1), (b, 1)],
-            folder.In("sum.safetensors"),
+            _folder.In("sum.safetensors"),
             new RankChoice { Rank = 1, ConvolutionRank = 3 },
             new LoraWriting { DType = ScalarType.Float64 });
 
-        var (first, second, sum) = (Products(a), Products(b), Products(folder.In("sum.safetensors")));
+        var (first, second, sum) = (Products(a), Products(b), Products(_folder.In("sum.safetensors")));
         Assert.Equal([(Line, 4, 1), (Conv, 4, 3)], fits.Select(static fit => (fit.Module, fit.OldRank, fit.Rank)));
         Assert.All(fits, fit =>
         {
@@ -68,7 +68,7 @@ public sealed class LoraFileToolsTests : IDisposable
             Assert.Equal((Norm(whole), lost / Norm(whole)), (fit.Norm, fit.RelativeError), new Close());
             Assert.InRange(fit.RelativeError, 1e-3, 1);
         });
-        using var file = LoraFile.Read(folder.In("sum.safetensors"));
+        using var file = LoraFile.Read(_folder.In("sum.safetensors"));
         Assert.Equal(["F64"], file.StoredTypes);
     }
 
@@ -96,8 +96,8 @@ public sealed class LoraFileToolsTests : IDisposable
         other.Remove("ss_sd_model_name");
         var (a, b) = (Kohya("a", Pair(Line, 1), [], notes), Kohya("b", Pair(Line, 1), [], other));
 
-        LoraMerging.Merge([(a, 1), (b, 1)], folder.In("two of them.safetensors"));
-        LoraMerging.Merge([(a, 1)], folder.In("one.safetensors"));
+        LoraMerging.Merge([(a, 1), (b, 1)], _folder.In("two of them.safetensors"));
+        LoraMerging.Merge([(a, 1)], _folder.In("one.safetensors"));
 
         var own = new[]
         {
@@ -111,8 +111,8 @@ public sealed class LoraFileToolsTests : IDisposable
             "sshs_model_hash",
         };
         var shared = notes.Keys.Except(["ss_output_name", "note"]).ToList();
-        using var two = SafetensorsFile.Open(folder.In("two of them.safetensors"));
-        using var one = SafetensorsFile.Open(folder.In("one.safetensors"));
+        using var two = SafetensorsFile.Open(_folder.In("two of them.safetensors"));
+        using var one = SafetensorsFile.Open(_folder.In("one.safetensors"));
         Assert.Equal(
             own.Concat(shared).Except(["ss_clip_skip", "ss_sd_model_name"]).Order(StringComparer.Ordinal),
             two.Metadata.Keys.Order(StringComparer.Ordinal));
@@ -125,14 +125,14 @@ public sealed class LoraFileToolsTests : IDisposable
     [Fact]
     public void Merge_OfFoldersWithASeparatorAtTheirEnd_NamesThem()
     {
-        PeftFolder.Write(folder.In("style", "unet"), State(Pair(Line, 1), [], Configuration([Line], 1)));
+        PeftFolder.Write(_folder.In("style", "unet"), State(Pair(Line, 1), [], Configuration([Line], 1)));
 
         LoraMerging.Merge(
-            [(folder.In("style") + Path.DirectorySeparatorChar, 1)],
-            folder.In("out") + Path.DirectorySeparatorChar,
+            [(_folder.In("style") + Path.DirectorySeparatorChar, 1)],
+            _folder.In("out") + Path.DirectorySeparatorChar,
             writing: new LoraWriting { Kind = LoraFileKind.Diffusers });
 
-        using var file = SafetensorsFile.Open(folder.In("out", LoraFile.DiffusersName));
+        using var file = SafetensorsFile.Open(_folder.In("out", LoraFile.DiffusersName));
         Assert.Equal(("style", "out"), (file.Metadata["modelspec.merged_from"], file.Metadata["modelspec.title"]));
     }
 
@@ -185,13 +185,13 @@ public sealed class LoraFileToolsTests : IDisposable
             Refused<InvalidDataException>((Kohya("empty", new() { [$"{Line}.lora_A.weight"] = ones(2, 0), [$"{Line}.lora_B.weight"] = ones(4, 2) }, []), 1)));
         Assert.Contains(
             "The choice of ranks has 1 unsupported or wrong value",
-            Assert.Throws<ArgumentException>(() => LoraMerging.Merge([(good, 1)], folder.In("out"), new RankChoice { Rank = 0 })).Message);
+            Assert.Throws<ArgumentException>(() => LoraMerging.Merge([(good, 1)], _folder.In("out"), new RankChoice { Rank = 0 })).Message);
 
         string Refused<T>(params (string, double)[] sources)
             where T : Exception
         {
-            var message = Assert.Throws<T>(() => LoraMerging.Merge(sources, folder.In("out"))).Message;
-            Assert.False(Path.Exists(folder.In("out")));
+            var message = Assert.Throws<T>(() => LoraMerging.Merge(sources, _folder.In("out"))).Message;
+            Assert.False(Path.Exists(_folder.In("out")));
             return message;
         }
     }
@@ -200,11 +200,11 @@ public sealed class LoraFileToolsTests : IDisposable
     public void Merge_OfAnEmbedding_SumsItsFactors()
     {
         Dictionary<string, Tensor> tensors = new() { [$"{Token}.lora_embedding_A"] = Draw(2, 5), [$"{Token}.lora_embedding_B"] = Draw(3, 2) };
-        PeftFolder.Write(folder.In("a", "text_encoder"), State(tensors, [], Configuration([Token], 2)));
+        PeftFolder.Write(_folder.In("a", "text_encoder"), State(tensors, [], Configuration([Token], 2)));
 
-        LoraMerging.Merge([(folder.In("a"), 2), (folder.In("a"), 1)], folder.In("out"), writing: new LoraWriting { Kind = LoraFileKind.Peft });
+        LoraMerging.Merge([(_folder.In("a"), 2), (_folder.In("a"), 1)], _folder.In("out"), writing: new LoraWriting { Kind = LoraFileKind.Peft });
 
-        using var merged = PeftFolder.Read(folder.In("out", "text_encoder"));
+        using var merged = PeftFolder.Read(_folder.In("out", "text_encoder"));
         var (A, B) = (merged.Tensors[$"{Token}.lora_embedding_A"].to(ScalarType.Float64), merged.Tensors[$"{Token}.lora_embedding_B"].to(ScalarType.Float64));
         Assert.Equal(4, A.size(0));
         Assert.InRange(
@@ -224,16 +224,16 @@ public sealed class LoraFileToolsTests : IDisposable
             new() { ["ss_training_comment"] = "mine", ["note"] = "kept", ["ss_network_dim"] = "old" },
             ScalarType.Float64);
 
-        var fits = LoraResizing.Resize(source, folder.In("small.safetensors"), new RankChoice { Rank = 1, ConvolutionRank = 2 });
+        var fits = LoraResizing.Resize(source, _folder.In("small.safetensors"), new RankChoice { Rank = 1, ConvolutionRank = 2 });
 
-        var (before, after) = (Products(source), Products(folder.In("small.safetensors")));
+        var (before, after) = (Products(source), Products(_folder.In("small.safetensors")));
         Assert.Equal([("unet", Line, 3, 1), ("unet", Conv, 4, 2)], fits.Select(static fit => (fit.Network, fit.Module, fit.OldRank, fit.Rank)));
         Assert.All(fits, fit =>
         {
             var (whole, lost) = (Norm(before[fit.Module]), Norm(before[fit.Module].Map(i => before[fit.Module][i] - after[fit.Module][i])));
             Assert.Equal((whole, lost / whole), (fit.Norm, fit.RelativeError), new Close());
         });
-        using var file = LoraFile.Read(folder.In("small.safetensors"));
+        using var file = LoraFile.Read(_folder.In("small.safetensors"));
         Assert.Equal((0.5, 4.0), (file.States["unet"].Alphas[Line], file.States["unet"].Alphas[Conv]));
         Assert.Equal(["F64"], file.StoredTypes);
         Assert.Equal(
@@ -246,14 +246,14 @@ public sealed class LoraFileToolsTests : IDisposable
     {
         LoraResizing.Resize(
             Kohya("a", Pair(Line, 2), []),
-            folder.In("small.safetensors"),
+            _folder.In("small.safetensors"),
             new RankChoice { Rank = 2, Rule = RankRule.Cumulative, Target = 0.5 });
 
-        using var file = SafetensorsFile.Open(folder.In("small.safetensors"));
+        using var file = SafetensorsFile.Open(_folder.In("small.safetensors"));
         Assert.Equal("resized from rank 2 to at most 1 by Cumulative 0.5; ", file.Metadata["ss_training_comment"]);
-        LoraConversion.Convert(folder.In("a.safetensors"), folder.In("d.safetensors"), new LoraWriting { Kind = LoraFileKind.Diffusers });
-        LoraResizing.Resize(folder.In("d.safetensors"), folder.In("plain.safetensors"), new RankChoice { Rank = 1 });
-        using var plain = SafetensorsFile.Open(folder.In("plain.safetensors"));
+        LoraConversion.Convert(_folder.In("a.safetensors"), _folder.In("d.safetensors"), new LoraWriting { Kind = LoraFileKind.Diffusers });
+        LoraResizing.Resize(_folder.In("d.safetensors"), _folder.In("plain.safetensors"), new RankChoice { Rank = 1 });
+        using var plain = SafetensorsFile.Open(_folder.In("plain.safetensors"));
         Assert.False(plain.Metadata.ContainsKey("ss_training_comment"));
     }
 
@@ -270,15 +270,15 @@ public sealed class LoraFileToolsTests : IDisposable
             ModulesToSave = ["conv_in"],
             RankPattern = new Dictionary<string, int> { [Conv] = 4 },
         };
-        PeftFolder.Write(folder.In("peft", "unet"), State(tensors, [], config.ToPeftJson()));
+        PeftFolder.Write(_folder.In("peft", "unet"), State(tensors, [], config.ToPeftJson()));
 
         LoraResizing.Resize(
-            folder.In("peft"),
-            folder.In("small"),
+            _folder.In("peft"),
+            _folder.In("small"),
             new RankChoice { Rank = 2, ConvolutionRank = 1 },
             new LoraWriting { Kind = LoraFileKind.Peft, DType = ScalarType.Float16 });
 
-        using var small = PeftFolder.Read(folder.In("small", "unet"));
+        using var small = PeftFolder.Read(_folder.In("small", "unet"));
         var told = LoraConfig.FromPeftJson(small.Config!);
         Assert.Equal((false, 0.25, 2, 1), (told.UseRsLora, told.Dropout, told.RankOf(Line), told.RankOf(Conv)));
 
@@ -286,9 +286,9 @@ public sealed class LoraFileToolsTests : IDisposable
         Assert.Equal((2 / Math.Sqrt(3), 1.0), (told.ScaleOf(Line), told.ScaleOf(Conv)), new Close());
         Assert.Equal(4f, small.Tensors["conv_in.weight"].to(ScalarType.Float32).sum().item<float>());
         Assert.All(
-            SafetensorsFile.LoadAll(folder.In("small", "unet", PeftFolder.WeightsName)).Values,
+            SafetensorsFile.LoadAll(_folder.In("small", "unet", PeftFolder.WeightsName)).Values,
             static tensor => Assert.Equal(ScalarType.Float16, tensor.dtype));
-        Assert.False(Path.Exists(folder.In("small", "unet", "ss_training_comment")));
+        Assert.False(Path.Exists(_folder.In("small", "unet", "ss_training_comment")));
     }
 
     [Fact]
@@ -306,9 +306,9 @@ public sealed class LoraFileToolsTests : IDisposable
                 [$"{Conv}.lokr_w2"] = ones(2, 2),
             },
             []);
-        PeftFolder.Write(folder.In("whole"), State(new() { ["down_blocks.0.weight"] = ones(2, 2) }, [], Configuration(["a"], 1)));
+        PeftFolder.Write(_folder.In("whole"), State(new() { ["down_blocks.0.weight"] = ones(2, 2) }, [], Configuration(["a"], 1)));
 
-        var message = Assert.Throws<ArgumentException>(() => LoraResizing.Resize(loha, folder.In("out"), new RankChoice { Rank = 1 })).Message;
+        var message = Assert.Throws<ArgumentException>(() => LoraResizing.Resize(loha, _folder.In("out"), new RankChoice { Rank = 1 })).Message;
 
         Assert.Equal(
             $"'{loha}' has updates that are not of the form B·A, which is all that can be decomposed without the base model; "
@@ -317,18 +317,18 @@ public sealed class LoraFileToolsTests : IDisposable
             + $"\n- unet: {Conv}.lokr_w1\n- unet: {Conv}.lokr_w2",
             message);
         Assert.Equal(
-            $"'{folder.In("whole")}' has no low-rank updates; expected a LoRA.",
-            Assert.Throws<InvalidDataException>(() => LoraResizing.Resize(folder.In("whole"), folder.In("out"), new RankChoice { Rank = 1 })).Message);
+            $"'{_folder.In("whole")}' has no low-rank updates; expected a LoRA.",
+            Assert.Throws<InvalidDataException>(() => LoraResizing.Resize(_folder.In("whole"), _folder.In("out"), new RankChoice { Rank = 1 })).Message);
         Assert.Contains(
             "not finite",
-            Assert.Throws<InvalidDataException>(() => LoraResizing.Resize(NotFinite("lora_up.weight"), folder.In("out"), new RankChoice { Rank = 1 })).Message);
+            Assert.Throws<InvalidDataException>(() => LoraResizing.Resize(NotFinite("lora_up.weight"), _folder.In("out"), new RankChoice { Rank = 1 })).Message);
         Assert.Contains(
             "some numbers are not finite",
-            Assert.Throws<InvalidDataException>(() => LoraResizing.Resize(NotFinite("alpha"), folder.In("out"), new RankChoice { Rank = 1 })).Message);
+            Assert.Throws<InvalidDataException>(() => LoraResizing.Resize(NotFinite("alpha"), _folder.In("out"), new RankChoice { Rank = 1 })).Message);
         Assert.Contains(
             "Rank: got 0",
-            Assert.Throws<ArgumentException>(() => LoraResizing.Resize(loha, folder.In("out"), new RankChoice { Rank = 0 })).Message);
-        Assert.False(Path.Exists(folder.In("out")));
+            Assert.Throws<ArgumentException>(() => LoraResizing.Resize(loha, _folder.In("out"), new RankChoice { Rank = 0 })).Message);
+        Assert.False(Path.Exists(_folder.In("out")));
     }
 
     /// <summary>Weights, α and notes stay; what a writer works out itself is worked out anew.</summary>
@@ -339,7 +339,7 @@ public sealed class LoraFileToolsTests : IDisposable
     public void Convert_OfAKohyaFile_KeepsWeightsScalesAndNotes(LoraFileKind kind)
     {
         var source = Kohya("source", Both(2, 3), new() { [Line] = 1.5 }, new() { ["note"] = "kept", ["ss_output_name"] = "mine" }, ScalarType.BFloat16);
-        var destination = kind == LoraFileKind.Peft ? folder.In("out") : folder.In("out.safetensors");
+        var destination = kind == LoraFileKind.Peft ? _folder.In("out") : _folder.In("out.safetensors");
 
         Assert.Empty(LoraConversion.Convert(source, destination, new LoraWriting { Kind = kind }));
 
@@ -355,8 +355,8 @@ public sealed class LoraFileToolsTests : IDisposable
             Assert.Equal(kind == LoraFileKind.Kohya, file.Metadata.ContainsKey("modelspec.hash_sha256"));
         }
 
-        LoraConversion.Convert(destination, folder.In("half.safetensors"), new LoraWriting { DType = ScalarType.Float16 });
-        using var half = LoraFile.Read(folder.In("half.safetensors"));
+        LoraConversion.Convert(destination, _folder.In("half.safetensors"), new LoraWriting { DType = ScalarType.Float16 });
+        using var half = LoraFile.Read(_folder.In("half.safetensors"));
         Assert.Equal("F16", Assert.Single(half.StoredTypes));
         Assert.False(half.Metadata.ContainsKey("lora_adapter_metadata"));
         Assert.False(half.Metadata.ContainsKey("format"));
@@ -368,9 +368,9 @@ public sealed class LoraFileToolsTests : IDisposable
     [InlineData("out.SAFETENSORS", "out.SAFETENSORS")]
     public void Convert_ToDiffusers_NamesTheFile(string destination, string expected)
     {
-        LoraConversion.Convert(Kohya("a", Pair(Line, 1), []), folder.In(destination), new LoraWriting { Kind = LoraFileKind.Diffusers });
+        LoraConversion.Convert(Kohya("a", Pair(Line, 1), []), _folder.In(destination), new LoraWriting { Kind = LoraFileKind.Diffusers });
 
-        Assert.True(File.Exists(folder.In(expected.Split('/'))));
+        Assert.True(File.Exists(_folder.In(expected.Split('/'))));
     }
 
     /// <summary>SDXL's names are written for what is SDXL's by its networks, its blocks, its metadata, or because that is asked for.</summary>
@@ -386,15 +386,15 @@ public sealed class LoraFileToolsTests : IDisposable
     public void Convert_ToKohya_WritesTheNamesOfTheModel(string network, string module, string? noted, bool? isSdxl, string expected)
     {
         SafetensorsFile.Write(
-            folder.In("a.safetensors"),
+            _folder.In("a.safetensors"),
             new Dictionary<string, Tensor> { [$"{network}.{module}.lora_A.weight"] = ones(1, 4), [$"{network}.{module}.lora_B.weight"] = ones(4, 1) },
             noted is null ? null : new Dictionary<string, string> { ["ss_base_model_version"] = noted });
 
-        LoraConversion.Convert(folder.In("a.safetensors"), folder.In("out.safetensors"), new LoraWriting { IsSdxl = isSdxl });
+        LoraConversion.Convert(_folder.In("a.safetensors"), _folder.In("out.safetensors"), new LoraWriting { IsSdxl = isSdxl });
 
         Assert.Equal(
             [$"{expected}.alpha", $"{expected}.lora_down.weight", $"{expected}.lora_up.weight"],
-            SafetensorsFile.LoadAll(folder.In("out.safetensors")).Keys.Order(StringComparer.Ordinal));
+            SafetensorsFile.LoadAll(_folder.In("out.safetensors")).Keys.Order(StringComparer.Ordinal));
     }
 
     [Fact]
@@ -403,27 +403,27 @@ public sealed class LoraFileToolsTests : IDisposable
         var tensors = new[] { "text_encoder", "text_encoder_2" }
             .SelectMany(network =>
                 Pair("text_model.encoder.layers.0.mlp.fc1", 1).Select(pair => KeyValuePair.Create($"{network}.{pair.Key}", pair.Value))).ToDictionary();
-        SafetensorsFile.Write(folder.In("a.safetensors"), tensors);
+        SafetensorsFile.Write(_folder.In("a.safetensors"), tensors);
 
-        LoraConversion.Convert(folder.In("a.safetensors"), folder.In("out.safetensors"), new LoraWriting());
+        LoraConversion.Convert(_folder.In("a.safetensors"), _folder.In("out.safetensors"), new LoraWriting());
 
         Assert.Equal(
             ["lora_te1", "lora_te2"],
-            SafetensorsFile.LoadAll(folder.In("out.safetensors")).Keys.Select(static name => name[..8]).Distinct().Order(StringComparer.Ordinal));
+            SafetensorsFile.LoadAll(_folder.In("out.safetensors")).Keys.Select(static name => name[..8]).Distinct().Order(StringComparer.Ordinal));
     }
 
     /// <summary>An adapter of another model lies in the folder itself, one of several networks below.</summary>
     [Fact]
     public void Convert_OfAnotherModelsAdapter_WritesItIntoTheFolder()
     {
-        PeftFolder.Write(folder.In("a"), State(Pair("layers.0.q", 1), [], Configuration(["q"], 1)));
+        PeftFolder.Write(_folder.In("a"), State(Pair("layers.0.q", 1), [], Configuration(["q"], 1)));
 
-        LoraConversion.Convert(folder.In("a"), folder.In("b"), new LoraWriting { Kind = LoraFileKind.Peft });
-        LoraConversion.Convert(Kohya("c", Pair(Line, 1), []), folder.In("d"), new LoraWriting { Kind = LoraFileKind.Peft });
+        LoraConversion.Convert(_folder.In("a"), _folder.In("b"), new LoraWriting { Kind = LoraFileKind.Peft });
+        LoraConversion.Convert(Kohya("c", Pair(Line, 1), []), _folder.In("d"), new LoraWriting { Kind = LoraFileKind.Peft });
 
-        Assert.True(PeftFolder.IsAt(folder.In("b")));
-        Assert.True(PeftFolder.IsAt(folder.In("d", "unet")));
-        Assert.False(PeftFolder.IsAt(folder.In("d")));
+        Assert.True(PeftFolder.IsAt(_folder.In("b")));
+        Assert.True(PeftFolder.IsAt(_folder.In("d", "unet")));
+        Assert.False(PeftFolder.IsAt(_folder.In("d")));
     }
 
     [Fact]
@@ -438,7 +438,7 @@ public sealed class LoraFileToolsTests : IDisposable
                 .Append(new($"{Conv}.hada_w2_b", ones(1, 3))).ToDictionary(),
             []);
         SafetensorsFile.Write(
-            folder.In("strange.safetensors"),
+            _folder.In("strange.safetensors"),
             Enumerable.Range(1, 4)
                 .SelectMany(static i => new[]
                 {
@@ -452,10 +452,10 @@ public sealed class LoraFileToolsTests : IDisposable
             + "- unet: modules of an architecture that is not Stable Diffusion's, whose dotted paths kohya's names do not tell: "
             + "blocks.1.ffn, blocks.2.ffn, blocks.3.ffn\n"
             + "- unet: LoKr, whose splitting PEFT derives from settings that the file does not have",
-            Refused(folder.In("strange.safetensors")));
+            Refused(_folder.In("strange.safetensors")));
 
         string Refused(string path) =>
-            Assert.Throws<ArgumentException>(() => LoraConversion.Convert(path, folder.In("out"), new LoraWriting { Kind = LoraFileKind.Peft })).Message;
+            Assert.Throws<ArgumentException>(() => LoraConversion.Convert(path, _folder.In("out"), new LoraWriting { Kind = LoraFileKind.Peft })).Message;
     }
 
     /// <summary>The mean of several numbers is as good as its type, relative to their size.</summary>
@@ -484,7 +484,7 @@ public sealed class LoraFileToolsTests : IDisposable
     private Dictionary<string, Tensor> Both(int line, int conv) =>
         Pair(Line, line).Append(new($"{Conv}.lora_A.weight", Draw(conv, 3, 3, 3))).Append(new($"{Conv}.lora_B.weight", Draw(4, conv, 1, 1))).ToDictionary();
 
-    private Tensor Draw(params long[] shape) => randn(shape, generator: generator);
+    private Tensor Draw(params long[] shape) => randn(shape, generator: _generator);
 
     private string NotFinite(string ending)
     {
@@ -502,7 +502,7 @@ public sealed class LoraFileToolsTests : IDisposable
         Dictionary<string, string>? facts = null,
         ScalarType type = ScalarType.Float32)
     {
-        var path = folder.In($"{name}.safetensors");
+        var path = _folder.In($"{name}.safetensors");
         KohyaFile.Write(path, [(new LoraPart("unet", "lora_unet", [Line, Conv]), State(tensors, alphas))], facts, type);
         return path;
     }

@@ -10,15 +10,15 @@ namespace LoraNotebooks.Tests.Adapters.Tools;
 /// <summary>What an inspection tells of a file, number by number.</summary>
 public sealed class LoraInspectionTests : IDisposable
 {
-    private readonly DisposeScope scope = NewDisposeScope();
-    private readonly TemporaryFolder folder = new();
-    private readonly Generator generator = new(23);
+    private readonly DisposeScope _scope = NewDisposeScope();
+    private readonly TemporaryFolder _folder = new();
+    private readonly Generator _generator = new(23);
 
     public void Dispose()
     {
-        generator.Dispose();
-        folder.Dispose();
-        scope.Dispose();
+        _generator.Dispose();
+        _folder.Dispose();
+        _scope.Dispose();
     }
 
     /// <summary>Kohya's names of the parts of one layer of 6 inputs and 8 outputs, [kernel], and their shapes.</summary>
@@ -181,12 +181,12 @@ public sealed class LoraInspectionTests : IDisposable
     public void Block_OfAnotherModel_IsItsNumberedLayerOrFirstPart(string module, string block)
     {
         PeftFolder.Write(
-            folder.In("a"),
+            _folder.In("a"),
             new LoraState(
                 new Dictionary<string, Tensor> { [$"{module}.lora_A.weight"] = ones(1, 3), [$"{module}.lora_B.weight"] = ones(4, 1) },
                 config: new LoraConfig { Rank = 1, Alpha = 1, TargetModules = ["q"] }.ToPeftJson()));
 
-        Assert.Equal(block, Assert.Single(LoraInspection.Of(folder.In("a")).Layers).Block);
+        Assert.Equal(block, Assert.Single(LoraInspection.Of(_folder.In("a")).Layers).Block);
     }
 
     /// <summary>A folder is as large as all its files, has its settings, and no hashes; what is no layer is among the others.</summary>
@@ -205,11 +205,11 @@ public sealed class LoraInspectionTests : IDisposable
             ["head.weight"] = ones(2, 2),
             ["scale"] = ones(1),
         };
-        PeftFolder.Write(folder.In("a", "unet"), new LoraState(tensors, config: config.ToPeftJson()));
+        PeftFolder.Write(_folder.In("a", "unet"), new LoraState(tensors, config: config.ToPeftJson()));
 
-        var inspection = LoraInspection.Of(folder.In("a"));
+        var inspection = LoraInspection.Of(_folder.In("a"));
 
-        Assert.Equal(Directory.GetFiles(folder.In("a", "unet")).Sum(static file => new FileInfo(file).Length), inspection.Bytes);
+        Assert.Equal(Directory.GetFiles(_folder.In("a", "unet")).Sum(static file => new FileInfo(file).Length), inspection.Bytes);
         Assert.Equal(["unet: down_blocks.0.proj_in.base_layer.bias", "unet: head.weight", "unet: scale"], inspection.Others);
         Assert.Equal((2.0, 15L), (inspection.Layers[^1].Alpha, inspection.Layers[^1].Parameters));
         Assert.Contains("\"use_rslora\":true", inspection.Configs["unet"]);
@@ -221,11 +221,11 @@ public sealed class LoraInspectionTests : IDisposable
     [Fact]
     public void Norm_OfAWholeKroneckerProductWithSettings_HasTheirScale()
     {
-        PeftFolder.Write(folder.In("a", "unet"), new LoraState(
+        PeftFolder.Write(_folder.In("a", "unet"), new LoraState(
             new Dictionary<string, Tensor> { ["conv_in.lokr_w1"] = ones(2, 2), ["conv_in.lokr_w2"] = ones(2, 2) },
             config: new LoraConfig { Method = AdapterMethod.Lokr, Rank = 4, Alpha = 2, TargetModules = ["conv_in"] }.ToPeftJson()));
 
-        Assert.Equal(0.5 * 4, Assert.Single(LoraInspection.Of(folder.In("a")).Layers).Norm, 9);
+        Assert.Equal(0.5 * 4, Assert.Single(LoraInspection.Of(_folder.In("a")).Layers).Norm, 9);
     }
 
     [Theory]
@@ -240,25 +240,25 @@ public sealed class LoraInspectionTests : IDisposable
         var hash = KohyaHashes.OfLora(plain).Model;
         var value = noted switch { "right" => hash, "RIGHT" => hash.ToUpperInvariant(), "0xright" => "0x" + hash, _ => noted };
         SafetensorsFile.Write(
-            folder.In("b.safetensors"),
+            _folder.In("b.safetensors"),
             SafetensorsFile.LoadAll(plain),
             value is null ? null : new Dictionary<string, string> { ["sshs_model_hash"] = value });
 
-        Assert.Equal(expected, LoraInspection.Of(folder.In("b.safetensors")).HashIsAsNoted);
+        Assert.Equal(expected, LoraInspection.Of(_folder.In("b.safetensors")).HashIsAsNoted);
     }
 
     [Fact]
     public void Inspection_OfADiffusersFolder_HasTheHashesOfItsFile()
     {
         SafetensorsFile.Write(
-            folder.In(LoraFile.DiffusersName),
+            _folder.In(LoraFile.DiffusersName),
             new Dictionary<string, Tensor> { ["unet.conv_in.lora_A.weight"] = ones(1, 3), ["unet.conv_in.lora_B.weight"] = ones(4, 1) });
-        File.WriteAllText(folder.In("more.txt"), "12345");
+        File.WriteAllText(_folder.In("more.txt"), "12345");
 
-        var inspection = LoraInspection.Of(folder.Path);
+        var inspection = LoraInspection.Of(_folder.Path);
 
-        Assert.Equal(KohyaHashes.OfLora(folder.In(LoraFile.DiffusersName)), (inspection.ModelHash!, inspection.LegacyHash!));
-        Assert.Equal(new FileInfo(folder.In(LoraFile.DiffusersName)).Length + 5, inspection.Bytes);
+        Assert.Equal(KohyaHashes.OfLora(_folder.In(LoraFile.DiffusersName)), (inspection.ModelHash!, inspection.LegacyHash!));
+        Assert.Equal(new FileInfo(_folder.In(LoraFile.DiffusersName)).Length + 5, inspection.Bytes);
     }
 
     /// <summary>Everything strange is listed with its reason and nothing is refused or told.</summary>
@@ -329,11 +329,11 @@ public sealed class LoraInspectionTests : IDisposable
         return [($"{name}.lora_down.weight", ones(rank, 3)), ($"{name}.lora_up.weight", ones(4, rank)), ($"{name}.alpha", tensor((float)alpha))];
     }
 
-    private Tensor Draw(long[] shape) => randn(shape, generator: generator);
+    private Tensor Draw(long[] shape) => randn(shape, generator: _generator);
 
     private string Save(params (string Name, Tensor Tensor)[] tensors)
     {
-        var path = folder.In($"{Guid.NewGuid():N}.safetensors");
+        var path = _folder.In($"{Guid.NewGuid():N}.safetensors");
         SafetensorsFile.Write(path, tensors.ToDictionary(static pair => pair.Name, static pair => pair.Tensor));
         return path;
     }

@@ -22,22 +22,22 @@ public sealed class LoraToolsTests : IDisposable
     };
     private static readonly LoraConfig TextConfig = new() { Rank = 2, TargetModules = ["q_proj", "fc1"] };
 
-    private readonly DisposeScope scope = NewDisposeScope();
-    private readonly TemporaryFolder folder = new();
-    private readonly StableDiffusionPipeline pipeline = TinyPipeline.Create();
+    private readonly DisposeScope _scope = NewDisposeScope();
+    private readonly TemporaryFolder _folder = new();
+    private readonly StableDiffusionPipeline _pipeline = TinyPipeline.Create();
 
     public void Dispose()
     {
-        pipeline.Dispose();
-        folder.Dispose();
-        scope.Dispose();
+        _pipeline.Dispose();
+        _folder.Dispose();
+        _scope.Dispose();
     }
 
     /// <summary>torch ends the process at some products whose factors do not fit each other.</summary>
     [Fact]
     public void Inspect_FactorsThatDoNotFitEachOther_NamesTheLayers()
     {
-        var path = folder.In("damaged.safetensors");
+        var path = _folder.In("damaged.safetensors");
         SafetensorsFile.Write(path, new Dictionary<string, Tensor>
         {
             ["lora_unet_mid_block_attentions_0_proj_in.hada_w1_a"] = ones(8, 2),
@@ -62,12 +62,12 @@ public sealed class LoraToolsTests : IDisposable
         Assert.Equal(2 * Math.Sqrt(24), inspection.Layers.Single(layer => layer.Module == "conv_out").Norm, 1e-9);
         Assert.Contains(
             "A is [2, 3] and B [8, 5]",
-            Assert.Throws<InvalidDataException>(() => LoraMerging.Merge([(WithoutLoha(path), 1)], folder.In("merged.safetensors"))).Message);
+            Assert.Throws<InvalidDataException>(() => LoraMerging.Merge([(WithoutLoha(path), 1)], _folder.In("merged.safetensors"))).Message);
     }
 
     private string WithoutLoha(string path)
     {
-        var plain = folder.In("plain.safetensors");
+        var plain = _folder.In("plain.safetensors");
         SafetensorsFile.Write(plain, SafetensorsFile.LoadAll(path).Where(static pair => !pair.Key.Contains("hada", StringComparison.Ordinal)).ToDictionary());
         return plain;
     }
@@ -79,23 +79,23 @@ public sealed class LoraToolsTests : IDisposable
     {
         var kohya = Trained("kohya.safetensors");
 
-        LoraConversion.Convert(kohya, folder.In("other"), new LoraWriting { Kind = other });
-        LoraConversion.Convert(folder.In("other"), folder.In("back.safetensors"), new LoraWriting());
-        LoraConversion.Convert(folder.In("back.safetensors"), folder.In("other again"), new LoraWriting { Kind = other });
+        LoraConversion.Convert(kohya, _folder.In("other"), new LoraWriting { Kind = other });
+        LoraConversion.Convert(_folder.In("other"), _folder.In("back.safetensors"), new LoraWriting());
+        LoraConversion.Convert(_folder.In("back.safetensors"), _folder.In("other again"), new LoraWriting { Kind = other });
 
         // A PEFT folder has no place for a file's metadata; the weights and α are the same.
         if (other == LoraFileKind.Diffusers)
         {
-            Assert.Equal(File.ReadAllBytes(kohya), File.ReadAllBytes(folder.In("back.safetensors")));
+            Assert.Equal(File.ReadAllBytes(kohya), File.ReadAllBytes(_folder.In("back.safetensors")));
         }
 
-        AssertSameTensors(kohya, folder.In("back.safetensors"));
-        foreach (var file in Directory.GetFiles(folder.In("other"), "*", SearchOption.AllDirectories))
+        AssertSameTensors(kohya, _folder.In("back.safetensors"));
+        foreach (var file in Directory.GetFiles(_folder.In("other"), "*", SearchOption.AllDirectories))
         {
-            Assert.Equal(File.ReadAllBytes(file), File.ReadAllBytes(file.Replace(folder.In("other"), folder.In("other again"), StringComparison.Ordinal)));
+            Assert.Equal(File.ReadAllBytes(file), File.ReadAllBytes(file.Replace(_folder.In("other"), _folder.In("other again"), StringComparison.Ordinal)));
         }
 
-        Assert.InRange(Fixtures.MaxDifference(OutputWith(kohya), OutputWith(folder.In("other"))), 0, 0);
+        Assert.InRange(Fixtures.MaxDifference(OutputWith(kohya), OutputWith(_folder.In("other"))), 0, 0);
     }
 
     [Fact]
@@ -103,9 +103,9 @@ public sealed class LoraToolsTests : IDisposable
     {
         var peft = Trained("peft", UNetConfig with { UseRsLora = true }, save: static (lora, path) => lora.SavePeft(path));
 
-        LoraConversion.Convert(peft, folder.In("kohya.safetensors"), new LoraWriting());
+        LoraConversion.Convert(peft, _folder.In("kohya.safetensors"), new LoraWriting());
 
-        Assert.InRange(Fixtures.MaxDifference(OutputWith(peft), OutputWith(folder.In("kohya.safetensors"))), 0, Tolerance);
+        Assert.InRange(Fixtures.MaxDifference(OutputWith(peft), OutputWith(_folder.In("kohya.safetensors"))), 0, Tolerance);
     }
 
     [Fact]
@@ -113,14 +113,14 @@ public sealed class LoraToolsTests : IDisposable
     {
         var peft = Trained("peft", UNetConfig with { UseDora = true }, save: static (lora, path) => lora.SavePeft(path));
 
-        LoraConversion.Convert(peft, folder.In("kohya.safetensors"), new LoraWriting());
-        LoraConversion.Convert(folder.In("kohya.safetensors"), folder.In("again"), new LoraWriting { Kind = LoraFileKind.Peft });
+        LoraConversion.Convert(peft, _folder.In("kohya.safetensors"), new LoraWriting());
+        LoraConversion.Convert(_folder.In("kohya.safetensors"), _folder.In("again"), new LoraWriting { Kind = LoraFileKind.Peft });
 
         Assert.Contains(
-            SafetensorsFile.LoadAll(folder.In("kohya.safetensors")),
+            SafetensorsFile.LoadAll(_folder.In("kohya.safetensors")),
             static pair => pair.Key.EndsWith("conv1.dora_scale", StringComparison.Ordinal) && pair.Value.shape is [_, 1, 1, 1]);
-        Assert.InRange(Fixtures.MaxDifference(OutputWith(peft), OutputWith(folder.In("kohya.safetensors"))), 0, 0);
-        AssertSameTensors(Path.Combine(peft, "unet", PeftFolder.WeightsName), folder.In("again", "unet", PeftFolder.WeightsName));
+        Assert.InRange(Fixtures.MaxDifference(OutputWith(peft), OutputWith(_folder.In("kohya.safetensors"))), 0, 0);
+        AssertSameTensors(Path.Combine(peft, "unet", PeftFolder.WeightsName), _folder.In("again", "unet", PeftFolder.WeightsName));
     }
 
     [Fact]
@@ -128,9 +128,9 @@ public sealed class LoraToolsTests : IDisposable
     {
         var kohya = Trained("loha.safetensors", UNetConfig with { Method = AdapterMethod.Loha }, TextConfig);
 
-        LoraConversion.Convert(kohya, folder.In("peft"), new LoraWriting { Kind = LoraFileKind.Peft });
+        LoraConversion.Convert(kohya, _folder.In("peft"), new LoraWriting { Kind = LoraFileKind.Peft });
 
-        Assert.InRange(Fixtures.MaxDifference(OutputWith(kohya), OutputWith(folder.In("peft"))), 0, 0);
+        Assert.InRange(Fixtures.MaxDifference(OutputWith(kohya), OutputWith(_folder.In("peft"))), 0, 0);
     }
 
     [Theory]
@@ -143,10 +143,10 @@ public sealed class LoraToolsTests : IDisposable
             UNetConfig with { Method = AdapterMethod.Lokr with { DecomposeFactor = 2 }, Rank = 1, RankPattern = new Dictionary<string, int>() },
             TextConfig);
 
-        var message = Assert.Throws<ArgumentException>(() => LoraConversion.Convert(kohya, folder.In("other"), new LoraWriting { Kind = kind })).Message;
+        var message = Assert.Throws<ArgumentException>(() => LoraConversion.Convert(kohya, _folder.In("other"), new LoraWriting { Kind = kind })).Message;
 
         Assert.Contains("unet: LoKr", message);
-        Assert.False(Directory.Exists(folder.In("other")));
+        Assert.False(Directory.Exists(_folder.In("other")));
     }
 
     [Fact]
@@ -154,10 +154,10 @@ public sealed class LoraToolsTests : IDisposable
     {
         var kohya = Trained("kohya.safetensors");
 
-        var fits = LoraResizing.Resize(kohya, folder.In("same.safetensors"), new RankChoice { Rank = 3, ConvolutionRank = 2 });
+        var fits = LoraResizing.Resize(kohya, _folder.In("same.safetensors"), new RankChoice { Rank = 3, ConvolutionRank = 2 });
 
         Assert.All(fits, static fit => Assert.InRange(fit.RelativeError, 0, 1e-6));
-        AssertSameProducts(kohya, folder.In("same.safetensors"), 1e-6);
+        AssertSameProducts(kohya, _folder.In("same.safetensors"), 1e-6);
     }
 
     [Fact]
@@ -165,9 +165,9 @@ public sealed class LoraToolsTests : IDisposable
     {
         var kohya = Trained("kohya.safetensors");
 
-        var fits = LoraResizing.Resize(kohya, folder.In("small.safetensors"), new RankChoice { Rank = 1 });
+        var fits = LoraResizing.Resize(kohya, _folder.In("small.safetensors"), new RankChoice { Rank = 1 });
 
-        var (before, after) = (Products(kohya), Products(folder.In("small.safetensors")));
+        var (before, after) = (Products(kohya), Products(_folder.In("small.safetensors")));
         Assert.Equal(before.Count, fits.Count);
         Assert.All(fits, fit =>
         {
@@ -178,7 +178,7 @@ public sealed class LoraToolsTests : IDisposable
             Assert.Equal(lost / whole, fit.RelativeError, 5);
             Assert.InRange(fit.RelativeError, 1e-3, 1);
         });
-        using var file = SafetensorsFile.Open(folder.In("small.safetensors"));
+        using var file = SafetensorsFile.Open(_folder.In("small.safetensors"));
         Assert.Equal(("1", "Dynamic"), (file.Metadata["ss_network_dim"], file.Metadata["ss_network_alpha"]));
         Assert.Equal(2f / 3, file.Load(file.Tensors.Keys.First(static key => key.Contains("to_q.alpha", StringComparison.Ordinal))).item<float>(), 6);
         Assert.Equal(KohyaHashes.OfLora(file.Path).Model, file.Metadata["sshs_model_hash"]);
@@ -208,11 +208,11 @@ public sealed class LoraToolsTests : IDisposable
     {
         var peft = Trained("peft", UNetConfig with { UseRsLora = true, Dropout = 0.25 }, save: static (lora, path) => lora.SavePeft(path));
 
-        LoraResizing.Resize(peft, folder.In("small"), new RankChoice { Rank = 3 }, new LoraWriting { Kind = LoraFileKind.Peft });
+        LoraResizing.Resize(peft, _folder.In("small"), new RankChoice { Rank = 3 }, new LoraWriting { Kind = LoraFileKind.Peft });
 
-        using var state = PeftFolder.Read(folder.In("small", "unet"));
+        using var state = PeftFolder.Read(_folder.In("small", "unet"));
         Assert.Equal((0.25, false), (LoraConfig.FromPeftJson(state.Config!).Dropout, LoraConfig.FromPeftJson(state.Config!).UseRsLora));
-        Assert.InRange(Fixtures.MaxDifference(OutputWith(peft), OutputWith(folder.In("small"))), 0, Tolerance);
+        Assert.InRange(Fixtures.MaxDifference(OutputWith(peft), OutputWith(_folder.In("small"))), 0, Tolerance);
     }
 
     [Fact]
@@ -222,11 +222,11 @@ public sealed class LoraToolsTests : IDisposable
             Trained("a.safetensors"),
             Trained("b.safetensors", UNetConfig with { Rank = 2, TargetModules = ["to_q", "to_k"], RankPattern = new Dictionary<string, int>() }, null));
 
-        var fits = LoraMerging.Merge([(a, 0.7), (b, -0.4)], folder.In("sum.safetensors"));
+        var fits = LoraMerging.Merge([(a, 0.7), (b, -0.4)], _folder.In("sum.safetensors"));
 
         Assert.All(fits, static fit => Assert.Equal(0, fit.RelativeError));
-        Assert.InRange(Fixtures.MaxDifference(OutputWith((a, 0.7), (b, -0.4)), OutputWith(folder.In("sum.safetensors"))), 0, Tolerance);
-        using var file = SafetensorsFile.Open(folder.In("sum.safetensors"));
+        Assert.InRange(Fixtures.MaxDifference(OutputWith((a, 0.7), (b, -0.4)), OutputWith(_folder.In("sum.safetensors"))), 0, Tolerance);
+        using var file = SafetensorsFile.Open(_folder.In("sum.safetensors"));
         Assert.Equal("a.safetensors, b.safetensors", file.Metadata["modelspec.merged_from"]);
         Assert.Equal("stable-diffusion-v1/lora", file.Metadata["modelspec.architecture"]);
         Assert.False(file.Metadata.ContainsKey("ss_output_name"));
@@ -237,10 +237,10 @@ public sealed class LoraToolsTests : IDisposable
     {
         var (a, b) = (Trained("a.safetensors"), Trained("b.safetensors"));
 
-        var fits = LoraMerging.Merge([(a, 1), (b, 0.5)], folder.In("sum.safetensors"), new RankChoice { Rank = 6 });
+        var fits = LoraMerging.Merge([(a, 1), (b, 0.5)], _folder.In("sum.safetensors"), new RankChoice { Rank = 6 });
 
         Assert.All(fits, static fit => Assert.InRange(fit.RelativeError, 0, 1e-9));
-        Assert.InRange(Fixtures.MaxDifference(OutputWith((a, 1), (b, 0.5)), OutputWith(folder.In("sum.safetensors"))), 0, Tolerance);
+        Assert.InRange(Fixtures.MaxDifference(OutputWith((a, 1), (b, 0.5)), OutputWith(_folder.In("sum.safetensors"))), 0, Tolerance);
     }
 
     [Fact]
@@ -248,65 +248,65 @@ public sealed class LoraToolsTests : IDisposable
     {
         var loha = Trained("loha.safetensors", UNetConfig with { Method = AdapterMethod.Loha }, null);
 
-        var message = Assert.Throws<ArgumentException>(() => LoraMerging.Merge([(loha, 1)], folder.In("sum.safetensors"))).Message;
+        var message = Assert.Throws<ArgumentException>(() => LoraMerging.Merge([(loha, 1)], _folder.In("sum.safetensors"))).Message;
 
         Assert.Contains("to_q.hada_w1_a", message);
-        Assert.False(File.Exists(folder.In("sum.safetensors")));
+        Assert.False(File.Exists(_folder.In("sum.safetensors")));
     }
 
     [Fact]
     public void MergedModel_DrawsWhatTheBaseDrawsWithTheLoras()
     {
         var (a, b) = (Trained("a.safetensors"), Trained("loha.safetensors", UNetConfig with { Method = AdapterMethod.Loha }, null));
-        pipeline.Save(folder.In("base"));
+        _pipeline.Save(_folder.In("base"));
         var expected = OutputWith((a, 0.8), (b, 0.5));
 
-        MergedModel.Write(folder.In("base"), [(a, 0.8), (b, 0.5)], folder.In("merged"));
+        MergedModel.Write(_folder.In("base"), [(a, 0.8), (b, 0.5)], _folder.In("merged"));
 
-        using var merged = StableDiffusionPipeline.FromFolder(folder.In("merged"));
+        using var merged = StableDiffusionPipeline.FromFolder(_folder.In("merged"));
         Assert.InRange(Fixtures.MaxDifference(expected, Output(merged)), 0, Tolerance);
-        Assert.Throws<ArgumentException>(() => MergedModel.Write(folder.In("base"), [(a, 1)], folder.In("base")));
+        Assert.Throws<ArgumentException>(() => MergedModel.Write(_folder.In("base"), [(a, 1)], _folder.In("base")));
     }
 
     [Fact]
     public void Extract_OfABaseWithAKnownLora_GivesItBack()
     {
         var lora = Trained("lora.safetensors");
-        pipeline.Save(folder.In("base"));
-        MergedModel.Write(folder.In("base"), [(lora, 1)], folder.In("tuned"));
+        _pipeline.Save(_folder.In("base"));
+        MergedModel.Write(_folder.In("base"), [(lora, 1)], _folder.In("tuned"));
 
         var report = LoraExtraction.Extract(
-            folder.In("base"),
-            folder.In("tuned"),
-            folder.In("found.safetensors"),
+            _folder.In("base"),
+            _folder.In("tuned"),
+            _folder.In("found.safetensors"),
             new RankChoice { Rank = 3, ConvolutionRank = 2 });
 
         // What is left is the rounding of W + ΔW to float32.
         Assert.Empty(report.LeftOut);
         Assert.All(report.Layers, static layer => Assert.InRange(layer.RelativeError, 0, 1e-5));
-        AssertSameProducts(lora, folder.In("found.safetensors"), 1e-5);
-        Assert.InRange(Fixtures.MaxDifference(OutputWith(lora), OutputWith(folder.In("found.safetensors"))), 0, 10 * Tolerance);
+        AssertSameProducts(lora, _folder.In("found.safetensors"), 1e-5);
+        Assert.InRange(Fixtures.MaxDifference(OutputWith(lora), OutputWith(_folder.In("found.safetensors"))), 0, 10 * Tolerance);
     }
 
     [Fact]
     public void Extract_OfWhatALoraCannotHold_NamesIt()
     {
-        pipeline.Save(folder.In("base"));
+        _pipeline.Save(_folder.In("base"));
         using (no_grad())
         {
-            pipeline.UNet.get_parameter("conv_in.bias")!.add_(1);
-            pipeline.UNet.get_parameter("conv_in.weight")!.add_(0.1);
+            _pipeline.UNet.get_parameter("conv_in.bias")!.add_(1);
+            _pipeline.UNet.get_parameter("conv_in.weight")!.add_(0.1);
         }
 
-        pipeline.Save(folder.In("tuned"));
+        _pipeline.Save(_folder.In("tuned"));
 
-        var report = LoraExtraction.Extract(folder.In("base", "unet"), folder.In("tuned", "unet"), folder.In("found.safetensors"), new RankChoice { Rank = 2 });
+        var report = LoraExtraction.Extract(_folder.In("base", "unet"), _folder.In("tuned", "unet"), _folder.In("found.safetensors"), new RankChoice { Rank = 2 });
 
         Assert.Equal("unet: conv_in.bias", Assert.Single(report.LeftOut));
         Assert.Equal("conv_in", Assert.Single(report.Layers).Module);
         Assert.Throws<InvalidDataException>(() =>
-            LoraExtraction.Extract(folder.In("base"), folder.In("base"), folder.In("none.safetensors"), new RankChoice { Rank = 2 }));
-        Assert.False(File.Exists(folder.In("none.safetensors")));
+            LoraExtraction.Extract(_folder.In("base"), _folder.In("base"), _folder.In("none.safetensors"), new RankChoice { Rank = 2 }));
+        Assert.False(File.Exists(_folder.In("none.safetensors")));
     }
 
     [Theory]
@@ -323,7 +323,7 @@ public sealed class LoraToolsTests : IDisposable
             UNetConfig with { Method = method, UseEffectiveConv2d = core, Rank = 1, RankPattern = new Dictionary<string, int>() },
             null,
             static (lora, path) => lora.SavePeft(path));
-        using var lora = StableDiffusionLora.Load(pipeline, peft);
+        using var lora = StableDiffusionLora.Load(_pipeline, peft);
         var norms = lora.UNet!.GetLayers(lora.Name).ToDictionary(static layer => layer.Path, static layer => layer.WeightDelta()!.norm().item<float>());
 
         var inspection = LoraInspection.Of(peft);
@@ -345,10 +345,10 @@ public sealed class LoraToolsTests : IDisposable
         tensors[$"{name}.lora_up.weight"] *= float.NaN;
         using (var file = SafetensorsFile.Open(kohya))
         {
-            SafetensorsFile.Write(folder.In("strange.safetensors"), tensors, file.Metadata);
+            SafetensorsFile.Write(_folder.In("strange.safetensors"), tensors, file.Metadata);
         }
 
-        var (good, strange) = (LoraInspection.Of(kohya), LoraInspection.Of(folder.In("strange.safetensors")));
+        var (good, strange) = (LoraInspection.Of(kohya), LoraInspection.Of(_folder.In("strange.safetensors")));
 
         Assert.Equal((true, false), (good.HashIsAsNoted, strange.HashIsAsNoted));
         Assert.Empty(good.Unknown);
@@ -356,7 +356,7 @@ public sealed class LoraToolsTests : IDisposable
         Assert.Contains(strange.Unknown, static fault => fault.Contains("something.else", StringComparison.Ordinal));
         Assert.Single(strange.NotFinite);
         Assert.Throws<InvalidDataException>(() =>
-            LoraConversion.Convert(folder.In("strange.safetensors"), folder.In("out"), new LoraWriting { Kind = LoraFileKind.Diffusers }));
+            LoraConversion.Convert(_folder.In("strange.safetensors"), _folder.In("out"), new LoraWriting { Kind = LoraFileKind.Diffusers }));
     }
 
     private static void AssertSameTensors(string expected, string actual)
@@ -390,7 +390,7 @@ public sealed class LoraToolsTests : IDisposable
 
     private string Trained(string name, LoraConfig unet, LoraConfig? text = null, Action<StableDiffusionLora, string>? save = null)
     {
-        using var lora = StableDiffusionLora.Create(pipeline, name, unet, text, seed: name.Length);
+        using var lora = StableDiffusionLora.Create(_pipeline, name, unet, text, seed: name.Length);
         using var generator = new Generator((ulong)name.Sum(static letter => letter));
         using (no_grad())
         {
@@ -400,21 +400,21 @@ public sealed class LoraToolsTests : IDisposable
             }
         }
 
-        (save ?? (static (trained, path) => trained.SaveKohya(path)))(lora, folder.In(name));
-        return folder.In(name);
+        (save ?? (static (trained, path) => trained.SaveKohya(path)))(lora, _folder.In(name));
+        return _folder.In(name);
     }
 
     private Tensor OutputWith(string path) => OutputWith((path, 1));
 
     private Tensor OutputWith(params (string Path, double Weight)[] loras)
     {
-        var attached = loras.Select((lora, i) => StableDiffusionLora.Load(pipeline, lora.Path, $"{i}")).ToList();
+        var attached = loras.Select((lora, i) => StableDiffusionLora.Load(_pipeline, lora.Path, $"{i}")).ToList();
         foreach (var (lora, (_, weight)) in attached.Zip(loras))
         {
             lora.Weight = weight;
         }
 
-        var output = Output(pipeline);
+        var output = Output(_pipeline);
         attached.ForEach(static lora => lora.Dispose());
         return output;
     }

@@ -17,9 +17,9 @@ public sealed class ClipTextModelTests(ParityTable table) : IClassFixture<Parity
         EosTokenId = 19,
     };
 
-    private readonly string folder = Directory.CreateTempSubdirectory("clip-text-").FullName;
+    private readonly string _folder = Directory.CreateTempSubdirectory("clip-text-").FullName;
 
-    public void Dispose() => Directory.Delete(folder, recursive: true);
+    public void Dispose() => Directory.Delete(_folder, recursive: true);
 
     /// <summary>The models with one encoder; SDXL's two have tests of their own.</summary>
     public static TheoryData<string> Models => [.. Fixtures.Models.Where(static name => !Fixtures.IsXL(name))];
@@ -89,8 +89,8 @@ public sealed class ClipTextModelTests(ParityTable table) : IClassFixture<Parity
         using var scope = NewDisposeScope();
         using var noGradient = no_grad();
         using var model = Create(seed: 2);
-        model.Save(folder);
-        using var read = ClipTextModel.FromFolder(folder);
+        model.Save(_folder);
+        using var read = ClipTextModel.FromFolder(_folder);
         var ids = tensor(new long[,] { { 1, 2, 3 } });
         Assert.Equal(0, Fixtures.MaxDifference(model.call(ids), read.call(ids)));
         Assert.Equal(Tiny with { Extra = read.Config.Extra }, read.Config);

@@ -6,9 +6,9 @@ namespace LoraNotebooks.Tests.Models.Language;
 
 public sealed class ClipTokenizerTests : IDisposable
 {
-    private readonly string folder = Directory.CreateTempSubdirectory("clip-tokenizer-").FullName;
+    private readonly string _folder = Directory.CreateTempSubdirectory("clip-tokenizer-").FullName;
 
-    public void Dispose() => Directory.Delete(folder, recursive: true);
+    public void Dispose() => Directory.Delete(_folder, recursive: true);
 
     [Fact]
     [Trait("Category", "Parity")]
@@ -100,14 +100,14 @@ public sealed class ClipTokenizerTests : IDisposable
     public void Save_TrainedTokenizer_ReadsBackToTheSameIdsAndBytes()
     {
         var trained = ClipTokenizer.Train(["portrait, long hair", "写真, long \"hair\""], vocabularySize: 700, modelMaxLength: 24);
-        trained.Save(folder);
-        var read = ClipTokenizer.FromFolder(folder);
+        trained.Save(_folder);
+        var read = ClipTokenizer.FromFolder(_folder);
         const string Text = "Long hair 写真 \"xyz\"";
         Assert.Equal(trained.Encode(Text), read.Encode(Text));
         Assert.Equal(24, read.ModelMaxLength);
-        var first = Directory.GetFiles(folder).Order().Select(File.ReadAllText).ToList();
-        read.Save(folder);
-        Assert.Equal(first, Directory.GetFiles(folder).Order().Select(File.ReadAllText));
+        var first = Directory.GetFiles(_folder).Order().Select(File.ReadAllText).ToList();
+        read.Save(_folder);
+        Assert.Equal(first, Directory.GetFiles(_folder).Order().Select(File.ReadAllText));
     }
 
     [Fact]
@@ -121,14 +121,14 @@ public sealed class ClipTokenizerTests : IDisposable
     [Fact]
     public void FromFolder_BadFiles_AreNamedInTheError()
     {
-        Assert.Contains("vocab.json", Assert.Throws<FileNotFoundException>(() => ClipTokenizer.FromFolder(folder)).Message);
-        File.WriteAllText(Path.Combine(folder, "merges.txt"), "#version: 0.2\na b\nabc\n");
-        File.WriteAllText(Path.Combine(folder, "vocab.json"), "{\"a\": 0}");
-        Assert.Contains(ClipTokenizer.StartOfText, Assert.Throws<InvalidDataException>(() => ClipTokenizer.FromFolder(folder)).Message);
-        File.WriteAllText(Path.Combine(folder, "vocab.json"), "{\"<|startoftext|>\": 0, \"<|endoftext|>\": 1}");
-        Assert.Contains("line 3", Assert.Throws<InvalidDataException>(() => ClipTokenizer.FromFolder(folder)).Message);
-        File.WriteAllText(Path.Combine(folder, "vocab.json"), "[1]");
-        Assert.Contains("vocab.json", Assert.Throws<InvalidDataException>(() => ClipTokenizer.FromFolder(folder)).Message);
+        Assert.Contains("vocab.json", Assert.Throws<FileNotFoundException>(() => ClipTokenizer.FromFolder(_folder)).Message);
+        File.WriteAllText(Path.Combine(_folder, "merges.txt"), "#version: 0.2\na b\nabc\n");
+        File.WriteAllText(Path.Combine(_folder, "vocab.json"), "{\"a\": 0}");
+        Assert.Contains(ClipTokenizer.StartOfText, Assert.Throws<InvalidDataException>(() => ClipTokenizer.FromFolder(_folder)).Message);
+        File.WriteAllText(Path.Combine(_folder, "vocab.json"), "{\"<|startoftext|>\": 0, \"<|endoftext|>\": 1}");
+        Assert.Contains("line 3", Assert.Throws<InvalidDataException>(() => ClipTokenizer.FromFolder(_folder)).Message);
+        File.WriteAllText(Path.Combine(_folder, "vocab.json"), "[1]");
+        Assert.Contains("vocab.json", Assert.Throws<InvalidDataException>(() => ClipTokenizer.FromFolder(_folder)).Message);
     }
 
     [Theory]

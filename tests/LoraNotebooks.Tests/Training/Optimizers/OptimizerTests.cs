@@ -14,8 +14,8 @@ namespace LoraNotebooks.Tests.Training.Optimizers;
 /// <summary>Optimizers of which nothing but their file and their registering line exists, through whole runs, files, plans and resuming.</summary>
 public sealed class OptimizerTests : IDisposable
 {
-    private readonly TemporaryFolder folder = new();
-    private readonly StableDiffusionPipeline pipeline = TinyPipeline.Create();
+    private readonly TemporaryFolder _folder = new();
+    private readonly StableDiffusionPipeline _pipeline = TinyPipeline.Create();
 
     public OptimizerTests()
     {
@@ -27,8 +27,8 @@ public sealed class OptimizerTests : IDisposable
 
     public void Dispose()
     {
-        pipeline.Dispose();
-        folder.Dispose();
+        _pipeline.Dispose();
+        _folder.Dispose();
     }
 
     [Theory]
@@ -43,7 +43,7 @@ public sealed class OptimizerTests : IDisposable
             SaveEveryEpochs = 1,
             SampleOptions = new() { Steps = 1, Width = 8, Height = 8 },
         };
-        var straight = Run(config with { OutputFolder = folder.In("straight") });
+        var straight = Run(config with { OutputFolder = _folder.In("straight") });
         var stopped = Stopped(config, 3);
 
         var resumed = Run(config, stopped.StateFile);
@@ -59,7 +59,7 @@ public sealed class OptimizerTests : IDisposable
             resumed.Samples.TakeLast(1).Select(static sample => ((PictureSample)sample).Image.Pixels.ToArray()));
 
         // What is not drawn and not saved in between trains alike.
-        var undisturbed = Run(Config(optimizer) with { OutputFolder = folder.In("undisturbed") });
+        var undisturbed = Run(Config(optimizer) with { OutputFolder = _folder.In("undisturbed") });
         Assert.Equal(RunFiles.Numbers(straight.StateFile), RunFiles.Numbers(undisturbed.StateFile));
         Assert.Equal(RunFiles.Numbers(straight.File), RunFiles.Numbers(undisturbed.File));
     }
@@ -270,7 +270,7 @@ public sealed class OptimizerTests : IDisposable
         Assert.Equal(["η 1, λ 0.5: 0@0[2,3]=1+10", "η 1, λ 0.5: 2@10[1,2,1]=3+12 3@12[2]=4+13", "η 2, λ 0: 4@14[1]=5+14"], seen);
     }
 
-    private DiffusionTrainingConfig Config(Optimizer optimizer) => TinyRun.Config(folder.Path) with
+    private DiffusionTrainingConfig Config(Optimizer optimizer) => TinyRun.Config(_folder.Path) with
     {
         Optimizer = optimizer,
         Epochs = 3,
@@ -281,7 +281,7 @@ public sealed class OptimizerTests : IDisposable
 
     private TrainingResult Run(DiffusionTrainingConfig config, string? state = null)
     {
-        using var result = new LoraTrainer { ResumeFrom = state }.Train(config, pipeline, TinyRun.First(4));
+        using var result = new LoraTrainer { ResumeFrom = state }.Train(config, _pipeline, TinyRun.First(4));
         return result;
     }
 
@@ -290,7 +290,7 @@ public sealed class OptimizerTests : IDisposable
         using var source = new CancellationTokenSource();
         using var result = new LoraTrainer().Train(
             config,
-            pipeline,
+            _pipeline,
             TinyRun.First(4),
             new Immediate<TrainingStep>(step => { if (step.Step == after) { source.Cancel(); } }),
             source.Token);
@@ -299,7 +299,7 @@ public sealed class OptimizerTests : IDisposable
 
     private List<long[]> Shapes(DiffusionTrainingConfig config)
     {
-        using var lora = StableDiffusionLora.Create(pipeline, "shapes", config.UNetLora, config.TextEncoderLora, seed: 1);
+        using var lora = StableDiffusionLora.Create(_pipeline, "shapes", config.UNetLora, config.TextEncoderLora, seed: 1);
         return [.. new TrainedGroups(config, DiffusionTask.NetworksOf(lora, config)).Groups
             .SelectMany(static group => group.Parameters)
             .Select(static parameter => parameter.shape)];
@@ -308,9 +308,9 @@ public sealed class OptimizerTests : IDisposable
     private PipelineOutline Outline() => new()
     {
         Source = "/models/tiny",
-        UNet = pipeline.UNet.Config,
-        Vae = pipeline.Vae.Config,
-        TextEncoders = [.. pipeline.Text.Encoders.Select(static encoder => encoder.Config)],
+        UNet = _pipeline.UNet.Config,
+        Vae = _pipeline.Vae.Config,
+        TextEncoders = [.. _pipeline.Text.Encoders.Select(static encoder => encoder.Config)],
         Stored = [],
     };
 

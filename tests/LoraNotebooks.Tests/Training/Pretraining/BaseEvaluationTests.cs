@@ -10,9 +10,9 @@ namespace LoraNotebooks.Tests.Training.Pretraining;
 /// <summary>The judge of the base: what it learns from, and what it counts.</summary>
 public sealed class BaseEvaluationTests : IDisposable
 {
-    private readonly TemporaryFolder folder = new();
+    private readonly TemporaryFolder _folder = new();
 
-    public void Dispose() => folder.Dispose();
+    public void Dispose() => _folder.Dispose();
 
     [Theory]
     [InlineData(4)]
@@ -65,7 +65,7 @@ public sealed class BaseEvaluationTests : IDisposable
     [Fact]
     public void Score_SomeCaptions_CountsWhatTheClassifierSees()
     {
-        PortraitFiles.Write(folder, 12, 16, 16, static i => string.Join(", ", (string[])
+        PortraitFiles.Write(_folder, 12, 16, 16, static i => string.Join(", ", (string[])
         [
             i % 2 == 0 ? "adventurer style" : "pixel style",
             i < 6 ? "black hair" : "red hair",
@@ -87,11 +87,11 @@ public sealed class BaseEvaluationTests : IDisposable
         }
 
         var drawn = new List<(string Caption, RgbImage Picture)>();
-        var scores = BaseEvaluation.Score(pipeline, classifier, folder.Path, captions: 3, guidance: 2, steps: 1, seed: 4, drawn: (caption, picture) =>
+        var scores = BaseEvaluation.Score(pipeline, classifier, _folder.Path, captions: 3, guidance: 2, steps: 1, seed: 4, drawn: (caption, picture) =>
             drawn.Add((caption, picture)));
-        var all = BaseEvaluation.Score(pipeline, classifier, folder.Path, captions: 9, steps: 1);
+        var all = BaseEvaluation.Score(pipeline, classifier, _folder.Path, captions: 9, steps: 1);
 
-        using var corpus = PortraitCorpus.Load(folder.Path, "test");
+        using var corpus = PortraitCorpus.Load(_folder.Path, "test");
         var chosen = Enumerable.Range(0, 4).ToArray();
         new Random(4).Shuffle(chosen);
         Assert.Equal(chosen[..3].Select(i => string.Join(", ", corpus.Tags[i])), drawn.Select(static pair => pair.Caption));

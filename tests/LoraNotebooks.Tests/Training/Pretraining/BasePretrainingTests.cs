@@ -12,7 +12,7 @@ namespace LoraNotebooks.Tests.Training.Pretraining;
 
 public sealed class BasePretrainingTests : IDisposable
 {
-    private readonly string folder = Directory.CreateTempSubdirectory("lora-pretraining").FullName;
+    private readonly string _folder = Directory.CreateTempSubdirectory("lora-pretraining").FullName;
 
     public BasePretrainingTests()
     {
@@ -20,17 +20,17 @@ public sealed class BasePretrainingTests : IDisposable
         [
             .. Enumerable.Range(0, 48).Select(i =>
             {
-                new RgbImage(64, 64, [.. Enumerable.Range(0, 64 * 64 * 3).Select(p => (byte)((p * (i + 1)) >> 3))]).SavePng(Path.Combine(folder, "corpus",
+                new RgbImage(64, 64, [.. Enumerable.Range(0, 64 * 64 * 3).Select(p => (byte)((p * (i + 1)) >> 3))]).SavePng(Path.Combine(_folder, "corpus",
                     $"{i}.png"));
                 var split = i < 40 ? "train" : i < 44 ? "vae" : "test";
                 var text = $"adventurer style, long hair, {(i % 2 == 0 ? "blue" : "red")} background{(i < 40 ? ", hat" : "")}{(i < 39 ? ", cap" : "")}";
                 return $$"""{"file_name":"{{i}}.png","text":"{{text}}","split":"{{split}}"}""";
             }),
         ];
-        File.WriteAllLines(Path.Combine(folder, "corpus", "metadata.jsonl"), lines);
+        File.WriteAllLines(Path.Combine(_folder, "corpus", "metadata.jsonl"), lines);
     }
 
-    public void Dispose() => Directory.Delete(folder, recursive: true);
+    public void Dispose() => Directory.Delete(_folder, recursive: true);
 
     [Fact]
     public void Run_StoppedAndRunAgain_WritesTheModelOfAnUninterruptedRun()
@@ -42,13 +42,13 @@ public sealed class BasePretrainingTests : IDisposable
         using var stop = new CancellationTokenSource();
         Assert.ThrowsAny<OperationCanceledException>(() => BasePretraining.Run(stopped with { SaveEvery = 1 }, new Stop(stop), stop.Token));
         BasePretraining.Run(stopped);
-        BasePretraining.Export(stopped with { Output = Path.Combine(folder, "exported"), State = stopped.StateFolder });
+        BasePretraining.Export(stopped with { Output = Path.Combine(_folder, "exported"), State = stopped.StateFolder });
 
         foreach (var part in new[] { "unet", "vae" })
         {
             const string weights = "diffusion_pytorch_model.safetensors";
             Assert.Equal(File.ReadAllBytes(Path.Combine(whole.Output, part, weights)), File.ReadAllBytes(Path.Combine(stopped.Output, part, weights)));
-            Assert.Equal(File.ReadAllBytes(Path.Combine(whole.Output, part, weights)), File.ReadAllBytes(Path.Combine(folder, "exported", part, weights)));
+            Assert.Equal(File.ReadAllBytes(Path.Combine(whole.Output, part, weights)), File.ReadAllBytes(Path.Combine(_folder, "exported", part, weights)));
             using var file = SafetensorsFile.Open(Path.Combine(whole.Output, part, weights));
             Assert.All(file.Tensors.Values, static tensor => Assert.Equal(torch.ScalarType.Float16, tensor.DType));
         }
@@ -68,7 +68,7 @@ public sealed class BasePretrainingTests : IDisposable
     [Fact]
     public void Run_Classifier_LearnsTheTagsThatAreCommonEnough()
     {
-        var target = Path.Combine(folder, "classifier");
+        var target = Path.Combine(_folder, "classifier");
 
         ClassifierPretraining.Run(Config("classifier-run"), target, steps: 2);
 
@@ -82,7 +82,7 @@ public sealed class BasePretrainingTests : IDisposable
         var config = Config("classifier-run") with { Seed = 6 };
         var reports = new List<PretrainingStep>();
 
-        ClassifierPretraining.Run(config, Path.Combine(folder, "classifier"), steps: 1, new Immediate<PretrainingStep>(reports.Add));
+        ClassifierPretraining.Run(config, Path.Combine(_folder, "classifier"), steps: 1, new Immediate<PretrainingStep>(reports.Add));
 
         using var scope = torch.NewDisposeScope();
         using var corpus = PortraitCorpus.Load(config.Corpus, "train", "vae", "character");
@@ -105,7 +105,7 @@ public sealed class BasePretrainingTests : IDisposable
         var report = reports.Single();
         Assert.Equal(("classifier", 1L, 1L, 2e-3), (report.Stage, report.Step, report.Steps, report.LearningRate));
         Assert.Equal(expected, report.Loss, 1e-4);
-        using var saved = TagClassifier.FromFolder(Path.Combine(folder, "classifier"));
+        using var saved = TagClassifier.FromFolder(Path.Combine(_folder, "classifier"));
         Assert.Equal(Average(Path.Combine(config.StateFolder, "classifier.safetensors")), Numbers(saved));
     }
 
@@ -131,7 +131,7 @@ public sealed class BasePretrainingTests : IDisposable
     {
         var config = Config("other");
         SafetensorsFile.Write(
-            Path.Combine(folder, "other-state", "autoencoder.safetensors"),
+            Path.Combine(_folder, "other-state", "autoencoder.safetensors"),
             new Dictionary<string, torch.Tensor>
             {
                 ["weights"] = torch.zeros(3),
@@ -148,7 +148,7 @@ public sealed class BasePretrainingTests : IDisposable
     public void Run_ConfigWithThreeFaults_ListsThemAll()
     {
         var error = Assert.Throws<ArgumentException>(() =>
-            BasePretraining.Run(new PretrainingConfig { Corpus = "nowhere", Output = folder, DenoiserSteps = 0, AverageDecay = 1 }));
+            BasePretraining.Run(new PretrainingConfig { Corpus = "nowhere", Output = _folder, DenoiserSteps = 0, AverageDecay = 1 }));
 
         Assert.Contains("Corpus: nowhere", error.Message);
         Assert.Contains("DenoiserSteps: got 0", error.Message);
@@ -207,8 +207,8 @@ public sealed class BasePretrainingTests : IDisposable
 
     private PretrainingConfig Config(string name) => new()
     {
-        Corpus = Path.Combine(folder, "corpus"),
-        Output = Path.Combine(folder, name),
+        Corpus = Path.Combine(_folder, "corpus"),
+        Output = Path.Combine(_folder, name),
         AutoencoderSteps = 2,
         AutoencoderBatch = 2,
         DecoderSteps = 2,

@@ -10,17 +10,17 @@ namespace LoraNotebooks.Tests.Training.Pretraining;
 /// <summary>The stages of the base's training on tiny networks: what they compute, from plain loops.</summary>
 public sealed class BaseStagesTests : IDisposable
 {
-    private readonly TemporaryFolder folder = new();
+    private readonly TemporaryFolder _folder = new();
 
-    public void Dispose() => folder.Dispose();
+    public void Dispose() => _folder.Dispose();
 
     [Fact]
     public void PortraitCorpus_SomeSplits_HoldsTheirPixelsAndTags()
     {
-        PortraitFiles.Write(folder, 9, 6, 4);
+        PortraitFiles.Write(_folder, 9, 6, 4);
         using var scope = NewDisposeScope();
 
-        using var corpus = PortraitCorpus.Load(folder.Path, "vae", "test");
+        using var corpus = PortraitCorpus.Load(_folder.Path, "vae", "test");
 
         // Of nine portraits every third is of the split train.
         Assert.Equal((6, 6L, 4L, 6L), (corpus.Count, corpus.Pixels.size(0), corpus.Pixels.size(2), corpus.Pixels.size(3)));
@@ -38,16 +38,16 @@ public sealed class BaseStagesTests : IDisposable
         }
 
         Assert.Equal(
-            $"{folder.Path} has no portraits of the splits character, other. Make the corpus anew (datasets/README.md).",
-            Assert.Throws<InvalidDataException>(() => PortraitCorpus.Load(folder.Path, "character", "other")).Message);
+            $"{_folder.Path} has no portraits of the splits character, other. Make the corpus anew (datasets/README.md).",
+            Assert.Throws<InvalidDataException>(() => PortraitCorpus.Load(_folder.Path, "character", "other")).Message);
     }
 
     [Fact]
     public void Encode_MorePortraitsThanABatch_IsThatOfEachAlone()
     {
-        PortraitFiles.Write(folder, 210, 4, 4);
+        PortraitFiles.Write(_folder, 210, 4, 4);
         using var scope = NewDisposeScope();
-        using var corpus = PortraitCorpus.Load(folder.Path, "train");
+        using var corpus = PortraitCorpus.Load(_folder.Path, "train");
         using var vae = Vae();
 
         var latents = AutoencoderPretraining.Encode(vae, corpus);
@@ -66,10 +66,10 @@ public sealed class BaseStagesTests : IDisposable
     [Fact]
     public void NormaliseLatents_AnAutoencoder_DrawsTheSameFromLatentsOfMeanZeroAndDeviationOne()
     {
-        PortraitFiles.Write(folder, 12, 4, 4);
+        PortraitFiles.Write(_folder, 12, 4, 4);
         using var scope = NewDisposeScope();
         using var noGradient = no_grad();
-        using var corpus = PortraitCorpus.Load(folder.Path, "train");
+        using var corpus = PortraitCorpus.Load(_folder.Path, "train");
         using var vae = Vae();
         var pixels = corpus.Batch(tensor(new long[] { 0, 1, 2, 3 }));
         var (mean, logVariance) = vae.Encode(pixels);
@@ -104,9 +104,9 @@ public sealed class BaseStagesTests : IDisposable
     [Fact]
     public void TrainBoth_FirstStep_IsOfReconstructionAndDivergence()
     {
-        PortraitFiles.Write(folder, 9, 4, 4);
+        PortraitFiles.Write(_folder, 9, 4, 4);
         using var scope = NewDisposeScope();
-        using var corpus = PortraitCorpus.Load(folder.Path, "train", "vae");
+        using var corpus = PortraitCorpus.Load(_folder.Path, "train", "vae");
         using var vae = Vae();
         var config = Config() with { KlWeight = 0.3, AutoencoderLearningRate = 0.01 };
         using var generator = PortraitCorpus.StepGenerator(config.Seed, "autoencoder", 0);
@@ -128,16 +128,16 @@ public sealed class BaseStagesTests : IDisposable
         var report = reports.Single();
         Assert.Equal(("autoencoder", 1L, 1L, 0.01), (report.Stage, report.Step, report.Steps, report.LearningRate));
         Assert.Equal(expected, report.Loss, 1e-4);
-        AssertAverage(before, vae, folder.In("state", "autoencoder.safetensors"));
+        AssertAverage(before, vae, _folder.In("state", "autoencoder.safetensors"));
         Assert.All(before, pair => Assert.NotEqual(pair.Value, Numbers(vae.get_parameter(pair.Key)!)));
     }
 
     [Fact]
     public void TrainDecoder_FirstStep_ChangesTheDecoderAloneAtHalfTheRate()
     {
-        PortraitFiles.Write(folder, 9, 4, 4);
+        PortraitFiles.Write(_folder, 9, 4, 4);
         using var scope = NewDisposeScope();
-        using var corpus = PortraitCorpus.Load(folder.Path, "train", "vae");
+        using var corpus = PortraitCorpus.Load(_folder.Path, "train", "vae");
         using var vae = Vae();
         var config = Config() with { AutoencoderLearningRate = 0.01 };
         using var generator = PortraitCorpus.StepGenerator(config.Seed, "decoder", 0);
@@ -159,7 +159,7 @@ public sealed class BaseStagesTests : IDisposable
         Assert.Equal(("decoder", 1L, 1L, 0.005), (report.Stage, report.Step, report.Steps, report.LearningRate));
         Assert.Equal(expected, report.Loss, 1e-4);
         AssertAverage(before.Where(static pair => pair.Key.StartsWith("decoder.", StringComparison.Ordinal)).ToDictionary(), vae,
-            folder.In("state", "decoder.safetensors"));
+            _folder.In("state", "decoder.safetensors"));
         Assert.All(before, pair =>
             Assert.Equal(!pair.Key.StartsWith("decoder.", StringComparison.Ordinal), pair.Value.SequenceEqual(Numbers(vae.get_parameter(pair.Key)!))));
     }
@@ -263,9 +263,9 @@ public sealed class BaseStagesTests : IDisposable
 
     private PretrainingConfig Config() => new()
     {
-        Corpus = folder.Path,
-        Output = folder.In("out"),
-        State = folder.In("state"),
+        Corpus = _folder.Path,
+        Output = _folder.In("out"),
+        State = _folder.In("state"),
         AutoencoderSteps = 1,
         AutoencoderBatch = 4,
         DecoderSteps = 1,

@@ -8,10 +8,10 @@ namespace LoraNotebooks.Tests.Training.Pretraining;
 
 public sealed class PretrainingLoopTests : IDisposable
 {
-    private readonly TemporaryFolder folder = new();
-    private readonly HandClock clock = new();
+    private readonly TemporaryFolder _folder = new();
+    private readonly HandClock _clock = new();
 
-    public void Dispose() => folder.Dispose();
+    public void Dispose() => _folder.Dispose();
 
     /// <summary>Step s has the loss s + 1 and takes s + 1 seconds; 60 steps are told after 25, 50 and at their end.</summary>
     [Fact]
@@ -24,14 +24,14 @@ public sealed class PretrainingLoopTests : IDisposable
         PretrainingLoop.Run("stage", Config(), optimizer, 60, 8, 0.5,
             (step, _) =>
             {
-                clock.Pass(step + 1);
+                _clock.Pass(step + 1);
                 return (parameter * 0).sum() + (float)(step + 1);
             },
             new Immediate<PretrainingStep>(report =>
             {
                 reports.Add(report);
-                clock.Pass(1000);
-            }), default, clock);
+                _clock.Pass(1000);
+            }), default, _clock);
 
         (int First, int Last)[] stretches = [(1, 25), (26, 50), (51, 60)];
         Assert.Equal(3, reports.Count);
@@ -95,7 +95,7 @@ public sealed class PretrainingLoopTests : IDisposable
     {
         using var parameter = new Parameter(zeros(1));
         using var optimizer = PretrainingLoop.NewOptimizer([parameter], 0.9);
-        var state = folder.In("state", "stage.safetensors");
+        var state = _folder.In("state", "stage.safetensors");
 
         PretrainingLoop.Run("stage", Config() with { SaveEvery = saveEvery }, optimizer, steps, 1, 0.5,
             (step, _) =>
@@ -132,7 +132,7 @@ public sealed class PretrainingLoopTests : IDisposable
             null, taken.Count < 3 ? source.Token : default);
 
         Assert.Throws<OperationCanceledException>(() => Run(optimizer, parameter));
-        Assert.Equal("3", RunFiles.Metadata(folder.In("state", "stage.safetensors"))["steps"]);
+        Assert.Equal("3", RunFiles.Metadata(_folder.In("state", "stage.safetensors"))["steps"]);
         using var again = new Parameter(ones(1));
         using var second = PretrainingLoop.NewOptimizer([again], 0.9);
         Run(second, again);
@@ -153,18 +153,18 @@ public sealed class PretrainingLoopTests : IDisposable
 
         Assert.Matches("^The stage's loss is (∞|NaN) at step 4\\. The state of the last save is kept; lower the learning rate \\(0\\.5\\) and run again\\.$",
             error.Message);
-        Assert.Equal("2", RunFiles.Metadata(folder.In("state", "stage.safetensors"))["steps"]);
+        Assert.Equal("2", RunFiles.Metadata(_folder.In("state", "stage.safetensors"))["steps"]);
         Assert.Equal(3, optimizer.Steps);
     }
 
     [Fact]
     public void Validate_WrongSettings_AreEachNamed()
     {
-        File.WriteAllText(folder.In("metadata.jsonl"), "");
+        File.WriteAllText(_folder.In("metadata.jsonl"), "");
         var good = Config();
         (PretrainingConfig Wrong, string Fault)[] wrong =
         [
-            (good with { Corpus = folder.In("none") }, $"Corpus: {folder.In("none")} has no metadata.jsonl; make the portraits first (datasets/README.md)"),
+            (good with { Corpus = _folder.In("none") }, $"Corpus: {_folder.In("none")} has no metadata.jsonl; make the portraits first (datasets/README.md)"),
             (good with { AutoencoderSteps = 0 }, "AutoencoderSteps: got 0, expected 1 or more"),
             (good with { AutoencoderBatch = 0 }, "AutoencoderBatch: got 0, expected 1 or more"),
             (good with { DecoderSteps = -1 }, "DecoderSteps: got -1, expected 0 or more"),
@@ -201,19 +201,19 @@ public sealed class PretrainingLoopTests : IDisposable
     [Fact]
     public void PretrainingConfig_Defaults_AreThoseOfItsComments()
     {
-        var config = new PretrainingConfig { Corpus = "a", Output = folder.In("model") };
+        var config = new PretrainingConfig { Corpus = "a", Output = _folder.In("model") };
 
         Assert.Equal((9_000, 12, 1.5e-3, 2e-4, 3_000),
             (config.AutoencoderSteps, config.AutoencoderBatch, config.AutoencoderLearningRate, config.KlWeight, config.DecoderSteps));
         Assert.Equal((6_000, 32, 8e-4, 0.999), (config.DenoiserSteps, config.DenoiserBatch, config.DenoiserLearningRate, config.AverageDecay));
         Assert.Equal((true, 1L, 250), (config.BFloat16, config.Seed, config.SaveEvery));
-        Assert.Equal(folder.In("model-state"), config.StateFolder);
+        Assert.Equal(_folder.In("model-state"), config.StateFolder);
         Assert.Equal("elsewhere", (config with { State = "elsewhere" }).StateFolder);
         Assert.Equal((ScalarType.BFloat16, ScalarType.Float32),
             (AutoencoderPretraining.DType(config), AutoencoderPretraining.DType(config with { BFloat16 = false })));
     }
 
-    private PretrainingConfig Config() => new() { Corpus = folder.Path, Output = folder.In("out"), State = folder.In("state") };
+    private PretrainingConfig Config() => new() { Corpus = _folder.Path, Output = _folder.In("out"), State = _folder.In("state") };
 
     /// <summary>A warm-up of a tenth of the steps and one, 200 at most, then half a cosine wave down to 2 %.</summary>
     private static double Rate(int step, int steps, double peak)
