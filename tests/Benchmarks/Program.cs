@@ -1,4 +1,5 @@
 using Benchmarks;
+using Benchmarks.Step;
 
 // Figures for a reader, never a test: machines differ and are noisy.
 LoraNotebooks.Tensors.NativeRuntime.Prepare();
@@ -40,20 +41,32 @@ switch (args.FirstOrDefault())
     case "assistance":
         await EditingHelp.RunAsync();
         return 0;
-    case "unet":
-        FullSizeUNet.Run(
-            int.Parse(Option("--size") ?? "256", System.Globalization.CultureInfo.InvariantCulture),
+    case "step-child":
+        var child = StepCase.Parse(args[1..]);
+        StepWork.Answer(args[1..], (work, question) => StepBenchmark.Answer(work, question, child));
+        return 0;
+    case "step":
+        var usual = StepBenchmark.Usual.ToList();
+        StepBenchmark.Run(
             [
-                .. (Option("--dtype") ?? "bf16,fp32").Split(',')
-                    .Select(static name => name == "bf16" ? TorchSharp.torch.ScalarType.BFloat16 : TorchSharp.torch.ScalarType.Float32),
-            ]);
+                .. from model in Option("--model")?.Split(',') ?? [.. usual.Select(static of => of.Model).Distinct()]
+                   from of in usual.Where(of => of.Model == model) is var own && own.Any() ? own : [new("xl", 512, "bf16", "attention", 1)]
+                   from pixels in Option("--size")?.Split(',').Select(static size => int.Parse(size, System.Globalization.CultureInfo.InvariantCulture)) ?? [of.Pixels]
+                   from type in Option("--dtype")?.Split(',') ?? [of.Type]
+                   from layers in Option("--layers")?.Split(',') ?? [of.Layers]
+                   from batch in Option("--batch")?.Split(',').Select(static size => int.Parse(size, System.Globalization.CultureInfo.InvariantCulture)) ?? [of.Batch]
+                   group of by new StepCase(model, pixels, type, layers, batch) into wanted
+                   select wanted.Key,
+            ],
+            Option("--beside"),
+            Option("--json"));
         return 0;
     case "scalars":
         ScalarStress.Run(Number(1, 2_000_000), Number(2, 3));
         return 0;
     default:
         Console.Error.WriteLine("""
-            Usage: dotnet run --project tests/Benchmarks -c Release -- memory [steps] | convolutions | allocator | live [steps] [rounds] | kernel | assistance | load | plan [model …] [--size 512] [--batch 1] | unet [--size 256] [--dtype bf16,fp32] | scalars [sums] [threads]
+            Usage: dotnet run --project tests/Benchmarks -c Release -- memory [steps] | convolutions | allocator | live [steps] [rounds] | kernel | assistance | load | plan [model …] [--size 512] [--batch 1] | step [--model base,sd15,xl] [--size 256,512,1024] [--dtype fp32,bf16] [--layers attention,all] [--batch 1,4] [--beside FOLDER] [--json FILE] | scalars [sums] [threads]
               memory       trains a LoRA on the embedded base and prints live tensors and resident memory as it goes
               convolutions computes convolutions by each way there is around a wrong kernel and prints times as multiples of libtorch's own
               allocator    does the same work with glibc's own allocator settings and with the toolkit's, and prints times and memory side by side
@@ -63,7 +76,7 @@ switch (args.FirstOrDefault())
               load         loads a UNet of Stable Diffusion 1.5's size and prints seconds and the peak of resident memory over the weights
               plan         loads models, draws and trains a step, and prints what the memory plan said beside the peaks of resident memory
               scalars      adds a number while threads collect garbage, by TorchSharp's operator and by the library's, and prints how many sums fail
-              unet         loads a UNet of Stable Diffusion 1.5's size, predicts and trains; prints times, memory and the share of the GEMM peak (needs 8 GB)
+              step         LoRA steps and predictions: seconds, share of the fastest kernels, memory; beside another version if its folder is named (sd15 needs 8, xl 16 GB)
             """);
         return 2;
 }

@@ -6,6 +6,7 @@ using LoraNotebooks.Foundation;
 using LoraNotebooks.Kernel.Sessions;
 using LoraNotebooks.Tensors;
 using LoraNotebooks.Tensors.Convolutions;
+using LoraNotebooks.Tensors.Kernels;
 using TorchSharp;
 
 namespace LoraNotebooks.Kernel.Doctoring;
@@ -34,6 +35,7 @@ public static class Doctor
         if (loaded)
         {
             yield return Convolutions();
+            yield return Kernels();
             yield return Threads();
             yield return Device();
             if (measure)
@@ -131,6 +133,14 @@ public static class Doctor
                     + "Start the process with ONEDNN_MAX_CPU_ISA=SSE41, which is slower and mostly right."
                 : $"{report.StillWrong.Count} stay wrong, because {CheckedConvolution.WayVariable} forces the {report.Forced} way. Unset it.");
     }
+
+    /// <summary>The ways that this machine is faster with, measured now if they were not before.</summary>
+    private static Check Kernels() => new(
+        "Kernels",
+        Health.Ok,
+        string.Join("; ", KernelChoices.All.Select(static choice => choice.Verdict is { Ratio: { } ratio } measured
+            ? string.Create(CultureInfo.InvariantCulture, $"{choice.Name} {measured.Way} ({choice.Other} takes {ratio:0.00} of the time of {choice.Usual})")
+            : $"{choice.Name} {choice.Verdict.Way}, as {KernelChoices.Variable} says")));
 
     private static Check Threads()
     {

@@ -1,4 +1,5 @@
 using LoraNotebooks.Tensors;
+using LoraNotebooks.Tensors.Kernels;
 using TorchSharp;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
@@ -11,7 +12,8 @@ internal static class ScaledDotProduct
     // Measured on CPUs at Stable Diffusion's shapes, forward and backward: in float32 the fused kernel, which never stores all scores, takes
     // 0.3 to 0.95 times as long, the least for the longest sequences. Its gradients are noisier, though, and an optimizer that divides by their
     // size makes that visible: upstream's training runs end 6e-5 off in place of 4e-7. So short sequences, where it hardly matters, are written out.
-    // In 16 bits its backward pass is slow, so there it is for scores that would fill the memory.
+    // In 16 bits its backward pass is slow, so there it is for scores that would fill the memory, and where the processor multiplies 16 bits fast, the
+    // same is done in slices (KernelChoices.Attention16).
     private const long FusedScores32 = 256 * 256;
     private const long FusedScores16 = 1024 * 1024;
 
@@ -43,7 +45,9 @@ internal static class ScaledDotProduct
         Tensor attended;
         if (IsFused(query.device_type, query.dtype, length * key.shape[1]) && mask is not { HasBlindTokens: true })
         {
-            attended = functional.scaled_dot_product_attention(q, k, v, M);
+            attended = M is null && IsSliced(query)
+                ? SlicedAttention.Attend(Flat(q), Flat(k.Times(1 / Math.Sqrt(dimension))), Flat(v)).view(batch, heads, length, dimension)
+                : functional.scaled_dot_product_attention(q, k, v, M);
         }
         else
         {
@@ -56,7 +60,10 @@ internal static class ScaledDotProduct
         return attended.transpose(1, 2).reshape(batch, length, inner).to(type).MoveToOuterDisposeScope();
     }
 
-    /// <summary>Whether the kernel is used that never stores all scores.</summary>
+    private static bool IsSliced(Tensor query) =>
+        query.device_type == DeviceType.CPU && query.dtype is ScalarType.BFloat16 && KernelChoices.Attention16.TakesOther;
+
+    /// <summary>Whether a way is taken that never stores all scores.</summary>
     /// <param name="device">Where.</param>
     /// <param name="type">The type of queries, keys and values.</param>
     /// <param name="scores">T·S, the scores of one head.</param>

@@ -1,5 +1,6 @@
 using System.Globalization;
 using LoraNotebooks.Tensors.Convolutions;
+using LoraNotebooks.Tensors.Kernels;
 using TorchSharp;
 
 namespace LoraNotebooks.Tensors;
@@ -18,7 +19,10 @@ public sealed record Machine
     /// <summary>How many threads libtorch shares an operation among; null where it was not in use.</summary>
     public int? Threads { get; init; }
 
-    /// <summary>Which kernels libtorch was told to use, see <see cref="CheckedConvolution.Describe"/>; null where it was not in use.</summary>
+    /// <summary>
+    /// Which kernels libtorch was told to use, see <see cref="CheckedConvolution.Describe"/> and <see cref="KernelChoices.Describe"/>; null where it was
+    /// not in use.
+    /// </summary>
     public string? Kernels { get; init; }
 
     /// <summary>This machine as it is set now.</summary>
@@ -32,7 +36,7 @@ public sealed record Machine
             {
                 LibTorch = Version.Parse(torch.__version__).ToString(fieldCount: 3),
                 Threads = torch.get_num_threads(),
-                Kernels = CheckedConvolution.Describe(),
+                Kernels = string.Join(", ", new[] { CheckedConvolution.Describe(), KernelChoices.Describe() }.Where(static part => part.Length > 0)),
             }
             : machine;
     }

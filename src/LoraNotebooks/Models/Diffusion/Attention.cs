@@ -8,7 +8,6 @@ namespace LoraNotebooks.Models.Diffusion;
 /// <remarks>Source: Vaswani et al. 2017, section 3.2; diffusers, models/attention_processor.py, <c>Attention</c>.</remarks>
 public sealed class Attention : Module<Tensor, Tensor, Tensor>
 {
-    private readonly int _heads;
     private readonly bool _upcast;
     private readonly Module<Tensor, Tensor> to_q;
     private readonly Module<Tensor, Tensor> to_k;
@@ -26,7 +25,7 @@ public sealed class Attention : Module<Tensor, Tensor, Tensor>
         : base(nameof(Attention))
     {
         var inner = heads * headDimension;
-        _heads = heads;
+        Heads = heads;
         _upcast = upcast;
         to_q = Layers.Linear(queryDimension, inner, hasBias: false);
         to_k = Layers.Linear(contextDimension, inner, hasBias: false);
@@ -35,6 +34,9 @@ public sealed class Attention : Module<Tensor, Tensor, Tensor>
         RegisterComponents();
     }
 
+    /// <summary>The number of heads.</summary>
+    public int Heads { get; }
+
     /// <summary>W_o·softmax(QKᵀ/√d)·V + b_o with Q = W_q·x, K = W_k·c, V = W_v·c.</summary>
     /// <param name="x">Tokens, [N, T, queryDimension].</param>
     /// <param name="context">c, context tokens, [N, S, contextDimension].</param>
@@ -42,7 +44,7 @@ public sealed class Attention : Module<Tensor, Tensor, Tensor>
     public override Tensor forward(Tensor x, Tensor context)
     {
         using var scope = NewDisposeScope();
-        var attended = ScaledDotProduct.Attend(to_q.call(x), to_k.call(context), to_v.call(context), _heads, _upcast);
+        var attended = ScaledDotProduct.Attend(to_q.call(x), to_k.call(context), to_v.call(context), Heads, _upcast);
         var y = to_out[0].call(attended);
         return (((Dropout)to_out[1]).p > 0 ? to_out[1].call(y) : y).MoveToOuterDisposeScope();
     }

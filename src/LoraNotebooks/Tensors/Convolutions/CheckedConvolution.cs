@@ -1,5 +1,3 @@
-using System.Security.Cryptography;
-using System.Text;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Tensors.Convolutions;
@@ -19,10 +17,10 @@ public static class CheckedConvolution
     public const string WayVariable = "LORANOTEBOOKS_CONVOLUTIONS";
 
     /// <summary>Counts up where samples or ways change, so that older verdicts are not taken for today's.</summary>
-    private const int VerdictsVersion = 1;
+    private const int VerdictsVersion = 2;
 
     private static Lazy<ConvolutionEngine> s_engine = new(static () =>
-        new ConvolutionEngine(ConvolutionWays.Native, new ConvolutionVerdicts(VerdictsFile()), ForcedWay(), Notice.Tell));
+        new ConvolutionEngine(ConvolutionWays.Native, new ConvolutionVerdicts(MachineFile.Of("", VerdictsVersion)), ForcedWay(), Notice.Tell));
 
     /// <summary>What computes this process's convolutions.</summary>
     internal static ConvolutionEngine Engine => s_engine.Value;
@@ -55,8 +53,8 @@ public static class CheckedConvolution
     }
 
     /// <summary>
-    /// Whether libtorch computes a convolution wrong that a layer of the given sizes is likely to be used for: one and two images of 8 and of 32
-    /// pixels a side, in both layouts. For layers that this toolkit does not compute itself.
+    /// Whether libtorch computes a convolution wrong that a layer of the given sizes is likely to be used for: one and two images of 8, 16 and
+    /// 32 pixels a side, in both layouts. For layers that this toolkit does not compute itself.
     /// </summary>
     /// <param name="inputs">The image's channels.</param>
     /// <param name="outputs">The output's channels.</param>
@@ -70,7 +68,7 @@ public static class CheckedConvolution
             && Likely().Any(of => now.Way(of) != ConvolutionWay.Native);
 
         IEnumerable<ConvolutionCase> Likely() =>
-            from side in (long[])[8, 32]
+            from side in (long[])[8, 16, 32]
             from images in (long[])[1, 2]
             from channelsLast in (bool[])[false, true]
             where side + (2 * Math.Min(geometry.Padding.Y, geometry.Padding.X))
@@ -92,21 +90,6 @@ public static class CheckedConvolution
         return value is null or "" || value.Equals("auto", StringComparison.OrdinalIgnoreCase) ? null
             : Enum.TryParse<ConvolutionWay>(value, ignoreCase: true, out var way) && Enum.IsDefined(way) ? way
             : throw new InvalidOperationException($"{WayVariable} is '{value}', expected auto, native, padded or product.");
-    }
-
-    /// <summary>The file for this processor, system, libtorch, limit of instructions and number of threads.</summary>
-    private static string VerdictsFile()
-    {
-        var machine = string.Join(
-            '\n',
-            Processor.Current,
-            string.Join(' ', Processor.Current.Instructions),
-            Environment.OSVersion,
-            __version__,
-            NativeSettings.InstructionLimit,
-            get_num_threads(),
-            VerdictsVersion);
-        return Path.Combine(NativeRuntime.CacheFolder, "kernels", Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(machine)))[..16] + ".json");
     }
 
     private sealed class Restore(Action restore) : IDisposable

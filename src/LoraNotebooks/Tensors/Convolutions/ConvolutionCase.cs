@@ -53,6 +53,9 @@ internal readonly record struct ConvolutionCase(
     /// <summary>Whether all channels of each group fill whole blocks.</summary>
     public bool IsWhole => HasWholeBlocks(Inputs / Geometry.Groups, Outputs / Geometry.Groups);
 
+    /// <summary>Whether the kernel has one tap, so that the convolution is a product of a matrix with the pixels.</summary>
+    public bool IsPointwise => Kernel == (1, 1);
+
     /// <summary>Whether channels of a group fill whole blocks.</summary>
     public static bool HasWholeBlocks(long inputs, long outputs) => ConvolutionWays.Missing(inputs) == 0 && ConvolutionWays.Missing(outputs) == 0;
 

@@ -51,7 +51,8 @@ internal sealed class ConvolutionEngine(ConvolutionKernel native, ConvolutionVer
     {
         ConvolutionWay.Padded => of.IsWhole ? ConvolutionWay.Native : of.Geometry.Groups > 1 ? ConvolutionWay.Product : ConvolutionWay.Padded,
         { } way => way,
-        null when Findings.Suspicion == Suspicion.All || (Findings.Suspicion == Suspicion.PartialBlocks && !of.IsWhole) => _ways.GetOrAdd(of, Decide),
+        null when Findings.Suspicion == Suspicion.All || (Findings.Suspicion == Suspicion.PartialBlocksAndPoints && ConvolutionCheck.IsLikely(of)) =>
+            _ways.GetOrAdd(of, Decide),
         _ => ConvolutionWay.Native,
     };
 
@@ -121,7 +122,8 @@ internal sealed class ConvolutionEngine(ConvolutionKernel native, ConvolutionVer
     /// <summary>
     /// libtorch's way if it agrees with the padded one, else the padded one if it agrees with the product, else the product, which no convolution
     /// kernel takes part in. In this order because it is the order of their speed: side by side (tests/Benchmarks, case convolutions), the padded
-    /// way takes 0.9 to 1.2 times as long as libtorch's own, the product 0.7 to 4.3 times.
+    /// way takes 0.9 to 1.2 times as long as libtorch's own, the product 0.7 to 4.3 times. A convolution of one tap is compared with the product at
+    /// once, which costs no more there, and whose kernels also a channel-padded one could share.
     /// </summary>
     private ConvolutionWay Decide(ConvolutionCase of)
     {
@@ -133,10 +135,11 @@ internal sealed class ConvolutionEngine(ConvolutionKernel native, ConvolutionVer
         using var scope = NewDisposeScope();
         var limit = Agreement.Limit(of.Type);
         var product = new Lazy<(Tensor, Tensor, Tensor)>(() => of.Run((x, weight, _, geometry) => ConvolutionWays.Product(x, weight, geometry)));
-        var canPad = of.Geometry.Groups == 1 && !of.IsWhole && Findings.Suspicion == Suspicion.PartialBlocks;
-        var second = canPad ? of.Run((x, weight, _, geometry) => ConvolutionWays.Padded(native, x, weight, geometry)) : product.Value;
+        var canPad = of.Geometry.Groups == 1 && !of.IsWhole && Findings.Suspicion == Suspicion.PartialBlocksAndPoints;
+        var padded = new Lazy<(Tensor, Tensor, Tensor)>(() => of.Run((x, weight, _, geometry) => ConvolutionWays.Padded(native, x, weight, geometry)));
+        var second = canPad && !of.IsPointwise ? padded.Value : product.Value;
         var way = ConvolutionCheck.Difference(of.Run(native), second, limit) is null ? ConvolutionWay.Native
-            : canPad && ConvolutionCheck.Difference(second, product.Value, limit) is null ? ConvolutionWay.Padded
+            : canPad && ConvolutionCheck.Difference(padded.Value, product.Value, limit) is null ? ConvolutionWay.Padded
             : ConvolutionWay.Product;
         store.Keep(of, way);
         return way;
