@@ -21,6 +21,7 @@ public sealed partial class AdaptedModel : IDisposable
     private readonly List<string> _trainableBefore;
     private readonly SortedDictionary<string, Adapter> _adapters = new(StringComparer.Ordinal);
     private readonly OrderedDictionary<string, AttachmentPoint> _points = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, BaseLayer> _layers = new(StringComparer.Ordinal);
     private bool _enabled = true;
     private bool _disposed;
 
@@ -31,8 +32,7 @@ public sealed partial class AdaptedModel : IDisposable
         ArgumentNullException.ThrowIfNull(baseModel);
         BaseModel = baseModel;
         _modules = new OrderedDictionary<string, nn.Module>(
-            baseModel.named_modules().Where(static m => m.name.Length > 0).Select(static m => KeyValuePair.Create(m.name, m.module)),
-            StringComparer.Ordinal);
+            baseModel.named_modules().Select(static m => KeyValuePair.Create(m.name, m.module)), StringComparer.Ordinal);
         _trainableBefore = [.. baseModel.named_parameters().Where(static p => p.parameter.requires_grad).Select(static p => p.name)];
         SetTrainable(_trainableBefore, trainable: false);
         if (MiscomputedLayers.Message(_modules) is { } warning)
@@ -233,7 +233,7 @@ public sealed partial class AdaptedModel : IDisposable
 
     private ILayerRoles? Roles => BaseModel as ILayerRoles;
 
-    private static LowRankLayer? LowRank(AdapterLayer layer) => (layer as DoraLayer)?.Update ?? layer as LowRankLayer;
+    private static LowRankLayer? LowRank(AdapterLayer layer) => layer is DoraLayer dora ? dora.Update : layer as LowRankLayer;
 
     /// <summary>Makes an adapter's layers.</summary>
     /// <param name="name">Its name.</param>
@@ -247,12 +247,12 @@ public sealed partial class AdaptedModel : IDisposable
         config.ThrowIfInvalid();
         var finder = new TargetFinder(_modules, Roles);
         var targets = finder.Targets(config, strict: state is null)
-            .Select(UseExisting)
+            .Select(Shared)
             .Select(target => (Layer: target, Layout: layout(target)))
             .Where(static target => target.Layout is not null)
             .ToList();
-        var saved = finder.Saved(config).Select(UseExisting).ToList();
-        var biased = finder.Biased(config, [.. targets.Select(static target => target.Layer)]).Select(UseExisting).ToList();
+        var saved = finder.Saved(config).Select(Shared).ToList();
+        var biased = finder.Biased(config, [.. targets.Select(static target => target.Layer)]).Select(Shared).ToList();
         var carried = targets.Select(static target => target.Layer)
             .Where(layer => state?.Tensors.ContainsKey($"{layer.Path}.{CarriedLayer.Name}") == true)
             .ToList();
@@ -293,9 +293,13 @@ public sealed partial class AdaptedModel : IDisposable
         }
     }
 
-    /// <summary>A layer that other adapters change already knows its weights from before a merge.</summary>
-    private T UseExisting<T>(T layer)
-        where T : BaseLayer => _points.TryGetValue(layer.Path, out var point) && point.BaseLayer is T existing ? existing : layer;
+    /// <summary>All adapters see a layer by one object: it knows the weights from before a merge of any of them.</summary>
+    private T Shared<T>(T layer)
+        where T : BaseLayer
+    {
+        _layers.TryAdd(layer.Path, layer);
+        return (T)_layers[layer.Path];
+    }
 
     private void Attach(Adapter adapter)
     {
@@ -304,9 +308,7 @@ public sealed partial class AdaptedModel : IDisposable
         {
             if (!_points.TryGetValue(layer.Path, out var point))
             {
-                var module = _modules[layer.Path];
-                point = new AttachmentPoint(
-                    WeightLayer.From(layer.Path, module, Roles) ?? new BaseLayer(layer.Path, (nn.Module<Tensor, Tensor>)module), () => _enabled);
+                point = new AttachmentPoint(_layers[layer.Path], () => _enabled);
                 _points.Add(layer.Path, point);
             }
 

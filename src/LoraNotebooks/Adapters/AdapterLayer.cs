@@ -73,8 +73,6 @@ public abstract class AdapterLayer : IDisposable
         {
             parameter.Dispose();
         }
-
-        _parameters.Clear();
     }
 
     /// <summary>Registers a trained weight; the layer owns it from now on.</summary>

@@ -69,7 +69,7 @@ public record LayerLayout
         if (cores.Find(core => SizeOf(core.Tensor) != rank) is { Name: not null } strange)
         {
             throw new InvalidDataException(
-                $"'{path}.{strange.Name}' has {SizeOf(strange.Tensor)} for its first size, expected {rank}, the rank of the factors beside it.");
+                $"'{path}.{strange.Name}' is {Shapes.Text(strange.Tensor.shape)}, expected a first size of {rank}, the rank of the factors beside it.");
         }
 
         // One of the right number of sizes would pass for a core without a kernel; of others the loading tells.

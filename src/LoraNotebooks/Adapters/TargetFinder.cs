@@ -56,7 +56,7 @@ internal sealed class TargetFinder(IReadOnlyDictionary<string, nn.Module> module
         {
             faults.Add(
                 $"TargetModules: '{config.TargetModules}' means no layer that is left after exclusions"
-                + CloseTo(config.TargetModules.FirstOrDefault() ?? ""));
+                + CloseTo(config.TargetModules.First()));
         }
 
         ThrowIfAny(faults);

@@ -105,17 +105,42 @@ public sealed class AdapterDropoutTests : IDisposable
         Assert.True(Fixtures.MaxDifference(Run("first"), Run("second")) > 0);
     }
 
-    [Fact]
-    public void Training_OfAnEmbedding_DropsNothing()
+    /// <summary>Networks that train together have seeds of their own, the first 31 times the seed, the second 37 times, however large that is.</summary>
+    [Theory]
+    [InlineData(5)]
+    [InlineData(long.MaxValue)]
+    public void SeedDropout_OfSeveralNetworks_GivesEachItsOwnMasks(long seed)
     {
-        _adapted.Add("a", new LoraConfig { Rank = 1, Alpha = 1, Dropout = 0.9, TargetModules = ["token"] }, _generator);
-        using var noGrad = no_grad();
-        foreach (var (_, parameter) in _adapted.NamedParameters("a"))
+        AddIdentity("first", new LoraConfig { Dropout = 0.5 });
+
+        AdaptedModel.SeedDropout([(_adapted, "a")], seed);
+        var (first, expected) = (Run("first"), Seeded(unchecked(31 * seed)));
+        Assert.Equal(0, Fixtures.MaxDifference(expected, first));
+        AdaptedModel.SeedDropout([(_adapted, "a"), (_adapted, "a")], seed);
+        var (second, expectedToo) = (Run("first"), Seeded(unchecked(37 * seed)));
+        Assert.Equal(0, Fixtures.MaxDifference(expectedToo, second));
+
+        Tensor Seeded(long own)
         {
-            parameter.fill_(1);
+            _adapted.SeedDropout("a", own);
+            return Run("first");
+        }
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Training_OfAnEmbedding_DropsNothing(bool dora)
+    {
+        _adapted.Add("a", new LoraConfig { Rank = 1, Alpha = 1, Dropout = 0.9, UseDora = dora, TargetModules = ["token"] }, _generator);
+        using var noGrad = no_grad();
+        foreach (var (name, parameter) in _adapted.NamedParameters("a"))
+        {
+            parameter.fill_(name.EndsWith("magnitude_vector", StringComparison.Ordinal) ? Math.Sqrt(Size) : 1);
         }
 
-        Assert.All(Module("token").call(arange(Size)).data<float>().ToArray(), static value => Assert.Equal(1, value));
+        // Columns of Size ones are √Size long, so that m changes nothing either.
+        Assert.All(Module("token").call(arange(Size)).data<float>().ToArray(), static value => Assert.Equal(1, value, 5));
     }
 
     /// <summary>

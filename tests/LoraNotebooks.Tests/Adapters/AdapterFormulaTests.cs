@@ -31,7 +31,7 @@ public sealed class AdapterFormulaTests : IDisposable
         ["lokr with a core"] = new() { Method = AdapterMethod.Lokr, Rank = 1, Alpha = 3, UseEffectiveConv2d = true },
     };
 
-    private static readonly string[] Layers = ["linear", "transposed", "embedding", "conv1x1", "conv3x3", "strided", "same", "grouped"];
+    private static readonly string[] Layers = ["linear", "transposed", "embedding", "conv1x1", "conv3x3", "strided", "same", "valid", "grouped"];
 
     private readonly DisposeScope _scope = NewDisposeScope();
     private readonly Generator _generator = new(17);
@@ -274,6 +274,7 @@ public sealed class AdapterFormulaTests : IDisposable
             "conv1x1" => new(nn.Conv2d(6, 8, 1), Sines(2, 6, 4, 3), "convolution"),
             "conv3x3" => new(nn.Conv2d(6, 8, 3, padding: 1), Sines(2, 6, 4, 3), "convolution", Padding: 1),
             "strided" => new(nn.Conv2d(6, 8, 3, stride: 2, padding: 1, dilation: 2), Sines(1, 6, 7, 6), "convolution", Stride: 2, Padding: 1, Dilation: 2),
+            "valid" => new(nn.Conv2d(6, 8, 3, padding: TorchSharp.Padding.Valid), Sines(1, 6, 5, 4), "convolution"),
             "same" => new(nn.Conv2d(6, 8, 3, padding: TorchSharp.Padding.Same, dilation: 2), Sines(1, 6, 5, 4), "convolution", Padding: 2, Dilation: 2),
             _ => new(nn.Conv2d(6, 8, 3, groups: 2), Sines(1, 6, 4, 4), "convolution", Groups: 2),
         };

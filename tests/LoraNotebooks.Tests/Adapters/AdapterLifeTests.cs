@@ -49,9 +49,11 @@ public sealed class AdapterLifeTests : IDisposable
         Assert.Equal("There is no adapter 'a'; there are none.", Assert.Throws<ArgumentException>(() => adapted.GetWeight("a")).Message);
 
         adapted.Dispose();
-        adapted.Dispose();
 
         Assert.Equal(before, _model.named_parameters().ToDictionary(static p => p.name, static p => p.parameter.requires_grad));
+        _line.get_parameter("weight")!.requires_grad = false;
+        adapted.Dispose();
+        Assert.False(_line.get_parameter("weight")!.requires_grad);
         Assert.Throws<ObjectDisposedException>(() => adapted.Add("a", Config, _generator));
     }
 

@@ -1,5 +1,6 @@
 using LoraNotebooks.Adapters;
 using LoraNotebooks.Formats;
+using LoraNotebooks.Tensors;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -58,6 +59,32 @@ public sealed class AdapterStateTests : IDisposable
             p => Assert.True(Fixtures.MaxDifference(state.Tensors[p.Name], p.Parameter) == 0 && p.Parameter.requires_grad));
     }
 
+    /// <summary>α is written as it was given, not as s·r, which rounds: 1/49·49 is less than 1.</summary>
+    [Fact]
+    public void State_OfAnyRank_HasTheAlphaThatWasGiven()
+    {
+        using var adapted = new AdaptedModel(_model);
+        adapted.Add("a", new LoraConfig { Rank = 49, Alpha = 1, TargetModules = ["line"] }, _generator);
+
+        Assert.Equal(1, adapted.ToState("a").Alphas["line"]);
+    }
+
+    /// <summary>What a file says of how the base keeps its weights is kept, whatever the model has; a new adapter says it of the model.</summary>
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void Settings_OfAFile_KeepHowWeightsLie(bool told)
+    {
+        using var turned = nn.Sequential(("line", told ? nn.Linear(3, 4) : new TransposedLinear(3, 4)));
+        using var adapted = new AdaptedModel(turned);
+        var config = new LoraConfig { Rank = 2, TargetModules = ["line"] };
+        adapted.Add("new", config with { FanInFanOut = told }, _generator);
+        using var state = adapted.ToState("new");
+        adapted.Add("file", new LoraState(state.Tensors, config: (config with { FanInFanOut = told }).ToPeftJson()));
+
+        Assert.Equal((!told, told), (adapted.GetConfig("new").FanInFanOut, adapted.GetConfig("file").FanInFanOut));
+    }
+
     [Fact]
     public void Add_OfAStateForAnotherModel_SaysWhatDoesNotFitAndAddsNothing()
     {
@@ -77,23 +104,62 @@ public sealed class AdapterStateTests : IDisposable
                 + "was it trained for another model?",
             Assert.Throws<InvalidDataException>(() => adapted.Add(
                 "b",
-                new LoraState(new Dictionary<string, Tensor> { ["conv.lora_A.weight"] = ones(2, 2), ["conv.lora_B.weight"] = ones(2, 1) }))).Message);
+                new LoraState(new Dictionary<string, Tensor>
+                {
+                    ["conv.lora_A.weight"] = ones(2, 2),
+                    ["conv.lora_B.weight"] = ones(2, 1),
+                    ["conv2.lora_A.weight"] = ones(2, 2),
+                    ["conv2.lora_B.weight"] = ones(2, 1),
+                }))).Message);
+        Assert.Equal(
+            "The adapter's configuration gives line rank 2, its weights have at most 0: expected a configuration and weights that belong together.",
+            Assert.Throws<InvalidDataException>(() =>
+                adapted.Add("b", new LoraState(new Dictionary<string, Tensor> { ["line.lora_A.weight"] = tensor(1f) }, config: good.Config))).Message);
         Assert.Equal(["a"], adapted.Names);
     }
 
-    /// <summary>A layer that a file lacks is missing from it, not too large for it.</summary>
+    /// <summary>A layer that a file lacks is missing from it, not too large for it; nothing is left of those that were made.</summary>
     [Fact]
     public void Add_OfAFileWithoutOneLayer_NamesWhatIsMissing()
     {
-        using var two = nn.Sequential(("first", nn.Linear(3, 4)), ("second", nn.Linear(3, 4)));
+        using var two = nn.Sequential(("first", nn.Linear(3, 4)), ("second", nn.Linear(5, 4)));
         using var adapted = new AdaptedModel(two);
         var state = new LoraState(
             new Dictionary<string, Tensor> { ["first.lora_A.weight"] = ones(2, 3), ["first.lora_B.weight"] = ones(4, 2) },
             config: new LoraConfig { Rank = 2, TargetModules = ["first", "second"] }.ToPeftJson());
+        var live = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
 
         Assert.EndsWith(
-            "(2 faults); was it trained for another model?\n- missing: second.lora_A.weight [2, 3]\n- missing: second.lora_B.weight [4, 2]",
+            "(2 faults); was it trained for another model?\n- missing: second.lora_A.weight [2, 5]\n- missing: second.lora_B.weight [4, 2]",
             Assert.Throws<InvalidDataException>(() => adapted.Add("a", state)).Message);
+        Assert.Equal(live, DisposeScopeManager.Statistics.ThreadTotalLiveCount);
+    }
+
+    /// <summary>A name in a file that has no settings is a whole path: a layer whose path only ends in it gets nothing.</summary>
+    [Fact]
+    public void Add_OfAFileWithoutSettings_AdaptsOnlyTheLayersItHas()
+    {
+        using var nested = nn.Sequential(("line", nn.Linear(3, 4)), ("inner", nn.Sequential(("line", nn.Linear(3, 4)))));
+        using var adapted = new AdaptedModel(nested);
+
+        adapted.Add("a", new LoraState(new Dictionary<string, Tensor> { ["line.lora_A.weight"] = ones(2, 3), ["line.lora_B.weight"] = ones(4, 2) }));
+
+        Assert.Equal("line", Assert.Single(adapted.GetLayers("a")).Path);
+    }
+
+    /// <summary>A table of a rank beyond the file's numbers is refused before it is allocated, whichever of its factors is the larger.</summary>
+    [Theory]
+    [InlineData(9, 2, "lora_embedding_A", "18 numbers at rank 2, [2, 9]")]
+    [InlineData(2, 9, "lora_embedding_B", "18 numbers at rank 2, [9, 2]")]
+    public void Add_OfATableBeyondTheFile_IsRefused(int vocabulary, int size, string factor, string needed)
+    {
+        using var one = nn.Sequential(("token", nn.Embedding(vocabulary, size)));
+        using var adapted = new AdaptedModel(one);
+        var tensors = new Dictionary<string, Tensor> { ["token.lora_embedding_A"] = ones(2, 2), ["token.lora_embedding_B"] = ones(2, 2) };
+
+        Assert.Equal(
+            $"'token.{factor}' needs {needed}, and its file has only 8: expected weights that belong together; was it trained for another model?",
+            Assert.Throws<InvalidDataException>(() => adapted.Add("a", new LoraState(tensors))).Message);
     }
 
     /// <summary>A factor may have all numbers of its file, but no more.</summary>

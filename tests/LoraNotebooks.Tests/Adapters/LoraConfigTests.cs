@@ -1,5 +1,7 @@
 using System.Text.Json.Nodes;
 using LoraNotebooks.Adapters;
+using LoraNotebooks.Adapters.Methods;
+using LoraNotebooks.Formats;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Tests.Adapters;
@@ -114,6 +116,29 @@ public sealed class LoraConfigTests
         var message = Assert.Throws<ArgumentException>(() => Targets(new LoraConfig { Rank = 6, TargetModules = ["depthwise"] }, model)).Message;
 
         Assert.Contains("'depthwise' is a convolution with 4 groups: got rank 6, expected a multiple of 4", message);
+    }
+
+    /// <summary>What a file of several methods is made of is what most of its layers are; of two alike the one that was registered first.</summary>
+    [Theory]
+    [InlineData("Loha", "lora_A.weight hada_w1_b hada_w1_b")]
+    [InlineData("Lora", "lokr_w2_b hada_w1_b lora_A.weight")]
+    [InlineData("Loha", "lokr_w2_b hada_w1_b")]
+    public void FromState_OfSeveralMethods_IsOfTheMostFrequent(string expected, string parts)
+    {
+        using var scope = NewDisposeScope();
+        var state = new LoraState(parts.Split(' ').Index().ToDictionary(static part => $"l{part.Index}.{part.Item}", static _ => zeros(1, 2)));
+
+        Assert.Equal(expected, LoraConfig.FromState(state).Method.Name);
+    }
+
+    /// <summary>LoKr's options that a configuration does not have are its defaults.</summary>
+    [Fact]
+    public void PeftJson_OfLokrWithoutItsOptions_HasItsDefaults()
+    {
+        var method = LoraConfig.FromPeftJson(JsonNode.Parse("""{"peft_type": "LOKR", "target_modules": ["q"]}""")!.AsObject()).Method;
+
+        Assert.Equal((false, -1), (((LokrMethod)method).DecomposeBoth, ((LokrMethod)method).DecomposeFactor));
+        Assert.Equal(AdapterMethod.Lokr, method);
     }
 
     private static string AddFails(LoraConfig config) => Assert.Throws<ArgumentException>(() => Targets(config)).Message;

@@ -60,14 +60,58 @@ public sealed class LycorisTests : IDisposable
         Check("to_q", W + kron(a1.matmul(b1), a2.matmul(b2)), 2, ("lokr_w1_a", a1), ("lokr_w1_b", b1), ("lokr_w2_a", a2), ("lokr_w2_b", b2));
     }
 
-    /// <summary>Upstream takes a product of two whole matrices at scale 1, whatever α is.</summary>
-    [Fact]
-    public void Lokr_WithBothFactorsWhole_HasScaleOne()
+    /// <summary>Upstream takes a product of two whole matrices at scale 1, whatever α is, also one that is no rank; it is kept as it was noted.</summary>
+    [Theory]
+    [InlineData(5)]
+    [InlineData(2.5)]
+    public void Lokr_WithBothFactorsWhole_HasScaleOne(double alpha)
     {
         var W = Weight("to_q");
         var (w1, w2) = (Draw(2, 3), Draw(W.size(0) / 2, W.size(1) / 3));
 
-        Check("to_q", W + kron(w1, w2), 5, ("lokr_w1", w1), ("lokr_w2", w2));
+        Check("to_q", W + kron(w1, w2), alpha, ("lokr_w1", w1), ("lokr_w2", w2));
+
+        Assert.Equal(alpha, _adapted.ToState("lycoris").Alphas["to_q"]);
+    }
+
+    /// <summary>A file that lacks one of LoKr's thin factors is told which, and nothing else of it is strange.</summary>
+    [Theory]
+    [InlineData("lokr_w1_a", "[1, 2]")]
+    [InlineData("lokr_w1_b", "[2, 1]")]
+    [InlineData("lokr_w2_a", "[4, 2]")]
+    [InlineData("lokr_w2_b", "[2, 2]")]
+    public void Lokr_WithoutOneFactor_IsToldWhich(string lacking, string shape)
+    {
+        var parts = new Dictionary<string, Tensor>
+        {
+            ["lokr_w1_a"] = zeros(lacking == "lokr_w1_b" ? 1 : 2, 2),
+            ["lokr_w1_b"] = zeros(2, lacking == "lokr_w1_a" ? 1 : 3),
+            ["lokr_w2_a"] = zeros(4, 2),
+            ["lokr_w2_b"] = zeros(2, 2),
+        };
+        parts.Remove(lacking);
+        if (lacking.StartsWith("lokr_w1", StringComparison.Ordinal))
+        {
+            // Nothing tells into how many parts the outputs, or the inputs, are split: one.
+            (parts["lokr_w2_a"], parts["lokr_w2_b"]) = (zeros(8, 2), zeros(2, 6));
+        }
+
+        using var state = new LoraState(parts.ToDictionary(static pair => $"to_q.{pair.Key}", static pair => pair.Value));
+
+        Assert.EndsWith(
+            $"(1 fault); was it trained for another model?\n- missing: to_q.{lacking} {shape}",
+            Assert.Throws<InvalidDataException>(() => _adapted.Add("bad", state)).Message);
+    }
+
+    /// <summary>A W₁ that is no matrix tells no sizes.</summary>
+    [Theory]
+    [InlineData("[]")]
+    [InlineData("[2]")]
+    public void Lokr_OfAFactorWithoutItsAxes_IsRefusedByShape(string shape)
+    {
+        using var state = new LoraState(new Dictionary<string, Tensor> { ["to_q.lokr_w1"] = zeros(shape == "[]" ? [] : [2]), ["to_q.lokr_w2"] = zeros(8, 6) });
+
+        Assert.Contains($"wrong shape: to_q.lokr_w1 is {shape}, expected [", Assert.Throws<InvalidDataException>(() => _adapted.Add("bad", state)).Message);
     }
 
     [Theory]
@@ -84,6 +128,61 @@ public sealed class LycorisTests : IDisposable
         var m = Draw([.. W.shape.Select((size, i) => i == axis ? size : 1)]).abs() + 0.5;
 
         Check(layer, m * V / V.square().sum(others, keepdim: true).sqrt(), 3, ("lora_A.weight", A), ("lora_B.weight", B), ("dora_scale", m));
+    }
+
+    /// <summary>PEFT's length, which is flat, in a file without settings.</summary>
+    [Fact]
+    public void MagnitudeVector_OfAFileWithoutSettings_SetsTheLengthOfEachRow()
+    {
+        var W = Weight("to_q");
+        var (A, B, m) = (Draw(2, W.size(1)), Draw(W.size(0), 2), Draw(W.size(0)).abs() + 0.5);
+        var V = W + B.matmul(A);
+
+        Check(
+            "to_q",
+            m.unsqueeze(1) * V / V.square().sum(1, keepdim: true).sqrt(),
+            2,
+            ("lora_A.weight", A),
+            ("lora_B.weight", B),
+            ("lora_magnitude_vector", m));
+    }
+
+    /// <summary>The shape of dora_scale tells its axis; of a layer with one input or one output too.</summary>
+    [Theory]
+    [InlineData(1, 4, 4, 1, 0)]
+    [InlineData(1, 4, 1, 1, 1)]
+    [InlineData(4, 1, 1, 1, 0)]
+    public void DoraScale_OfALayerWithOneInputOrOutput_IsOfTheAxisOfItsShape(int inputs, int outputs, int rows, int columns, int axis)
+    {
+        using var model = nn.Sequential(("line", nn.Linear(inputs, outputs)));
+        using var adapted = new AdaptedModel(model);
+        var (A, B, m) = (Draw(1, inputs), Draw(outputs, 1), Draw(rows, columns).abs() + 0.5);
+        var V = model.get_parameter("line.weight")!.detach() + B.matmul(A);
+
+        adapted.Add("a", new LoraState(new Dictionary<string, Tensor> { ["line.lora_A.weight"] = A, ["line.lora_B.weight"] = B, ["line.dora_scale"] = m }));
+        adapted.Merge();
+
+        Assert.InRange(
+            Fixtures.RelativeDifference(m * V / V.square().sum(1 - axis, keepdim: true).sqrt(), model.get_parameter("line.weight")!),
+            0,
+            Tolerance);
+    }
+
+    [Fact]
+    public void DoraScale_WithoutItsAxes_IsRefusedByShape()
+    {
+        using var model = nn.Sequential(("line", nn.Linear(3, 1)));
+        using var adapted = new AdaptedModel(model);
+        using var state = new LoraState(new Dictionary<string, Tensor>
+        {
+            ["line.lora_A.weight"] = zeros(1, 3),
+            ["line.lora_B.weight"] = zeros(1, 1),
+            ["line.dora_scale"] = ones(1),
+        });
+
+        Assert.EndsWith(
+            "\n- wrong shape: line.dora_scale is [1], expected [1, 1]",
+            Assert.Throws<InvalidDataException>(() => adapted.Add("bad", state)).Message);
     }
 
     [Fact]
@@ -126,18 +225,20 @@ public sealed class LycorisTests : IDisposable
         Assert.Contains("'to_q.lokr_w1' splits 8 outputs into 3 parts", Assert.Throws<InvalidDataException>(() => _adapted.Add("bad", state)).Message);
     }
 
-    [Fact]
-    public void Core_ThatIsNotOfTheFactorsRank_IsRefusedBeforeItsSizeIsAllocated()
+    [Theory]
+    [InlineData("[1, 1, 3, 3]")]
+    [InlineData("[]")]
+    public void Core_ThatIsNotOfTheFactorsRank_IsRefusedBeforeItsSizeIsAllocated(string shape)
     {
         using var state = new LoraState(new Dictionary<string, Tensor>
         {
             ["conv.lora_A.weight"] = zeros(1_000_000, 1),
-            ["conv.lora_mid.weight"] = zeros(1, 1, 3, 3),
+            ["conv.lora_mid.weight"] = zeros(shape == "[]" ? [] : [1, 1, 3, 3]),
             ["conv.lora_B.weight"] = zeros(1, 1),
         });
 
         Assert.Contains(
-            "'conv.lora_mid.weight' has 1 for its first size, expected 1000000",
+            $"'conv.lora_mid.weight' is {shape}, expected a first size of 1000000, the rank of the factors beside it.",
             Assert.Throws<InvalidDataException>(() => _adapted.Add("bad", state)).Message);
     }
 
@@ -164,6 +265,24 @@ public sealed class LycorisTests : IDisposable
         Assert.Contains(
             "'to_q.lokr_w1_a' needs 4,000,000,000 numbers at rank 2000000000",
             Assert.Throws<InvalidDataException>(() => _adapted.Add("bad", state)).Message);
+    }
+
+    /// <summary>What is drawn is refused like what is zero, and what was made before it is released.</summary>
+    [Fact]
+    public void Rank_OfMoreDrawnNumbersThanTheFileHas_IsRefusedAndLeavesNothing()
+    {
+        using var state = new LoraState(new Dictionary<string, Tensor>
+        {
+            ["to_q.lokr_w1_a"] = zeros(2, 1),
+            ["to_q.lokr_w1_b"] = zeros(1, 3),
+            ["to_q.lokr_w2_b"] = zeros(100, 2),
+        });
+        var live = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
+
+        Assert.StartsWith(
+            "'to_q.lokr_w1_b' needs 300 numbers at rank 100, [100, 3], and its file has only 205: ",
+            Assert.Throws<InvalidDataException>(() => _adapted.Add("bad", state)).Message);
+        Assert.Equal(live, DisposeScopeManager.Statistics.ThreadTotalLiveCount);
     }
 
     [Theory]

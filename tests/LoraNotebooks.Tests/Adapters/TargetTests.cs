@@ -72,7 +72,7 @@ public sealed class TargetTests : IDisposable
 
     private static Dictionary<string, (LoraConfig Config, string[] Faults)> MistakesOf => new()
     {
-        // One letter off, then three, then three.
+        // How many letters off a name is decides: of the first one letter, then three, then three.
         ["a typing error"] = (
             new() { TargetModules = ["to_w"] },
             ["TargetModules: 'to_w' means no module of the model; close names are 'to_q', 'to_v', 'conv'"]),
@@ -82,6 +82,12 @@ public sealed class TargetTests : IDisposable
         ["a part of a name"] = (
             new() { TargetModules = ["o_q"] },
             ["TargetModules: 'o_q' means no module of the model; close names are 'to_q', 'to_v', 'conv'"]),
+        ["a letter too few"] = (
+            new() { TargetModules = ["hed"] },
+            ["TargetModules: 'hed' means no module of the model; close names are 'head', 'embed', 'conv'"]),
+        ["a letter too many"] = (
+            new() { TargetModules = ["heads"] },
+            ["TargetModules: 'heads' means no module of the model; close names are 'head', 'conv', 'embed'"]),
         ["an expression"] = (
             new() { TargetModules = ModuleSelection.Regex("to_q") },
             ["TargetModules: 'to_q' means no module of the model; close names are 'to_q', 'to_v', 'conv'"]),
@@ -264,6 +270,21 @@ public sealed class TargetTests : IDisposable
             + "Write it simpler.",
         Assert.Throws<ArgumentException>(static () => ModuleSelection.Regex("(a+)+").Matches(new string('a', 38) + "b")).Message);
 
+    /// <summary>Expressions are compiled once, and so many are remembered that no configuration compiles one twice, but not without end.</summary>
+    [Fact]
+    public void Compile_OfManyExpressions_RemembersTenThousand()
+    {
+        var first = ModuleSelection.Compile("remembered").Expression;
+        Assert.Same(first, ModuleSelection.Compile("remembered").Expression);
+
+        for (var i = 0; i < 10_000; i++)
+        {
+            ModuleSelection.Compile($"r{i}");
+        }
+
+        Assert.NotSame(first, ModuleSelection.Compile("remembered").Expression);
+    }
+
     private IEnumerable<string> InOrder(string[] paths)
     {
         var order = _model.named_modules().Select(static module => module.name).ToList();
@@ -275,7 +296,7 @@ public sealed class TargetTests : IDisposable
     private TargetFinder Finder(nn.Module? of = null, ILayerRoles? roles = null) =>
         new(
             new OrderedDictionary<string, nn.Module>(
-                (of ?? _model).named_modules().Where(static m => m.name.Length > 0).Select(static m => KeyValuePair.Create(m.name, m.module))),
+                (of ?? _model).named_modules().Select(static m => KeyValuePair.Create(m.name, m.module))),
             roles);
 
     private sealed record Roles(string? OutputHead) : ILayerRoles

@@ -4,6 +4,7 @@ using LoraNotebooks.Diffusion;
 using LoraNotebooks.Formats;
 using LoraNotebooks.Tests.Diffusion;
 using LoraNotebooks.Tests.Models;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace LoraNotebooks.Tests.Adapters.Methods;
@@ -59,6 +60,14 @@ public sealed class AdapterMethodTests : IDisposable
             Assert.Equal(method, LoraConfig.FromPeftJson(state.Config!).Method);
         }
 
+        // The common forward is the one that makes ΔW whole.
+        var plain = (LowRankLayer)adapted.GetLayers("plain")[0];
+        Assert.Equal(method.FormsUpdate, plain.GetType().GetMethod(nameof(LowRankLayer.Add))!.DeclaringType == typeof(LowRankLayer));
+        using (no_grad())
+        {
+            Assert.Equal(method.Honours.HasFlag(HonouredSettings.NormBound), plain.ScaleUpdate(1));
+        }
+
         Assert.Equal(method.Honours.HasFlag(HonouredSettings.LoraPlus), method.Dialect.Factors.Any(factor => method.IsB($"a.{factor.Name}")));
         Assert.Equal(method, AdapterMethod.Named(method.ToString().ToUpperInvariant()));
     });
@@ -108,18 +117,107 @@ public sealed class AdapterMethodTests : IDisposable
         });
     }
 
-    /// <summary>What its layers share is made once for all of one size.</summary>
+    [Theory]
+    [InlineData("a.lora_A.weight", false)]
+    [InlineData("a.lora_B.weight", true)]
+    [InlineData("a.lora_B.bias", true)]
+    [InlineData("a.lora_mid.weight", false)]
+    [InlineData("a.lora_embedding_A", false)]
+    [InlineData("a.lora_embedding_B", true)]
+    public void IsB_OfLora_IsTheFactorThatBeginsAtZero(string name, bool expected) => Assert.Equal(expected, AdapterMethod.Lora.IsB(name));
+
+    /// <summary>A bound of ‖ΔW‖ is shared by both factors: each gets the root.</summary>
+    [Fact]
+    public void ScaleUpdate_OfLora_MultipliesBothFactorsByTheRoot()
+    {
+        using var model = new TinyNetwork();
+        using var generator = new Generator(1);
+        using var adapted = new AdaptedModel(model);
+        adapted.Add("a", new LoraConfig { Rank = 2, TargetModules = ["to_q"] }, generator);
+        using var noGrad = no_grad();
+        adapted.NamedParameters("a").ToList().ForEach(static p => p.Parameter.fill_(3));
+
+        Assert.True(((LowRankLayer)adapted.GetLayers("a")[0]).ScaleUpdate(0.25));
+
+        Assert.All(adapted.NamedParameters("a"), static p => Assert.All(p.Parameter.data<float>().ToArray(), static value => Assert.Equal(1.5f, value)));
+    }
+
+    /// <summary>
+    /// y + w·f(dropout(x); ΔW) for a method that says no more of its forward, but the ids of an embedding are no numbers to drop; what releases it is told
+    /// that it is disposed.
+    /// </summary>
+    [Fact]
+    public void Forward_OfAMethodWithoutOneOfItsOwn_DropsInputsButNotIds()
+    {
+        using var scope = NewDisposeScope();
+        using var line = nn.Linear(2, 3);
+        using var token = nn.Embedding(3, 2);
+        var (first, second) = (new Doubled(WeightLayer.From("line", line, null)!), new Doubled(WeightLayer.From("token", token, null)!));
+
+        // ΔW is 0 1; 2 3; 4 5, and x is doubled.
+        Assert.Equal([4f, 12, 20], first.Add(ones(3), tensor(new[] { 1f, 3 }), 0.5).data<float>().ToArray());
+        Assert.Equal([2f, 2.5f], second.Add(ones(2), tensor(1L), 0.5).data<float>().ToArray());
+        Assert.Null(first.Disposing);
+        first.Dispose();
+        Assert.True(first.Disposing);
+    }
+
+    private sealed class Doubled(WeightLayer layer)
+        : LowRankLayer(layer, new LayerLayout { Method = AdapterMethod.Lora, Rank = 1, Alpha = 1, Scale = 1 })
+    {
+        public bool? Disposing { get; private set; }
+
+        public override Tensor WeightDelta() => arange(BaseLayer.Weight.numel(), ScalarType.Float32).reshape(BaseLayer.Weight.shape);
+
+        protected internal override Tensor Dropout(Tensor x) => x * 2;
+
+        protected override void Dispose(bool disposing)
+        {
+            Disposing = disposing;
+            base.Dispose(disposing);
+        }
+    }
+
+    /// <summary>What its layers share is made once for all of one size, and released with them.</summary>
     [Fact]
     public void Shared_OfAnAdapter_IsMadeOnce()
     {
         using var shared = new SharedTensors();
         var made = 0;
 
-        Assert.Same(shared.Get("P", CPU, Make), shared.Get("P", CPU, Make));
-        Assert.NotSame(shared.Get("P", CPU, Make), shared.Get("Q", CPU, Make));
+        var first = shared.Get("P", CPU, Make);
+        Assert.Same(first, shared.Get("P", CPU, Make));
+        Assert.NotSame(first, shared.Get("Q", CPU, Make));
         Assert.Equal(2, made);
 
+        shared.Dispose();
+
+        Assert.True(first.IsInvalid);
+        Assert.Equal(3, shared.Get("P", CPU, Make).numel());
+
         Tensor Make() => zeros(++made);
+    }
+
+    /// <summary>An adapter that goes, or that cannot be made for all of its layers, takes along what they share.</summary>
+    [Theory]
+    [InlineData(null)]
+    [InlineData("to_out")]
+    public void Shared_OfAnAdapterThatGoes_IsReleased(string? unsuited)
+    {
+        using var model = new TinyNetwork();
+        using var generator = new Generator(1);
+        using var adapted = new AdaptedModel(model);
+        var live = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
+
+        var error = Record.Exception(() => adapted.Add(
+            "a", new LoraConfig { Method = _rows with { Unsuited = unsuited }, Rank = 2, TargetModules = ["to_q", "to_out"] }, generator));
+        if (unsuited is null)
+        {
+            adapted.Remove("a");
+        }
+
+        Assert.Equal(unsuited is null ? null : "'to_out' is not suited.", error?.Message);
+        Assert.Equal(live, DisposeScopeManager.Statistics.ThreadTotalLiveCount);
     }
 
     [Fact]
@@ -147,6 +245,7 @@ public sealed class AdapterMethodTests : IDisposable
                 "UseEffectiveConv2d: got True with Rows, expected it only with Lora, Loha, Lokr",
             ],
             config.Validate());
+        Assert.DoesNotContain("use_effective_conv2d", new LoraConfig { Method = _rows, TargetModules = ["to_q"] }.ToPeftJson().Select(static pair => pair.Key));
         Assert.Contains(
             "ScaleWeightNorms: got 1 with UNetLora of Rows",
             Assert.Single(
@@ -164,6 +263,8 @@ public sealed class AdapterMethodTests : IDisposable
         Assert.Equal(
             "X: other methods already have tensors of the names hada_t1, expected names of its own.",
             Assert.Throws<ArgumentException>(() => LoraNames.Add(new LoraDialect("X", "x", [new("hada_t1")]))).Message);
+        AdapterMethod.Unregister(_rows);
+        Assert.Null(LoraNames.OwnerOf("a.rows_R"));
         Assert.Same(_rows, AdapterMethod.Register(_rows));
         Assert.Equal(before, AdapterMethod.All);
         Assert.StartsWith(

@@ -15,6 +15,9 @@ internal sealed record ScaledRows : AdapterMethod
 
     public bool IsRegistered { get; init; } = true;
 
+    /// <summary>The path of a layer that it cannot be made for, which shows only then; default none.</summary>
+    public string? Unsuited { get; init; }
+
     public override string Name => IsRegistered ? "Rows" : "Unheard";
 
     public override LoraDialect Dialect => Names;
@@ -23,7 +26,7 @@ internal sealed record ScaledRows : AdapterMethod
 
     public override bool FormsUpdate => true;
 
-    public override LowRankLayer Create(AdapterSite site) => new Layer(site);
+    public override LowRankLayer Create(AdapterSite site) => new Layer(site, Unsuited);
 
     public override double Norm(UpdateNorm update) => update.Find("rows_R")?.norm().item<double>() ?? double.NaN;
 
@@ -33,11 +36,17 @@ internal sealed record ScaledRows : AdapterMethod
     {
         private readonly Func<Tensor> _shared;
 
-        public Layer(AdapterSite site)
+        public Layer(AdapterSite site, string? unsuited)
             : base(site.Layer, site.Layout)
         {
             var inputs = site.Layer.Weight.size(1);
             _shared = () => site.Shared.Get($"P, {Rank}×{inputs}", site.Layer.Weight.device, () => eye(Rank, inputs));
+            _shared();
+            if (site.Layer.Path == unsuited)
+            {
+                throw new NotSupportedException($"'{unsuited}' is not suited.");
+            }
+
             RegisterZero(("rows_R", [Rank, site.Layer.Weight.size(0)]));
         }
 
