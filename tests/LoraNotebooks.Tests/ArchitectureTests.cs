@@ -18,6 +18,16 @@ public sealed partial class ArchitectureTests
         select $"{SourceTree.Place(reference.File, reference.Line)} looks into {reference.Room}, which {room.Key} may not know",
         "Move what is needed below both rooms, or let a room above bring it in; what is allowed is in tests/LoraNotebooks.Tests/Rooms.cs.");
 
+    // What nobody needs is allowed to nobody: a reference that comes anew is a decision, seen in review.
+    [Fact]
+    public void Rooms_OfTheMap_MayKnowOnlyWhomTheyKnow() => AssertNone(
+        from room in Rooms.Allowed
+        let known = Rooms.References(room.Key).Select(static reference => reference.Room).ToHashSet()
+        from other in room.Value
+        where !known.Contains(other)
+        select $"{room.Key} may know {other}, and no file of it does",
+        "Take it from the line in tests/LoraNotebooks.Tests/Rooms.cs.");
+
     [Fact]
     public void Rooms_OfTheMap_AreThoseThatExist_AndEachKnowsOnlyRoomsBelow()
     {

@@ -5,8 +5,6 @@ internal static class Rooms
 {
     public const string Foundation = "Foundation";
 
-    private static readonly string[] Library = ["Tensors", "Formats", "Adapters", "Models", "Data", "Hub", "Diffusion", "Training", "Comparison"];
-
     /// <summary>From the ground up, and of each room the ones that it may know. Foundation stands below all of them, which each may know.</summary>
     public static OrderedDictionary<string, string[]> Allowed { get; } = new()
     {
@@ -15,13 +13,13 @@ internal static class Rooms
         ["Formats"] = ["Tensors"],
         ["Adapters"] = ["Tensors", "Formats"],
         ["Models"] = ["Tensors", "Formats"],
-        ["Data"] = ["Tensors", "Formats"],
-        ["Hub"] = ["Tensors", "Formats"],
+        ["Data"] = ["Tensors"],
+        ["Hub"] = [],
         ["Diffusion"] = ["Tensors", "Formats", "Adapters", "Models", "Data", "Hub"],
         ["Training"] = ["Tensors", "Formats", "Adapters", "Models", "Data", "Diffusion"],
-        ["Comparison"] = ["Tensors", "Formats", "Adapters", "Models", "Data", "Diffusion"],
-        ["Interactive"] = Library,
-        ["Kernel"] = [.. Library, "Interactive"],
+        ["Comparison"] = ["Models", "Data", "Diffusion"],
+        ["Interactive"] = ["Adapters", "Data", "Training", "Comparison"],
+        ["Kernel"] = ["Tensors", "Formats", "Adapters", "Models", "Data", "Hub", "Diffusion", "Training", "Interactive"],
     };
 
     /// <summary>Where a room's code lies under src/: in a folder of the library, or in a project of its own.</summary>
