@@ -95,7 +95,7 @@ public sealed partial class AdaptedModel
         var parameters = adapter.Layers
             .SelectMany(static layer => layer.Parameters.Select(pair => (Name: $"{layer.Path}.{pair.Key}", pair.Value)))
             .ToDictionary(static p => p.Name, static p => p.Value, StringComparer.Ordinal);
-        var faults = new List<string>();
+        var faults = new Faults();
         faults.AddRange(parameters.Keys.Where(name => !state.Tensors.ContainsKey(name)).Order(StringComparer.Ordinal)
             .Select(name => $"missing: {name} {Shapes.Text(parameters[name].shape)}"));
         faults.AddRange(state.Tensors.Keys.Where(name => !parameters.ContainsKey(name)).Order(StringComparer.Ordinal)

@@ -19,7 +19,7 @@ internal sealed class TargetFinder(IReadOnlyDictionary<string, nn.Module> module
     /// <exception cref="ArgumentException">The settings do not fit the model; every fault is listed.</exception>
     public IReadOnlyList<WeightLayer> Targets(LoraConfig config, bool strict)
     {
-        var faults = new List<string>();
+        var faults = new Faults();
         var layers = new List<WeightLayer>();
         foreach (var (path, module) in modules)
         {
@@ -67,7 +67,7 @@ internal sealed class TargetFinder(IReadOnlyDictionary<string, nn.Module> module
     /// <exception cref="ArgumentException">A name means no module, or one of another kind.</exception>
     public IReadOnlyList<WeightLayer> Saved(LoraConfig config)
     {
-        var faults = new List<string>();
+        var faults = new Faults();
         var layers = new List<WeightLayer>();
         foreach (var name in config.ModulesToSave.Distinct())
         {
@@ -168,6 +168,6 @@ internal sealed class TargetFinder(IReadOnlyDictionary<string, nn.Module> module
         return row[^1];
     }
 
-    private static void ThrowIfAny(List<string> faults) =>
+    private static void ThrowIfAny(Faults faults) =>
         Faults.ThrowIfAny(faults, static found => new ArgumentException($"The adapter does not fit the model:\n{Listing.Lines(found)}"));
 }

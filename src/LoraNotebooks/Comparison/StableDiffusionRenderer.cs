@@ -30,24 +30,22 @@ public sealed class StableDiffusionRenderer : IXyzRenderer, IDisposable
     public IReadOnlyList<string> Validate(XyzSettings settings)
     {
         ArgumentNullException.ThrowIfNull(settings);
-        var faults = new List<string>(new GenerationOptions(settings).Validate());
+        var faults = new Faults();
+        faults.AddRange(new GenerationOptions(settings).Validate());
         if (settings.Checkpoint is { } path && !File.Exists(path) && !Directory.Exists(path))
         {
-            faults.Add($"The checkpoint '{path}' is not there ({Path.GetFullPath(path)}); give a LoRA file or folder.");
+            faults.Add($"{nameof(settings.Checkpoint)}: got '{path}', which is not there ({Path.GetFullPath(path)}), expected a LoRA file or folder");
         }
 
-        if (settings.Checkpoint is null && _lora is null && settings.LoraWeight is not (0 or 1))
-        {
-            faults.Add($"The LoRA weight is {settings.LoraWeight}, and there is no LoRA; hand one to the renderer, or name a checkpoint.");
-        }
-
+        faults.Expect(
+            settings.Checkpoint is not null || _lora is not null || settings.LoraWeight is 0 or 1,
+            nameof(settings.LoraWeight),
+            settings.LoraWeight,
+            "0 or 1 without a LoRA; hand one to the renderer, or name a checkpoint");
         var factor = _pipeline.Vae.DownsamplingFactor;
-        foreach (var (name, side) in new[] { ("width", settings.Width), ("height", settings.Height) })
+        foreach (var (name, side) in new[] { (nameof(settings.Width), settings.Width), (nameof(settings.Height), settings.Height) })
         {
-            if (side % factor is not (null or 0))
-            {
-                faults.Add($"The {name} is {side} pixels; give a multiple of {factor}, by which the autoencoder shrinks images.");
-            }
+            faults.Expect(side % factor is null or 0, name, side, $"a multiple of {factor}, by which the autoencoder shrinks images");
         }
 
         return faults;

@@ -59,25 +59,25 @@ public sealed class XyzGrid
     /// <summary>Every fault of the settings and the axes, each with what was got and what is expected; empty if there is none.</summary>
     public IReadOnlyList<string> Validate()
     {
-        var faults = new List<string>(Settings.Validate());
+        var faults = new Faults();
+        var own = Settings.Validate();
+        faults.AddRange(own);
         var repeated = Axes().Where(axis => axis.Replacements.Count == 0).GroupBy(axis => axis.Name).Where(g => g.Count() > 1);
         faults.AddRange(repeated.Select(g => $"{g.Count()} axes vary the {g.Key}; the later would undo the earlier. Give each axis a kind of its own."));
         faults.AddRange(Axes().Where(axis => Axes().Any(other => other.Name == axis.AlsoSettles)).Select(axis =>
             $"The axis '{axis}' names {axis.AlsoSettles}s, and another axis varies them; name the {axis.Name}s alone."));
         foreach (var axis in Axes())
         {
-            if (axis.Replacements.Count > 0 && !Contains(axis.Replacements[0]))
-            {
-                faults.Add(
-                    $"The search text '{axis.Replacements[0]}' is in neither the prompt '{Settings.Prompt}' "
+            faults.Require(
+                axis.Replacements.Count == 0 || Contains(axis.Replacements[0]),
+                $"The search text '{axis.Replacements.FirstOrDefault()}' is in neither the prompt '{Settings.Prompt}' "
                     + $"nor the negative prompt '{Settings.NegativePrompt}'; "
                     + "the first text of a search-and-replace axis must be there, in the same case.");
-            }
 
             for (var i = 0; i < axis.Count; i++)
             {
                 // Only what this value breaks; the settings' own faults are listed already.
-                faults.AddRange(axis.Apply(Settings, i).Validate().Except(Settings.Validate()).Select(fault => $"Axis {axis.Name}, value {i + 1}: {fault}"));
+                faults.AddRange(axis.Apply(Settings, i).Validate().Except(own).Select(fault => $"Axis {axis.Name}, value {i + 1}: {fault}"));
             }
         }
 
@@ -88,7 +88,7 @@ public sealed class XyzGrid
 
     /// <summary>Throws if <see cref="Validate"/> finds faults.</summary>
     /// <exception cref="ArgumentException">Lists them all.</exception>
-    public void ThrowIfInvalid() => Throw(Validate());
+    public void ThrowIfInvalid() => ThrowIfAny(Validate());
 
     /// <summary>The settings of a cell.</summary>
     public XyzSettings At(int x, int y = 0, int z = 0)
@@ -137,7 +137,7 @@ public sealed class XyzGrid
         ArgumentNullException.ThrowIfNull(renderer);
         ThrowIfInvalid();
         List<XyzSettings> all = [.. Positions().Select(p => At(p.X, p.Y, p.Z)).Distinct()];
-        Throw([.. all.SelectMany(renderer.Validate).Distinct()]);
+        ThrowIfAny([.. all.SelectMany(renderer.Validate).Distinct()]);
         foreach (var warning in renderer.Warnings(all))
         {
             Notice.Tell($"The grid: {warning}");
@@ -230,13 +230,8 @@ public sealed class XyzGrid
         return positions;
     }
 
-    private static void Throw(IReadOnlyList<string> faults)
-    {
-        if (faults.Count > 0)
-        {
-            throw new ArgumentException($"The grid cannot be run:\n{string.Join('\n', faults.Select(fault => "- " + fault))}");
-        }
-    }
+    // Each value of each axis may have some.
+    private static void ThrowIfAny(IReadOnlyList<string> faults) => Faults.ThrowIfAny(faults, "The grid", Listing.Most);
 
     private IEnumerable<XyzAxis> Axes() => new[] { X, Y, Z }.OfType<XyzAxis>();
 

@@ -26,43 +26,10 @@ public sealed record XyzSettings : ImageOptions
     /// <summary>Every fault of the settings, each with what was got and what is expected; empty if there is none.</summary>
     public IReadOnlyList<string> Validate()
     {
-        var faults = new List<string>();
-        if (Prompt is null)
-        {
-            faults.Add("The prompt is missing (null); give a text, which may be empty.");
-        }
-
-        if (Steps < 1)
-        {
-            faults.Add($"Steps is {Steps}; give 1 or more, such as 20.");
-        }
-
-        if (!(Guidance >= 0 && double.IsFinite(Guidance)))
-        {
-            faults.Add($"Guidance is {Guidance}; give a number of at least 0, such as 3.");
-        }
-
-        if (Sampler?.Fault is { } sampler)
-        {
-            faults.Add(sampler);
-        }
-
-        if (ClipSkip < 1)
-        {
-            faults.Add($"Clip skip is {ClipSkip}; give 1 (the last layer) or more.");
-        }
-
-        if (Eta is not (>= 0 and <= 1))
-        {
-            faults.Add($"Eta is {Eta}; give 0 (deterministic) to 1.");
-        }
-
-        faults.AddRange(Reading.Validate().Select(static fault => $"Reading.{fault}"));
-        if (!double.IsFinite(LoraWeight))
-        {
-            faults.Add($"The LoRA weight is {LoraWeight}; give a number, such as 0.8.");
-        }
-
+        var faults = CheckPicture();
+        faults.Require(Prompt is not null, $"{nameof(Prompt)}: got null, expected a text, which may be empty");
+        faults.NotNegative(nameof(Guidance), Guidance);
+        faults.Expect(double.IsFinite(LoraWeight), nameof(LoraWeight), LoraWeight, "a finite number, such as 0.8");
         return faults;
     }
 

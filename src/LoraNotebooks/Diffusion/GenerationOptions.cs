@@ -27,17 +27,10 @@ public sealed record GenerationOptions : ImageOptions
     /// <summary>Every fault of the settings, each with what was got and what is expected; empty when there is none.</summary>
     public IReadOnlyList<string> Validate()
     {
-        var faults = new Faults();
-        faults.Expect(Width is null or > 0, nameof(Width), Width, "a positive number of pixels");
-        faults.Expect(Height is null or > 0, nameof(Height), Height, "a positive number of pixels");
-        faults.Positive(nameof(Steps), Steps);
+        var faults = CheckPicture();
         faults.Expect(double.IsFinite(Guidance), nameof(Guidance), Guidance, "a finite number; 1 is no guidance, 3 to 12 are usual");
         faults.Positive(nameof(Count), Count);
         faults.Positive(nameof(BatchSize), BatchSize);
-        faults.Require(Sampler?.Fault is null, $"{nameof(Sampler)}: {Sampler?.Fault}");
-        faults.InRange(nameof(Eta), Eta, 0, 1);
-        faults.Positive(nameof(ClipSkip), ClipSkip);
-        faults.Within(nameof(Reading), Reading.Validate());
         return faults;
     }
 

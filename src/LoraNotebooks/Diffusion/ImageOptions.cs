@@ -54,4 +54,18 @@ public abstract record ImageOptions
     /// <summary>Height in pixels, as <see cref="Width"/>.</summary>
     [JsonPropertyOrder(2)]
     public int? Height { get; init; }
+
+    /// <summary>The faults of all that is said here but the guidance, whose bounds are the user's of these settings.</summary>
+    private protected Faults CheckPicture()
+    {
+        var faults = new Faults();
+        faults.Expect(Width is null or > 0, nameof(Width), Width, "a positive number of pixels");
+        faults.Expect(Height is null or > 0, nameof(Height), Height, "a positive number of pixels");
+        faults.Positive(nameof(Steps), Steps);
+        faults.Require(Sampler?.Fault is null, $"{nameof(Sampler)}: {Sampler?.Fault}");
+        faults.InRange(nameof(Eta), Eta, 0, 1);
+        faults.Positive(nameof(ClipSkip), ClipSkip);
+        faults.Within(nameof(Reading), Reading.Validate());
+        return faults;
+    }
 }

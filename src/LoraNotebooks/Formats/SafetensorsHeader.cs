@@ -80,7 +80,7 @@ internal static class SafetensorsHeader
     {
         var tensors = new List<SafetensorInfo>();
         var metadata = new Dictionary<string, string>(StringComparer.Ordinal);
-        var faults = new List<string>();
+        var faults = new Faults();
         var unsupported = new List<string>();
         var names = new HashSet<string>(StringComparer.Ordinal);
         try
@@ -90,11 +90,7 @@ internal static class SafetensorsHeader
             while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
             {
                 var name = reader.GetString()!;
-                if (!names.Add(name))
-                {
-                    faults.Add($"'{name}' appears twice");
-                }
-
+                faults.Require(names.Add(name), $"'{name}' appears twice");
                 using var value = Next(ref reader);
                 if (name == "__metadata__")
                 {
@@ -116,18 +112,11 @@ internal static class SafetensorsHeader
             CheckLayout(tensors, dataLength, faults);
         }
 
-        if (faults.Count > 0)
-        {
-            throw new InvalidDataException($"{path} has a faulty safetensors header: {Listing.Inline(faults, "; ")}. Download or save the file again.");
-        }
-
-        if (unsupported.Count > 0)
-        {
-            throw new InvalidDataException(
-                $"{path} holds numbers of types that are not supported here, though the file may be sound: {Listing.Inline(unsupported)}. "
-                    + $"Expected {string.Join(", ", SafetensorType.All.Keys)}; convert the file to F16, BF16 or F32 with the tool that made it.");
-        }
-
+        Faults.ThrowIfAny(faults, found => new InvalidDataException(
+            $"{path} has a faulty safetensors header: {Listing.Inline(found, "; ")}. Download or save the file again."));
+        Faults.ThrowIfAny(unsupported, found => new InvalidDataException(
+            $"{path} holds numbers of types that are not supported here, though the file may be sound: {Listing.Inline(found)}. "
+                + $"Expected {string.Join(", ", SafetensorType.All.Keys)}; convert the file to F16, BF16 or F32 with the tool that made it."));
         return (tensors, metadata);
     }
 
@@ -137,7 +126,7 @@ internal static class SafetensorsHeader
         return JsonDocument.ParseValue(ref reader);
     }
 
-    private static void ReadMetadata(JsonElement value, Dictionary<string, string> metadata, List<string> faults)
+    private static void ReadMetadata(JsonElement value, Dictionary<string, string> metadata, Faults faults)
     {
         if (value.ValueKind != JsonValueKind.Object)
         {
@@ -158,7 +147,7 @@ internal static class SafetensorsHeader
         }
     }
 
-    private static SafetensorInfo? ReadTensor(string name, JsonElement value, long dataLength, List<string> faults, List<string> unsupported)
+    private static SafetensorInfo? ReadTensor(string name, JsonElement value, long dataLength, Faults faults, List<string> unsupported)
     {
         if (value.ValueKind != JsonValueKind.Object
             || !value.TryGetProperty("dtype", out var dtype) || dtype.ValueKind != JsonValueKind.String
@@ -222,7 +211,7 @@ internal static class SafetensorsHeader
     }
 
     /// <summary>Upstream allows neither overlaps nor holes: the tensors cover the data from its first to its last byte.</summary>
-    private static void CheckLayout(List<SafetensorInfo> tensors, long dataLength, List<string> faults)
+    private static void CheckLayout(List<SafetensorInfo> tensors, long dataLength, Faults faults)
     {
         if (faults.Count > 0)
         {
@@ -242,10 +231,7 @@ internal static class SafetensorsHeader
             position = Math.Max(position, tensor.Offset + tensor.Length);
         }
 
-        if (position != dataLength && faults.Count == 0)
-        {
-            faults.Add($"the tensors end at {position}, the file has {dataLength} bytes of data");
-        }
+        faults.Require(position == dataLength || faults.Count > 0, $"the tensors end at {position}, the file has {dataLength} bytes of data");
     }
 
     private static void Expect(bool condition, string fault)

@@ -76,12 +76,9 @@ internal static class WeightLoading
                 .Select(pair => $"wrong shape: {pair.Key} is {Shapes.Text(sources[pair.Key].Shape)} in the file, expected {Shapes.Text(pair.Value)}")
                 .Order(StringComparer.Ordinal),
         ];
-        if (faults.Count > 0)
-        {
-            throw new InvalidDataException(
-                $"The weights in '{origin}' do not fit {model.GetName()} as its {ModelFolder.Config} describes it, "
-                    + $"{Listing.Count(faults.Count, "fault")}:\n{Listing.Lines(faults)}\nCheck that {ModelFolder.Config} and the weights belong together.");
-        }
+        Faults.ThrowIfAny(faults, found => new InvalidDataException(
+            $"The weights in '{origin}' do not fit {model.GetName()} as its {ModelFolder.Config} describes it, "
+                + $"{Listing.Count(found.Count, "fault")}:\n{Listing.Lines(found)}\nCheck that {ModelFolder.Config} and the weights belong together."));
     }
 
     /// <summary>TorchSharp has no common way to replace a parameter: each layer has its own setters. All but the embedding's free the old one.</summary>

@@ -72,11 +72,11 @@ public sealed class StableDiffusionRendererTests : IDisposable
         var grid = new XyzGrid(Settings with { Width = 17 }, XyzAxis.Checkpoint("gone.safetensors"), XyzAxis.Seed(1, 2));
         var fault = Assert.Throws<ArgumentException>(() => grid.Run(_pipeline));
         Assert.Contains("gone.safetensors", fault.Message);
-        Assert.Contains("17 pixels", fault.Message);
+        Assert.Contains("Width: got 17", fault.Message);
         Assert.Equal(3, fault.Message.Split('\n').Length);
 
         var weights = Assert.Throws<ArgumentException>(() => new XyzGrid(Settings, XyzAxis.LoraWeight("0-1 [3]")).Run(_pipeline));
-        Assert.Contains("0.5, and there is no LoRA", weights.Message);
+        Assert.Contains("LoraWeight: got 0.5, expected 0 or 1 without a LoRA", weights.Message);
     }
 
     [Theory]
@@ -135,12 +135,12 @@ public sealed class StableDiffusionRendererTests : IDisposable
     }
 
     [Theory]
-    [InlineData(nameof(XyzSettings.Width), 17, "The width is 17 pixels; give a multiple of 2")]
-    [InlineData(nameof(XyzSettings.Height), 15, "The height is 15 pixels; give a multiple of 2")]
+    [InlineData(nameof(XyzSettings.Width), 17, "Width: got 17, expected a multiple of 2, by which")]
+    [InlineData(nameof(XyzSettings.Height), 15, "Height: got 15, expected a multiple of 2, by which")]
     [InlineData(nameof(XyzSettings.Height), 18, null)]
     [InlineData(nameof(XyzSettings.Width), null, null)]
-    [InlineData(nameof(XyzSettings.Checkpoint), "gone", "The checkpoint 'gone' is not there (")]
-    [InlineData(nameof(XyzSettings.LoraWeight), 0.5, "The LoRA weight is 0.5, and there is no LoRA")]
+    [InlineData(nameof(XyzSettings.Checkpoint), "gone", "Checkpoint: got 'gone', which is not there (")]
+    [InlineData(nameof(XyzSettings.LoraWeight), 0.5, "LoraWeight: got 0.5, expected 0 or 1 without a LoRA")]
     [InlineData(nameof(XyzSettings.LoraWeight), 0.0, null)]
     [InlineData(nameof(XyzSettings.LoraWeight), 1.0, null)]
     [InlineData(nameof(XyzSettings.Steps), 0, "Steps: got 0")]

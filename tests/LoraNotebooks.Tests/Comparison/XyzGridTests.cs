@@ -116,8 +116,8 @@ public sealed class XyzGridTests : IDisposable
             XyzAxis.Steps(1, 2));
         var faults = grid.Validate();
         Assert.Equal(4, faults.Count);
-        Assert.Contains(faults, f => f.Contains("Guidance is NaN"));
-        Assert.Contains(faults, f => f.Contains("value 2: Steps is 0"));
+        Assert.Contains(faults, f => f.Contains("Guidance: got NaN"));
+        Assert.Contains(faults, f => f.Contains("value 2: Steps: got 0"));
         Assert.Contains(faults, f => f.Contains("'absent'"));
         Assert.Contains(faults, f => f.Contains("2 axes vary the steps"));
     }
@@ -128,7 +128,7 @@ public sealed class XyzGridTests : IDisposable
         var painter = new Painter { Faults = s => s.Checkpoint == "gone" ? ["'gone' is not there"] : [] };
         var grid = new XyzGrid(new XyzSettings { Prompt = "p" }, XyzAxis.Checkpoint("here", "gone"), XyzAxis.Seed("1-3"));
         var fault = Assert.Throws<ArgumentException>(() => grid.Run(painter));
-        Assert.Single(fault.Message.Split("'gone' is not there"), part => part.Contains("cannot be run"));
+        Assert.Single(fault.Message.Split("'gone' is not there"), part => part.Contains("The grid has 1 unsupported or wrong value:\n- "));
         Assert.Empty(painter.Calls);
     }
 

@@ -77,7 +77,7 @@ public sealed class XyzOwnAxisTests : IDisposable
     {
         static XyzSettings Eta(XyzSettings settings, double eta) => settings with { Eta = eta };
         Assert.Equal(
-            ["Axis eta, value 2: Eta is 2; give 0 (deterministic) to 1."],
+            ["Axis eta, value 2: Eta: got 2, expected 0 to 1"],
             new XyzGrid(Plain, XyzAxis.Of("eta", [1.0, 2], Eta)).Validate());
         Assert.StartsWith("2 axes vary the eta", Assert.Single(new XyzGrid(Plain, XyzAxis.Of("eta", [1.0], Eta), XyzAxis.Of("eta", [0.0], Eta)).Validate()));
         Assert.StartsWith("2 axes vary the seed", Assert.Single(new XyzGrid(Plain, XyzAxis.Seed(1), XyzAxis.Of("seed", [1.0], Eta)).Validate()));

@@ -133,16 +133,16 @@ public sealed class XyzRunTests : IDisposable
             "2 axes search the same text 'cat'",
             Assert.Single(new XyzGrid(settings, XyzAxis.PromptSearchReplace("cat", "x"), XyzAxis.PromptSearchReplace("cat", "y")).Validate()));
         Assert.StartsWith(
-            "The grid cannot be run:\n- 2 axes vary the seed",
+            "The grid has 1 unsupported or wrong value:\n- 2 axes vary the seed",
             Assert.Throws<ArgumentException>(() => new XyzGrid(settings, XyzAxis.Seed(1), XyzAxis.Seed(2)).ThrowIfInvalid()).Message);
         Assert.Empty(new XyzGrid(settings, XyzAxis.Sampler("Euler"), XyzAxis.ScheduleType("Karras")).Validate());
         Assert.Empty(new XyzGrid(settings with { Spacing = SigmaSpacing.Karras }, XyzAxis.Sampler("Euler"), XyzAxis.ScheduleType("Karras")).Validate());
         Assert.Single(new XyzGrid(settings, XyzAxis.Sampler("Euler, LMS Karras"), XyzAxis.ScheduleType("Karras")).Validate());
         var missing = new XyzGrid(new XyzSettings { Prompt = null! }, XyzAxis.PromptSearchReplace("t", "x")).Validate();
         Assert.Equal(2, missing.Count);
-        Assert.StartsWith("The prompt is missing", missing[0]);
+        Assert.StartsWith("Prompt: got null, expected a text", missing[0]);
         Assert.StartsWith("The search text 't' is in neither", missing[1]);
-        Assert.Equal(["Guidance is -1; give a number of at least 0, such as 3."], new XyzGrid(settings with { Guidance = -1 }, XyzAxis.Steps(1, 2)).Validate());
+        Assert.Equal(["Guidance: got -1, expected 0 or more"], new XyzGrid(settings with { Guidance = -1 }, XyzAxis.Steps(1, 2)).Validate());
     }
 
     [Fact]

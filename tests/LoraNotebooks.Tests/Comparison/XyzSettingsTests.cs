@@ -9,21 +9,24 @@ public sealed class XyzSettingsTests
     private static readonly XyzSettings Plain = new() { Prompt = "p" };
 
     [Theory]
-    [InlineData(nameof(XyzSettings.Prompt), null, "The prompt is missing")]
+    [InlineData(nameof(XyzSettings.Prompt), null, "Prompt: got null, expected a text")]
     [InlineData(nameof(XyzSettings.Prompt), "", null)]
-    [InlineData(nameof(XyzSettings.Steps), 0, "Steps is 0; give 1 or more")]
+    [InlineData(nameof(XyzSettings.Steps), 0, "Steps: got 0, expected a positive whole number")]
     [InlineData(nameof(XyzSettings.Steps), 1, null)]
     [InlineData(nameof(XyzSettings.Guidance), 0.0, null)]
-    [InlineData(nameof(XyzSettings.Guidance), -0.001, "Guidance is -0.001; give a number of at least 0")]
-    [InlineData(nameof(XyzSettings.Guidance), double.PositiveInfinity, "Guidance is")]
-    [InlineData(nameof(XyzSettings.ClipSkip), 0, "Clip skip is 0; give 1")]
+    [InlineData(nameof(XyzSettings.Guidance), -0.001, "Guidance: got -0.001, expected 0 or more")]
+    [InlineData(nameof(XyzSettings.Guidance), double.PositiveInfinity, "Guidance: got")]
+    [InlineData(nameof(XyzSettings.ClipSkip), 0, "ClipSkip: got 0, expected a positive whole number")]
     [InlineData(nameof(XyzSettings.ClipSkip), 1, null)]
     [InlineData(nameof(XyzSettings.Eta), 0.0, null)]
     [InlineData(nameof(XyzSettings.Eta), 1.0, null)]
-    [InlineData(nameof(XyzSettings.Eta), 1.001, "Eta is 1.001; give 0 (deterministic) to 1")]
-    [InlineData(nameof(XyzSettings.Eta), -0.001, "Eta is -0.001")]
+    [InlineData(nameof(XyzSettings.Eta), 1.001, "Eta: got 1.001, expected 0 to 1")]
+    [InlineData(nameof(XyzSettings.Eta), -0.001, "Eta: got -0.001")]
+    [InlineData(nameof(XyzSettings.Width), 0, "Width: got 0, expected a positive number of pixels")]
+    [InlineData(nameof(XyzSettings.Height), -1, "Height: got -1, expected a positive number of pixels")]
+    [InlineData(nameof(XyzSettings.Height), 1, null)]
     [InlineData(nameof(XyzSettings.LoraWeight), -3.0, null)]
-    [InlineData(nameof(XyzSettings.LoraWeight), double.NaN, "The LoRA weight is NaN")]
+    [InlineData(nameof(XyzSettings.LoraWeight), double.NaN, "LoraWeight: got NaN, expected a finite number")]
     public void Validate_AtAndBeyondEveryBound_NamesWhatWasGot(string property, object? value, string? expected)
     {
         var settings = Plain with { };

@@ -23,7 +23,7 @@ public sealed record RegularizationOptions
             $"Prompts: got {Prompts.Count} with {Prompts.Count(prompt => prompt.AsSpan().IndexOfAny("\r\n\0") >= 0)} "
                 + "of several lines, expected one or more of one line each");
         faults.Positive(nameof(Count), Count);
-        faults.AddRange(Generation.Validate().Select(fault => $"Generation.{fault}"));
+        faults.Within(nameof(Generation), Generation.Validate());
         return faults;
     }
 

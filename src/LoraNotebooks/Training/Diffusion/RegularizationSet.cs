@@ -119,12 +119,11 @@ public static class RegularizationSet
             differences.Add($"data: images or captions were changed since they were drawn (hash {Text(record["data"])}, here {hash})");
         }
 
-        return differences.Count == 0
-            ? images
-            : throw new InvalidDataException(
-                $"The images in {folder} are not those of these settings. "
-                    + "Delete the folder or give another one; to use the images as they are, "
-                    + $"read them with {nameof(PreparedDataset)}.{nameof(PreparedDataset.Load)}:\n- {string.Join("\n- ", differences)}");
+        Faults.ThrowIfAny(differences, found => new InvalidDataException(
+            $"The images in {folder} are not those of these settings. "
+                + "Delete the folder or give another one; to use the images as they are, "
+                + $"read them with {nameof(PreparedDataset)}.{nameof(PreparedDataset.Load)}:\n{Listing.Lines(found)}"));
+        return images;
 
         static string Text(JsonNode? node) => node?.ToJsonString() ?? "none";
     }

@@ -69,13 +69,9 @@ internal static class TrainingState
             differences.AddRange(task.Base.DifferencesFrom(TrainingBase.FromJson(theirBase)));
         }
 
-        if (differences.Count > 0)
-        {
-            throw new InvalidDataException(
-                $"'{path}' is of a run with other settings, so that it cannot be resumed with these. "
-                    + $"Take its settings, data and base model, or start anew:\n- {string.Join("\n- ", differences)}");
-        }
-
+        Faults.ThrowIfAny(differences, found => new InvalidDataException(
+            $"'{path}' is of a run with other settings, so that it cannot be resumed with these. "
+                + $"Take its settings, data and base model, or start anew:\n{Listing.Lines(found, int.MaxValue)}"));
         var done = long.Parse(steps, CultureInfo.InvariantCulture);
         if (done > plan.TotalSteps)
         {
