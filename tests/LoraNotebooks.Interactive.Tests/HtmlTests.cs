@@ -125,7 +125,7 @@ public class HtmlTests
     public void TrainingResult_LayersThatLearntNothing_AreNamedByTheirBlock()
     {
         var display = new TrainingResultDisplay(Result("a.b", Some.Image()));
-        Assert.EndsWith("2 layers learnt nothing, as the pictures do not depend on them: a.b", display.ToText(), StringComparison.Ordinal);
+        Assert.EndsWith("2 layers learnt nothing, as no image's loss depends on them: a.b", display.ToText(), StringComparison.Ordinal);
         Assert.Contains("2 layers learnt nothing", display.ToHtml(), StringComparison.Ordinal);
     }
 

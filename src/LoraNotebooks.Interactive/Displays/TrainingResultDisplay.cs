@@ -36,8 +36,7 @@ public sealed class TrainingResultDisplay : RichDisplay
     {
         var blocks = Result.UntrainedLayers.Select(static layer => layer[..layer.LastIndexOf('.')]).Distinct();
         return Result.UntrainedLayers.Count > 0
-            ? $"{Result.UntrainedLayers.Count} layers learnt nothing, as the {(Result.Plan.Unit == "image" ? "pictures do" : "loss does")} not depend on them: "
-                + string.Join(", ", blocks)
+            ? $"{Result.UntrainedLayers.Count} layers learnt nothing, as no {Result.Plan.Unit}'s loss depends on them: {string.Join(", ", blocks)}"
             : null;
     }
 

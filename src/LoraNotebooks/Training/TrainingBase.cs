@@ -2,14 +2,13 @@ using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using LoraNotebooks.Tensors;
+using LoraNotebooks.Training.Loop;
 
 namespace LoraNotebooks.Training;
 
 /// <summary>Which base model a run trains on: what it is called, and what it is by its numbers.</summary>
 public sealed record TrainingBase
 {
-    private static readonly JsonSerializerOptions Json = new() { PropertyNamingPolicy = JsonNamingPolicy.CamelCase };
-
     /// <summary>The folder or file that it was loaded from; null for components that were put together.</summary>
     public string? Source { get; init; }
 
@@ -57,10 +56,10 @@ public sealed record TrainingBase
     /// <summary>From <see cref="ToJson"/>.</summary>
     /// <param name="json">The text.</param>
     /// <exception cref="JsonException">It is something else.</exception>
-    public static TrainingBase FromJson(string json) => JsonSerializer.Deserialize<TrainingBase>(json, Json)!;
+    public static TrainingBase FromJson(string json) => RecordJson.Read<TrainingBase>(json);
 
     /// <summary>As a run's record notes it.</summary>
-    public JsonObject ToJson() => JsonSerializer.SerializeToNode(this, Json)!.AsObject();
+    public JsonObject ToJson() => RecordJson.Of(this).AsObject();
 
     /// <summary>Where another base has other numbers, as "name: theirs, here ours". Where a model lies does not count.</summary>
     /// <param name="other">The other base.</param>

@@ -69,7 +69,7 @@ public sealed record TrainingPlan
         if ((long)steps * config.Epochs > int.MaxValue)
         {
             throw new ArgumentException(
-                $"Epochs: got {config.Epochs} of {Count(steps, "step")}, expected at most {int.MaxValue} steps in all.",
+                $"Epochs: got {config.Epochs} of {Listing.Count(steps, "step")}, expected at most {int.MaxValue} steps in all.",
                 nameof(config));
         }
 
@@ -93,10 +93,10 @@ public sealed record TrainingPlan
     /// warning.
     /// </summary>
     public override string ToString() =>
-        $"{Count(Examples, Unit)}, {ExamplesPerEpoch} per epoch with repeats"
+        $"{Listing.Count(Examples, Unit)}, {ExamplesPerEpoch} per epoch with repeats"
         + $"{(RegularizationPerEpoch > 0 ? $", {RegularizationPerEpoch} of them for regularization" : "")}; batches of {BatchSize}"
-        + $"{(GradientAccumulation > 1 ? $", {GradientAccumulation} of them to a step" : "")}: {Count(StepsPerEpoch, "step")} per epoch; "
-        + $"{Count(Epochs, "epoch")} = {Count(TotalSteps, "step")}"
+        + $"{(GradientAccumulation > 1 ? $", {GradientAccumulation} of them to a step" : "")}: {Listing.Count(StepsPerEpoch, "step")} per epoch; "
+        + $"{Listing.Count(Epochs, "epoch")} = {Listing.Count(TotalSteps, "step")}"
         + $"{(WarmupSteps > 0 ? $", the first {WarmupSteps} of them warm-up" : "")}."
         + string.Concat(Warnings.Select(static warning => $"\nwarning: {warning}"));
 
@@ -104,6 +104,4 @@ public sealed record TrainingPlan
     internal TrainingPlan Warn(IReadOnlyList<string> more) => this with { Warnings = [.. Warnings, .. more] };
 
     private static int RoundedUp(int amount, int part) => (int)(((long)amount + part - 1) / part);
-
-    private static string Count(int count, string singular) => $"{count} {singular}{(count == 1 ? "" : "s")}";
 }

@@ -11,6 +11,10 @@ internal static class RecordJson
     /// <summary>Any value as part of a record.</summary>
     public static JsonNode Of<T>(T value) => JsonSerializer.SerializeToNode(value, Spelling)!;
 
+    /// <summary>Reads a part of a record.</summary>
+    /// <exception cref="JsonException">The text is something else.</exception>
+    public static T Read<T>(string json) => JsonSerializer.Deserialize<T>(json, Spelling)!;
+
     /// <summary>Writes a record.</summary>
     public static void Write(Stream stream, JsonObject record) => JsonSerializer.Serialize(stream, record, Spelling);
 }
