@@ -18,7 +18,8 @@ public sealed class DoctorTests
         var checks = Doctor.Examine(measure: true).ToArray();
         Assert.Equal(
             [
-                "System", ".NET SDK", "Memory", "Processor", "libtorch", "Convolutions", "Threads", "Device", "Speed fp32", "Speed bf16", "Base model",
+                "System", ".NET SDK", "Memory", "Processor", "libtorch", "Convolutions", "Kernels", "Threads", "Device",
+                "Speed fp32", "Speed bf16", "Base model",
             ],
             checks.Select(check => check.Name));
         Assert.All(checks, check => Assert.NotEmpty(check.Found));

@@ -223,7 +223,7 @@ public sealed class ToySamplerTests : IDisposable
 
         const string expected = "The sampler Lcm was unregistered. Register it again by SamplerKind.Register, or take one of DpmPlusPlus2M, ";
         Assert.StartsWith(expected, Assert.Throws<InvalidOperationException>(() => Sampler.Create(Schedule, 3, _lcm)).Message);
-        Assert.StartsWith(expected, Assert.Single(settings.Validate()));
+        Assert.StartsWith($"Sampler: {expected}", Assert.Single(settings.Validate()));
         Assert.StartsWith($"Sampler: {expected}", Assert.Single(new GenerationOptions { Sampler = _lcm }.Validate()));
         const string unknown = "Got the sampler 'Lcm', expected one of DpmPlusPlus2M, ";
         Assert.StartsWith(unknown, Assert.Throws<JsonException>(() => JsonSerializer.Deserialize<GenerationOptions>(options)).Message);
