@@ -103,14 +103,16 @@ public sealed class KernelChoiceTests : IDisposable
     public void Measure_OtherWayIsHopeless_IsTriedOnce()
     {
         var tries = 0;
-        var ratio = KernelChoice.Measure(() => (() => Thread.Sleep(Short), () =>
-        {
-            tries++;
-            Thread.Sleep(10 * Long);
-        }));
+        var ratio = KernelChoice.Measure(() => (() => Thread.Sleep(Short), Slowly));
 
         Assert.Equal(1, tries);
         Assert.InRange(ratio, 4, double.PositiveInfinity);
+
+        void Slowly()
+        {
+            tries++;
+            Thread.Sleep(10 * Long);
+        }
     }
 
     [Fact]
