@@ -42,24 +42,10 @@ switch (args.FirstOrDefault())
         await EditingHelp.RunAsync();
         return 0;
     case "step-child":
-        var child = StepCase.Parse(args[1..]);
-        StepWork.Answer(args[1..], (work, question) => StepBenchmark.Answer(work, question, child));
+        StepWork.Answer(args[1..], StepBenchmark.Answer);
         return 0;
     case "step":
-        var usual = StepBenchmark.Usual.ToList();
-        StepBenchmark.Run(
-            [
-                .. from model in Option("--model")?.Split(',') ?? [.. usual.Select(static of => of.Model).Distinct()]
-                   from of in usual.Where(of => of.Model == model) is var own && own.Any() ? own : [new("xl", 512, "bf16", "attention", 1)]
-                   from pixels in Option("--size")?.Split(',').Select(static size => int.Parse(size, System.Globalization.CultureInfo.InvariantCulture)) ?? [of.Pixels]
-                   from type in Option("--dtype")?.Split(',') ?? [of.Type]
-                   from layers in Option("--layers")?.Split(',') ?? [of.Layers]
-                   from batch in Option("--batch")?.Split(',').Select(static size => int.Parse(size, System.Globalization.CultureInfo.InvariantCulture)) ?? [of.Batch]
-                   group of by new StepCase(model, pixels, type, layers, batch) into wanted
-                   select wanted.Key,
-            ],
-            Option("--beside"),
-            Option("--json"));
+        StepBenchmark.Run(StepBenchmark.Cases(name => Option(name)?.Split(',')), Option("--beside"), Option("--json"));
         return 0;
     case "scalars":
         ScalarStress.Run(Number(1, 2_000_000), Number(2, 3));

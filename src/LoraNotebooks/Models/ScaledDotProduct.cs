@@ -46,18 +46,20 @@ internal static class ScaledDotProduct
         if (IsFused(query.device_type, query.dtype, length * key.shape[1]) && mask is not { HasBlindTokens: true })
         {
             attended = M is null && IsSliced(query)
-                ? SlicedAttention.Attend(Flat(q), Flat(k.Times(1 / Math.Sqrt(dimension))), Flat(v)).view(batch, heads, length, dimension)
+                ? SlicedAttention.Attend(Flat(q), ScaledKeys(), Flat(v)).view(batch, heads, length, dimension)
                 : functional.scaled_dot_product_attention(q, k, v, M);
         }
         else
         {
-            // Text has fewer tokens than an image has, so scaling the keys is the cheapest way to scale the scores.
-            var scores = Flat(q).bmm(Flat(k.Times(1 / Math.Sqrt(dimension))).transpose(1, 2));
+            var scores = Flat(q).bmm(ScaledKeys().transpose(1, 2));
             scores = M is null ? scores : scores.view(batch, heads, length, -1).Plus(M).flatten(0, 1);
             attended = scores.softmax(-1).bmm(Flat(v)).view(batch, heads, length, dimension);
         }
 
         return attended.transpose(1, 2).reshape(batch, length, inner).to(type).MoveToOuterDisposeScope();
+
+        // Text has fewer tokens than an image has, so scaling the keys is the cheapest way to scale the scores.
+        Tensor ScaledKeys() => Flat(k.Times(1 / Math.Sqrt(dimension)));
     }
 
     private static bool IsSliced(Tensor query) =>

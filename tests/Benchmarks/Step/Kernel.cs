@@ -42,7 +42,7 @@ internal abstract record Kernel(string Kind, double Flops, bool Backward)
             seconds.Add(clock.Elapsed.TotalSeconds);
         }
 
-        return seconds.Order().ElementAt(seconds.Count / 2);
+        return StepBenchmark.Middle(seconds);
 
         Tensor? Once(Tensor? dy)
         {

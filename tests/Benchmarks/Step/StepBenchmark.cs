@@ -24,6 +24,26 @@ internal static class StepBenchmark
         .. from pixels in (int[])[256, 512] from type in (string[])["fp32", "bf16"] select new StepCase("sd15", pixels, type, "attention", 1),
     ];
 
+    /// <summary>The usual cases of some models, or one of each model that is too large for usual, with other settings where there are some.</summary>
+    /// <param name="option">The values of an option by its name, if it is given.</param>
+    public static IReadOnlyList<StepCase> Cases(Func<string, string[]?> option)
+    {
+        StepCase[] known = [.. Usual, new("xl", 512, "bf16", "attention", 1)];
+        var models = option("--model") ?? [.. Usual.Select(static of => of.Model).Distinct()];
+        return
+        [
+            .. (from of in known
+                where models.Contains(of.Model)
+                from pixels in Numbers("--size") ?? [of.Pixels]
+                from type in option("--dtype") ?? [of.Type]
+                from layers in option("--layers") ?? [of.Layers]
+                from batch in Numbers("--batch") ?? [of.Batch]
+                select new StepCase(of.Model, pixels, type, layers, batch)).Distinct(),
+        ];
+
+        int[]? Numbers(string name) => option(name)?.Select(static number => int.Parse(number, CultureInfo.InvariantCulture)).ToArray();
+    }
+
     /// <param name="cases">What to measure.</param>
     /// <param name="beside">The folder of another version of the project, to be measured by turns with this one; default none.</param>
     /// <param name="json">The file for the figures; default none.</param>
@@ -47,7 +67,7 @@ internal static class StepBenchmark
     }
 
     /// <summary>What only this version is asked: its kernels alone, and what each kind of layer takes.</summary>
-    public static string? Answer(StepWork work, string question, StepCase of)
+    public static string? Answer(StepWork work, string question)
     {
         switch (question)
         {
@@ -55,22 +75,21 @@ internal static class StepBenchmark
                 using (var log = new KernelLog(work.UNet))
                 {
                     work.Step();
-                    return JsonSerializer.Serialize(Alone(log.Kernels, of.ScalarType));
+                    return JsonSerializer.Serialize(Alone(log.Kernels, work.Case.ScalarType));
                 }
 
             case "layers":
                 using (var log = new KernelLog(work.UNet))
                 {
-                    work.Predict();
-                    return JsonSerializer.Serialize(log.Seconds);
+                    var whole = StepWork.Time(work.Predict);
+                    var rest = Math.Max(0, whole - log.Seconds.Values.Sum());
+                    return JsonSerializer.Serialize(new Dictionary<string, double>(log.Seconds) { ["elementwise, copies, rest"] = rest });
                 }
 
             case "smallest":
                 // On the smallest picture there is next to nothing to compute: what is left are calls, and reading the weights.
                 work.Predict(8, 1);
-                var clock = Stopwatch.StartNew();
-                work.Predict(8, 1);
-                return clock.Elapsed.TotalSeconds.ToString(CultureInfo.InvariantCulture);
+                return StepWork.Time(() => work.Predict(8, 1)).ToString(CultureInfo.InvariantCulture);
             default:
                 return null;
         }
@@ -109,10 +128,9 @@ internal static class StepBenchmark
         }
 
         Line("prediction under guidance", $"{predict:F3} s, the smallest picture {smallest:F3} s");
-        var rest = predict - layers.Values.Sum();
-        foreach (var (kind, time) in layers.OrderByDescending(static pair => pair.Value).Append(new("elementwise, copies, rest", Math.Max(0, rest))))
+        foreach (var (kind, time) in layers.OrderByDescending(static pair => pair.Value))
         {
-            Line($"  {kind}", $"{100 * time / predict,5:F1} % of the time");
+            Line($"  {kind}", $"{100 * time / layers.Values.Sum(),5:F1} % of the time");
         }
 
         if (asksDrawing)
@@ -186,7 +204,8 @@ internal static class StepBenchmark
 
     private static string Folder([CallerFilePath] string file = "") => Path.GetDirectoryName(file)!;
 
-    private static double Middle(IReadOnlyCollection<double> values) => values.Order().ElementAt(values.Count / 2);
+    /// <summary>The median, of an even number the upper one.</summary>
+    public static double Middle(IReadOnlyCollection<double> values) => values.Order().ElementAt(values.Count / 2);
 
     private static void Line(string name, FormattableString text) => Console.WriteLine($"{name,-28} {text.ToString(CultureInfo.InvariantCulture)}");
 }

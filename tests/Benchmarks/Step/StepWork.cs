@@ -38,11 +38,10 @@ internal sealed class StepWork : IDisposable
     private readonly StableDiffusionPipeline? _pipeline;
     private readonly AdaptedModel _adapted;
     private readonly TorchSharp.Modules.AdamW _optimizer;
-    private readonly StepCase _case;
 
     public StepWork(StepCase of)
     {
-        _case = of;
+        Case = of;
         if (of.Model == "base")
         {
             _pipeline = StableDiffusionPipeline.FromFolder(BaseModel.Folder, of.ScalarType);
@@ -68,10 +67,13 @@ internal sealed class StepWork : IDisposable
         _optimizer = optim.AdamW(_adapted.TrainableParameters("lora"), 1e-4);
     }
 
+    /// <summary>What is trained, and on what.</summary>
+    public StepCase Case { get; }
+
     /// <summary>The network.</summary>
     public UNet2DConditionModel UNet { get; }
 
-    private int Side => _case.Model == "base" ? _case.Pixels / 4 : _case.Pixels / 8;
+    private int Side => Case.Model == "base" ? Case.Pixels / 4 : Case.Pixels / 8;
 
     /// <summary>Answers what it is asked until its input ends.</summary>
     /// <param name="arguments">The case's.</param>
@@ -101,14 +103,14 @@ internal sealed class StepWork : IDisposable
     public void Step()
     {
         using var step = NewDisposeScope();
-        var (x, t, c) = Inputs(_case.Batch, Side);
+        var (x, t, c) = Inputs(Case.Batch, Side);
         _optimizer.zero_grad();
         (UNet.call(x, t, c) - x).to(float32).square().mean().backward();
         _optimizer.step();
     }
 
     /// <summary>One prediction under guidance: of each picture, one with and one without the prompt.</summary>
-    public void Predict() => Predict(Side, 2 * _case.Batch);
+    public void Predict() => Predict(Side, 2 * Case.Batch);
 
     /// <summary>One prediction, forward only.</summary>
     /// <param name="side">The side of the latents.</param>
@@ -137,10 +139,18 @@ internal sealed class StepWork : IDisposable
         _pipeline?.Dispose();
     }
 
+    /// <summary>The seconds that some work takes.</summary>
+    public static double Time(Action work)
+    {
+        var clock = Stopwatch.StartNew();
+        work();
+        return clock.Elapsed.TotalSeconds;
+    }
+
     private (Tensor X, Tensor T, Conditioning C) Inputs(int images, int side)
     {
         using var generator = new Generator(2);
-        var type = _case.ScalarType;
+        var type = Case.ScalarType;
         var text = randn([images, TextTokens, UNet.Config.CrossAttentionDim[0]], generator: generator).to(type);
         return (
             randn([images, 4, side, side], generator: generator).to(type),
@@ -148,13 +158,6 @@ internal sealed class StepWork : IDisposable
             UNet.Config.HasAddedConditions
                 ? new(text, randn([images, 1280], generator: generator).to(type), zeros(images, 6))
                 : new(text));
-    }
-
-    private static double Time(Action work)
-    {
-        var clock = Stopwatch.StartNew();
-        work();
-        return clock.Elapsed.TotalSeconds;
     }
 
     private static string Text(IFormattable value) => value.ToString(null, CultureInfo.InvariantCulture);

@@ -1,6 +1,7 @@
 using System.Globalization;
 using LoraNotebooks.Comparison;
 using LoraNotebooks.Data;
+using LoraNotebooks.Tensors.Convolutions;
 using LoraNotebooks.Tests.Diffusion;
 using LoraNotebooks.Tests.Models;
 
@@ -167,11 +168,14 @@ public sealed class XyzFaultTests : IDisposable
         var many = string.Join(", ", Enumerable.Repeat("long hair", 8));
         var grid = new XyzGrid(new() { Prompt = "portrait", NegativePrompt = "no " + many, Steps = 1, Width = 16, Height = 16 }, XyzAxis.PromptSearchReplace("portrait", many + ", one", many + ", two"), XyzAxis.Seed("1-2"));
 
+        // What the first convolution of a process may tell of its kernels is no matter of the grid.
+        _ = CheckedConvolution.Engine.Findings;
+
         var told = Heard.During(() => grid.Run(pipeline));
 
         Assert.Contains("The grid: 2 prompts longer than the text encoder sees", told);
         Assert.Contains("The grid: 1 negative prompt longer", told);
-        Assert.Equal(2, told.Split('\n').Count(static line => line.StartsWith("The grid: ", StringComparison.Ordinal)));
+        Assert.Equal(2, told.Split('\n', StringSplitOptions.RemoveEmptyEntries).Length);
     }
 
     private sealed class Painter : IXyzRenderer

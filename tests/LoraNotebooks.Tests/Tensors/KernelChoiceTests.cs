@@ -52,13 +52,13 @@ public sealed class KernelChoiceTests : IDisposable
         System.IO.File.WriteAllText(File, content);
 
         Assert.Equal("quick", Choice("auto", Long, Short).Verdict.Way);
-        Assert.Equal("quick", new KernelStore(File).Find(Choice("auto", Long, Short))!.Way);
+        Assert.Equal("quick", new KernelStore(() => File).Find(Choice("auto", Long, Short))!.Way);
     }
 
     [Fact]
     public void Keep_OtherAnswers_Stay()
     {
-        var store = new KernelStore(File);
+        var store = new KernelStore(() => File);
         var (one, two) = (Choice("auto", Long, Short), new KernelChoice("rest", "a", "b", Settings("auto"), store, Trial(1, 1)));
         store.Keep(one, new("plain", 2));
         store.Keep(two, new("b", 0.5));
@@ -128,10 +128,10 @@ public sealed class KernelChoiceTests : IDisposable
     }
 
     private KernelSettings Settings(string value) =>
-        new(value, () => [Choice("auto", 1, 1), new("rest", "a", "b", Settings("auto"), new KernelStore(null), Trial(1, 1))]);
+        new(value, () => [Choice("auto", 1, 1), new("rest", "a", "b", Settings("auto"), new KernelStore(static () => null), Trial(1, 1))]);
 
     private KernelChoice Choice(string setting, int usual, int other) =>
-        new("work", "plain", "quick", Settings(setting), new KernelStore(File), Trial(usual, other));
+        new("work", "plain", "quick", Settings(setting), new KernelStore(() => File), Trial(usual, other));
 
     private Func<(Action Usual, Action Other)> Trial(int usual, int other) => () =>
     {

@@ -20,7 +20,7 @@ public static class CheckedConvolution
     private const int VerdictsVersion = 2;
 
     private static Lazy<ConvolutionEngine> s_engine = new(static () =>
-        new ConvolutionEngine(ConvolutionWays.Native, new ConvolutionVerdicts(MachineFile.Of("", VerdictsVersion)), ForcedWay(), Notice.Tell));
+        new ConvolutionEngine(ConvolutionWays.Native, new ConvolutionVerdicts(MachineFile.Of("convolutions", VerdictsVersion)), ForcedWay(), Notice.Tell));
 
     /// <summary>What computes this process's convolutions.</summary>
     internal static ConvolutionEngine Engine => s_engine.Value;
@@ -81,7 +81,7 @@ public static class CheckedConvolution
     {
         var before = s_engine;
         s_engine = new Lazy<ConvolutionEngine>(other);
-        return new Restore(() => s_engine = before);
+        return new OnDispose(() => s_engine = before);
     }
 
     private static ConvolutionWay? ForcedWay()
@@ -90,10 +90,5 @@ public static class CheckedConvolution
         return value is null or "" || value.Equals("auto", StringComparison.OrdinalIgnoreCase) ? null
             : Enum.TryParse<ConvolutionWay>(value, ignoreCase: true, out var way) && Enum.IsDefined(way) ? way
             : throw new InvalidOperationException($"{WayVariable} is '{value}', expected auto, native, padded or product.");
-    }
-
-    private sealed class Restore(Action restore) : IDisposable
-    {
-        public void Dispose() => restore();
     }
 }

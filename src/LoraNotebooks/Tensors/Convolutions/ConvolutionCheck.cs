@@ -68,19 +68,15 @@ internal static class ConvolutionCheck
     /// <param name="native">libtorch's convolution, or what stands in for it.</param>
     public static ConvolutionFindings Run(ConvolutionKernel native)
     {
-        var (count, suspicion) = (0, Suspicion.None);
-        var wrong = new List<string>();
-        foreach (var sample in Samples())
-        {
-            count++;
-            if (Fault(sample, native) is { } fault)
-            {
-                wrong.Add($"{sample}: {fault}");
-                suspicion = (Suspicion)Math.Max((int)suspicion, (int)(IsLikely(sample) ? Suspicion.PartialBlocksAndPoints : Suspicion.All));
-            }
-        }
-
-        return new ConvolutionFindings(count, wrong, suspicion);
+        List<ConvolutionCase> samples = [.. Samples()];
+        List<(ConvolutionCase Sample, string? Fault)> wrong =
+            [.. samples.Select(sample => (sample, Fault(sample, native))).Where(static found => found.Item2 is not null)];
+        return new ConvolutionFindings(
+            samples.Count,
+            [.. wrong.Select(static found => $"{found.Sample}: {found.Fault}")],
+            wrong.Count == 0 ? Suspicion.None
+                : wrong.TrueForAll(static found => IsLikely(found.Sample)) ? Suspicion.PartialBlocksAndPoints
+                : Suspicion.All);
     }
 
     /// <summary>What is wrong with a case, against float64; <see langword="null"/> if nothing is.</summary>

@@ -70,7 +70,7 @@ public sealed class KernelChoice
     {
         var before = _verdict;
         _verdict = new(way, null);
-        return new Restore(() => _verdict = before);
+        return new OnDispose(() => _verdict = before);
     }
 
     /// <summary>Answers by a switch, by what is kept, or by measuring.</summary>
@@ -106,7 +106,8 @@ public sealed class KernelChoice
         List<double> ratios = [];
         for (var round = 0; round < Rounds; round++)
         {
-            ratios.Add(1 / Seconds(usual) * Seconds(other));
+            var (usualSeconds, otherSeconds) = (Seconds(usual), Seconds(other));
+            ratios.Add(otherSeconds / usualSeconds);
         }
 
         return ratios.Order().ElementAt(Rounds / 2);
@@ -118,10 +119,5 @@ public sealed class KernelChoice
         var clock = Stopwatch.StartNew();
         work();
         return clock.Elapsed.TotalSeconds;
-    }
-
-    private sealed class Restore(Action restore) : IDisposable
-    {
-        public void Dispose() => restore();
     }
 }

@@ -15,7 +15,7 @@ public static class KernelChoices
     private const int Version = 1;
 
     private static readonly KernelSettings Settings = new(Environment.GetEnvironmentVariable(Variable), static () => All!);
-    private static readonly KernelStore Store = new(MachineFile.Of("choices-", Version));
+    private static readonly KernelStore Store = new(static () => MachineFile.Of("choices", Version));
 
     /// <summary>
     /// Attention in 16 bits over so many tokens that scores are not kept: libtorch's fused kernel, or the scores written out slice by slice. Where the
